@@ -1,0 +1,43 @@
+# `make demo` and `make test` set up everything themselves on a fresh machine with Python 3.11, git and make.
+PYTHON ?= python3.11
+VENV   := .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.installed
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+# One thread per process: tests and agents run side by side on two cores.
+export OMP_NUM_THREADS ?= 1
+
+.PHONY: help setup demo test lint format schemas bench clean
+help: ## Show the targets
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 18
+
+$(STAMP): pyproject.toml fleet/pyproject.toml constraints.txt
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "Installing into $(VENV) (the first run takes a few minutes)"
+	@$(BIN)/python -m pip install --quiet -c constraints.txt -e ./fleet -e '.[dev]'
+	@touch $@
+
+setup: $(STAMP) ## Make the virtual environment
+
+demo: $(STAMP) ## Twelve devices, six stories, from a commit to a verified fleet
+	@$(BIN)/python -m examples.demo
+
+test: $(STAMP) ## Run every test
+	@$(BIN)/python -m pytest -n auto --dist loadgroup
+
+lint: $(STAMP) ## ruff, mypy --strict, import-linter
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+format: $(STAMP) ## Format the code
+	@$(BIN)/ruff check --fix . ; $(BIN)/ruff format .
+
+schemas: $(STAMP) ## Regenerate schemas/json from the pydantic models
+	@$(BIN)/python -m edgewright_schemas.jsonschema schemas/json
+
+bench: $(STAMP) ## Measure, and write docs/benchmarks.md
+	@$(BIN)/python -m benchmarks
+
+clean: ## Remove what make made
+	rm -rf $(VENV) .venv-bench .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -1,0 +1,1 @@
+"""Content-addressed blobs and their garbage collection."""

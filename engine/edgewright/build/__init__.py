@@ -1,0 +1,1 @@
+"""Drivers that make artifacts: datasets, models, exports, evaluations, packages."""

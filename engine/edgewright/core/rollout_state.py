@@ -1,0 +1,173 @@
+"""The state of a rollout: what the store keeps and ``advance`` turns into the next one.
+
+Plain frozen dataclasses of JSON-like values; the store (de)serialises them with pydantic's TypeAdapter.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+
+class DeviceState(StrEnum):
+    """Where one device stands in a rollout."""
+
+    PENDING = "pending"
+    """Its wave has not come, or the budget of unavailable devices is used."""
+    OFFERED = "offered"
+    """Assigned; the device has not taken it up yet."""
+    FETCHING = "fetching"
+    STAGED = "staged"
+    PROBING = "probing"
+    VERIFIED = "verified"
+    """Active, and its golden samples passed on the device."""
+    FAILED = "failed"
+    ROLLED_BACK = "rolledBack"
+    """Runs the last verified release again (or nothing, if there was none)."""
+    DEFERRED = "deferred"
+    """Offline: neither success nor failure; catches up later."""
+    INELIGIBLE = "ineligible"
+    """Cannot take the release (device says Incompatible)."""
+
+
+IN_FLIGHT = frozenset({DeviceState.OFFERED, DeviceState.FETCHING, DeviceState.STAGED, DeviceState.PROBING})
+"""States in which a device may be unavailable; what maxUnavailable bounds."""
+
+
+class Phase(StrEnum):
+    """Where a rollout stands."""
+
+    WAITING = "waiting"
+    """Before a wave, for its window; ``reason`` says until when."""
+    AWAITING_APPROVAL = "awaitingApproval"
+    ROLLING = "rolling"
+    SOAKING = "soaking"
+    PAUSED = "paused"
+    """By a person, or by a failure under onFailure: pause."""
+    RETURNING = "returning"
+    """Halted; touched devices are going back to their last verified release."""
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    """Halted and returned; the release is rejected."""
+    ABORTED = "aborted"
+    """Stopped by a person and returned; the release is rejected."""
+
+
+ENDED = frozenset({Phase.SUCCEEDED, Phase.FAILED, Phase.ABORTED})
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """What a rollout puts on its devices: a package and, perhaps, a rendered configuration."""
+
+    fingerprint: str
+    """Over the package's digest and the configuration's template and values."""
+    package: str
+    """Digest of the package's manifest."""
+    manifest_size: int
+    package_size: int
+    """Bytes of all layers: what a device without any of them fetches."""
+    config: str | None = None
+    """Digest of the configuration's inputs; None without one."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceProgress:
+    """One device in a rollout."""
+
+    state: DeviceState = DeviceState.PENDING
+    since: datetime | None = None
+    """When it entered this state."""
+    assigned_at: datetime | None = None
+    """When the current release was assigned; its deadline counts from here."""
+    wave: int = 0
+    """Index of the wave that takes it in."""
+    release: Release | None = None
+    """What it is assigned now."""
+    verified: Release | None = None
+    """The release it verified last: where it returns to."""
+    reason: str = ""
+    message: str = ""
+    labels_digest: str = ""
+    """Of the labels its configuration was rendered with."""
+
+
+@dataclass(frozen=True, slots=True)
+class Controls:
+    """What people asked for with ``edgewright rollout``; kept until a new release starts."""
+
+    approved_before: int = 0
+    """Waves with a number (1 is the first) up to this one are approved."""
+    paused: bool = False
+    aborted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """A release that failed, remembered so that it is not tried again."""
+
+    key: str
+    """Over the release and the rollout's and fleet's specs: a changed spec may try again."""
+    release: str
+    package: str
+    at: datetime
+    reason: str
+    device: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RolloutState:
+    """One rollout, across releases."""
+
+    release: Release | None = None
+    key: str = ""
+    """As in Rejection.key, for the current release."""
+    phase: Phase = Phase.WAITING
+    wave: int = 0
+    """Index of the current wave."""
+    wave_since: datetime | None = None
+    """When the wave's last device was verified (soaking) or its first was assigned (rolling)."""
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+    devices: Mapping[str, DeviceProgress] = field(default_factory=dict)
+    fleet_digest: str = ""
+    """Of the fleet's membership the state was computed from."""
+    controls: Controls = Controls()
+    rejected: tuple[Rejection, ...] = ()
+    reason: str = ""
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RolloutSummary:
+    """What plans and tables need of a RolloutState, without its devices."""
+
+    phase: Phase
+    release: Release | None
+    key: str
+    wave: int
+    counts: Mapping[DeviceState, int]
+    fleet_digest: str
+    rejected: tuple[Rejection, ...]
+    reason: str = ""
+    message: str = ""
+    paused: bool = False
+
+
+def summarize(state: RolloutState) -> RolloutSummary:
+    """Count a rollout's devices by state."""
+    counts: dict[DeviceState, int] = {}
+    for progress in state.devices.values():
+        counts[progress.state] = counts.get(progress.state, 0) + 1
+    return RolloutSummary(
+        phase=state.phase,
+        release=state.release,
+        key=state.key,
+        wave=state.wave,
+        counts=counts,
+        fleet_digest=state.fleet_digest,
+        rejected=state.rejected,
+        reason=state.reason,
+        message=state.message,
+        paused=state.controls.paused,
+    )

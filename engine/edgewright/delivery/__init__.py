@@ -1,0 +1,1 @@
+"""Drivers that reach devices: one port, one conformance suite."""

@@ -1,0 +1,1 @@
+"""Git to snapshot: what is desired, read without touching anyone's work tree."""

@@ -1,0 +1,6 @@
+"""The contract between engine and device.
+
+Frozen, versioned messages in canonical JSON. ``canonical`` writes and digests JSON; ``messages`` holds what is
+said; ``package`` names the parts of a package; ``layout`` names the files of a published repository.
+Golden files under ``tests/contract/wire`` must parse on both sides forever.
+"""

@@ -1,0 +1,110 @@
+"""Kind Dataset: where the data comes from, how it is prepared, split and checked."""
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from edgewright_schemas.base import API_VERSION, Digest, Metadata, Ratio, SpecModel, Use
+
+SourceFormat = Literal["image-folder", "csv", "parquet", "python"]
+ColumnType = Literal["image", "category", "number", "integer", "text", "boolean"]
+
+
+class Source(SpecModel):
+    """Where rows come from."""
+
+    uri: str = Field(min_length=1, examples=["data/price-tags", "s3://bucket/tags", "code/frames.py:generate"])
+    """A path in the repository, or any URL fsspec opens; for format python, ``path/file.py:function``."""
+    format: SourceFormat
+    digest: Digest | None = None
+    """Pins a source outside Git; the one found is printed when it is missing."""
+    follow: bool = False
+    """Rebuild whenever a source outside Git moves, instead of proposing it."""
+    with_: dict[str, Any] = Field(default={}, alias="with")
+    """Arguments for the reader: keyword arguments of the Python function, options of the CSV reader."""
+
+
+class Column(SpecModel):
+    """What a column holds."""
+
+    type: ColumnType
+    values: tuple[str, ...] | None = None
+    """The categories, in the order of the model's outputs. Without it: those found, sorted."""
+
+
+class Split(SpecModel):
+    """Shares of train, validation and test; rows of one group never part."""
+
+    train: Ratio = 0.8
+    validation: Ratio = 0.1
+    test: Ratio = 0.1
+    seed: int = 0
+    group_by: str | None = None
+
+    @model_validator(mode="after")
+    def _adds_up(self) -> Self:
+        total = self.train + self.validation + self.test
+        if abs(total - 1.0) > 1e-6:
+            raise ValueError(f"train, validation and test must add up to 1, not {total:g}")
+        return self
+
+
+class Bounds(SpecModel):
+    """Inclusive limits."""
+
+    min: float | None = None
+    max: float | None = None
+
+    @model_validator(mode="after")
+    def _not_empty(self) -> Self:
+        if self.min is None and self.max is None:
+            raise ValueError("give min, max or both")
+        return self
+
+
+class RowsCheck(SpecModel):
+    """Bounds the number of rows."""
+
+    rows: Bounds
+
+
+class ColumnCheck(SpecModel):
+    """Bounds what one column holds."""
+
+    column: str
+    missing: Bounds | None = None
+    """How many rows have no value."""
+    value: Bounds | None = None
+    """Each value of a numeric column."""
+    unique: bool = False
+    """No value twice."""
+
+    @model_validator(mode="after")
+    def _not_empty(self) -> Self:
+        if self.missing is None and self.value is None and not self.unique:
+            raise ValueError("give missing, value or unique")
+        return self
+
+
+Check = Annotated[RowsCheck | ColumnCheck, Field(union_mode="smart")]
+
+
+class DatasetSpec(SpecModel):
+    """The desired dataset."""
+
+    source: Source
+    columns: dict[str, Column] = Field(min_length=1)
+    steps: tuple[Use, ...] = ()
+    split: Split = Split()
+    slices: tuple[str, ...] = ()
+    """Columns whose values divide the evaluation."""
+    checks: tuple[Check, ...] = ()
+
+
+class Dataset(SpecModel):
+    """Data, from its source to its splits."""
+
+    api_version: Literal["edgewright.dev/v1alpha1"] = API_VERSION
+    kind: Literal["Dataset"]
+    metadata: Metadata
+    spec: DatasetSpec

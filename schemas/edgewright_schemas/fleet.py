@@ -1,0 +1,56 @@
+"""Kind Fleet: which devices, how they are reached, what their configuration says."""
+
+from typing import Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from edgewright_schemas.base import API_VERSION, Metadata, Selector, SpecModel
+
+
+class Delivery(SpecModel):
+    """How a device is reached."""
+
+    type: Literal["agent"] = "agent"
+
+
+class DeviceConfig(SpecModel):
+    """A file rendered for each device; it switches together with the model."""
+
+    template: str = Field(min_length=1, examples=["templates/lane.toml.j2"])
+    """A jinja2 file in the repository. It sees ``device`` (id, labels), ``model``, ``fleet`` and ``values``."""
+    path: str = Field(min_length=1, pattern=r"^[^/\\]+$", examples=["lane.toml"])
+    """The file's name beside the model on the device."""
+    values: dict[str, Any] = {}
+
+
+class Device(SpecModel):
+    """One inventory entry. The label ``class`` names the device class."""
+
+    id: str = Field(pattern=r"^[A-Za-z0-9]([A-Za-z0-9._-]{0,126}[A-Za-z0-9])?$")
+    labels: dict[str, str] = {}
+
+
+class FleetSpec(SpecModel):
+    """The desired fleet."""
+
+    selector: Selector | None = None
+    """Chooses among enrolled devices and the inventory's."""
+    inventory: str | tuple[Device, ...] | None = None
+    """A CSV file in the repository (column ``id``; the others are labels), or the devices themselves."""
+    delivery: Delivery = Delivery()
+    config: DeviceConfig | None = None
+
+    @model_validator(mode="after")
+    def _has_devices(self) -> Self:
+        if self.selector is None and self.inventory is None:
+            raise ValueError("a fleet needs selector, inventory or both")
+        return self
+
+
+class Fleet(SpecModel):
+    """Devices that are changed together."""
+
+    api_version: Literal["edgewright.dev/v1alpha1"] = API_VERSION
+    kind: Literal["Fleet"]
+    metadata: Metadata
+    spec: FleetSpec

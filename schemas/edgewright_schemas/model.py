@@ -1,0 +1,119 @@
+"""Kind Model: trained, imported or made by a command; then exported and packaged alike."""
+
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from edgewright_schemas.base import API_VERSION, Digest, Metadata, Name, SpecModel, Use
+
+Task = Literal["image-classification", "tabular-classification", "regression"]
+Origin = Literal["trained", "imported", "command"]
+
+
+class EarlyStopping(SpecModel):
+    """Stops when the validation metric no longer improves; the best epoch is kept."""
+
+    metric: Literal["accuracy", "loss", "f1Macro", "mae", "rmse"] = "loss"
+    patience: int = Field(default=3, ge=1)
+    min_delta: float = Field(default=0.0, ge=0)
+
+
+class Training(SpecModel):
+    """How a model is trained; everything here is seeded."""
+
+    epochs: int = Field(default=10, ge=1)
+    batch_size: int = Field(default=64, ge=1)
+    optimizer: Literal["adam", "adamw", "sgd"] = "adam"
+    learning_rate: float = Field(default=1e-3, gt=0)
+    weight_decay: float = Field(default=0.0, ge=0)
+    seed: int = 0
+    early_stopping: EarlyStopping | None = None
+    warm_start: bool = False
+    """Start from the champion's weights instead of fresh ones."""
+    environment: Literal["recorded", "pinned"] = "recorded"
+    """pinned: library versions are part of the fingerprint, so another torch retrains."""
+
+
+class ImportSource(SpecModel):
+    """An existing ONNX file."""
+
+    uri: str = Field(min_length=1, examples=["models/reader.onnx", "https://example.com/reader.onnx"])
+    digest: Digest
+    """The file's sha256; anything else found there is refused."""
+
+
+class Quantization(SpecModel):
+    """How the ONNX file is made smaller."""
+
+    mode: Literal["none", "static-int8"] = "none"
+    calibration_samples: int = Field(default=200, ge=1)
+    """Validation rows used to calibrate."""
+    fallback: Literal["fp32", "none"] = "fp32"
+    """What to package when a gate fails on the quantized model."""
+
+
+class Golden(SpecModel):
+    """The samples a device must compute alike before it may switch to the model."""
+
+    samples: int = Field(default=16, ge=1, le=1024)
+    atol: float = Field(default=0.05, gt=0)
+    """Largest absolute difference from the expected output, in the output's unit."""
+
+
+class PackageSpec(SpecModel):
+    """What travels to the devices."""
+
+    format: Literal["onnx"] = "onnx"
+    quantization: Quantization = Quantization()
+    golden: Golden = Golden()
+    opset: int = Field(default=18, ge=13, le=24)
+
+
+class ModelSpec(SpecModel):
+    """The desired model. Exactly one of architecture, source and command."""
+
+    task: Task
+    dataset: Name
+    architecture: Use | None = None
+    training: Training | None = None
+    source: ImportSource | None = None
+    command: tuple[str, ...] | None = Field(default=None, min_length=1)
+    """Arguments of a program run in a checkout of the repository; it must write ``output``. The dataset's files
+    are in the folder ``$EDGEWRIGHT_DATASET``, and ``$EDGEWRIGHT_OUTPUT`` names the file to write."""
+    inputs: tuple[str, ...] = ()
+    """Repository paths a command reads; a change in one runs it again."""
+    output: str = "model.onnx"
+    """The file a command writes, below its output folder."""
+    package: PackageSpec = PackageSpec()
+    thresholds: Name | None = None
+
+    @property
+    def origin(self) -> Origin:
+        """Which of the three ways makes this model."""
+        if self.architecture is not None:
+            return "trained"
+        return "imported" if self.source is not None else "command"
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> Self:
+        given = [n for n in ("architecture", "source", "command") if getattr(self, n) is not None]
+        if len(given) != 1:
+            found = " and ".join(given) or "none of them"
+            raise ValueError(f"a model has exactly one of architecture, source and command; found {found}")
+        if self.training is not None and self.architecture is None:
+            raise ValueError("training goes with architecture only")
+        return self
+
+    @property
+    def training_or_default(self) -> Training:
+        """The training section with its defaults filled in."""
+        return self.training or Training()
+
+
+class Model(SpecModel):
+    """A model, from its data to its package."""
+
+    api_version: Literal["edgewright.dev/v1alpha1"] = API_VERSION
+    kind: Literal["Model"]
+    metadata: Metadata
+    spec: ModelSpec

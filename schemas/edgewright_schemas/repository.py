@@ -1,0 +1,39 @@
+"""Kind Repository: ``edgewright.yaml`` at the root of a spec repository."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from edgewright_schemas.base import API_VERSION, Metadata, SpecModel
+
+REPOSITORY_FILE = "edgewright.yaml"
+
+
+class AgentDelivery(SpecModel):
+    """Where the files that agents fetch are published, and where their reports arrive."""
+
+    repository: str = ".edgewright/repository"
+    """A folder any web server, share or site cache can serve; below the repository, or absolute."""
+    reports: str = ".edgewright/reports"
+    """A folder devices drop their reports into."""
+    bins: int = Field(default=16, ge=2, le=16384)
+    """Into how many signed files assignments are spread; a power of two, about one for 500 devices."""
+
+
+class RepositorySpec(SpecModel):
+    """Where specs are, and the defaults of this repository."""
+
+    paths: tuple[str, ...] = (".",)
+    """Folders whose ``*.yaml`` and ``*.yml`` files are specs."""
+    exclude: tuple[str, ...] = ()
+    """Globs, below the root, of files that are no specs."""
+    delivery: AgentDelivery = AgentDelivery()
+
+
+class Repository(SpecModel):
+    """What edgewright needs to know of the repository itself."""
+
+    api_version: Literal["edgewright.dev/v1alpha1"] = API_VERSION
+    kind: Literal["Repository"]
+    metadata: Metadata
+    spec: RepositorySpec = RepositorySpec()

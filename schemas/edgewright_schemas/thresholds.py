@@ -1,0 +1,71 @@
+"""Kind Thresholds: the gates a model must pass and the drift that is watched for."""
+
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from edgewright_schemas.base import API_VERSION, Duration, Metadata, Quantity, SpecModel
+
+
+class Gate(SpecModel):
+    """One threshold on one figure.
+
+    Without evidence, or with one that is no finite number, a gate is inconclusive and does not pass.
+    """
+
+    metric: str = Field(min_length=1, examples=["accuracy", "f1Macro", "sizeBytes", "latencyP95Ms"])
+    min: Quantity | None = None
+    max: Quantity | None = None
+    max_degradation: float | None = Field(default=None, ge=0)
+    """How much worse than the champion it may be, in the metric's unit."""
+    against: Literal["champion"] | None = None
+    slice: dict[str, str] | None = Field(default=None, min_length=1, max_length=1)
+    """One slice column and its value, or ``"*"`` for every value."""
+    device_class: str | None = None
+    """Judge figures measured on devices of this class, while the rollout runs, instead of the engine's."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.min is None and self.max is None and self.max_degradation is None:
+            raise ValueError("a gate needs min, max or maxDegradation")
+        if (self.max_degradation is None) != (self.against is None):
+            raise ValueError("maxDegradation and against: champion go together")
+        if self.device_class is not None and self.metric != "latencyP95Ms":
+            raise ValueError("deviceClass goes with latencyP95Ms: what devices measure in their probe")
+        if self.device_class is not None and (self.slice or self.against):
+            raise ValueError("a gate with deviceClass has no slice and no champion")
+        return self
+
+
+class DriftWatch(SpecModel):
+    """One signal watched on devices against the training data."""
+
+    signal: str = Field(min_length=1, examples=["input.brightness", "prediction"])
+    test: Literal["psi", "ks", "chi2", "jensen-shannon", "wasserstein"] = "psi"
+    max: float = Field(gt=0)
+    min_samples: int = Field(default=500, ge=1)
+    consecutive_windows: int = Field(default=3, ge=1)
+
+
+class OnDrift(SpecModel):
+    """What an alarm does."""
+
+    action: Literal["alert", "propose"] = "alert"
+    cooldown: Duration = Field(default="7d", validate_default=True)
+
+
+class ThresholdsSpec(SpecModel):
+    """Gates and drift watches."""
+
+    gates: tuple[Gate, ...] = ()
+    drift: tuple[DriftWatch, ...] = ()
+    on_drift: OnDrift = OnDrift()
+
+
+class Thresholds(SpecModel):
+    """What is good enough."""
+
+    api_version: Literal["edgewright.dev/v1alpha1"] = API_VERSION
+    kind: Literal["Thresholds"]
+    metadata: Metadata
+    spec: ThresholdsSpec

@@ -1,0 +1,1 @@
+"""jinja2 templates and the scaffold of a spec repository."""
