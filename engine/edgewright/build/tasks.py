@@ -22,7 +22,7 @@ class ReportProgress(Protocol):
     """Says how far a step has come."""
 
     def __call__(self, done: int, total: int, unit: str, figures: Mapping[str, float] | None = None) -> None:
-        """Report ``done`` of ``total`` units; calls without figures may be dropped when they come fast."""
+        """Report ``done`` of ``total`` units (0: not known); calls without figures may be dropped when they come fast."""
         ...
 
 

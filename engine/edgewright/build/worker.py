@@ -62,7 +62,7 @@ class Channel:
     def progress(self, done: int, total: int, unit: str, figures: Mapping[str, float] | None = None) -> None:
         """Report progress; implements tasks.ReportProgress."""
         now = time.monotonic()
-        if figures or done >= total or now - self._last >= _FASTEST_SECONDS:
+        if figures or 0 < total <= done or now - self._last >= _FASTEST_SECONDS:
             self._last = now
             value = {"done": int(done), "total": int(total), "unit": unit, "figures": finite(figures)}
             self.send({"progress": value})
