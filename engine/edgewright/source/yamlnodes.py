@@ -1,0 +1,230 @@
+"""YAML text to nodes that know their line and column, within limits that hostile input cannot pass.
+
+ruamel.yaml's parser delivers events; the nodes are built here instead of by its composer because that one recurses
+without bound, follows aliases without counting and stops at the first duplicate key. Scalars follow the core schema
+of YAML 1.2.2 (§10.3.2). Called by ``load`` and by ``positions``.
+"""
+
+import math
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from edgewright.errors import Problem
+
+MAX_BYTES = 1 << 20
+MAX_DEPTH = 64
+MAX_NODES = 200_000
+"""Of one document, aliases expanded."""
+
+Scalar = None | bool | int | float | str
+
+
+@dataclass(slots=True)
+class Node:
+    """One value. ``line`` and ``column`` count from 1; ``size`` and ``depth`` count with aliases expanded."""
+
+    line: int
+    column: int
+    value: "Scalar | dict[str, tuple[Node, Node]] | list[Node]"
+    """A mapping holds (key node, value node) by key."""
+    size: int = 1
+    depth: int = 1
+
+    def plain(self) -> Any:
+        """Convert to dicts, lists and scalars."""
+        if isinstance(self.value, dict):
+            return {key: value.plain() for key, (_, value) in self.value.items()}
+        if isinstance(self.value, list):
+            return [item.plain() for item in self.value]
+        return self.value
+
+
+@dataclass(slots=True)
+class _Open:
+    """A collection that is still being read."""
+
+    node: Node
+    anchor: str | None
+    key: Node | None = None
+    keep: bool = True
+    """Whether the value after ``key`` goes into the mapping; it does not when the key was already a problem."""
+
+
+@dataclass(slots=True)
+class _Reader:
+    path: str
+    problems: list[Problem] = field(default_factory=list)
+    stack: list[_Open] = field(default_factory=list)
+    anchors: dict[str, Node] = field(default_factory=dict)
+    root: Node | None = None
+    clean: bool = True
+
+    def complain(self, mark: Any, message: str, hint: str = "") -> None:
+        self.clean = False
+        self.problems.append(Problem(self.path, mark.line + 1, mark.column + 1, message, hint))
+
+    def start(self) -> None:
+        self.stack, self.anchors, self.root, self.clean = [], {}, None, True
+
+    def add(self, node: Node, mark: Any, *, is_alias: bool = False) -> None:
+        """Put a finished node where it belongs."""
+        if not self.stack:
+            self.root = node
+            return
+        top = self.stack[-1]
+        if isinstance(top.node.value, list):
+            top.node.value.append(node)
+        elif isinstance(top.node.value, dict):
+            if top.key is None:
+                self._take_key(top, node, mark, is_alias)
+                return
+            if top.keep:
+                top.node.value[str(top.key.value)] = (top.key, node)
+            top.key = None
+        top.node.size += node.size
+        top.node.depth = max(top.node.depth, node.depth + 1)
+
+    def _take_key(self, top: _Open, node: Node, mark: Any, is_alias: bool) -> None:
+        top.key, top.keep = node, False
+        fields = top.node.value
+        if not isinstance(node.value, str) or not isinstance(fields, dict):
+            what = "a collection" if isinstance(node.value, dict | list) else str(node.plain()).lower()
+            self.complain(mark, f"a field's name must be text, found {what}", "write it in quotes")
+        elif node.value == "<<" and not is_alias:
+            self.complain(mark, "merge keys (<<) are not part of YAML 1.2", "repeat the fields, or alias a whole value")
+        elif node.value in fields:
+            first = fields[node.value][0]
+            self.complain(
+                mark, f"field {node.value!r} is given twice", f"first on line {first.line}; remove one of them"
+            )
+        else:
+            top.keep = True
+
+
+def read_documents(path: str, text: str) -> tuple[list[tuple[Node, bool]], list[Problem]]:
+    """Read every document of a YAML file, each with whether it is free of problems.
+
+    Broken syntax and passed limits end the file: what follows cannot be trusted.
+    """
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import MarkedYAMLError, YAMLError
+
+    reader = _Reader(path)
+    documents: list[tuple[Node, bool]] = []
+    try:
+        roots = _documents(reader, YAML(typ="safe", pure=True).parse(text))
+        documents.extend(roots)
+    except MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        reason = str(error.problem or error.context or "cannot be read").replace("\n", " ")
+        context = f" {error.context}" if error.context and error.problem else ""
+        reader.problems.append(Problem(path, mark.line + 1, mark.column + 1, f"malformed YAML: {reason}{context}"))
+    except YAMLError as error:
+        line, column = _where(text, getattr(error, "position", 0))
+        code = getattr(error, "character", None)
+        what = f"character U+{code:04X} is not allowed" if isinstance(code, int) else "it cannot be read"
+        reader.problems.append(Problem(path, line, column, f"malformed YAML: {what}", "remove or escape it"))
+    return documents, reader.problems
+
+
+def _where(text: str, position: int) -> tuple[int, int]:
+    before = text[:position]
+    return before.count("\n") + 1, position - (before.rfind("\n") + 1) + 1
+
+
+def _documents(reader: _Reader, events: Any) -> Iterator[tuple[Node, bool]]:
+    """Follow the parser; yields the root of each document and whether it is free of problems."""
+    from ruamel.yaml import events as ev
+
+    for event in events:
+        mark = event.start_mark
+        match event:
+            case ev.ScalarEvent():
+                node = Node(mark.line + 1, mark.column + 1, _scalar(reader, event))
+                _anchor(reader, event.anchor, node)
+                reader.add(node, mark)
+            case ev.MappingStartEvent() | ev.SequenceStartEvent():
+                _check_tag(reader, event)
+                empty: dict[str, tuple[Node, Node]] | list[Node] = {} if isinstance(event, ev.MappingStartEvent) else []
+                reader.stack.append(_Open(Node(mark.line + 1, mark.column + 1, empty), event.anchor))
+                if len(reader.stack) > MAX_DEPTH:
+                    reader.complain(mark, f"nested deeper than {MAX_DEPTH} levels")
+                    return
+            case ev.MappingEndEvent() | ev.SequenceEndEvent():
+                done = reader.stack.pop()
+                if done.node.depth > MAX_DEPTH:
+                    reader.complain(mark, f"nested deeper than {MAX_DEPTH} levels once its aliases are expanded")
+                    return
+                if done.node.size > MAX_NODES:
+                    reader.complain(
+                        mark, f"more than {MAX_NODES:,} values once its aliases are expanded", "use fewer aliases"
+                    )
+                    return
+                _anchor(reader, done.anchor, done.node)
+                reader.add(done.node, mark)
+            case ev.AliasEvent():
+                target = reader.anchors.get(event.anchor)
+                if target is None:
+                    inside = any(opened.anchor == event.anchor for opened in reader.stack)
+                    why = "refers to what it is part of" if inside else "has no anchor"
+                    reader.complain(mark, f"alias *{event.anchor} {why}", f"define &{event.anchor} before it")
+                    target = Node(mark.line + 1, mark.column + 1, None)
+                reader.add(target, mark, is_alias=True)
+            case ev.DocumentStartEvent():
+                reader.start()
+            case ev.DocumentEndEvent():
+                if reader.root is not None:
+                    yield reader.root, reader.clean
+            case _:
+                pass
+
+
+def _anchor(reader: _Reader, anchor: str | None, node: Node) -> None:
+    if anchor is not None:
+        reader.anchors[anchor] = node
+
+
+_NULL = re.compile(r"(?:null|Null|NULL|~|)\Z")
+_BOOL = re.compile(r"(?:true|True|TRUE|false|False|FALSE)\Z")
+_INT = re.compile(r"[-+]?[0-9]{1,300}\Z")
+_BASED = re.compile(r"0(?:o[0-7]{1,300}|x[0-9a-fA-F]{1,300})\Z")
+_FLOAT = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?\Z")
+_NOT_FINITE = re.compile(r"(?:[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))\Z")
+_STR_TAG = "tag:yaml.org,2002:str"
+
+
+def _check_tag(reader: _Reader, event: Any) -> None:
+    if event.tag not in (None, "!"):
+        reader.complain(event.start_mark, f"tag {event.tag} is not supported", "remove the tag")
+
+
+def _scalar(reader: _Reader, event: Any) -> Scalar:
+    text: str = event.value
+    if event.tag in (_STR_TAG, "!") or not event.implicit[0]:
+        if event.tag not in (_STR_TAG, "!"):
+            _check_tag(reader, event)
+        if not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
+            reader.complain(event.start_mark, "half of a surrogate pair is no character", "write the character itself")
+        return text
+    value = _plain_scalar(text)
+    if isinstance(value, float) and not math.isfinite(value):
+        reader.complain(event.start_mark, f"{text:.40} is not a finite number", "write it in quotes if text is meant")
+        return None
+    return value
+
+
+def _plain_scalar(text: str) -> Scalar:
+    """Read a scalar without quotes or tag by the core schema."""
+    if _NULL.match(text):
+        return None
+    if _BOOL.match(text):
+        return text[0] in "tT"
+    if _INT.match(text):
+        return int(text)
+    if _BASED.match(text):
+        return int(text, 0)
+    if _FLOAT.match(text):
+        return float(text)
+    return math.nan if _NOT_FINITE.match(text) else text
