@@ -86,7 +86,7 @@ def make_module(spec: ModelSpec, checkout: Path, shape: Shape) -> nn.Module:
     module = usercode.call(checkout, use.use, class_, **arguments)
     if not isinstance(module, nn.Module):
         raise StepFailed(
-            f"{use.use} made a {type(module).__name__}, which is no torch.nn.Module",
+            f"{use.use} made an object of type {type(module).__name__}, which is no torch.nn.Module",
             hint="name a class that derives from torch.nn.Module",
         )
     if any(isinstance(p, nn.UninitializedParameter) for p in module.parameters()):
