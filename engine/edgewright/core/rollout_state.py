@@ -22,6 +22,8 @@ class DeviceState(StrEnum):
     VERIFIED = "verified"
     """Active, and its golden samples passed on the device."""
     FAILED = "failed"
+    RETURNING = "returning"
+    """Assigned its last verified release again; not seen running it yet."""
     ROLLED_BACK = "rolledBack"
     """Runs the last verified release again (or nothing, if there was none)."""
     DEFERRED = "deferred"
@@ -30,7 +32,15 @@ class DeviceState(StrEnum):
     """Cannot take the release (device says Incompatible)."""
 
 
-IN_FLIGHT = frozenset({DeviceState.OFFERED, DeviceState.FETCHING, DeviceState.STAGED, DeviceState.PROBING})
+IN_FLIGHT = frozenset(
+    {
+        DeviceState.OFFERED,
+        DeviceState.FETCHING,
+        DeviceState.STAGED,
+        DeviceState.PROBING,
+        DeviceState.RETURNING,
+    }
+)
 """States in which a device may be unavailable; what maxUnavailable bounds."""
 
 
@@ -79,13 +89,18 @@ class DeviceProgress:
     since: datetime | None = None
     """When it entered this state."""
     assigned_at: datetime | None = None
-    """When the current release was assigned; its deadline counts from here."""
+    """When ``release`` was assigned, or the device came back with it; its deadline counts from here. None: this
+    rollout has not assigned it anything."""
+    after: int = 0
+    """Version of the device's newest assignment when ``release`` was assigned. A report counts only when the
+    device has taken up a newer one."""
     wave: int = 0
-    """Index of the wave that takes it in."""
+    """Index of the wave that takes it in; -1 when none does."""
     release: Release | None = None
     """What it is assigned now."""
     verified: Release | None = None
-    """The release it verified last: where it returns to."""
+    """The release it returns to: the last one it verified before the current rollout, or, once that has
+    succeeded, the current one."""
     reason: str = ""
     message: str = ""
     labels_digest: str = ""
@@ -99,7 +114,12 @@ class Controls:
     approved_before: int = 0
     """Waves with a number (1 is the first) up to this one are approved."""
     paused: bool = False
+    """By a person, or by a failure under onFailure: pause."""
     aborted: bool = False
+    accepted: tuple[str, ...] = ()
+    """Devices whose failure a person accepted by resuming: they no longer halt the rollout."""
+    accepted_gates: tuple[str, ...] = ()
+    """Device gates, in words, that a person accepted in the same way."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +172,7 @@ class RolloutSummary:
     reason: str = ""
     message: str = ""
     paused: bool = False
+    approved_before: int = 0
 
 
 def summarize(state: RolloutState) -> RolloutSummary:
@@ -170,4 +191,5 @@ def summarize(state: RolloutState) -> RolloutSummary:
         reason=state.reason,
         message=state.message,
         paused=state.controls.paused,
+        approved_before=state.controls.approved_before,
     )

@@ -1,0 +1,244 @@
+"""Gates: thresholds applied to evidence. Called by the planner (engine's figures) and rollouts (devices' figures).
+
+A gate passes, fails or is inconclusive. Without evidence, or with a figure that is no finite number, it is
+inconclusive, and inconclusive does not pass.
+"""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from edgewright.core.plan import GateOutcome
+from edgewright_schemas.thresholds import Gate
+
+_LOWER_IS_BETTER = frozenset({"loss", "mae", "rmse", "sizeBytes"})
+_SIZES = (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10), ("GB", 10**9), ("MB", 10**6), ("KB", 10**3))
+_EPSILON = 1e-9
+"""What binary fractions may be off by when two figures are subtracted: 0.95 - 0.01 is not quite 0.94."""
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Which variant to package, and how each one tried stood."""
+
+    variant: str | None
+    """None: no variant passes."""
+    outcomes: Mapping[str, tuple[GateOutcome, ...]]
+    """By variant, in the order tried; variants after the chosen one are not tried."""
+
+    @property
+    def verdict(self) -> tuple[GateOutcome, ...]:
+        """The outcomes of the variant chosen, or of the one tried last."""
+        return next(reversed(list(self.outcomes.values())), ())
+
+
+def lower_is_better(metric: str) -> bool:
+    """Tell in which direction a metric improves."""
+    return metric in _LOWER_IS_BETTER or metric.startswith("latency")
+
+
+def passes(outcomes: Iterable[GateOutcome]) -> bool:
+    """Say whether every gate passed; an inconclusive one did not."""
+    return all(outcome.passed is True for outcome in outcomes)
+
+
+# ── in words ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def describe(gate: Gate) -> str:
+    """Write a gate in words: ``accuracy ≥ 0.95``, ``sizeBytes ≤ 400 KiB``, ``latencyP95Ms ≤ 40 on lane-camera``."""
+    if gate.slice is None:
+        return _describe(gate, "")
+    column, value = next(iter(gate.slice.items()))
+    return _describe(gate, f"every {column}" if value == "*" else f"{column}={value}")
+
+
+def _describe(gate: Gate, where: str) -> str:
+    parts = []
+    if gate.min is not None:
+        parts.append(f"≥ {_figure(gate.metric, gate.min)}")
+    if gate.max is not None:
+        parts.append(f"≤ {_figure(gate.metric, gate.max)}")
+    if gate.max_degradation is not None:
+        side = "above" if lower_is_better(gate.metric) else "below"
+        parts.append(f"no more than {_figure(gate.metric, gate.max_degradation)} {side} the champion")
+    text = f"{gate.metric} {' and '.join(parts)}"
+    text += f" on {gate.device_class}" if gate.device_class else ""
+    return text + (f" ({where})" if where else "")
+
+
+def _figure(metric: str, value: float) -> str:
+    if metric == "sizeBytes":
+        for unit, size in _SIZES:
+            if value >= size and value % size == 0:
+                return f"{value / size:g} {unit}"
+        return f"{value:.0f} bytes"
+    return f"{value:.6g}"
+
+
+# ── the engine's figures ──────────────────────────────────────────────────────────────────────────────────────
+
+
+def judge(
+    gates: Sequence[Gate], evidence: Mapping[str, Any], champion: Mapping[str, Any] | None
+) -> tuple[GateOutcome, ...]:
+    """Judge one variant by its evidence. Gates with a device class are left to the rollout.
+
+    Args:
+        gates: The thresholds' gates.
+        evidence: What ``evaluate`` measured of the variant: ``overall`` {metric: value}, ``slices``
+            {"column=value": {metric: value}}, ``sizeBytes`` (bytes), ``latencyP95Ms`` (milliseconds), ``rows``.
+        champion: The same of the variant in production; None when there is no champion yet.
+
+    Returns:
+        One outcome for each gate; a gate on every slice has one for each value in the evidence.
+    """
+    outcomes: list[GateOutcome] = []
+    for gate in gates:
+        if gate.device_class is not None:
+            continue
+        if gate.slice is None:
+            outcomes.append(_judge(gate, "", _overall(evidence, gate.metric), champion))
+            continue
+        column, wanted = next(iter(gate.slice.items()))
+        keys = [f"{column}={wanted}"] if wanted != "*" else _slices(evidence, column)
+        if not keys:
+            detail = f"the evidence has no slice of {column}"
+            outcomes.append(GateOutcome(describe(gate), None, None, _limit(gate), detail))
+        outcomes += [_judge(gate, key, _sliced(evidence, key, gate.metric), champion) for key in keys]
+    return tuple(outcomes)
+
+
+def choose_variant(
+    order: Sequence[str],
+    gates: Sequence[Gate],
+    variants: Mapping[str, Mapping[str, Any]],
+    champion: Mapping[str, Any] | None,
+) -> Choice:
+    """Pick the first variant whose gates all pass.
+
+    Args:
+        order: Variant names, the preferred first.
+        gates: The thresholds' gates.
+        variants: Evidence by variant (``judge`` gives its shape). A variant without evidence is not picked.
+        champion: Evidence of the champion's variant; None when there is no champion yet.
+    """
+    outcomes: dict[str, tuple[GateOutcome, ...]] = {}
+    for variant in order:
+        evidence = variants.get(variant)
+        if evidence is None:
+            outcomes[variant] = (GateOutcome(f"{variant} is evaluated", None, None, None, "no evidence"),)
+            continue
+        outcomes[variant] = judge(gates, evidence, champion)
+        if passes(outcomes[variant]):
+            return Choice(variant, outcomes)
+    return Choice(None, outcomes)
+
+
+def _judge(gate: Gate, key: str, found: object, champion: Mapping[str, Any] | None) -> GateOutcome:
+    words = _describe(gate, key)
+    value = _finite(found)
+    if value is None:
+        return GateOutcome(words, None, None, _limit(gate), _why_inconclusive(gate.metric, found))
+    bounds: list[tuple[float, bool]] = []
+    if gate.min is not None:
+        bounds.append((gate.min, value >= gate.min))
+    if gate.max is not None:
+        bounds.append((gate.max, value <= gate.max))
+    detail = ""
+    if gate.max_degradation is not None and champion is None:
+        detail = "no champion yet"
+    elif gate.max_degradation is not None and champion is not None:
+        at = _sliced(champion, key, gate.metric) if key else _overall(champion, gate.metric)
+        best = _finite(at)
+        if best is None and all(ok for _, ok in bounds):
+            return GateOutcome(words, None, value, None, f"champion: {_why_inconclusive(gate.metric, at)}")
+        if best is not None:
+            worse = value - best if lower_is_better(gate.metric) else best - value
+            sign = 1 if lower_is_better(gate.metric) else -1
+            slack = _EPSILON * max(1.0, abs(best))
+            bounds.append((best + sign * gate.max_degradation, worse <= gate.max_degradation + slack))
+            detail = f"champion has {_figure(gate.metric, best)}"
+    limit = next((limit for limit, ok in bounds if not ok), bounds[0][0] if bounds else None)
+    return GateOutcome(words, all(ok for _, ok in bounds), value, limit, detail)
+
+
+def _limit(gate: Gate) -> float | None:
+    return gate.min if gate.min is not None else gate.max
+
+
+def _overall(evidence: Mapping[str, Any], metric: str) -> object:
+    overall = evidence.get("overall")
+    if isinstance(overall, Mapping) and metric in overall:
+        return overall[metric]
+    return evidence.get(metric)
+
+
+def _sliced(evidence: Mapping[str, Any], key: str, metric: str) -> object:
+    slices = evidence.get("slices")
+    figures = slices.get(key) if isinstance(slices, Mapping) else None
+    return figures.get(metric) if isinstance(figures, Mapping) else None
+
+
+def _slices(evidence: Mapping[str, Any], column: str) -> list[str]:
+    slices = evidence.get("slices")
+    if not isinstance(slices, Mapping):
+        return []
+    return sorted(key for key in slices if isinstance(key, str) and key.startswith(f"{column}="))
+
+
+def _finite(found: object) -> float | None:
+    """Take a figure only when it is a finite number; True is none, neither is a text that looks like one."""
+    if isinstance(found, bool) or not isinstance(found, int | float):
+        return None
+    try:
+        value = float(found)
+    except OverflowError:
+        return None
+    return value if math.isfinite(value) else None
+
+
+def _why_inconclusive(metric: str, found: object) -> str:
+    return f"no {metric} in the evidence" if found is None else f"{metric} is {found!r}, no finite number"
+
+
+# ── devices' figures ──────────────────────────────────────────────────────────────────────────────────────────
+
+
+def device_gates(gates: Iterable[Gate]) -> tuple[Gate, ...]:
+    """Pick the gates that are judged by what devices measure, while a rollout runs."""
+    return tuple(gate for gate in gates if gate.device_class is not None)
+
+
+def judge_device_gates(
+    gates: Iterable[Gate], measurements: Mapping[str, Sequence[float | None]]
+) -> tuple[GateOutcome, ...]:
+    """Judge device gates by the worst figure measured on a device of their class.
+
+    Args:
+        gates: Any gates; those without a device class are left out.
+        measurements: The 95th percentile of the latency, in milliseconds, each device measured in its probe, by
+            device class. None or no finite number: that device has no evidence.
+
+    Returns:
+        One outcome for each of ``device_gates(gates)``, in their order. One bad figure fails a gate; short of
+        that, one missing figure makes it inconclusive.
+    """
+    return tuple(_judge_devices(gate, measurements.get(gate.device_class or "", ())) for gate in device_gates(gates))
+
+
+def _judge_devices(gate: Gate, found: Sequence[float | None]) -> GateOutcome:
+    words = describe(gate)
+    values = [value for value in map(_finite, found) if value is not None]
+    if not values:
+        detail = f"no device of class {gate.device_class} has measured it"
+        return GateOutcome(words, None, None, _limit(gate), detail)
+    if gate.max is not None and max(values) > gate.max:
+        return GateOutcome(words, False, max(values), gate.max, f"worst of {len(values)} devices")
+    if gate.min is not None and min(values) < gate.min:
+        return GateOutcome(words, False, min(values), gate.min, f"lowest of {len(values)} devices")
+    if len(values) < len(found):
+        detail = f"{len(found) - len(values)} of {len(found)} devices of class {gate.device_class} gave no figure"
+        return GateOutcome(words, None, max(values), _limit(gate), detail)
+    return GateOutcome(words, True, max(values), _limit(gate), f"worst of {len(values)} devices")
