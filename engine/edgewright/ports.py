@@ -6,14 +6,14 @@ through them; ``cli`` wires. Fakes under tests/fakes implement the same Protocol
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Protocol
 
 from edgewright.core.address import Address
 from edgewright.core.artifact import Action, Artifact, FileRef
 from edgewright.core.observed import Champion, SourceState
-from edgewright.core.rollout_state import RolloutState, RolloutSummary
+from edgewright.core.rollout_state import Controls, RolloutState, RolloutSummary
 from edgewright.core.snapshot import Snapshot
 from edgewright_schemas.dataset import Source as DatasetSource
 from edgewright_wire.messages import Assignment, Report
@@ -205,11 +205,31 @@ class StateReader(Protocol):
         """The revision applied last."""
         ...
 
+    def enrolled(self) -> Mapping[str, Mapping[str, str]]:
+        """Labels of enrolled devices, by id."""
+        ...
+
+    def requested_controls(self) -> Mapping[Address, Controls]:
+        """What people asked of rollouts and the lease's holder has not taken up yet."""
+        ...
+
+    def durations(self) -> Mapping[tuple[Action, str], timedelta]:
+        """How long each action took when it last ran, by action and address."""
+        ...
+
+    def version(self) -> str:
+        """Name this state of the store: it changes with every write, and with nothing else."""
+        ...
+
 
 class StateWriter(Protocol):
     """Writes the state store. Every method is one transaction, durable when it returns, and checks the lease.
 
-    Raises (all): LeaseLost when the fence has moved on; StorageFull when the disk is full.
+    What comes from outside (reports, enrolments, requests for controls) may also be written without a lease:
+    people and devices speak while an apply is running.
+
+    Raises (all): LeaseLost when the fence has moved on; StateError when a lease is needed and not held, or the store
+    is read-only; StorageFull when the disk is full.
     """
 
     def record_artifact(self, artifact: Artifact) -> None:
@@ -238,8 +258,14 @@ class StateWriter(Protocol):
         state: RolloutState,
         assignments: Sequence[Assignment],
         events: Sequence[Event],
+        champion: tuple[str, Champion] | None = None,
     ) -> None:
-        """Store a rollout's decisions whole: its state, the assignments they make (unpublished), the events."""
+        """Store a rollout's decisions whole: its state, the assignments they make (unpublished), the events, and the
+        model's new champion where the rollout has just succeeded.
+
+        Raises:
+            StateError: An assignment's version is not above the device's last one; nothing is stored.
+        """
         ...
 
     def mark_published(self, versions: Mapping[str, int]) -> None:
@@ -247,7 +273,7 @@ class StateWriter(Protocol):
         ...
 
     def record_reports(self, reports: Sequence[Report]) -> None:
-        """Keep each device's newest report; an older sequence is ignored."""
+        """Keep each device's newest report; an older sequence is ignored unless it was sent later (a lost disk)."""
         ...
 
     def set_inventory(self, resources: Mapping[Address, bool]) -> None:
@@ -272,6 +298,22 @@ class StateWriter(Protocol):
 
     def set_last_revision(self, revision: str) -> None:
         """Note the revision applied."""
+        ...
+
+    def enroll(self, devices: Mapping[str, Mapping[str, str]]) -> None:
+        """Add devices, or replace the labels of known ones."""
+        ...
+
+    def unenroll(self, devices: Iterable[str]) -> None:
+        """Remove devices; their assignments and reports stay, so that versions keep growing if they return."""
+        ...
+
+    def request_controls(self, address: Address, controls: Controls) -> None:
+        """Ask something of a rollout; replaces what was asked before and not taken up."""
+        ...
+
+    def take_controls(self, taken: Mapping[Address, Controls]) -> None:
+        """Drop requests that the rollout's stored state now holds; one asked anew since then stays."""
         ...
 
 
@@ -361,6 +403,36 @@ class Builder(Protocol):
             StepFailed: It cannot succeed as declared (UserCodeFailed: the repository's code raised).
             Transient: It may succeed when tried again.
             Cancelled: ``cancel`` was set.
+        """
+        ...
+
+
+# ── configuration ─────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigRequest:
+    """One device's configuration, to be rendered."""
+
+    template: str
+    """The template's text."""
+    template_name: str
+    """Its path, for messages."""
+    values: Mapping[str, Any]
+    device: str
+    labels: Mapping[str, str]
+    model: str
+    fleet: str
+
+
+class ConfigRenderer(Protocol):
+    """Renders device configurations. Pure: the same request gives the same bytes."""
+
+    def render(self, request: ConfigRequest) -> bytes:
+        """Render strictly.
+
+        Raises:
+            StepFailed: The template is wrong or uses something undefined; names file and line.
         """
         ...
 

@@ -19,6 +19,7 @@ class Action(StrEnum):
     EXPORT = "export"
     EVALUATE = "evaluate"
     PACKAGE = "package"
+    RENDER_CONFIG = "render-config"
     PUBLISH = "publish"
     START_ROLLOUT = "start-rollout"
     ADVANCE_WAVE = "advance-wave"

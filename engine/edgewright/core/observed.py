@@ -52,5 +52,7 @@ class Observed:
     """Those of the inventory whose annotation forbade pruning when they were applied."""
     durations: Mapping[tuple[Action, str], timedelta] = field(default_factory=dict)
     """How long the last such step took, by action and address."""
+    environment: Mapping[str, str] = field(default_factory=dict)
+    """Versions of the libraries that train; looked up only where a spec pins them."""
     failures: Mapping[str, str] = field(default_factory=dict)
     """Messages of steps that failed for good, by fingerprint; not tried again until the fingerprint changes."""

@@ -50,6 +50,8 @@ class Snapshot:
     resources: Mapping[Address, Resource]
     code: Mapping[str, str] = field(default_factory=dict)
     """Digest of a code file and the repository's files it imports, by the path specs name it with."""
+    code_files: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """The files behind each digest of ``code``: the file itself and those it imports, by the same path."""
     content: Mapping[str, str] = field(default_factory=dict)
     """Digest of any other file or folder specs name (data, templates, ONNX files, command inputs), by path.
     A path that exists only outside Git is not here."""

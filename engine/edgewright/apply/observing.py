@@ -1,0 +1,116 @@
+"""Gathers what is: the one place where the ports' answers become the planner's Observed."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+
+from edgewright.core.address import Address
+from edgewright.core.artifact import Artifact
+from edgewright.core.observed import Observed, SourceState
+from edgewright.core.rollout_state import RolloutSummary
+from edgewright.core.snapshot import Snapshot
+from edgewright.ports import BlobReader, DeliveryReader, SourceObserver, StateReader
+from edgewright_schemas.dataset import Dataset
+from edgewright_schemas.model import Model
+from edgewright_wire.canonical import digest_json
+
+
+class PresentArtifacts(Mapping[str, Artifact]):
+    """Recorded artifacts whose stored files are there; files are looked for only when an artifact is asked for."""
+
+    def __init__(self, recorded: Mapping[str, Artifact], blobs: BlobReader) -> None:
+        self._recorded = recorded
+        self._blobs = blobs
+
+    def __getitem__(self, fingerprint: str) -> Artifact:
+        """Find an artifact; one that lost a file counts as absent.
+
+        Raises:
+            KeyError: It is not recorded, or not whole.
+        """
+        artifact = self._recorded[fingerprint]
+        if not all(self._blobs.has(file.digest) for file in artifact.files.values()):
+            raise KeyError(fingerprint)
+        return artifact
+
+    def __iter__(self) -> Iterator[str]:
+        """List the fingerprints recorded."""
+        return iter(self._recorded)
+
+    def __len__(self) -> int:
+        """Count the artifacts recorded."""
+        return len(self._recorded)
+
+
+@dataclass(frozen=True, slots=True)
+class Reality:
+    """The read sides of every port the planner's picture is made from."""
+
+    state: StateReader
+    blobs: BlobReader
+    delivery: DeliveryReader
+    sources: SourceObserver
+
+    def observe(self, desired: Snapshot, *, retry_failures: bool = False) -> Observed:
+        """Describe reality as far as these specs need it.
+
+        Args:
+            desired: What is wanted; only the sources it names are looked at.
+            retry_failures: Leave out failures remembered from earlier runs, so that those steps are planned again.
+
+        Raises:
+            StateError: The state store cannot be read.
+            DeliveryUnavailable: The published repository cannot be read.
+        """
+        inventory = self.state.inventory()
+        enrolled = self.state.enrolled()
+        return Observed(
+            artifacts=PresentArtifacts(self.state.artifacts(), self.blobs),
+            sources=self._sources(desired),
+            champions=self.state.champions(),
+            published=self.delivery.published(),
+            rollouts=self._rollouts(),
+            enrolled=enrolled,
+            enrolled_digest=digest_json({id_: dict(labels) for id_, labels in enrolled.items()}) if enrolled else "",
+            inventory=frozenset(inventory),
+            prune_disabled=frozenset(address for address, disabled in inventory.items() if disabled),
+            durations=self.state.durations(),
+            environment=_versions() if _any_pinned(_documents(desired)) else {},
+            failures={} if retry_failures else self.state.failures(),
+        )
+
+    def _rollouts(self) -> Mapping[Address, RolloutSummary]:
+        requested = self.state.requested_controls()
+        return {
+            address: replace(summary, requested=True) if address in requested else summary
+            for address, summary in self.state.rollout_summaries().items()
+        }
+
+    def _sources(self, desired: Snapshot) -> Mapping[str, SourceState]:
+        found = {}
+        for document in _documents(desired):
+            if isinstance(document, Dataset):
+                source = document.spec.source
+                if source.format != "python" and source.uri not in desired.content:
+                    found[source.uri] = self.sources.observe(source)
+        return found
+
+
+def _documents(desired: Snapshot) -> Iterable[object]:
+    return (
+        resource.document for address, resource in desired.resources.items() if address.kind in {"dataset", "model"}
+    )
+
+
+def _any_pinned(documents: Iterable[object]) -> bool:
+    return any(
+        isinstance(document, Model)
+        and document.spec.training is not None
+        and document.spec.training.environment == "pinned"
+        for document in documents
+    )
+
+
+def _versions() -> Mapping[str, str]:
+    from importlib.metadata import version
+
+    return {name: version(name) for name in ("torch", "numpy")}

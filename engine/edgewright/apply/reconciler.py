@@ -1,0 +1,384 @@
+"""Observe, plan, act, record, until reality matches: what ``apply`` runs, and later the controller.
+
+Level-triggered: every pass plans anew from what is desired and observed, so it does not matter what an earlier
+pass, run or process had got to. A pass starts the steps that are ready; their outcomes wake the next pass.
+"""
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import partial
+
+from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
+
+from edgewright.apply.building import Workshop
+from edgewright.apply.listening import Listener
+from edgewright.apply.observing import Reality
+from edgewright.apply.publishing import Publisher
+from edgewright.apply.rolling import Roller
+from edgewright.core.address import Address
+from edgewright.core.plan import (
+    AdvanceWave,
+    BuildStep,
+    Note,
+    Plan,
+    Prune,
+    Publish,
+    Rollback,
+    StartRollout,
+    Step,
+    step_id,
+)
+from edgewright.core.planner import aims, plan
+from edgewright.core.rollout_state import DeviceState
+from edgewright.core.snapshot import Snapshot
+from edgewright.errors import BlobCorrupt, Cancelled, EdgewrightError, LeaseLost, StepFailed, Transient
+from edgewright.ports import DeliveryReader, Event, Lease, SnapshotSource, StateReader, StateWriter
+from edgewright_schemas.base import PRUNE_ANNOTATION
+
+_TICK_SECONDS = 0.5
+"""How long a pass waits for reports when nothing else can wake it."""
+_ATTEMPTS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A step that did not succeed in this run."""
+
+    step: str
+    error: EdgewrightError
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a run ended."""
+
+    plan: Plan
+    """The last one: what is still to do."""
+    failures: tuple[Failure, ...] = ()
+    timed_out: bool = False
+    stopped: bool = False
+    """By a person; everything can be resumed."""
+    superseded_by: str | None = None
+    """A newer revision this run was not allowed to take up."""
+
+    @property
+    def converged(self) -> bool:
+        """Whether reality matches."""
+        return self.plan.empty and not self.failures and not self.blocked and not self.waiting
+
+    @property
+    def blocked(self) -> tuple[Note, ...]:
+        """What needs a change of the specs."""
+        return tuple(note for note in self.plan.notes if note.severity == "blocked")
+
+    @property
+    def waiting(self) -> tuple[Note, ...]:
+        """What needs time or a person."""
+        return tuple(note for note in self.plan.notes if note.severity == "waiting")
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What a run may do."""
+
+    allowed: frozenset[str] | None = None
+    """Ids of the steps of an approved plan, with all that follows from starting a rollout; None: whatever is
+    needed."""
+    follow: bool = False
+    """Take up a newer revision that appears during the run."""
+    until: datetime | None = None
+    retry_failures: bool = False
+    jobs: int = 2
+
+
+@dataclass
+class _Running:
+    step: BuildStep
+    cancel: threading.Event
+    future: "Future[None]"
+
+
+@dataclass
+class Reconciler:
+    """One run's machinery. Use once."""
+
+    source: SnapshotSource
+    reality: Reality
+    reader: StateReader
+    writer: StateWriter
+    delivery: DeliveryReader
+    workshop: Workshop
+    publisher: Publisher
+    roller: Roller
+    lease: Lease
+    listener: Listener
+    clock: Callable[[], datetime]
+    _running: dict[str, _Running] = field(default_factory=dict)
+    _failures: dict[str, Failure] = field(default_factory=dict)
+    _wake: threading.Event = field(default_factory=threading.Event)
+    _stop: threading.Event = field(default_factory=threading.Event)
+    _fatal: list[BaseException] = field(default_factory=list)
+    _touched: set[Address] = field(default_factory=set)
+    """Rollouts whose devices have spoken since they were looked at last."""
+
+    def stop(self) -> None:
+        """Ask the run to end soon, leaving everything resumable. Safe from a signal handler."""
+        self._stop.set()
+        self._wake.set()
+
+    def run(self, terms: Terms) -> Outcome:
+        """Work until reality matches, nothing more can be done, time is up, or someone stops it.
+
+        Raises:
+            SpecError, SourceError, StateError, DeliveryError: Nothing sensible can be done.
+            LeaseLost: Another process took over; nothing more was written.
+        """
+        pool = ThreadPoolExecutor(max_workers=terms.jobs, thread_name_prefix="step")
+        try:
+            return self._loop(terms, pool)
+        finally:
+            for running in self._running.values():
+                running.cancel.set()
+            pool.shutdown(wait=True)
+
+    def _loop(self, terms: Terms, pool: ThreadPoolExecutor) -> Outcome:
+        desired = self.source.snapshot()
+        self._close_intents(desired)
+        while True:
+            self._wake.clear()
+            self.lease.renew()
+            newer = self.source.revision()
+            if newer != desired.revision:
+                if not terms.follow:
+                    return self._end(self._plan(desired, terms), superseded_by=newer)
+                desired = self.source.snapshot()
+            self._take_reports(desired)
+            current = self._plan(desired, terms)
+            self._cancel_unneeded(current)
+            wakes = self._act(desired, current, terms, pool)
+            if self._fatal:
+                raise self._fatal[0]
+            after = self._plan(desired, terms)
+            if self._stop.is_set():
+                return self._end(after, stopped=True)
+            if terms.until is not None and self.clock() >= terms.until:
+                return self._end(after, timed_out=not after.empty)
+            still = after.steps == current.steps and not self._wake.is_set()
+            if still and not self._running and not self._hopeful(after, terms):
+                self._record(desired)
+                return self._end(after)
+            if still:
+                self._wake.wait(self._pause(wakes, terms))
+
+    def _plan(self, desired: Snapshot, terms: Terms) -> Plan:
+        observed = self.reality.observe(desired, retry_failures=terms.retry_failures)
+        found = plan(desired, observed, self.clock())
+        self.listener.planned(found)
+        return found
+
+    def _end(
+        self, last: Plan, *, timed_out: bool = False, stopped: bool = False, superseded_by: str | None = None
+    ) -> Outcome:
+        return Outcome(last, tuple(self._failures.values()), timed_out, stopped, superseded_by)
+
+    def _pause(self, wakes: list[datetime], terms: Terms) -> float:
+        moments = [*wakes, *([terms.until] if terms.until else [])]
+        nearest = min(((moment - self.clock()).total_seconds() for moment in moments), default=_TICK_SECONDS)
+        return max(0.01, min(_TICK_SECONDS, nearest))
+
+    def _hopeful(self, current: Plan, terms: Terms) -> bool:
+        """Whether time or reports alone may bring this plan further."""
+        return any(
+            isinstance(step, StartRollout | AdvanceWave | Rollback)
+            and self._may(step, terms)
+            and step_id(step) not in self._failures
+            and not step.needs
+            for step in current.steps
+        )
+
+    def _may(self, step: Step, terms: Terms) -> bool:
+        if terms.allowed is None or step_id(step) in terms.allowed:
+            return True
+        return isinstance(step, AdvanceWave | Rollback) and f"start-rollout {step.address}" in terms.allowed
+
+    # ── acting ────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _act(self, desired: Snapshot, current: Plan, terms: Terms, pool: ThreadPoolExecutor) -> list[datetime]:
+        """Start what is ready; returns the moments at which rollouts want to be looked at again."""
+        wakes: list[datetime] = []
+        targets: set[Address] = set()
+        for step in current.steps:
+            if step.needs or not self._may(step, terms) or step_id(step) in self._failures:
+                continue
+            match step:
+                case StartRollout() | AdvanceWave() | Rollback():
+                    targets.add(step.address)
+                case Publish():
+                    self._guard(step, partial(self._publish, step))
+                case Prune():
+                    self._guard(step, partial(self._prune, step))
+                case _:
+                    self._start(desired, step, terms, pool)
+        wakes += self._roll(desired, targets)
+        self._flush()
+        return wakes
+
+    def _start(self, desired: Snapshot, step: BuildStep, terms: Terms, pool: ThreadPoolExecutor) -> None:
+        key = step.fingerprint
+        if key is None or key in self._running or len(self._running) >= terms.jobs:
+            return
+        cancel = threading.Event()
+        self.listener.started(step)
+        future = pool.submit(self._build, desired, step, cancel)
+        self._running[key] = _Running(step, cancel, future)
+        future.add_done_callback(partial(self._finished, key))
+
+    def _finished(self, key: str, _: "Future[None]") -> None:
+        self._wake.set()  # before the step leaves the books, so that no pass can miss both
+        self._running.pop(key, None)
+
+    def _build(self, desired: Snapshot, step: BuildStep, cancel: threading.Event) -> None:
+        """Run one build step in a pool thread; whatever happens ends in the books, not in the thread."""
+
+        def again(state: RetryCallState) -> None:
+            error = state.outcome.exception() if state.outcome else None
+            if isinstance(error, EdgewrightError):
+                self.listener.failed(step, error, state.upcoming_sleep)
+
+        retrying = Retrying(
+            retry=retry_if_exception_type(Transient),
+            wait=wait_random_exponential(multiplier=1, max=30),
+            stop=stop_after_attempt(_ATTEMPTS),
+            sleep=cancel.wait,
+            before_sleep=again,
+            reraise=True,
+        )
+        try:
+            artifact = retrying(self.workshop.make, desired, step, self.listener.progressed, cancel)
+            self._event("StepDone", step, desired, f"{step_id(step)} done in {artifact.seconds:.1f} s")
+            self.listener.done(step, artifact.seconds)
+        except Cancelled:
+            self._event("StepCancelled", step, desired, f"{step_id(step)} stopped; it can resume")
+        except BlobCorrupt as error:
+            self.listener.failed(step, error, 0.0)
+        except StepFailed as error:
+            self.writer.record_failure(step.fingerprint or "", error.message)
+            self._fail(step, error, desired)
+        except LeaseLost as error:
+            self._fatal.append(error)
+        except EdgewrightError as error:
+            self._fail(step, error, desired)
+
+    def _fail(self, step: Step, error: EdgewrightError, desired: Snapshot | None = None) -> None:
+        self._failures[step_id(step)] = Failure(step_id(step), error)
+        self.listener.failed(step, error, None)
+        if desired is not None:
+            self._event("StepFailed", step, desired, f"{step_id(step)}: {error.message}")
+
+    def _event(self, reason: str, step: Step, desired: Snapshot, message: str) -> None:
+        event = Event(self.clock(), reason, str(step.address), message, {}, desired.revision)
+        self.writer.add_events([event])
+        self.listener.happened(event)
+
+    def _guard(self, step: Step, act: Callable[[], None]) -> None:
+        """Run a short step here; one that fails stands in nobody else's way."""
+        self.listener.started(step)
+        begun = self.clock()
+        try:
+            act()
+        except LeaseLost:
+            raise
+        except EdgewrightError as error:
+            self._fail(step, error)
+        else:
+            self.listener.done(step, (self.clock() - begun).total_seconds())
+
+    def _publish(self, step: Publish) -> None:
+        artifact = self.reader.artifacts().get(step.package_fingerprint or "")
+        if artifact is None:
+            raise StepFailed(f"the package of {step.address} is not there", hint="apply again")
+        self.publisher.publish(artifact)
+
+    def _prune(self, step: Prune) -> None:
+        kept = {address: disabled for address, disabled in self.reader.inventory().items() if address != step.address}
+        self.writer.set_inventory(kept)
+        message = "no longer declared; devices keep what they run"
+        self.writer.add_events([Event(self.clock(), "Pruned", str(step.address), message)])
+
+    def _roll(self, desired: Snapshot, targets: set[Address]) -> list[datetime]:
+        targets |= self._touched
+        self._touched = set()
+        if not targets:
+            return []
+        observed = self.reality.observe(desired)
+        wakes = []
+        for address, aim in aims(desired, observed, self.clock()).items():
+            if address not in targets:
+                continue
+            try:
+                wake = self.roller.advance(desired, address, aim)
+            except LeaseLost:
+                raise
+            except EdgewrightError as error:
+                self._failures[f"advance-wave {address}"] = Failure(f"advance-wave {address}", error)
+                continue
+            if wake is not None:
+                wakes.append(wake)
+        return wakes
+
+    def _flush(self) -> None:
+        try:
+            self.publisher.flush_assignments()
+        except LeaseLost:
+            raise
+        except EdgewrightError as error:
+            self._failures["assign"] = Failure("assign", error)
+
+    # ── keeping the books ─────────────────────────────────────────────────────────────────────────────────────
+
+    def _take_reports(self, desired: Snapshot) -> None:
+        known = {id_: report.sequence for id_, report in self.reader.reports().items()}
+        fresh = self.delivery.observe(known)
+        if not fresh:
+            return
+        self.writer.record_reports(fresh)
+        devices = [report.device for report in fresh]
+        assigned = self.reader.assignments(devices)
+        models = {model.model for entry in assigned.values() for model in entry.assignment.models}
+        waiting = self.reader.rollout_summaries() if len(assigned) < len(devices) else {}
+        for rollout in desired.rollouts():
+            address = Address("rollout", rollout.metadata.name)
+            summary = waiting.get(address)
+            if rollout.spec.model in models or (summary and summary.counts.get(DeviceState.DEFERRED)):
+                self._touched.add(address)
+
+    def _cancel_unneeded(self, current: Plan) -> None:
+        wanted = {getattr(step, "fingerprint", None) for step in current.steps}
+        for fingerprint, running in list(self._running.items()):
+            if fingerprint not in wanted:
+                running.cancel.set()
+
+    def _close_intents(self, desired: Snapshot) -> None:
+        """Settle what a crashed run left open: done where its effect is there, else planned anew by this run."""
+        recorded = self.reader.artifacts()
+        published = self.delivery.published()
+        for intent in self.reader.open_intents():
+            subject = intent.name.partition(":")[2]
+            done = subject in (published if intent.action == "publish" else recorded)
+            self.writer.finish(intent.name, "done" if done else "interrupted")
+
+    def _record(self, desired: Snapshot) -> None:
+        """Note what is under management now."""
+        managed = {
+            address: resource.document.metadata.annotations.get(PRUNE_ANNOTATION) == "disabled"
+            for address, resource in desired.resources.items()
+        }
+        inventory = self.reader.inventory()
+        kept = {address: disabled for address, disabled in inventory.items() if disabled or not managed}
+        if inventory != {**kept, **managed}:
+            self.writer.set_inventory({**kept, **managed})
+        if self.reader.last_revision() != desired.revision:
+            self.writer.set_last_revision(desired.revision)

@@ -1,0 +1,1 @@
+"""How results look: as text for people, JSON for machines, Markdown for pull requests."""

@@ -1,0 +1,132 @@
+"""Plans as JSON: the format of ``plan -o json`` and of saved plans."""
+
+from typing import Any, assert_never
+
+from edgewright.core.plan import (
+    AdvanceWave,
+    BuildDataset,
+    BuildStep,
+    Command,
+    Evaluate,
+    Export,
+    GateOutcome,
+    Import,
+    Note,
+    Package,
+    Plan,
+    Prune,
+    Publish,
+    Rollback,
+    StartRollout,
+    Step,
+    Train,
+    action_of,
+    step_id,
+)
+
+FORMAT_VERSION = 1
+
+
+def plan_json(plan: Plan) -> dict[str, Any]:
+    """Turn a plan into JSON values."""
+    return {
+        "formatVersion": FORMAT_VERSION,
+        "commit": plan.commit,
+        "observedDigest": plan.observed_digest,
+        "planId": plan.plan_id,
+        "steps": [_step(step) for step in plan.steps],
+        "notes": [_note(note) for note in plan.notes],
+        "verdicts": {
+            str(address): [_gate(outcome) for outcome in outcomes] for address, outcomes in plan.verdicts.items()
+        },
+        "summary": {
+            "build": plan.summary.build,
+            "train": plan.summary.train,
+            "package": plan.summary.package,
+            "rollout": plan.summary.rollout,
+            "prune": plan.summary.prune,
+            "devices": plan.summary.devices,
+            "bytes": plan.summary.bytes,
+        },
+    }
+
+
+def _step(step: Step) -> dict[str, Any]:
+    common: dict[str, Any] = {
+        "id": step_id(step),
+        "address": str(step.address),
+        "action": action_of(step).value,
+        "reasons": [{"field": r.field, "old": r.old, "new": r.new} for r in step.reasons],
+        "needs": list(step.needs),
+    }
+    if step.seconds is not None:
+        common["expectedSeconds"] = round(step.seconds, 3)
+    return common | _particulars(step)
+
+
+def _particulars(step: Step) -> dict[str, Any]:
+    match step:
+        case StartRollout():
+            return {
+                "release": step.release.fingerprint if step.release else None,
+                "package": step.release.package if step.release else None,
+                "configOnly": step.config_only,
+                "waves": [
+                    {
+                        "name": wave.name,
+                        "devices": wave.devices,
+                        "bytes": wave.bytes,
+                        "soakSeconds": wave.soak_seconds,
+                        "approval": wave.approval,
+                    }
+                    for wave in step.waves
+                ],
+            }
+        case AdvanceWave():
+            return {"package": step.release.package, "wave": step.wave, "waves": step.waves, "devices": step.devices}
+        case Rollback():
+            return {"package": step.release.package, "devices": step.devices}
+        case Publish():
+            return {"package": step.package, "bytes": step.bytes}
+        case Prune():
+            return {}
+        case _:
+            return _build_particulars(step)
+
+
+def _build_particulars(step: BuildStep) -> dict[str, Any]:
+    found: dict[str, Any] = {"fingerprint": step.fingerprint, "knownAfterApply": step.fingerprint is None}
+    if step.unless:
+        found["unless"] = step.unless
+    match step:
+        case Train():
+            found["epochs"] = step.epochs
+        case Evaluate():
+            found |= {"subject": step.subject, "gates": list(step.gates)}
+        case Package():
+            found["variant"] = step.variant
+        case BuildDataset() | Import() | Command() | Export():
+            pass
+        case _:
+            assert_never(step)
+    return found
+
+
+def _gate(outcome: GateOutcome) -> dict[str, Any]:
+    return {
+        "gate": outcome.gate,
+        "passed": outcome.passed,
+        "value": outcome.value,
+        "limit": outcome.limit,
+        "detail": outcome.detail,
+    }
+
+
+def _note(note: Note) -> dict[str, Any]:
+    return {
+        "address": str(note.address),
+        "severity": note.severity,
+        "reason": note.reason,
+        "message": note.message,
+        "gates": [_gate(outcome) for outcome in note.gates],
+    }

@@ -1,0 +1,150 @@
+"""Fingerprints: what each step's output depends on, part by part, and the sha256 over it.
+
+A component is a field's path and its canonical JSON text. Equal components mean equal output, so they are what
+``explain`` compares and what a plan gives as its reasons. Names, labels, descriptions and addresses of sources are
+left out: they change nothing in the output.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from edgewright.core.artifact import Action
+from edgewright_schemas.base import SpecModel, is_code_reference
+from edgewright_schemas.dataset import DatasetSpec
+from edgewright_schemas.fleet import FleetSpec
+from edgewright_schemas.model import ModelSpec
+from edgewright_wire.canonical import digest_json
+
+Components = Mapping[str, str]
+
+BUILDER_VERSIONS: Mapping[Action, int] = {
+    Action.BUILD_DATASET: 1,
+    Action.TRAIN: 1,
+    Action.IMPORT: 1,
+    Action.COMMAND: 1,
+    Action.EXPORT: 1,
+    Action.EVALUATE: 1,
+    Action.PACKAGE: 1,
+}
+"""Raised when a builder's output changes for the same input: everything it made is then made again."""
+
+
+def fingerprint(action: Action, components: Components) -> str:
+    """Name a step's work by everything that can change its output."""
+    return digest_json(
+        {"action": action.value, "builder": BUILDER_VERSIONS[action], "components": dict(components)}
+    )
+
+
+def flatten(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
+    """Walk JSON down to its leaves, as (dotted path, canonical JSON text)."""
+    if isinstance(value, dict) and value:
+        for key, inner in value.items():
+            yield from flatten(inner, f"{path}.{key}" if path else str(key))
+    elif isinstance(value, list) and any(isinstance(item, dict) for item in value):
+        for index, item in enumerate(value):
+            yield from flatten(item, f"{path}[{index}]")
+    else:
+        yield path, json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
+def _fields(model: SpecModel, *, exclude: set[str] | None = None, prefix: str = "") -> dict[str, str]:
+    return dict(flatten(model.model_dump(mode="json", by_alias=True, exclude=exclude), prefix))
+
+
+def _code(use: str, code: Mapping[str, str]) -> dict[str, str]:
+    if not is_code_reference(use):
+        return {}
+    path = use.partition(":")[0]
+    return {f"code:{path}": code.get(path, "missing")}
+
+
+def dataset_components(spec: DatasetSpec, source_digest: str, code: Mapping[str, str]) -> Components:
+    """What a dataset's rows depend on. ``source_digest`` stands for the source's content."""
+    parts = _fields(spec, exclude={"source"})
+    parts["source.format"] = spec.source.format
+    parts |= dict(flatten(dict(spec.source.with_), "source.with"))
+    parts["source.content"] = source_digest
+    if spec.source.format == "python":
+        parts["source.function"] = spec.source.uri
+        parts |= _code(spec.source.uri, code)
+    for step in spec.steps:
+        parts |= _code(step.use, code)
+    return parts
+
+
+def _architecture_components(spec: ModelSpec, code: Mapping[str, str]) -> dict[str, str]:
+    if spec.architecture is None:
+        return {}
+    return _fields(spec.architecture, prefix="architecture") | _code(spec.architecture.use, code)
+
+
+def origin_components(
+    spec: ModelSpec,
+    dataset_digest: str,
+    code: Mapping[str, str],
+    content: Mapping[str, str],
+    environment: Mapping[str, str],
+) -> Components:
+    """What a trained, imported or command-made model depends on.
+
+    The champion a warm start begins from is not part of it: otherwise every promotion would ask for a retrain.
+    """
+    if spec.source is not None:
+        return {"source.digest": spec.source.digest}
+    parts = {"task": spec.task, "input.dataset": dataset_digest}
+    if spec.command is not None:
+        parts |= {"command": json.dumps(spec.command), "output": spec.output}
+        return parts | {f"inputs:{path}": content.get(path, "missing") for path in spec.inputs}
+    training = spec.training_or_default
+    parts |= _architecture_components(spec, code) | _fields(training, prefix="training")
+    if training.environment == "pinned":
+        parts |= {f"environment.{name}": version for name, version in environment.items()}
+    return parts
+
+
+def export_components(
+    spec: ModelSpec, model_digest: str, dataset_digest: str, code: Mapping[str, str]
+) -> Components:
+    """What the ONNX variants depend on: the model, and the samples used for parity and calibration."""
+    return {
+        "input.model": model_digest,
+        "input.dataset": dataset_digest,
+        "package.opset": str(spec.package.opset),
+        **_fields(spec.package.quantization, prefix="package.quantization"),
+        **_architecture_components(spec, code),
+    }
+
+
+def evaluate_components(task: str, export_digest: str, dataset_digest: str) -> Components:
+    """What evidence depends on. The same for candidate and champion, so neither is measured twice."""
+    return {"task": task, "input.export": export_digest, "input.dataset": dataset_digest}
+
+
+def package_components(
+    name: str, spec: ModelSpec, variant: str, export_digest: str, dataset_digest: str, evaluation_digest: str
+) -> Components:
+    """What a package's bytes depend on."""
+    return {
+        "name": name,
+        "task": spec.task,
+        "variant": variant,
+        "input.export": export_digest,
+        "input.dataset": dataset_digest,
+        "input.evaluation": evaluation_digest,
+        **_fields(spec.package.golden, prefix="package.golden"),
+    }
+
+
+def config_digest(spec: FleetSpec, content: Mapping[str, str]) -> str | None:
+    """Name what a fleet's device configuration is rendered from; None without one."""
+    if spec.config is None:
+        return None
+    template = content.get(spec.config.template, "missing")
+    return digest_json({"template": template, "path": spec.config.path, "values": spec.config.values})
+
+
+def release_fingerprint(package_digest: str, config: str | None) -> str:
+    """Name what a rollout puts on devices."""
+    return digest_json({"package": package_digest, "config": config})

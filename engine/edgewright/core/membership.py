@@ -1,0 +1,44 @@
+"""Which devices a fleet has."""
+
+from collections.abc import Mapping
+
+from edgewright.core.snapshot import Snapshot
+from edgewright_schemas.fleet import Device, Fleet
+from edgewright_wire.canonical import digest_json
+
+Labels = Mapping[str, str]
+
+
+def _declared(desired: Snapshot, fleet: Fleet) -> tuple[Device, ...]:
+    inventory = fleet.spec.inventory
+    if inventory is None:
+        return ()
+    if isinstance(inventory, str):
+        return desired.inventories.get(inventory, ())
+    return inventory
+
+
+def members(desired: Snapshot, fleet: Fleet, enrolled: Mapping[str, Labels]) -> Mapping[str, Labels]:
+    """List a fleet's devices with their labels, in order of id.
+
+    The inventory's labels win over those a device enrolled with; the selector, if any, chooses among both.
+    """
+    found: dict[str, Labels] = dict(enrolled) if fleet.spec.selector else {}
+    for device in _declared(desired, fleet):
+        found[device.id] = {**enrolled.get(device.id, {}), **device.labels}
+    selector = fleet.spec.selector
+    if selector:
+        found = {id_: labels for id_, labels in found.items() if selector.matches(dict(labels))}
+    return dict(sorted(found.items()))
+
+
+def membership_digest(desired: Snapshot, fleet: Fleet, enrolled_digest: str) -> str:
+    """Name a fleet's membership without listing it: equal digests mean equal devices and labels."""
+    inventory = fleet.spec.inventory
+    declared: object
+    if isinstance(inventory, str):
+        declared = desired.content.get(inventory, "missing")
+    else:
+        declared = [device.model_dump(mode="json") for device in inventory or ()]
+    selector = fleet.spec.selector.match_labels if fleet.spec.selector else None
+    return digest_json({"inventory": declared, "selector": selector, "enrolled": enrolled_digest if selector else ""})

@@ -1,0 +1,135 @@
+"""The planner: desired and observed state in, plan out. Pure; the same inputs give the same plan."""
+
+from collections.abc import Iterable
+from datetime import datetime
+
+from edgewright.core.address import Address
+from edgewright.core.artifact import Action
+from edgewright.core.observed import Observed
+from edgewright.core.pipeline import ModelNodes, plan_dataset, plan_model
+from edgewright.core.plan import Plan, PlanSummary, Prune, Reason, StartRollout, Step, action_of
+from edgewright.core.planning import BLOCKED, Workbench
+from edgewright.core.rollout_planning import Aim, aim_of, conflicts, plan_publish, plan_rollout
+from edgewright.core.snapshot import Snapshot
+from edgewright.errors import SpecError
+from edgewright_schemas.dataset import Dataset
+from edgewright_schemas.model import Model
+from edgewright_wire.canonical import digest_json
+
+_UNDECLARED = ModelNodes(BLOCKED, BLOCKED, BLOCKED, BLOCKED, BLOCKED, None)
+_MAKES = {Action.TRAIN, Action.IMPORT, Action.COMMAND}
+
+
+def plan(desired: Snapshot, observed: Observed, now: datetime) -> Plan:
+    """Compute everything a run would do to make reality match the desired state.
+
+    Raises:
+        SpecError: Two rollouts claim the same model on the same device.
+    """
+    bench = Workbench(desired, observed, now)
+    if problems := conflicts(bench):
+        raise SpecError(problems)
+    nodes = _plan_builds(bench)
+    _plan_deliveries(bench, nodes)
+    _plan_prunes(bench)
+    consulted = digest_json(bench.consulted)
+    identity = {"commit": desired.revision, "observed": consulted, "now": now.isoformat()}
+    return Plan(
+        commit=desired.revision,
+        observed_digest=consulted,
+        plan_id=digest_json(identity).removeprefix("sha256:")[:16],
+        steps=tuple(bench.steps),
+        notes=tuple(bench.notes),
+        verdicts=bench.verdicts,
+        summary=_summarize(bench.steps),
+    )
+
+
+def aims(desired: Snapshot, observed: Observed, now: datetime) -> dict[Address, Aim]:
+    """Say what each rollout should bring about; those of models without a package have no release yet."""
+    return aims_on(Workbench(desired, observed, now))
+
+
+def aims_on(bench: Workbench) -> dict[Address, Aim]:
+    """As ``aims``, on a workbench of the caller's."""
+    nodes = _plan_builds(bench)
+    found = {}
+    for rollout in bench.desired.rollouts():
+        fleet = bench.desired.fleet(rollout.spec.fleet)
+        if fleet:
+            address = Address("rollout", rollout.metadata.name)
+            found[address] = aim_of(bench, rollout, fleet, nodes.get(rollout.spec.model, _UNDECLARED))
+    return found
+
+
+def reachable(desired: Snapshot, observed: Observed, now: datetime) -> frozenset[str]:
+    """List the fingerprints of the artifacts the desired state is made of, as far as they are there."""
+    bench = Workbench(desired, observed, now)
+    _plan_builds(bench)
+    return frozenset(
+        key.removeprefix("artifact ") for key, digest in bench.consulted.items() if key.startswith("artifact ") and digest
+    )
+
+
+def _plan_builds(bench: Workbench) -> dict[str, ModelNodes]:
+    documents = [bench.desired.resources[address].document for address in sorted(bench.desired.resources)]
+    datasets = {d.metadata.name: plan_dataset(bench, d) for d in documents if isinstance(d, Dataset)}
+    return {
+        d.metadata.name: plan_model(bench, d, datasets.get(d.spec.dataset, BLOCKED))
+        for d in documents
+        if isinstance(d, Model)
+    }
+
+
+def _plan_deliveries(bench: Workbench, nodes: dict[str, ModelNodes]) -> None:
+    published: dict[str, str | None] = {}
+    for rollout in bench.desired.rollouts():
+        fleet = bench.desired.fleet(rollout.spec.fleet)
+        if fleet is None:
+            continue
+        name = rollout.spec.model
+        model = nodes.get(name, _UNDECLARED)
+        if name not in published:
+            published[name] = plan_publish(bench, name, model)
+        plan_rollout(bench, aim_of(bench, rollout, fleet, model), model, published[name])
+
+
+def _plan_prunes(bench: Workbench) -> None:
+    gone = sorted(bench.observed.inventory - bench.desired.resources.keys())
+    bench.consulted["inventory"] = [str(address) for address in gone]
+    if not gone:
+        return
+    if not bench.desired.resources:
+        bench.note(
+            gone[0],
+            "warning",
+            "EmptySnapshot",
+            f"the revision declares nothing; {len(gone)} managed resource(s) are kept, since that is rarely meant",
+        )
+        return
+    for address in gone:
+        if address in bench.observed.prune_disabled:
+            bench.note(address, "info", "PruneDisabled", "no longer declared; its annotation forbids pruning")
+        else:
+            bench.steps.append(Prune(address=address, reasons=(Reason("resource", "declared", None),)))
+
+
+def _summarize(steps: Iterable[Step]) -> PlanSummary:
+    counts = dict.fromkeys(Action, 0)
+    devices = 0
+    size: int | None = 0
+    for step in steps:
+        counts[action_of(step)] += 1
+        if isinstance(step, StartRollout):
+            devices += sum(wave.devices for wave in step.waves)
+            for wave in step.waves:
+                size = None if size is None or wave.bytes is None else size + wave.bytes
+    return PlanSummary(
+        build=counts[Action.BUILD_DATASET],
+        train=sum(counts[action] for action in _MAKES),
+        package=counts[Action.PACKAGE],
+        rollout=counts[Action.START_ROLLOUT] + counts[Action.ADVANCE_WAVE] + counts[Action.ROLLBACK],
+        prune=counts[Action.PRUNE],
+        devices=devices,
+        bytes=size,
+    )

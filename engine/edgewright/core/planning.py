@@ -1,0 +1,123 @@
+"""The planner's workbench: what is planned so far, and what of the observed state was looked at.
+
+Used by ``pipeline``, ``rollout_planning`` and ``planner``; nobody else.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from edgewright.core.address import Address
+from edgewright.core.artifact import Artifact
+from edgewright.core.changes import Latest, why
+from edgewright.core.fingerprint import fingerprint
+from edgewright.core.observed import Observed
+from edgewright.core.plan import ACTIONS, BuildStep, GateOutcome, Note, Step, step_id
+from edgewright.core.snapshot import Snapshot
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One artifact of the desired state: there, to be made, or out of reach."""
+
+    fingerprint: str | None = None
+    artifact: Artifact | None = None
+    step: str | None = None
+    """Id of the step that will make it."""
+    blocked: bool = False
+
+    @property
+    def digest(self) -> str | None:
+        """The output's digest, where it is known."""
+        return self.artifact.digest if self.artifact else None
+
+
+BLOCKED = Node(blocked=True)
+
+
+@dataclass
+class Workbench:
+    """Steps, notes and verdicts as they accumulate."""
+
+    desired: Snapshot
+    observed: Observed
+    now: datetime
+    steps: list[Step] = field(default_factory=list)
+    notes: list[Note] = field(default_factory=list)
+    verdicts: dict[Address, tuple[GateOutcome, ...]] = field(default_factory=dict)
+    consulted: dict[str, Any] = field(default_factory=dict)
+    """Every observed fact a decision rested on; the plan is stale when one of them changes."""
+
+    def __post_init__(self) -> None:
+        self._latest = Latest(self.observed.artifacts)
+
+    def note(
+        self,
+        address: Address,
+        severity: str,
+        reason: str,
+        message: str,
+        gates: tuple[GateOutcome, ...] = (),
+    ) -> None:
+        """Add a note."""
+        self.notes.append(Note(address, severity, reason, message, gates))
+
+    def artifact(self, of: str) -> Artifact | None:
+        """Look an artifact up by fingerprint, and remember having looked."""
+        found = self.observed.artifacts.get(of)
+        self.consulted[f"artifact {of}"] = found.digest if found else None
+        return found
+
+    def build(
+        self,
+        kind: type[Any],
+        address: Address,
+        components: Mapping[str, str] | None,
+        inputs: Mapping[str, Node],
+        *,
+        unless: str = "",
+        **extra: Any,
+    ) -> Node:
+        """Plan one build step, or find that its artifact is there already.
+
+        Args:
+            kind: The step's class, one of BuildStep.
+            address: The resource it belongs to.
+            components: What its output depends on; None while an input is still unknown.
+            inputs: The artifacts it reads, by role.
+            unless: In words, what would spare the step while its fingerprint is unknown.
+            extra: The step's own fields.
+        """
+        if any(node.blocked for node in inputs.values()):
+            return BLOCKED
+        action = ACTIONS[kind]
+        needs = tuple(node.step for node in inputs.values() if node.step)
+        took = self.observed.durations.get((action, str(address)))
+        seconds = took.total_seconds() if took else None
+        step: BuildStep
+        if components is None:
+            step = kind(
+                address=address, needs=needs, seconds=seconds, fingerprint=None, unless=unless, **extra
+            )
+            self.steps.append(step)
+            return Node(step=step_id(step))
+        of = fingerprint(action, components)
+        if found := self.artifact(of):
+            return Node(of, found)
+        if failure := self.observed.failures.get(of):
+            self.consulted[f"failure {of}"] = failure
+            self.note(address, "blocked", "StepFailed", f"{action} failed: {failure}")
+            return BLOCKED
+        step = kind(
+            address=address,
+            needs=needs,
+            seconds=seconds,
+            reasons=why(self._latest, (action,), address, components),
+            fingerprint=of,
+            components=components,
+            inputs={role: node.fingerprint or "" for role, node in inputs.items()},
+            **extra,
+        )
+        self.steps.append(step)
+        return Node(of, step=step_id(step))

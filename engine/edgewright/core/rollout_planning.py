@@ -1,0 +1,275 @@
+"""From package to devices: which delivery steps rollouts need."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from edgewright.core.address import Address
+from edgewright.core.fingerprint import config_digest, release_fingerprint
+from edgewright.core.membership import members, membership_digest
+from edgewright.core.pipeline import ModelNodes
+from edgewright.core.plan import AdvanceWave, Publish, Reason, Rollback, StartRollout, WavePlan
+from edgewright.core.planning import Workbench
+from edgewright.core.rollout import plan_waves
+from edgewright.core.rollout_state import IN_FLIGHT, DeviceState, Phase, Release, RolloutSummary
+from edgewright.core.schedule import in_window
+from edgewright.errors import Problem
+from edgewright_schemas.fleet import Fleet
+from edgewright_schemas.rollout import Rollout
+from edgewright_wire.canonical import digest_json
+
+_RESTARTING = {"waves", "fleet", "model", "max_unavailable", "success", "on_failure"}
+"""Fields whose change may turn a rejected release into an acceptable one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Aim:
+    """What a rollout should bring about."""
+
+    rollout: Rollout
+    fleet: Fleet
+    release: Release | None
+    """None while the package is unknown."""
+    fleet_digest: str
+    key: str | None
+
+
+def release_of(package: Mapping[str, object], digest: str, config: str | None) -> Release:
+    """Describe a package as a release. ``package`` is the facts of the package step."""
+    return Release(
+        fingerprint=release_fingerprint(digest, config),
+        package=digest,
+        manifest_size=int(str(package["manifestSize"])),
+        package_size=int(str(package["packageSize"])),
+        config=config,
+    )
+
+
+def aim_of(bench: Workbench, rollout: Rollout, fleet: Fleet, nodes: ModelNodes) -> Aim:
+    """Say what a rollout should bring about, as far as it is known."""
+    membership = membership_digest(bench.desired, fleet, bench.observed.enrolled_digest)
+    artifact = nodes.package.artifact
+    if artifact is None:
+        return Aim(rollout, fleet, None, membership, None)
+    release = release_of(artifact.facts, artifact.digest, config_digest(fleet.spec, bench.desired.content))
+    specs = {
+        "release": release.fingerprint,
+        "rollout": rollout.spec.model_dump(mode="json", by_alias=True, include=_RESTARTING),
+        "fleet": fleet.spec.model_dump(mode="json", by_alias=True),
+        "inventory": membership if fleet.spec.selector is None else "",
+    }
+    return Aim(rollout, fleet, release, membership, digest_json(specs))
+
+
+def plan_publish(bench: Workbench, name: str, nodes: ModelNodes) -> str | None:
+    """Plan publishing a model's package, unless devices can fetch it already. Returns the step's id."""
+    package = nodes.package
+    if package.blocked:
+        return None
+    address = Address("model", name)
+    artifact = package.artifact
+    if artifact is not None:
+        out = artifact.digest in bench.observed.published
+        bench.consulted[f"published {artifact.digest}"] = out
+        if out:
+            return None
+    step = Publish(
+        address=address,
+        needs=(package.step,) if package.step else (),
+        reasons=(Reason("package", None, artifact.digest if artifact else None),),
+        package=artifact.digest if artifact else None,
+        package_fingerprint=package.fingerprint,
+        bytes=int(artifact.facts["packageSize"]) if artifact else None,
+    )
+    bench.steps.append(step)
+    return f"publish {address}"
+
+
+def plan_rollout(bench: Workbench, aim: Aim, nodes: ModelNodes, publish: str | None) -> None:
+    """Plan what one rollout needs now, or note what it waits for."""
+    address = Address("rollout", aim.rollout.metadata.name)
+    summary = bench.observed.rollouts.get(address)
+    bench.consulted[str(address)] = _standing(summary)
+    if summary and summary.phase is Phase.RETURNING and summary.release:
+        left = sum(summary.counts.get(state, 0) for state in IN_FLIGHT)
+        bench.steps.append(Rollback(address=address, release=summary.release, devices=left))
+        return
+    if nodes.package.blocked:
+        bench.note(address, "info", "ModelBlocked", f"model/{aim.rollout.spec.model} has no package to roll out")
+        _resume(bench, address, aim, summary)
+        return
+    if aim.release is None or aim.key is None:
+        _start(bench, address, aim, summary, nodes.package.step)
+        return
+    if rejection := next((r for r in summary.rejected if r.key == aim.key), None) if summary else None:
+        where = f" on {rejection.device}" if rejection.device else ""
+        bench.note(
+            address,
+            "blocked",
+            "ReleaseRejected",
+            f"package {_short(rejection.package)} was rejected{where} ({rejection.reason}) at "
+            f"{rejection.at:%Y-%m-%d %H:%M} UTC and is not tried again until the spec changes",
+        )
+    elif _settled(aim, summary):
+        _note_deferred(bench, address, summary)
+    elif summary and summary.key == aim.key and summary.phase not in {Phase.FAILED, Phase.ABORTED}:
+        _resume(bench, address, aim, summary)
+    elif aim.rollout.spec.suspend:
+        bench.note(address, "waiting", "Suspended", "spec.suspend is true: nothing is assigned")
+    else:
+        _start(bench, address, aim, summary, publish)
+
+
+def _standing(summary: RolloutSummary | None) -> object:
+    """What of a rollout makes an older plan stale: not the progress of single devices."""
+    if summary is None:
+        return None
+    return [summary.phase, summary.key, summary.fleet_digest, summary.paused, [r.key for r in summary.rejected]]
+
+
+def _settled(aim: Aim, summary: RolloutSummary | None) -> bool:
+    return (
+        summary is not None
+        and summary.phase is Phase.SUCCEEDED
+        and summary.release is not None
+        and aim.release is not None
+        and summary.release.fingerprint == aim.release.fingerprint
+        and summary.fleet_digest == aim.fleet_digest
+    )
+
+
+def _note_deferred(bench: Workbench, address: Address, summary: RolloutSummary | None) -> None:
+    deferred = summary.counts.get(DeviceState.DEFERRED, 0) if summary else 0
+    if deferred:
+        bench.note(address, "info", "Deferred", f"{deferred} offline device(s) catch up by themselves when they return")
+
+
+def _resume(bench: Workbench, address: Address, aim: Aim, summary: RolloutSummary | None) -> None:
+    """Go on with what is under way, or say what it waits for."""
+    if summary is None or summary.release is None or summary.phase in {Phase.SUCCEEDED, Phase.FAILED, Phase.ABORTED}:
+        return
+    spec = aim.rollout.spec
+    name = aim.rollout.metadata.name
+    wave = summary.wave + 1
+    if summary.requested:
+        _advance(bench, address, aim, summary)
+    elif spec.suspend and not _in_flight(summary):
+        bench.note(address, "waiting", "Suspended", "spec.suspend is true: nothing more is assigned")
+    elif summary.phase is Phase.PAUSED or (summary.paused and not _in_flight(summary)):
+        bench.note(
+            address,
+            "waiting",
+            "Paused",
+            f"{summary.message or 'paused'}; go on with: edgewright rollout resume {name}",
+        )
+    elif summary.phase is Phase.AWAITING_APPROVAL and summary.approved_before < wave:
+        bench.note(
+            address,
+            "waiting",
+            "AwaitingApproval",
+            f"wave {wave} needs a person's yes: edgewright rollout approve {name}",
+        )
+    elif summary.phase is Phase.WAITING and spec.window and not (window := in_window(spec.window, bench.now))[0]:
+        bench.note(address, "waiting", "OutsideWindow", f"the next window opens at {window[1]:%Y-%m-%d %H:%M %Z}")
+    else:
+        _advance(bench, address, aim, summary)
+
+
+def _advance(bench: Workbench, address: Address, aim: Aim, summary: RolloutSummary) -> None:
+    assert summary.release is not None
+    bench.steps.append(
+        AdvanceWave(
+            address=address,
+            release=summary.release,
+            key=summary.key,
+            wave=summary.wave + 1,
+            waves=len(aim.rollout.spec.waves),
+            devices=sum(summary.counts.values()) - summary.counts.get(DeviceState.VERIFIED, 0),
+        )
+    )
+
+
+def _in_flight(summary: RolloutSummary) -> int:
+    return sum(summary.counts.get(state, 0) for state in IN_FLIGHT)
+
+
+def _start(bench: Workbench, address: Address, aim: Aim, summary: RolloutSummary | None, needs: str | None) -> None:
+    before = summary.release if summary and summary.phase is Phase.SUCCEEDED else None
+    release = aim.release
+    same_package = bool(before and release and before.package == release.package)
+    same_release = bool(before and release and before.fingerprint == release.fingerprint)
+    if same_release:
+        reasons = (Reason("fleet", "devices changed", None),)
+    elif same_package:
+        reasons = (Reason("config", before.config if before else None, release.config if release else None),)
+    else:
+        reasons = (Reason("package", before.package if before else None, release.package if release else None),)
+    waves = tuple(_preview(bench, aim, same_package))
+    bench.steps.append(
+        StartRollout(
+            address=address,
+            needs=(needs,) if needs else (),
+            reasons=reasons,
+            release=release,
+            key=aim.key,
+            waves=waves,
+            config_only=same_package and not same_release,
+        )
+    )
+
+
+def _preview(bench: Workbench, aim: Aim, same_package: bool) -> Iterable[WavePlan]:
+    spec = aim.rollout.spec
+    devices = members(bench.desired, aim.fleet, bench.observed.enrolled)
+    size = aim.release.package_size + aim.release.manifest_size if aim.release else None
+    approval = spec.approval.before_wave if spec.approval else None
+    for number, (wave, ids) in enumerate(
+        zip(spec.waves, plan_waves(aim.rollout.metadata.name, spec, devices), strict=True), start=1
+    ):
+        what = (
+            ", ".join(f"{k}={v}" for k, v in wave.select.match_labels.items())
+            if wave.select
+            else f"{wave.percent:g} %"
+        )
+        yield WavePlan(
+            name=f"{number}: {what}",
+            devices=len(ids),
+            bytes=0 if same_package else None if size is None else size * len(ids),
+            soak_seconds=wave.soak.total_seconds(),
+            approval=approval == number,
+        )
+
+
+def conflicts(bench: Workbench) -> list[Problem]:
+    """Find rollouts that claim the same model on the same device."""
+    problems = []
+    claims: dict[tuple[str, str], str] = {}
+    by_model: dict[str, list[Rollout]] = {}
+    for rollout in bench.desired.rollouts():
+        by_model.setdefault(rollout.spec.model, []).append(rollout)
+    for model, rollouts in by_model.items():
+        if len(rollouts) < 2:
+            continue
+        for rollout in rollouts:
+            fleet = bench.desired.fleet(rollout.spec.fleet)
+            devices = members(bench.desired, fleet, bench.observed.enrolled) if fleet else {}
+            name = rollout.metadata.name
+            taken = [(id_, other) for id_ in devices if (other := claims.setdefault((model, id_), name)) != name]
+            if taken:
+                where = bench.desired.resources[Address("rollout", name)].location
+                device, other = taken[0]
+                more = f" and {len(taken) - 1} more" if len(taken) > 1 else ""
+                problems.append(
+                    Problem(
+                        where.path,
+                        where.line,
+                        where.column,
+                        f"rollout/{name} and rollout/{other} both claim model/{model} on device {device}{more}",
+                        "let their fleets share no device",
+                    )
+                )
+    return problems
+
+
+def _short(digest: str) -> str:
+    return digest.removeprefix("sha256:")[:12]
+
