@@ -1,0 +1,188 @@
+"""What a dataset's columns mean (features, label, slices, group), and values as their types. Used while it is built.
+
+Rules. The label is the column named ``label``; without one, the column named ``target``; without that, the only
+category column that is neither a slice nor the group. One declared image column makes an image dataset, whose only
+feature it is. Otherwise every declared number, integer, boolean and category column is a feature, in the order
+declared, except the label, the slices and the group. Slice and group columns need no declaration: they are read
+as categories.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edgewright.errors import StepFailed
+from edgewright_schemas.dataset import Column, ColumnType, DatasetSpec
+
+_FEATURE_TYPES = frozenset({"number", "integer", "boolean", "category"})
+_SLICE_TYPES = frozenset({"category", "boolean", "integer", "text"})
+_TRUE, _FALSE = frozenset({"true", "1", "yes"}), frozenset({"false", "0", "no"})
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """Every column a dataset keeps, and what for."""
+
+    types: Mapping[str, ColumnType]
+    values: Mapping[str, tuple[str, ...]]
+    """The categories a column declares; a column that declares none is not here."""
+    features: tuple[str, ...]
+    label: str
+    slices: tuple[str, ...]
+    group: str | None
+
+    @property
+    def image(self) -> str | None:
+        """The image column of an image dataset."""
+        return next((name for name in self.features if self.types[name] == "image"), None)
+
+    def required(self) -> tuple[str, ...]:
+        """Columns in which every row must have a value."""
+        return (*self.features, self.label, *((self.group,) if self.group else ()))
+
+
+def columns_of(spec: DatasetSpec) -> Columns:
+    """Work out what each column is for.
+
+    Raises:
+        StepFailed: The label or the features cannot be told, or a column is used as what it cannot be.
+    """
+    aside = {*spec.slices, *((spec.split.group_by,) if spec.split.group_by else ())}
+    declared = spec.columns
+    types: dict[str, ColumnType] = {name: column.type for name, column in declared.items()}
+    types.update({name: "category" for name in sorted(aside) if name not in types})
+    for name in spec.slices:
+        if types[name] not in _SLICE_TYPES:
+            raise StepFailed(f"column {name!r} of type {types[name]} cannot be a slice", hint="slice by a category")
+    label = _label(declared, aside)
+    return Columns(
+        types=types,
+        values=_values(declared, label),
+        features=_features(declared, label, aside),
+        label=label,
+        slices=spec.slices,
+        group=spec.split.group_by,
+    )
+
+
+def _label(declared: Mapping[str, Column], aside: set[str]) -> str:
+    if "label" in declared or "target" in declared:
+        name = "label" if "label" in declared else "target"
+        if declared[name].type not in _FEATURE_TYPES:
+            raise StepFailed(
+                f"column {name!r} is the label and cannot be of type {declared[name].type}",
+                hint="a label is a category, or a number for regression",
+            )
+        return name
+    categories = [name for name, column in declared.items() if column.type == "category" and name not in aside]
+    if len(categories) == 1:
+        return categories[0]
+    found = " and ".join(categories) if categories else "none"
+    raise StepFailed(
+        f"it cannot be told which column is the label: category columns that are no slices: {found}",
+        hint="name the column to predict `label` (or `target`)",
+    )
+
+
+def _features(declared: Mapping[str, Column], label: str, aside: set[str]) -> tuple[str, ...]:
+    images = [name for name, column in declared.items() if column.type == "image"]
+    if len(images) > 1:
+        raise StepFailed(f"there are {len(images)} image columns: {', '.join(images)}", hint="declare exactly one")
+    if images:
+        return (images[0],)
+    features = tuple(
+        name
+        for name, column in declared.items()
+        if column.type in _FEATURE_TYPES and name != label and name not in aside
+    )
+    if not features:
+        raise StepFailed(
+            f"no column is left as a feature beside the label {label!r}",
+            hint="declare the columns a model gets under `columns`; slices and the group are none",
+        )
+    return features
+
+
+def _values(declared: Mapping[str, Column], label: str) -> dict[str, tuple[str, ...]]:
+    values = {name: c.values for name, c in declared.items() if c.values is not None and c.type == "category"}
+    if declared[label].type == "boolean":
+        values[label] = ("false", "true")
+    return values
+
+
+def coerce(value: Any, type_: ColumnType) -> Any:
+    """Turn a value into its column's type; None for what is missing (None, an empty string, NaN).
+
+    Images are uint8 arrays (H, W) or (H, W, C) and are only checked; see dataset_images for what reads them.
+
+    Raises:
+        ValueError: It cannot be; the message reads well after the row's name.
+    """
+    if isinstance(value, np.generic):
+        value = value.item()
+    if value is None or (isinstance(value, str) and value == "") or (isinstance(value, float) and math.isnan(value)):
+        return None
+    match type_:
+        case "image":
+            return pixels(value)
+        case "number":
+            return _number(value)
+        case "integer":
+            return _integer(value)
+        case "boolean":
+            return _boolean(value)
+        case _:
+            return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def pixels(value: Any) -> npt.NDArray[np.uint8]:
+    """Check an image: a uint8 array (H, W) or (H, W, C); booleans become 0 and 255.
+
+    Raises:
+        ValueError: It is something else.
+    """
+    if not isinstance(value, np.ndarray):
+        raise ValueError(f"an image is a NumPy array (H, W) or (H, W, C), not {type(value).__name__}")
+    if value.dtype == np.bool_:
+        value = np.where(value, np.uint8(255), np.uint8(0))
+    if value.dtype != np.uint8:
+        raise ValueError(f"an image holds uint8 from 0 to 255, not {value.dtype}")
+    if value.ndim not in (2, 3) or 0 in value.shape:
+        raise ValueError(f"an image has the shape (H, W) or (H, W, C), not {value.shape}")
+    image: npt.NDArray[np.uint8] = value
+    return image
+
+
+def channels_first(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """Turn (H, W) into (1, H, W), and (H, W, C) into (C, H, W)."""
+    return np.ascontiguousarray(image[np.newaxis] if image.ndim == 2 else image.transpose(2, 0, 1))
+
+
+def _number(value: Any) -> float:
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        raise ValueError(f"{value!r} is no number") from None
+    if not math.isfinite(number):
+        raise ValueError(f"{value!r} is not finite")
+    return number
+
+
+def _integer(value: Any) -> int:
+    number = value if isinstance(value, int) else _number(value)
+    if number != int(number) or not -(2**63) <= number < 2**63:
+        raise ValueError(f"{value!r} is no 64-bit integer")
+    return int(number)
+
+
+def _boolean(value: Any) -> bool:
+    text = str(value).strip().lower().removesuffix(".0")
+    if text in _TRUE:
+        return True
+    if text in _FALSE:
+        return False
+    raise ValueError(f"{value!r} is neither true nor false")

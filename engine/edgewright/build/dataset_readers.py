@@ -1,0 +1,238 @@
+"""Reads the rows of a dataset's source, one at a time: folders of images, CSV, Parquet, the repository's own Python.
+
+``dataset`` drives these. What cannot be read goes to Problems and reading goes on, so that one run shows everything.
+"""
+
+import csv
+import io
+from collections.abc import Iterator, Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgewright.build import usercode
+from edgewright.build.dataset_columns import Columns
+from edgewright.build.dataset_images import SUFFIXES, decode
+from edgewright.build.dataset_problems import Problems
+from edgewright.build.locations import Location, locate
+from edgewright.core.nearest import suggestion
+from edgewright.errors import SourceUnavailable, StepFailed
+from edgewright_schemas.dataset import DatasetSpec, Source
+
+_METADATA = "metadata.csv"
+_FILE_COLUMNS = ("file", "file_name")
+_UNREADABLE = "images cannot be read"
+_CSV_OPTIONS = frozenset({"delimiter", "quotechar", "encoding"})
+
+
+@dataclass(slots=True)
+class Row:
+    """One row of the source."""
+
+    values: dict[str, Any]
+    where: str
+    """For messages: ``data/tags.csv:12``, or the image's path."""
+    key: str | None = None
+    """What stays the same when other rows come and go; None: the row's own content."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """Everything a reader needs."""
+
+    spec: DatasetSpec
+    columns: Columns
+    checkout: Path
+    folders: tuple[Path, ...]
+    """Where relative paths are looked for, in this order."""
+    problems: Problems
+
+    def rows(self) -> Iterator[Row]:
+        """Read the source's rows.
+
+        Raises:
+            StepFailed: The source as a whole cannot be read; UserCodeFailed: the repository's reader raised.
+            SourceUnavailable: A remote did not answer.
+        """
+        source = self.spec.source
+        if source.format == "python":
+            yield from self._python(source)
+            return
+        location = locate(source.uri, *self.folders)
+        try:
+            match source.format:
+                case "image-folder":
+                    yield from self._image_folder(location)
+                case "csv":
+                    yield from self._csv(location)
+                case "parquet":
+                    yield from self._parquet(location)
+        except FileNotFoundError as error:
+            raise StepFailed(f"{source.uri}: {error.filename or error} is not there") from error
+        except (ConnectionError, TimeoutError) as error:
+            raise SourceUnavailable(f"{source.uri} did not answer: {error}") from error
+
+    def count(self) -> int:
+        """Return how many rows there will be where that is cheap to tell, else 0."""
+        if self.spec.source.format != "image-folder":
+            return 0
+        return len(_images(locate(self.spec.source.uri, *self.folders).files()))
+
+    # ── folders of images ─────────────────────────────────────────────────────────────────────────────────────
+
+    def _image_folder(self, location: Location) -> Iterator[Row]:
+        if not location.is_folder():
+            raise StepFailed(f"{location.shown} is no folder", hint="format image-folder reads a folder per label")
+        image = self.columns.image
+        if image is None:
+            raise StepFailed("format image-folder needs a column of type image", hint="columns: {image: {type: image}}")
+        listed = location.files()
+        files = _images(listed)
+        metadata = self._metadata(location) if _METADATA in listed else {}
+        for missing in sorted(metadata.keys() - set(files)):
+            self.problems.add(_UNREADABLE, f"{missing} (named in {_METADATA}, not there)")
+        for file in files:
+            folder, slash, _ = file.partition("/")
+            values: dict[str, Any] = {self.columns.label: folder} if slash else {}
+            values |= metadata.get(file, {})
+            values["file"] = file
+            if (pixels := self._image(location, file)) is not None:
+                yield Row({**values, image: pixels}, f"{location.shown}/{file}", key=file)
+
+    def _metadata(self, location: Location) -> dict[str, dict[str, Any]]:
+        where = f"{location.shown}/{_METADATA}"
+        found: dict[str, dict[str, Any]] = {}
+        for number, values in _csv_rows(location, _METADATA, {}, where):
+            name = next((values[column] for column in _FILE_COLUMNS if values.get(column)), None)
+            if name is None:
+                raise StepFailed(f"{where}:{number} names no file", hint="the column `file` holds each image's path")
+            found[name.removeprefix("./")] = {k: v for k, v in values.items() if k not in _FILE_COLUMNS}
+        return found
+
+    def _image(self, folder: Location, file: str) -> Any:
+        try:
+            with folder.open(file) as stream:
+                return decode(stream)
+        except FileNotFoundError:
+            self.problems.add(_UNREADABLE, f"{file} (not there)")
+        except ValueError as error:
+            self.problems.add(_UNREADABLE, f"{file} ({error})")
+        return None
+
+    # ── tables ────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _csv(self, location: Location) -> Iterator[Row]:
+        for number, values in _csv_rows(location, "", self.spec.source.with_, location.shown):
+            yield from self._with_images(Row(values, f"{location.shown}:{number}"), location.parent())
+
+    def _parquet(self, location: Location) -> Iterator[Row]:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        files = [f for f in location.files() if f.endswith(".parquet")] if location.is_folder() else [""]
+        if not files:
+            raise StepFailed(f"{location.shown} holds no .parquet file")
+        for file in files:
+            shown = f"{location.shown}/{file}" if file else location.shown
+            folder = location if file else location.parent()
+            number = 0
+            try:
+                with location.open(file) as stream, pq.ParquetFile(stream) as parquet:
+                    for batch in parquet.iter_batches(batch_size=1024):
+                        for values in batch.to_pylist():
+                            number += 1
+                            yield from self._with_images(Row(values, f"{shown} row {number}"), folder)
+            except pa.ArrowInvalid as error:
+                raise StepFailed(f"{shown} is no Parquet file, or a damaged one: {error}") from error
+
+    def _with_images(self, row: Row, folder: Location) -> Iterator[Row]:
+        """Decode what an image column of a table holds: encoded bytes, or a path relative to the table's folder."""
+        image = self.columns.image
+        held = row.values.get(image) if image else None
+        if image is None or held is None:
+            yield row
+            return
+        row.key = content_key(row.values, self.columns)
+        if isinstance(held, dict):  # how Hugging Face datasets store an image
+            held = held.get("bytes") or held.get("path")
+        if isinstance(held, str):
+            row.values[image] = self._image(folder, held)
+        elif isinstance(held, bytes):
+            try:
+                row.values[image] = decode(held)
+            except ValueError as error:
+                self.problems.add(_UNREADABLE, f"{row.where} ({error})")
+                return
+        if row.values[image] is not None:
+            yield row
+
+    # ── the repository's own code ─────────────────────────────────────────────────────────────────────────────
+
+    def _python(self, source: Source) -> Iterator[Row]:
+        function = usercode.load(self.checkout, source.uri)
+        made = usercode.call(self.checkout, source.uri, function, **source.with_)
+        if not hasattr(made, "__iter__"):
+            raise StepFailed(
+                f"{source.uri} returned {type(made).__name__}, no rows", hint="yield one dict per row, by column name"
+            )
+        iterator = iter(made)
+        folder = Location(_local(), self.checkout.absolute().as_posix(), "")
+        for number in range(1, 2**62):
+            with usercode.user_errors(self.checkout, source.uri):
+                values = next(iterator, None)
+            if values is None:
+                return
+            if not isinstance(values, Mapping):
+                raise StepFailed(f"{source.uri} yielded {type(values).__name__} as row {number}; a row is a dict")
+            yield from self._with_images(Row(dict(values), f"{source.uri} row {number}"), folder)
+
+
+def content_key(values: Mapping[str, Any], columns: Columns) -> str:
+    """Name a row by its content as the source holds it, of the kept columns where it has any."""
+    kept = {name: values[name] for name in sorted(columns.types) if name in values} or dict(sorted(values.items()))
+    return "\0".join(f"{name}={_text(value)}" for name, value in kept.items())
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, np.ndarray):
+        return f"{value.dtype}{value.shape}{value.tobytes().hex()}"
+    return value.hex() if isinstance(value, bytes) else str(value)
+
+
+def _images(files: list[str]) -> list[str]:
+    return [name for name in files if name.lower().endswith(SUFFIXES) and not name.rpartition("/")[2].startswith(".")]
+
+
+def _csv_rows(
+    location: Location, file: str, options: Mapping[str, Any], where: str
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield each row's line number and values; a value that is empty is missing."""
+    unknown = sorted(set(options) - _CSV_OPTIONS)
+    if unknown:
+        raise StepFailed(f"csv has no option {unknown[0]!r}", hint=suggestion(unknown[0], _CSV_OPTIONS))
+    dialect = {key: value for key, value in options.items() if key != "encoding"}
+    binary = location.open(file)
+    with closing(io.TextIOWrapper(binary, encoding=options.get("encoding", "utf-8-sig"), newline="")) as text:
+        try:
+            reader = csv.DictReader(text, **dialect, strict=True)
+            names = reader.fieldnames or []
+            if len(set(names)) < len(names):
+                raise StepFailed(f"{where} names a column twice: {', '.join(names)}")
+            for values in reader:
+                if None in values or None in values.values():
+                    found = sum(v is not None for k, v in values.items() if k is not None) + len(values.get(None) or ())
+                    raise StepFailed(f"{where}:{reader.line_num} has {found} values for {len(names)} columns")
+                yield reader.line_num, {name: value if value != "" else None for name, value in values.items()}
+        except UnicodeDecodeError as error:
+            raise StepFailed(f"{where} is not {error.encoding}: {error.reason}", hint="give its encoding") from error
+        except (csv.Error, TypeError, LookupError) as error:
+            raise StepFailed(f"{where} cannot be read: {error}") from error
+
+
+def _local() -> Any:
+    from fsspec.implementations.local import LocalFileSystem
+
+    return LocalFileSystem()
