@@ -1,0 +1,130 @@
+"""Delivery to ``edgewright-agent``: a signed repository of static files one way, a drop of reports the other.
+
+Implements ``ports.DeliveryReader`` and ``ports.DeliveryWriter``. Reading is plain JSON; what signs (tuf, cryptography)
+is imported by the first call that writes. Wired by ``cli``.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edgewright.delivery.drop import ReportDrop
+from edgewright.delivery.reading import RepositoryReader
+from edgewright.ports import PackageContent
+from edgewright_wire.messages import Assignment, Report
+
+if TYPE_CHECKING:
+    from edgewright.delivery.repository import Repository
+
+
+def utc_now() -> datetime:
+    """The time, aware, in UTC."""
+    return datetime.now(UTC)
+
+
+class AgentDelivery:
+    """Publishes for agents and collects what they report."""
+
+    def __init__(
+        self,
+        repository: Path,
+        reports: Path,
+        keys: Path,
+        clock: Callable[[], datetime] = utc_now,
+        *,
+        bins: int = 16,
+        cache: Path | None = None,
+    ) -> None:
+        """Wire the driver; nothing is read or written yet.
+
+        Args:
+            repository: Folder that is served to agents; created by ``create``, or by the first publish or assign.
+            reports: Folder agents drop reports into.
+            keys: Folder of the signing keys (``delivery.keys.keys_folder``).
+            clock: Gives aware UTC times.
+            bins: Over how many signed files assignments are spread; a power of two. May change at any time.
+            cache: Folder for an index that saves reading unchanged reports in the next process.
+        """
+        self._folder = repository
+        self._keys = keys
+        self._clock = clock
+        self._bins = bins
+        self._reader = RepositoryReader(repository)
+        self._drop = ReportDrop(reports, cache / "reports-index.json" if cache else None, clock)
+
+    # ── DeliveryReader ────────────────────────────────────────────────────────────────────────────────────────
+
+    def published(self) -> frozenset[str]:
+        """Digests of the packages whose files are all there.
+
+        Raises:
+            DeliveryUnavailable: The repository cannot be read.
+            DeliveryError: What is there is no repository.
+        """
+        return self._reader.published()
+
+    def observe(self, known: Mapping[str, int]) -> Sequence[Report]:
+        """Reports newer than the sequences known, by device. A bad one is skipped and logged.
+
+        Raises:
+            DeliveryUnavailable: The report drop cannot be read.
+        """
+        return self._drop.collect(known)
+
+    def expires(self) -> datetime | None:
+        """When the first signature that devices check runs out; None where there is no repository yet.
+
+        Raises:
+            DeliveryUnavailable, DeliveryError: As in published.
+        """
+        return self._reader.expires()
+
+    # ── DeliveryWriter ────────────────────────────────────────────────────────────────────────────────────────
+
+    def create(self) -> None:
+        """Create the repository, empty, if it is not there. All keys must be here.
+
+        Raises:
+            DeliveryError, DeliveryUnavailable, StorageFull: As in publish.
+        """
+        self._writer().create()
+
+    def publish(self, package: PackageContent) -> None:
+        """Make a package fetchable.
+
+        Raises:
+            DeliveryError: The signing key is missing or wrong, or the repository is not ours.
+            DeliveryUnavailable, StorageFull: The repository cannot be written.
+        """
+        self._writer().publish(package)
+
+    def assign(self, assignments: Sequence[Assignment], configs: Mapping[str, bytes]) -> None:
+        """Make assignments fetchable, with the configurations they name; one signing for all of them.
+
+        Raises:
+            DeliveryError, DeliveryUnavailable, StorageFull: As in publish.
+        """
+        self._writer().assign(assignments, configs)
+
+    def retire(self, devices: Sequence[str]) -> None:
+        """Remove the assignments of devices.
+
+        Raises:
+            DeliveryError, DeliveryUnavailable, StorageFull: As in publish.
+        """
+        self._writer().retire(devices)
+
+    def refresh(self) -> tuple[str, ...]:
+        """Renew the signatures that are past half of their life; gives the roles renewed.
+
+        Raises:
+            DeliveryError, DeliveryUnavailable, StorageFull: As in publish.
+        """
+        return self._writer().refresh()
+
+    def _writer(self) -> "Repository":
+        from edgewright.delivery.keys import load_keys
+        from edgewright.delivery.repository import Repository
+
+        return Repository(self._folder, load_keys(self._keys), self._clock, self._bins)

@@ -1,0 +1,162 @@
+"""The report drop: a folder with one ``<device>.json`` for each device, replaced whole by the device's agent.
+
+Reading is level-triggered: each pass looks at what is there. A report that has not changed since it was read is not
+read again, within a process and, by a small index file, across processes. Called by ``delivery.agent``.
+"""
+
+import contextlib
+import json
+import os
+import stat
+import sys
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from edgewright import durable
+from edgewright.errors import DeliveryUnavailable, StorageFull
+from edgewright_wire.layout import report_name
+from edgewright_wire.messages import Report
+
+MAX_BYTES = 1 << 20
+"""A report is a few kilobytes; a larger file is none."""
+_SUFFIX = report_name("")
+_INDEX_VERSION = 1
+_SETTLED_NS = 2_000_000_000
+"""A file this young may change once more without another modification time (FAT counts in two seconds)."""
+
+
+class Seen(NamedTuple):
+    """A file as it was read, and what was in it."""
+
+    mtime_ns: int
+    size: int
+    inode: int
+    sequence: int
+    """0 for a file that held no report: that has been said once."""
+
+
+class ReportDrop:
+    """Reads one drop folder."""
+
+    def __init__(self, folder: Path, index: Path | None, clock: Callable[[], datetime]) -> None:
+        """Read from ``folder``; keep the index in the file ``index``, if given. Losing it costs one full reading."""
+        self._folder = folder
+        self._index = index
+        self._clock = clock
+        self._seen: dict[str, Seen] | None = None
+
+    def collect(self, known: Mapping[str, int]) -> list[Report]:
+        """Reports with a higher sequence than is known of their device, in the devices' order.
+
+        Raises:
+            DeliveryUnavailable: The folder cannot be read.
+        """
+        before = self._load_index() if self._seen is None else self._seen
+        now_ns = int(self._clock().timestamp() * 1e9)
+        seen: dict[str, Seen] = {}
+        reports: list[Report] = []
+        try:
+            with os.scandir(self._folder) as entries:
+                for entry in entries:
+                    name = entry.name
+                    if not name.endswith(_SUFFIX) or name.startswith("."):
+                        continue
+                    with contextlib.suppress(FileNotFoundError):
+                        seen[name] = self._look(entry, before.get(name), known, reports, now_ns)
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise DeliveryUnavailable(
+                f"cannot read the report drop {self._folder}: {error.strerror or error}",
+                hint="check that the folder is mounted and readable; spec.delivery.reports names it",
+            ) from error
+        if seen != before:
+            self._save_index(seen)
+        self._seen = seen
+        return sorted(reports, key=lambda report: report.device)
+
+    def _look(
+        self,
+        entry: "os.DirEntry[str]",
+        before: Seen | None,
+        known: Mapping[str, int],
+        reports: list[Report],
+        now_ns: int,
+    ) -> Seen:
+        status = entry.stat(follow_symlinks=False)
+        device = entry.name[: -len(_SUFFIX)]
+        settled = status.st_mtime_ns < now_ns - _SETTLED_NS
+        same = before is not None and before[:3] == (status.st_mtime_ns, status.st_size, status.st_ino)
+        if before is not None and same and settled and before.sequence <= known.get(device, 0):
+            return before
+        try:
+            report, status = _read(Path(entry.path), device)
+        except _NoReport as error:
+            if not (same and before is not None and before.sequence == 0):
+                _warn(entry.path, str(error))
+            return Seen(status.st_mtime_ns, status.st_size, status.st_ino, 0)
+        if report.sequence > known.get(device, 0):
+            reports.append(report)
+        return Seen(status.st_mtime_ns, status.st_size, status.st_ino, report.sequence)
+
+    def _load_index(self) -> dict[str, Seen]:
+        if self._index is None:
+            return {}
+        try:
+            data = json.loads(self._index.read_bytes())
+            if data["version"] != _INDEX_VERSION or data["folder"] != str(self._folder.absolute()):
+                return {}
+            return {name: Seen(*row) for name, row in data["files"].items()}
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            return {}
+
+    def _save_index(self, seen: Mapping[str, Seen]) -> None:
+        if self._index is None:
+            return
+        data: dict[str, Any] = {"version": _INDEX_VERSION, "folder": str(self._folder.absolute()), "files": seen}
+        # The index only saves time; a state folder that cannot be written is reported by what must write it.
+        with contextlib.suppress(OSError, StorageFull):
+            durable.make_folder(self._index.parent)
+            durable.write_atomic(self._index, json.dumps(data, separators=(",", ":")).encode())
+
+
+class _NoReport(Exception):
+    """A file in the drop is not the report its name promises."""
+
+
+def _read(path: Path, device: str) -> tuple[Report, os.stat_result]:
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        reason = "it is a symbolic link" if path.is_symlink() else (error.strerror or str(error))
+        raise _NoReport(reason) from error
+    with os.fdopen(handle, "rb") as file:
+        status = os.fstat(handle)
+        if not stat.S_ISREG(status.st_mode):
+            raise _NoReport("it is no regular file")
+        if status.st_size > MAX_BYTES:
+            raise _NoReport(f"it has {status.st_size} bytes; a report has at most {MAX_BYTES}")
+        try:
+            data = file.read(MAX_BYTES + 1)
+        except OSError as error:
+            raise _NoReport(error.strerror or str(error)) from error
+    try:
+        report = Report.from_bytes(data)
+    except ValueError as error:
+        raise _NoReport(f"it is no report: {' '.join(str(error).split())[:200]}") from error
+    if report.device != device:
+        raise _NoReport(f"it speaks for device {report.device}")
+    return report, status
+
+
+def _warn(path: str, reason: str) -> None:
+    import structlog
+
+    logger = structlog.get_logger(__name__)
+    if not structlog.is_configured():
+        logger = structlog.wrap_logger(structlog.PrintLogger(sys.stderr))
+    logger.warning("report skipped", path=path, reason=reason)

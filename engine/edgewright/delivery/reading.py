@@ -1,0 +1,137 @@
+"""What a repository says, read as plain JSON: quick enough for every ``plan``, and without importing tuf.
+
+Signatures are checked by devices, and by ``delivery.metadata`` before anything is signed again; a reader that only
+plans does not need them. Called by ``delivery.agent``.
+"""
+
+import json
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from edgewright.errors import DeliveryError, DeliveryUnavailable
+from edgewright_wire.canonical import hex_of
+from edgewright_wire.layout import (
+    ASSIGNMENTS_ROLE,
+    BIN_PREFIX,
+    METADATA,
+    PACKAGES_ROLE,
+    TARGETS,
+    blob_path,
+)
+
+Identity = tuple[int, int, int]
+"""Modification time in nanoseconds, size in bytes, inode: another triple is another file."""
+
+
+class RepositoryReader:
+    """Reads one repository; what it parsed is kept until ``timestamp.json`` is another file."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._seen: Identity | None = None
+        self._packages: Mapping[str, Mapping[Path, int]] = {}
+
+    def published(self) -> frozenset[str]:
+        """Digests of the packages all of whose files are there, each with its length.
+
+        Raises:
+            DeliveryUnavailable: The repository cannot be read.
+            DeliveryError: What is there is no repository.
+        """
+        try:
+            seen = self._identity()
+            if seen is None:
+                return frozenset()
+            if seen != self._seen:
+                self._packages = self._read_packages()
+                self._seen = seen
+            return frozenset(digest for digest, files in self._packages.items() if _are_there(files))
+        except OSError as error:
+            raise _unavailable(self._folder, error) from error
+
+    def expires(self) -> datetime | None:
+        """When the first signature that devices check runs out; None where there is no repository yet.
+
+        Raises:
+            DeliveryUnavailable, DeliveryError: As in published.
+        """
+        try:
+            if self._identity() is None:
+                return None
+            snapshot = self._snapshot()
+            names = ["timestamp.json", f"{snapshot['version']}.snapshot.json", "root.json"]
+            assignments = self._signed(_versioned(snapshot, ASSIGNMENTS_ROLE))
+            bits = int(assignments["delegations"]["succinct_roles"]["bit_length"])
+            width = len(f"{(1 << bits) - 1:x}")
+            roles = [TARGETS, PACKAGES_ROLE, *(f"{BIN_PREFIX}-{number:0{width}x}" for number in range(1 << bits))]
+            names += [_versioned(snapshot, role) for role in roles]
+            dates = [assignments["expires"], *(self._signed(name)["expires"] for name in names)]
+            return min(datetime.fromisoformat(date) for date in dates)
+        except OSError as error:
+            raise _unavailable(self._folder, error) from error
+        except (ValueError, KeyError, TypeError) as error:
+            raise _unreadable(self._folder, error) from error
+
+    def _identity(self) -> Identity | None:
+        try:
+            status = (self._folder / METADATA / "timestamp.json").stat()
+        except FileNotFoundError:
+            return None
+        return status.st_mtime_ns, status.st_size, status.st_ino
+
+    def _read_packages(self) -> Mapping[str, Mapping[Path, int]]:
+        """The files of each package and their lengths, by the package's digest."""
+        packages: dict[str, Mapping[Path, int]] = {}
+        try:
+            targets = self._signed(_versioned(self._snapshot(), PACKAGES_ROLE))["targets"]
+            for path, target in targets.items():
+                folder, _, name = path.rpartition("/")
+                manifest = self._folder / TARGETS / folder / f"{target['hashes']['sha256']}.{name}"
+                files = {manifest: int(target["length"])}
+                if _are_there(files):
+                    content = json.loads(manifest.read_bytes())
+                    for part in (content["config"], *content["layers"]):
+                        files[self._folder / blob_path(part["digest"])] = int(part["size"])
+                digest = f"sha256:{name.removesuffix('.json')}"
+                hex_of(digest)
+                packages[digest] = files
+        except (ValueError, KeyError, TypeError) as error:
+            raise _unreadable(self._folder, error) from error
+        return packages
+
+    def _snapshot(self) -> Any:
+        timestamp = self._signed("timestamp.json")
+        return self._signed(f"{timestamp['meta']['snapshot.json']['version']}.snapshot.json")
+
+    def _signed(self, name: str) -> Any:
+        return json.loads((self._folder / METADATA / name).read_bytes())["signed"]
+
+
+def _versioned(snapshot: Any, role: str) -> str:
+    return f"{snapshot['meta'][f'{role}.json']['version']}.{role}.json"
+
+
+def _are_there(files: Mapping[Path, int]) -> bool:
+    for path, size in files.items():
+        try:
+            if path.stat().st_size != size:
+                return False
+        except FileNotFoundError:
+            return False
+    return True
+
+
+def _unavailable(folder: Path, error: OSError) -> DeliveryUnavailable:
+    return DeliveryUnavailable(
+        f"cannot read the repository: {error.filename or folder}: {error.strerror or error}",
+        hint="check that the folder is mounted and readable; spec.delivery.repository names it",
+    )
+
+
+def _unreadable(folder: Path, error: Exception) -> DeliveryError:
+    return DeliveryError(
+        f"the repository's metadata in {folder / METADATA} cannot be understood: {error}",
+        hint="restore it from a copy, or name another folder as spec.delivery.repository",
+    )
