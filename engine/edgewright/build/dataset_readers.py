@@ -92,13 +92,15 @@ class Reader:
         listed = location.files()
         files = _images(listed)
         metadata = self._metadata(location) if _METADATA in listed else {}
+        blank = dict.fromkeys([self.columns.label, *(name for values in metadata.values() for name in values)])
         for missing in sorted(metadata.keys() - set(files)):
             self.problems.add(_UNREADABLE, f"{missing} (named in {_METADATA}, not there)")
         for file in files:
             folder, slash, _ = file.partition("/")
-            values: dict[str, Any] = {self.columns.label: folder} if slash else {}
+            values: dict[str, Any] = {**blank, "file": file}
+            if slash:
+                values[self.columns.label] = folder
             values |= metadata.get(file, {})
-            values["file"] = file
             if (pixels := self._image(location, file)) is not None:
                 yield Row({**values, image: pixels}, f"{location.shown}/{file}", key=file)
 

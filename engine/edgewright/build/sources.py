@@ -78,7 +78,12 @@ class SourceIndex:
         known = _read_entries(entries)
         digests = _digests(path, listing, known)
         digest = _whole_digest(digests)
-        trusted = {n: (s, digests[n]) for n, s in listing.items() if max(s[1], s[2]) < now - _RACY_NS}
+        settled = now - _RACY_NS
+        trusted = {
+            name: (stat, digests[name])
+            for name, stat in listing.items()
+            if max(stat[1], stat[2]) < settled or (name in known and known[name][0] == stat)
+        }
         value = {"format": FORMAT, "summary": summary, "digest": digest, "untrusted": len(listing) - len(trusted)}
         with suppress(OSError, StorageFull):  # an index that cannot be kept costs time, never a plan
             make_folder(self._cache)
