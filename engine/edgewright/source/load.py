@@ -18,6 +18,7 @@ from edgewright_schemas.kinds import KINDS, Document
 _GROUP = API_VERSION.partition("/")[0]
 _FIRST_COLUMN = rb"""(?m)^["']?%s["']?[ \t]*:[ \t]*["']?([^\s"'#]*)"""
 _API_VERSION_LINE = re.compile(_FIRST_COLUMN % b"apiVersion")
+_NAME = re.compile(r"""\bname["']?[ \t]*:[ \t]*["']?([^\s"',}#]+)""")
 _KIND_LINE = re.compile(_FIRST_COLUMN % b"kind")
 
 
@@ -41,6 +42,8 @@ class LoadedFile:
     problems: tuple[Problem, ...] = ()
     is_spec: bool = True
     """Whether any document of it is for edgewright."""
+    mentioned: frozenset[str] = frozenset()
+    """Of a file with problems, the names that stand in it: what refers to one of them may be right."""
 
 
 def typed(kind: str, body: str) -> Document:
@@ -82,7 +85,8 @@ def load_file(path: str, data: bytes, *, required: bool = False) -> LoadedFile:
             problems.extend(p for p in loaded if is_clean or (p.line, p.column) not in reported)
         elif is_clean:
             documents.append(loaded)
-    return LoadedFile(tuple(documents), tuple(problems))
+    mentioned = frozenset(_NAME.findall(text)) if problems else frozenset()
+    return LoadedFile(tuple(documents), tuple(problems), mentioned=mentioned)
 
 
 def looks_like_spec(data: bytes) -> bool:

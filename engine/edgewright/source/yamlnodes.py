@@ -86,6 +86,33 @@ class _Reader:
         top.node.size += node.size
         top.node.depth = max(top.node.depth, node.depth + 1)
 
+    def name(self, anchor: str | None, node: Node) -> None:
+        """Remember a node for the aliases to come."""
+        if anchor is not None:
+            self.anchors[anchor] = node
+
+    def target(self, anchor: str, mark: Any) -> Node:
+        """Find what an alias stands for; a placeholder when there is a problem with it."""
+        if anchor in self.anchors:
+            return self.anchors[anchor]
+        inside = any(opened.anchor == anchor for opened in self.stack)
+        why = "refers to what it is part of" if inside else "has no anchor"
+        self.complain(mark, f"alias *{anchor} {why}", f"define &{anchor} before it")
+        return Node(mark.line + 1, mark.column + 1, None)
+
+    def close(self, mark: Any) -> bool:
+        """Finish the innermost collection; False when it is over a limit and reading must stop."""
+        done = self.stack.pop()
+        if done.node.depth > MAX_DEPTH:
+            self.complain(mark, f"nested deeper than {MAX_DEPTH} levels once its aliases are expanded")
+            return False
+        if done.node.size > MAX_NODES:
+            self.complain(mark, f"more than {MAX_NODES:,} values once its aliases are expanded", "use fewer aliases")
+            return False
+        self.name(done.anchor, done.node)
+        self.add(done.node, mark)
+        return True
+
     def _take_key(self, top: _Open, node: Node, mark: Any, is_alias: bool) -> None:
         top.key, top.keep = node, False
         fields = top.node.value
@@ -143,7 +170,7 @@ def _documents(reader: _Reader, events: Any) -> Iterator[tuple[Node, bool]]:
         match event:
             case ev.ScalarEvent():
                 node = Node(mark.line + 1, mark.column + 1, _scalar(reader, event))
-                _anchor(reader, event.anchor, node)
+                reader.name(event.anchor, node)
                 reader.add(node, mark)
             case ev.MappingStartEvent() | ev.SequenceStartEvent():
                 _check_tag(reader, event)
@@ -153,25 +180,10 @@ def _documents(reader: _Reader, events: Any) -> Iterator[tuple[Node, bool]]:
                     reader.complain(mark, f"nested deeper than {MAX_DEPTH} levels")
                     return
             case ev.MappingEndEvent() | ev.SequenceEndEvent():
-                done = reader.stack.pop()
-                if done.node.depth > MAX_DEPTH:
-                    reader.complain(mark, f"nested deeper than {MAX_DEPTH} levels once its aliases are expanded")
+                if not reader.close(mark):
                     return
-                if done.node.size > MAX_NODES:
-                    reader.complain(
-                        mark, f"more than {MAX_NODES:,} values once its aliases are expanded", "use fewer aliases"
-                    )
-                    return
-                _anchor(reader, done.anchor, done.node)
-                reader.add(done.node, mark)
             case ev.AliasEvent():
-                target = reader.anchors.get(event.anchor)
-                if target is None:
-                    inside = any(opened.anchor == event.anchor for opened in reader.stack)
-                    why = "refers to what it is part of" if inside else "has no anchor"
-                    reader.complain(mark, f"alias *{event.anchor} {why}", f"define &{event.anchor} before it")
-                    target = Node(mark.line + 1, mark.column + 1, None)
-                reader.add(target, mark, is_alias=True)
+                reader.add(reader.target(event.anchor, mark), mark, is_alias=True)
             case ev.DocumentStartEvent():
                 reader.start()
             case ev.DocumentEndEvent():
@@ -179,11 +191,6 @@ def _documents(reader: _Reader, events: Any) -> Iterator[tuple[Node, bool]]:
                     yield reader.root, reader.clean
             case _:
                 pass
-
-
-def _anchor(reader: _Reader, anchor: str | None, node: Node) -> None:
-    if anchor is not None:
-        reader.anchors[anchor] = node
 
 
 _NULL = re.compile(r"(?:null|Null|NULL|~|)\Z")

@@ -1,0 +1,89 @@
+"""Files that specs name: are they there, are they sound, what is their digest. Called by ``assemble``."""
+
+from collections.abc import Iterator
+
+from edgewright.core.address import Address
+from edgewright.errors import Problem
+from edgewright.source import inventories
+from edgewright.source.code import CodeReader, check_reference, split_reference
+from edgewright.source.paths import PathRefused, normalise
+from edgewright.source.references import Complaint, NamedPath, named_paths
+from edgewright.source.trees import Tree
+from edgewright_schemas.base import is_code_reference
+from edgewright_schemas.kinds import Document
+
+
+class Contents:
+    """Collects digests while it checks documents; the mappings are the snapshot's."""
+
+    def __init__(self, tree: Tree) -> None:
+        self._tree = tree
+        self._reader = CodeReader(tree)
+        self.code: dict[str, str] = {}
+        self.code_files: dict[str, tuple[str, ...]] = {}
+        self.content: dict[str, str] = {}
+        self.inventories: dict[str, str] = {}
+        """Blob ids by path."""
+        self.problems: list[Problem] = []
+        """What is wrong inside inventory files, at their own lines."""
+        self._digests: dict[str, str | None] = {}
+
+    def check(self, address: Address, document: Document) -> Iterator[Complaint]:
+        """Check every path a document names, and note the digest of what is there."""
+        for named in named_paths(document):
+            try:
+                found = self._check(named)
+            except PathRefused as error:
+                found = (str(error), error.hint)
+            if found is not None:
+                yield Complaint(address, named.field, *found)
+
+    def _check(self, named: NamedPath) -> tuple[str, str] | None:
+        match named.role:
+            case "code":
+                return self._code(named.path)
+            case "inventory":
+                return self._inventory(named.path)
+            case "output":
+                normalise(named.path)
+                return None
+            case "content" | "needed-content":
+                return self._content(named)
+
+    def _code(self, use: str) -> tuple[str, str] | None:
+        path, _ = split_reference(use)
+        if not is_code_reference(use):
+            hint = f"write {path}:name" if path.endswith(".py") else "write path/file.py:name"
+            return f"expected code as path/file.py:name, found {use!r}", hint
+        closure, message, hint = check_reference(self._reader, self._tree, use)
+        if closure is None:
+            return message, hint
+        self.code[path] = closure.digest
+        self.code_files[path] = closure.files
+        return None
+
+    def _content(self, named: NamedPath) -> tuple[str, str] | None:
+        path = named.path
+        if path not in self._digests:
+            self._digests[path] = self._tree.digest(path)
+        digest = self._digests[path]
+        if digest is not None:
+            self.content[path] = digest
+            return None
+        if named.role == "needed-content":
+            return f"there is no {path} in this revision", self._tree.suggest(path) or "commit it"
+        return None
+
+    def _inventory(self, path: str) -> tuple[str, str] | None:
+        if path in self.inventories:
+            return None
+        entry = self._tree.find(path)
+        if entry is None or not entry.is_file:
+            return f"there is no file {path} in this revision", self._tree.suggest(path) or "commit it"
+        self.inventories[path] = entry.id
+        if self._tree.cache.get("inventory", entry.id) is None:
+            body, problems = inventories.load_inventory(path, self._tree.objects.blob(entry.id))
+            self.problems.extend(problems)
+            if not problems:
+                self._tree.cache.put("inventory", {entry.id: body})
+        return None

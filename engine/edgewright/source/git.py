@@ -1,0 +1,93 @@
+"""Desired state of a commit. Implements ``ports.SnapshotSource`` for ``cli`` and ``server``."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from edgewright.core.snapshot import Snapshot
+from edgewright.source.assemble import assemble
+from edgewright.source.cache import Cache
+from edgewright.source.checkouts import refusals_as_source_errors, write_checkout
+from edgewright.source.repositories import GitRepository
+from edgewright.source.trees import Tree
+
+STATE_FOLDER = ".edgewright"
+CACHE_FOLDER = f"{STATE_FOLDER}/cache"
+
+
+class GitSource:
+    """Reads a branch, tag or commit from Git objects; bare repositories too."""
+
+    def __init__(self, location: str | Path, ref: str | None = None, *, cache: Path | None = None) -> None:
+        """Follow ``ref`` (default: HEAD) of the repository at or above ``location``.
+
+        Args:
+            location: A path or a ``file://`` URL.
+            ref: A branch, tag, commit, or anything else Git resolves to a commit.
+            cache: The folder to keep results in; by default ``.edgewright/cache`` below the spec root, and nowhere for
+                a bare repository.
+
+        Raises:
+            SourceError: No repository.
+        """
+        self._repository = GitRepository(location)
+        self._ref = ref
+        self._cache = Cache(cache or default_cache(self._repository))
+
+    @property
+    def root(self) -> Path:
+        """The folder that spec paths are relative to (of a bare repository, its own)."""
+        return self._repository.root
+
+    def revision(self) -> str:
+        """Resolve what is followed to a commit.
+
+        Raises:
+            SourceError: Unborn branch, unknown ref.
+        """
+        return self._repository.commit(self._ref)
+
+    def snapshot(self) -> Snapshot:
+        """Read and check everything at the current revision.
+
+        Raises:
+            SpecError: With every problem found.
+            SourceError: As in revision.
+        """
+        revision = self.revision()
+        return assemble(self._tree(revision), revision)
+
+    def materialize(self, revision: str, paths: Sequence[str], into: Path) -> None:
+        """Write files and folders of a revision below ``into``; what is there already and equal stays.
+
+        Raises:
+            SourceError: The revision or a path is not there, or a link leads out of the repository.
+            StorageFull: No space.
+        """
+        write_checkout(self._tree(self._repository.commit(revision)), paths, into)
+
+    def read(self, revision: str, path: str) -> bytes:
+        """Read one file of a revision.
+
+        Raises:
+            SourceError: As in materialize.
+        """
+        with refusals_as_source_errors():
+            return self._tree(self._repository.commit(revision)).read(path)
+
+    def close(self) -> None:
+        """End the Git processes and close the cache; a later call opens them again."""
+        self._repository.close()
+        self._cache.close()
+
+    def _tree(self, commit: str) -> Tree:
+        key = f"{commit}:{self._repository.prefix}"
+        root = self._cache.get("root", key)
+        if root is None:
+            root = self._repository.root_tree(commit)
+            self._cache.put("root", {key: root})
+        return Tree(self._repository, root, self._cache)
+
+
+def default_cache(repository: GitRepository) -> Path | None:
+    """Where a repository's cache is unless told otherwise."""
+    return None if repository.is_bare else repository.root / CACHE_FOLDER

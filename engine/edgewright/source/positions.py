@@ -1,0 +1,35 @@
+"""Where a field of a document is written.
+
+Called by ``assemble`` only when there is something to complain about, so that what is cached of valid files need not
+hold positions.
+"""
+
+from collections.abc import Callable, Sequence
+
+from edgewright.source.yamlnodes import Node, read_documents
+
+
+class Positions:
+    """Finds lines and columns; every file is read at most once."""
+
+    def __init__(self, read: Callable[[str], bytes]) -> None:
+        """Read files through ``read``, which takes a blob id."""
+        self._read = read
+        self._files: dict[str, list[Node]] = {}
+
+    def locate(self, blob: str, line: int, field: Sequence[str | int]) -> tuple[int, int]:
+        """Find the value of a field of the document that starts at ``line``; its parent's when it is not written."""
+        if blob not in self._files:
+            text = self._read(blob).decode("utf-8-sig", "replace")
+            self._files[blob] = [root for root, _ in read_documents("", text)[0]]
+        node = next((root for root in self._files[blob] if root.line == line), None)
+        if node is None:
+            return line, 1
+        for step in field:
+            if isinstance(node.value, dict) and isinstance(step, str) and step in node.value:
+                node = node.value[step][1]
+            elif isinstance(node.value, list) and isinstance(step, int) and step < len(node.value):
+                node = node.value[step]
+            else:
+                break
+        return node.line, node.column

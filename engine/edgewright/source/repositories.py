@@ -1,0 +1,177 @@
+"""A Git repository through GitPython: found, its refs resolved, its objects read.
+
+Called by ``git`` and ``worktree``.
+"""
+
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import git
+from git.exc import ODBError
+from git.objects.fun import tree_entries_from_data
+
+from edgewright.core.nearest import suggestion
+from edgewright.errors import SourceError
+from edgewright.source.trees import Entry
+from edgewright_schemas.repository import REPOSITORY_FILE
+
+_SHA1_LENGTH = 40
+
+
+class GitRepository:
+    """One repository, and the folder in it that spec paths are relative to. Implements ``trees.Objects``.
+
+    Only objects and refs are read; the work tree and the index are never written.
+    """
+
+    def __init__(self, location: str | Path) -> None:
+        """Find the repository at or above ``location``, a path or a ``file://`` URL.
+
+        Raises:
+            SourceError: There is none, or it is a URL of another kind.
+        """
+        folder = _local(location)
+        try:
+            self.repo = git.Repo(folder, search_parent_directories=True, expand_vars=False)
+        except git.NoSuchPathError as error:
+            raise SourceError(f"there is no folder {folder}", hint="give the path of a Git repository") from error
+        except git.InvalidGitRepositoryError as error:
+            hint = "run `git init` there, or give the path of a repository"
+            raise SourceError(f"{folder} is in no Git repository", hint=hint) from error
+        self.is_bare = self.repo.bare
+        self.top = Path(str(self.repo.git_dir if self.is_bare else self.repo.working_tree_dir)).resolve()
+        self.root = self.top if self.is_bare else _spec_root(folder.resolve(), self.top)
+        """The folder of ``edgewright.yaml``; without one, the repository's own."""
+        self.prefix = "" if self.is_bare else self.root.relative_to(self.top).as_posix().removeprefix(".")
+        self._trees: dict[str, tuple[Entry, ...]] = {}
+        self._lock = threading.RLock()
+
+    def run(self, *arguments: str, cwd: Path | None = None) -> str:
+        """Run a reading git command, and return what it prints.
+
+        Raises:
+            SourceError: It fails.
+        """
+        command = git.Git(str(cwd or self.top))
+        try:
+            # GitPython's stdout is text unless told otherwise; names keep their bytes as surrogates.
+            output = command.execute(["git", *arguments], stdout_as_string=False, strip_newline_in_stdout=False)
+        except git.GitCommandError as error:
+            reason = str(error.stderr).strip().removeprefix("stderr:").strip(" '\n")
+            raise SourceError(f"git {arguments[0]} failed: {reason}") from error
+        except git.GitCommandNotFound as error:
+            raise SourceError("the git program is not installed", hint="install git") from error
+        assert isinstance(output, bytes)
+        return output.decode("utf-8", "surrogateescape")
+
+    def commit(self, ref: str | None) -> str:
+        """Resolve a branch, tag or commit (default: HEAD) to a commit id.
+
+        Raises:
+            SourceError: It is unknown, or the branch has no commit yet.
+        """
+        name = ref or "HEAD"
+        if not name.startswith("-") and name.isprintable():
+            try:
+                found = self.run("rev-parse", "--verify", "--quiet", f"{name}^{{commit}}").strip()
+            except SourceError as error:
+                if "dubious ownership" in error.message:
+                    raise
+                found = ""
+            if len(found) == _SHA1_LENGTH:
+                return found
+            if found:
+                raise SourceError("repositories with SHA-256 object ids are not supported", hint="use a SHA-1 one")
+        raise self._unknown(ref)
+
+    def _unknown(self, ref: str | None) -> SourceError:
+        names = self.run("for-each-ref", "--format=%(refname:short)").split()
+        if ref is None or ref == "HEAD":
+            try:
+                branch = self.run("symbolic-ref", "--short", "HEAD").strip()
+            except SourceError:
+                return SourceError("HEAD leads to no commit", hint=suggestion("main", names))
+            hint = (
+                f"commit something, or name one of {', '.join(names[:8])} with --ref" if names else "commit something"
+            )
+            return SourceError(f"branch {branch!r} has no commit yet", hint=f"{hint} (or use --worktree)")
+        hint = suggestion(ref, names) if names else "the repository has no commit yet"
+        return SourceError(f"there is no branch, tag or commit {ref!r}", hint=hint)
+
+    def root_tree(self, commit: str) -> str:
+        """Find the id of the spec root in a commit.
+
+        Raises:
+            SourceError: The commit, or the folder in it, is not there.
+        """
+        header = self._object(commit, b"commit").split(b"\n", 1)[0]
+        tree = header.removeprefix(b"tree ").decode("ascii")
+        for part in filter(None, self.prefix.split("/")):
+            entry = next((e for e in self.tree(tree) if e.name == part and e.is_folder), None)
+            if entry is None:
+                raise SourceError(f"there is no folder {self.prefix} in commit {commit[:12]}", hint="commit it")
+            tree = entry.id
+        return tree
+
+    def tree(self, tree_id: str) -> Sequence[Entry]:
+        """List a folder.
+
+        Raises:
+            SourceError: It cannot be read.
+        """
+        found = self._trees.get(tree_id)
+        if found is None:
+            entries = tree_entries_from_data(self._object(tree_id, b"tree"))
+            found = tuple(Entry(mode, sha.hex(), str(name)) for sha, mode, name in entries)
+            self._trees[tree_id] = found
+        return found
+
+    def blob(self, blob_id: str) -> bytes:
+        """Read a file's bytes.
+
+        Raises:
+            SourceError: They cannot be read.
+        """
+        return self._object(blob_id, b"blob")
+
+    def _object(self, object_id: str, expected: bytes) -> bytes:
+        with self._lock:
+            try:
+                stream = self.repo.odb.stream(bytes.fromhex(object_id))
+                data: bytes = stream.read()
+            except (ValueError, ODBError, git.GitCommandError, OSError) as error:
+                hint = "the repository is damaged or shallow; run `git fsck`, or fetch the missing history"
+                raise SourceError(f"Git object {object_id} cannot be read", hint=hint) from error
+        if stream.type != expected:
+            raise SourceError(f"Git object {object_id} is a {stream.type.decode()}, not a {expected.decode()}")
+        return data
+
+    def close(self) -> None:
+        """End the Git processes behind it; a later call starts them again."""
+        with self._lock:
+            self.repo.close()
+            self._trees.clear()
+
+
+def _local(location: str | Path) -> Path:
+    text = str(location)
+    if isinstance(location, str) and "://" in text:
+        parts = urlsplit(text)
+        if parts.scheme != "file":
+            raise SourceError(
+                f"{parts.scheme}://{parts.hostname or ''} is a remote repository",
+                hint="clone it, and give the path of the clone",
+            )
+        text = unquote(parts.path)
+    return Path(text).expanduser().absolute()
+
+
+def _spec_root(folder: Path, top: Path) -> Path:
+    """Find the nearest folder with edgewright.yaml, from ``folder`` up to the repository's own."""
+    while folder != top and top in folder.parents:
+        if (folder / REPOSITORY_FILE).is_file():
+            return folder
+        folder = folder.parent
+    return top
