@@ -1,0 +1,162 @@
+"""A database opened with SQLAlchemy: its settings, its transactions and its upgrade. Only ``store`` opens one."""
+
+import errno
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Engine, create_engine, event, inspect, make_url, text
+from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
+
+from edgewright.errors import StateError, StorageFull
+from edgewright.state.queries import BUSY_SECONDS, EngineQueries, NoState, Queries, compare
+from edgewright.state.troubles import lease_lost, translate
+from edgewright.state.writing import Statements
+
+
+class Database:
+    """A database for reading and writing."""
+
+    def __init__(self, url: str, file: Path | None) -> None:
+        """Prepare to connect.
+
+        Args:
+            url: As SQLAlchemy takes it.
+            file: The file, for SQLite.
+
+        Raises:
+            StateError: The URL is wrong, or the database's driver is not installed.
+        """
+        self._file = file
+        self._engine, self.where = _engine(url, file)
+        self.upgraded = False
+        """Whether ``upgrade`` has been called: nothing may be written before."""
+
+    def queries(self) -> Queries:
+        """Read through this database's own connections.
+
+        Raises:
+            StateTooNew: A newer version wrote it.
+            StateError: It has to be upgraded first, or cannot be read.
+        """
+        with self._translated(), self._engine.connect() as connection:
+            standing = compare(_revision(connection), self.where)
+        if standing == "empty":
+            return NoState()
+        if standing == "older":
+            raise StateError(
+                f"the state store {self.where} was written by an older edgewright", hint="run apply, which upgrades it"
+            )
+        return EngineQueries(self._engine, self.where)
+
+    @contextmanager
+    def transaction(self) -> Iterator[Connection]:
+        """Open a transaction that no other writer runs beside; it commits at the end, or leaves no trace.
+
+        Raises:
+            StateError, StorageFull, Transient: As in troubles.translate.
+        """
+        with self._translated(), self._engine.begin() as connection:
+            if self._file is not None:
+                connection.exec_driver_sql("BEGIN IMMEDIATE")
+            yield connection
+
+    @contextmanager
+    def writing(self, fence: int | None) -> Iterator[Statements]:
+        """Open a transaction under a fencing token; None checks no lease.
+
+        Raises:
+            LeaseLost: The fence has moved on.
+            StateError, StorageFull, Transient: As in transaction.
+        """
+        with self.transaction() as connection:
+            statements = Statements(connection)
+            if not statements.advance(fence):
+                raise lease_lost()
+            yield statements
+
+    def upgrade(self) -> None:
+        """Make the store, or bring an older one to this version; alembic is imported only for that.
+
+        Raises:
+            StateTooNew: A newer version wrote it.
+            StateError, StorageFull: It cannot be written.
+        """
+        if self._file is not None:
+            _make_folder(self._file.parent)
+        with self._translated(), self._engine.connect() as connection:
+            standing = compare(_revision(connection), self.where)
+        if standing != "current":
+            with self.transaction() as connection:
+                # Another process may have done it since: alembic looks again, now that nobody else can write.
+                from edgewright.state.upgrading import upgrade
+
+                upgrade(connection)
+        self.upgraded = True
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._engine.dispose()
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except DBAPIError as error:
+            raise translate(error.orig or error, self.where) from error
+
+
+def _engine(url: str, file: Path | None) -> tuple[Engine, str]:
+    try:
+        where = str(file) if file is not None else make_url(url).render_as_string(hide_password=True)
+        if file is None:
+            return create_engine(url, pool_pre_ping=True), where
+        engine = create_engine(url, connect_args={"timeout": BUSY_SECONDS})
+    except (ArgumentError, NoSuchModuleError) as error:
+        raise StateError(
+            "the state store's URL is not one that can be used", hint="write it like postgresql+psycopg://host/name"
+        ) from error
+    except ImportError as error:
+        raise StateError(
+            f"the driver of the state store's database is not installed: {error}",
+            hint="install it beside edgewright, like psycopg[binary] for PostgreSQL",
+        ) from error
+    event.listen(engine, "connect", _configure_sqlite)
+    return engine, where
+
+
+def _configure_sqlite(connection: sqlite3.Connection, _record: Any) -> None:
+    """Set durability; and leave BEGIN to us, because the driver would begin too late to keep other writers out."""
+    connection.isolation_level = None
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = FULL")
+    connection.execute("PRAGMA foreign_keys = ON")
+
+
+def _revision(connection: Connection) -> str | None:
+    tables = inspect(connection).get_table_names()
+    if "alembic_version" not in tables:
+        if tables and connection.dialect.name == "sqlite":
+            raise StateError(
+                f"{connection.engine.url.database} is a database of something else",
+                hint="name another file or URL with --state",
+            )
+        return None
+    found = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
+    return None if found is None else str(found)
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EIO}:
+            raise StorageFull(
+                f"the folder {folder} cannot be made: {error.strerror}", hint="free some space"
+            ) from error
+        raise StateError(
+            f"the folder {folder} for the state store cannot be made: {error.strerror}",
+            hint="make its parent writable for this user, or name another place with --state",
+        ) from error

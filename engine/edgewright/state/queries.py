@@ -1,0 +1,174 @@
+"""How ``reading`` asks a database: plain SELECTs with ``:named`` parameters, to SQLite or through SQLAlchemy.
+
+A plan that finds nothing to do spends a good part of its time on imports, and SQLAlchemy is the largest of them;
+so SQLite files are read with the standard library's driver. Both ways pass the same conformance suite.
+"""
+
+import sqlite3
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from threading import Lock
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Protocol
+from urllib.parse import quote
+
+from edgewright.errors import StateError, StateTooNew
+from edgewright.state.revisions import HEAD, REVISIONS
+from edgewright.state.troubles import sqlite_troubles, translate
+
+if TYPE_CHECKING:  # SQLAlchemy takes longer to import than a whole plan may
+    from sqlalchemy import Engine
+
+BUSY_SECONDS = 30.0
+Parameters = Mapping[str, Any]
+NONE: Parameters = MappingProxyType({})
+
+
+class Queries(Protocol):
+    """Answers SELECTs."""
+
+    def rows(self, sql: str, parameters: Parameters = NONE) -> Sequence[tuple[Any, ...]]:
+        """Fetch all rows.
+
+        Raises:
+            StateError: The store cannot be read.
+        """
+        ...
+
+    def close(self) -> None:
+        """Give the connection back."""
+        ...
+
+
+class NoState:
+    """There is no store yet: every question has an empty answer, and none makes one."""
+
+    def rows(self, sql: str, parameters: Parameters = NONE) -> Sequence[tuple[Any, ...]]:
+        """Fetch nothing."""
+        return ()
+
+    def close(self) -> None:
+        """Do nothing."""
+
+
+class SqliteQueries:
+    """Reads one SQLite connection, from any thread."""
+
+    def __init__(self, connection: sqlite3.Connection, where: str) -> None:
+        self._connection = connection
+        self._where = where
+        self._lock = Lock()
+
+    def rows(self, sql: str, parameters: Parameters = NONE) -> Sequence[tuple[Any, ...]]:
+        """Fetch all rows."""
+        with self._lock, sqlite_troubles(self._where):
+            return self._connection.execute(sql, dict(parameters)).fetchall()
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._connection.close()
+
+
+class EngineQueries:
+    """Reads through a SQLAlchemy engine."""
+
+    def __init__(self, engine: "Engine", where: str) -> None:
+        self._engine = engine
+        self._where = where
+
+    def rows(self, sql: str, parameters: Parameters = NONE) -> Sequence[tuple[Any, ...]]:
+        """Fetch all rows."""
+        from sqlalchemy import text
+        from sqlalchemy.exc import DBAPIError
+
+        try:
+            with self._engine.connect() as connection:
+                return [tuple(row) for row in connection.execute(text(sql), dict(parameters))]
+        except DBAPIError as error:
+            raise translate(error.orig or error, self._where) from error
+
+    def close(self) -> None:
+        """Leave the engine to its owner."""
+
+
+def open_sqlite(path: Path) -> SqliteQueries | NoState:
+    """Open a SQLite file for reading only; never makes or changes it.
+
+    A store of an older revision is upgraded in a copy in memory. A file below a read-only folder is read as it is.
+
+    Raises:
+        StateTooNew: A newer version wrote it.
+        StateError: It is damaged, or no database, or cannot be read.
+    """
+    if not path.exists():
+        return NoState()
+    with sqlite_troubles(str(path)):
+        connection = _connect(path)
+        revision = _revision(connection, str(path))
+    match compare(revision, str(path)):
+        case "empty":
+            connection.close()
+            return NoState()
+        case "older":
+            connection = _upgraded_copy(connection, str(path))
+    return SqliteQueries(connection, str(path))
+
+
+def compare(revision: str | None, where: str) -> str:
+    """Say how a stored revision stands to this version: ``empty``, ``older`` or ``current``.
+
+    Raises:
+        StateTooNew: It is none that this version knows.
+    """
+    if revision is None:
+        return "empty"
+    if revision == HEAD:
+        return "current"
+    if revision in REVISIONS:
+        return "older"
+    raise StateTooNew(
+        f"the state store {where} was of a newer edgewright (its revision is {revision}, this one knows {HEAD})",
+        hint="upgrade edgewright, or restore a backup of the store from before the upgrade",
+    )
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    """Open read-only. A WAL database needs its side files; below a read-only folder it is read without them."""
+    address = f"file:{quote(str(path.absolute()))}?mode=ro"
+    connection = _open(address)
+    try:
+        connection.execute("SELECT count(*) FROM sqlite_master").fetchall()
+    except sqlite3.OperationalError as error:
+        connection.close()
+        wal = path.with_name(path.name + "-wal")
+        if error.sqlite_errorcode & 0xFF not in {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY} or (
+            wal.exists() and wal.stat().st_size
+        ):
+            raise
+        connection = _open(address + "&immutable=1")
+    return connection
+
+
+def _open(address: str) -> sqlite3.Connection:
+    return sqlite3.connect(address, uri=True, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+
+
+def _revision(connection: sqlite3.Connection, where: str) -> str | None:
+    tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    if "alembic_version" not in tables:
+        if tables:
+            raise StateError(f"{where} is a database of something else", hint="name another file or URL with --state")
+        return None
+    found = connection.execute("SELECT version_num FROM alembic_version").fetchone()
+    return str(found[0]) if found else None
+
+
+def _upgraded_copy(connection: sqlite3.Connection, where: str) -> sqlite3.Connection:
+    from edgewright.state.upgrading import upgrade_sqlite
+
+    copy = _open(":memory:")
+    with sqlite_troubles(where):
+        connection.backup(copy)
+    connection.close()
+    upgrade_sqlite(copy)
+    return copy

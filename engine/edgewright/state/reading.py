@@ -1,0 +1,161 @@
+"""The read side of the store, whichever database answers; ``store`` says which."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
+
+from pydantic_core import from_json
+
+from edgewright.core.address import Address
+from edgewright.core.artifact import Action, Artifact
+from edgewright.core.observed import Champion
+from edgewright.core.rollout_state import Controls, RolloutState, RolloutSummary
+from edgewright.ports import DeviceAssignment, Event, Intent
+from edgewright.state import encoding
+from edgewright.state.encoding import Decoded, Row
+from edgewright.state.queries import NONE, Parameters, Queries
+from edgewright_wire.messages import Report
+
+FEW = 500
+"""Up to so many devices are asked for by name; for more, all rows are read and chosen from."""
+
+
+class StoredState:
+    """Implements ports.StateReader over SELECTs."""
+
+    def __init__(self, queries: Callable[[], Queries]) -> None:
+        self._queries = queries
+
+    def artifacts(self) -> Mapping[str, Artifact]:
+        """All artifacts by fingerprint, oldest first; each is decoded when it is first looked at."""
+        columns = ", ".join(encoding.ARTIFACT_COLUMNS)
+        found = self._rows(f"SELECT {columns} FROM artifacts")  # noqa: S608 - constants
+        # Sorted here: databases carry the large bodies through their sort.
+        return Decoded({row[0]: row for row in sorted(found, key=_age)}, encoding.artifact_of)
+
+    def champions(self) -> Mapping[str, Champion]:
+        """By model name."""
+        return {
+            model: encoding.champion_of(body)
+            for model, body in self._rows("SELECT model, body FROM champions ORDER BY model")
+        }
+
+    def rollout_summaries(self) -> Mapping[Address, RolloutSummary]:
+        """All rollouts ever started; their devices are not read."""
+        return {
+            encoding.address_of(address): encoding.load(RolloutSummary, summary)
+            for address, summary in self._rows("SELECT address, summary FROM rollouts ORDER BY address")
+        }
+
+    def rollout(self, address: Address) -> RolloutState | None:
+        """One rollout whole, its devices in name order."""
+        # One statement, so that state and devices are of the same transaction.
+        found = self._rows(
+            "SELECT r.state, r.releases, d.device, d.body FROM rollouts r "
+            "LEFT JOIN rollout_devices d ON d.address = r.address WHERE r.address = :address ORDER BY d.device",
+            {"address": str(address)},
+        )
+        if not found:
+            return None
+        state, releases = found[0][:2]
+        return encoding.rollout_of(state, releases, [(device, body) for _, _, device, body in found if device])
+
+    def assignments(self, devices: Iterable[str] | None = None) -> Mapping[str, DeviceAssignment]:
+        """What devices are assigned; all of them by default."""
+        found = self._of_devices("assignments", "body, published", devices)
+        return Decoded({row[0]: row[1:] for row in found}, encoding.assignment_of)
+
+    def reports(self, devices: Iterable[str] | None = None) -> Mapping[str, Report]:
+        """The newest report of each device that ever reported."""
+        found = self._of_devices("reports", "body", devices)
+        return Decoded({row[0]: row[1] for row in found}, _report_of)
+
+    def inventory(self) -> Mapping[Address, bool]:
+        """Resources under management; True where pruning is disabled."""
+        return {
+            encoding.address_of(address): bool(disabled)
+            for address, disabled in self._rows("SELECT address, prune_disabled FROM inventory ORDER BY address")
+        }
+
+    def failures(self) -> Mapping[str, str]:
+        """Messages of steps that failed for good, by fingerprint."""
+        return dict(self._pairs("SELECT fingerprint, message FROM failures ORDER BY fingerprint"))
+
+    def open_intents(self) -> Sequence[Intent]:
+        """Intents without an outcome, oldest first."""
+        return [
+            encoding.intent_of(row)
+            for row in self._rows(
+                "SELECT name, action, address, detail, at FROM intents WHERE outcome IS NULL ORDER BY at, name"
+            )
+        ]
+
+    def plan_used(self, plan_id: str) -> datetime | None:
+        """When a plan was used, if it was."""
+        found = self._rows("SELECT used_at FROM used_plans WHERE plan_id = :plan_id", {"plan_id": plan_id})
+        return datetime.fromisoformat(found[0][0]) if found else None
+
+    def events(self, *, limit: int = 100, address: str | None = None) -> Sequence[Event]:
+        """Newest first."""
+        where = "" if address is None else "WHERE address = :address "
+        found = self._rows(
+            f"SELECT at, reason, address, message, data, revision FROM events {where}ORDER BY id DESC LIMIT :limit",  # noqa: S608 - constants
+            {"limit": limit} if address is None else {"limit": limit, "address": address},
+        )
+        return [encoding.event_of(row) for row in found]
+
+    def last_revision(self) -> str | None:
+        """The revision applied last."""
+        found = self._rows("SELECT last_revision FROM control WHERE id = 1")
+        return found[0][0] if found else None
+
+    def enrolled(self) -> Mapping[str, Mapping[str, str]]:
+        """Labels of enrolled devices, by id."""
+        return {
+            device: from_json(labels)
+            for device, labels in self._pairs("SELECT device, labels FROM enrolled ORDER BY device")
+        }
+
+    def requested_controls(self) -> Mapping[Address, Controls]:
+        """What people asked of rollouts and the lease's holder has not taken up yet."""
+        return {
+            encoding.address_of(address): encoding.controls_of(body)
+            for address, body in self._pairs("SELECT address, body FROM controls ORDER BY address")
+        }
+
+    def durations(self) -> Mapping[tuple[Action, str], timedelta]:
+        """How long each action took when it last ran, by action and address."""
+        found = self._rows("SELECT action, address, seconds FROM artifacts ORDER BY created_at, fingerprint")
+        last = {(action, address): seconds for action, address, seconds in found}
+        return {(Action(action), address): timedelta(seconds=seconds) for (action, address), seconds in last.items()}
+
+    def version(self) -> str:
+        """Name this state of the store: it changes with every write, and with nothing else."""
+        found = self._rows("SELECT version FROM control WHERE id = 1")
+        return str(found[0][0]) if found else "0"
+
+    def _rows(self, sql: str, parameters: Parameters = NONE) -> Sequence[Row]:
+        return self._queries().rows(sql, parameters)
+
+    def _pairs(self, sql: str) -> Iterable[tuple[str, str]]:
+        return ((key, value) for key, value in self._rows(sql))
+
+    def _of_devices(self, table: str, columns: str, devices: Iterable[str] | None) -> Iterable[Row]:
+        select = f"SELECT device, {columns} FROM {table}"  # noqa: S608 - called with constants only
+        if devices is None:
+            return self._rows(f"{select} ORDER BY device")
+        wanted = sorted(set(devices))
+        if not wanted:
+            return ()
+        if len(wanted) > FEW:
+            chosen = set(wanted)
+            return [row for row in self._rows(f"{select} ORDER BY device") if row[0] in chosen]
+        names = {f"d{index}": device for index, device in enumerate(wanted)}
+        return self._rows(f"{select} WHERE device IN ({', '.join(':' + n for n in names)}) ORDER BY device", names)
+
+
+def _age(row: Row) -> tuple[str, str]:
+    return (row[encoding.ARTIFACT_COLUMNS.index("created_at")] or "", row[0])
+
+
+def _report_of(body: str) -> Report:
+    return Report.from_bytes(body.encode())

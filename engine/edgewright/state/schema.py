@@ -1,0 +1,141 @@
+"""The tables, for SQLite and PostgreSQL alike. Used by ``writing`` and ``lease``, and compared with the migrations.
+
+Times are ISO 8601 text in UTC with microseconds (they sort as text), truth values are 0 and 1, and structures are
+compact JSON text: both databases, and both ways of reading them, then see the same.
+"""
+
+from sqlalchemy import BigInteger, Column, Float, Index, Integer, MetaData, String, Table, Text
+
+metadata = MetaData()
+
+control = Table(
+    "control",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("version", BigInteger, nullable=False),
+    Column("fence", BigInteger, nullable=False),
+    Column("holder", Text, nullable=False),
+    Column("host", Text, nullable=False),
+    Column("machine", Text, nullable=False),
+    Column("pid", Integer, nullable=False),
+    Column("started", Text, nullable=False),
+    Column("since", Text, nullable=False),
+    Column("expires_at", Text, nullable=False),
+    Column("last_revision", Text),
+)
+"""One row: how often the store changed, who may write, and the revision applied last. An empty holder: nobody."""
+
+artifacts = Table(
+    "artifacts",
+    metadata,
+    Column("fingerprint", String(80), primary_key=True),
+    Column("action", String(32), nullable=False),
+    Column("address", Text, nullable=False),
+    Column("digest", Text, nullable=False),
+    Column("seconds", Float, nullable=False),
+    Column("created_at", String(40)),
+    Column("body", Text, nullable=False),
+)
+
+failures = Table(
+    "failures",
+    metadata,
+    Column("fingerprint", String(80), primary_key=True),
+    Column("message", Text, nullable=False),
+)
+
+champions = Table(
+    "champions",
+    metadata,
+    Column("model", String(255), primary_key=True),
+    Column("body", Text, nullable=False),
+)
+
+rollouts = Table(
+    "rollouts",
+    metadata,
+    Column("address", String(255), primary_key=True),
+    Column("summary", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("releases", Text, nullable=False),
+)
+"""``state`` leaves the devices out; ``releases`` holds each release once, by the key that device rows name it with."""
+
+rollout_devices = Table(
+    "rollout_devices",
+    metadata,
+    Column("address", String(255), primary_key=True),
+    Column("device", String(128), primary_key=True),
+    Column("body", Text, nullable=False),
+)
+
+controls = Table(
+    "controls",
+    metadata,
+    Column("address", String(255), primary_key=True),
+    Column("body", Text, nullable=False),
+)
+"""What people asked of a rollout, until the process that holds the lease takes it up."""
+
+assignments = Table(
+    "assignments",
+    metadata,
+    Column("device", String(128), primary_key=True),
+    Column("version", BigInteger, nullable=False),
+    Column("published", Integer, nullable=False),
+    Column("body", Text, nullable=False),
+)
+
+reports = Table(
+    "reports",
+    metadata,
+    Column("device", String(128), primary_key=True),
+    Column("sequence", BigInteger, nullable=False),
+    Column("sent_at", String(40), nullable=False),
+    Column("body", Text, nullable=False),
+)
+
+enrolled = Table(
+    "enrolled",
+    metadata,
+    Column("device", String(128), primary_key=True),
+    Column("labels", Text, nullable=False),
+)
+
+inventory = Table(
+    "inventory",
+    metadata,
+    Column("address", String(255), primary_key=True),
+    Column("prune_disabled", Integer, nullable=False),
+)
+
+intents = Table(
+    "intents",
+    metadata,
+    Column("name", String(255), primary_key=True),
+    Column("action", String(32), nullable=False),
+    Column("address", Text, nullable=False),
+    Column("detail", Text, nullable=False),
+    Column("at", String(40), nullable=False),
+    Column("outcome", String(32)),
+)
+
+used_plans = Table(
+    "used_plans",
+    metadata,
+    Column("plan_id", String(255), primary_key=True),
+    Column("used_at", String(40), nullable=False),
+)
+
+events = Table(
+    "events",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("at", String(40), nullable=False),
+    Column("reason", String(64), nullable=False),
+    Column("address", String(255), nullable=False),
+    Column("message", Text, nullable=False),
+    Column("data", Text, nullable=False),
+    Column("revision", Text, nullable=False),
+    Index("events_by_address", "address", "id"),
+)

@@ -1,0 +1,225 @@
+"""``SqlState``: the state store that ``cli`` and ``server`` open, by URL or by the path of a SQLite file.
+
+Reading makes and changes nothing. The first write makes the store, or upgrades an older one; from then on every
+write is one transaction that first checks the lease (``lease``), which also makes writers wait for one another.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from datetime import datetime
+from pathlib import Path
+from threading import RLock
+from typing import TYPE_CHECKING
+
+from edgewright.core.address import Address
+from edgewright.core.artifact import Artifact
+from edgewright.core.observed import Champion
+from edgewright.core.rollout_state import Controls, RolloutState
+from edgewright.errors import StateError
+from edgewright.ports import Event, Intent
+from edgewright.state.queries import NoState, Queries, open_sqlite
+from edgewright.state.reading import StoredState
+from edgewright_wire.messages import Assignment, Report
+
+if TYPE_CHECKING:  # SQLAlchemy takes longer to import than a whole plan may
+    from sqlalchemy import Connection
+
+    from edgewright.state.databases import Database
+    from edgewright.state.writing import Statements
+
+SQLITE = "sqlite:///"
+Work = Callable[["Statements"], bool]
+
+
+class SqlState(StoredState):
+    """Implements ports.StateReader and ports.StateWriter. Safe to use from several threads."""
+
+    def __init__(self, url: str | Path) -> None:
+        """Remember where the store is; nothing is opened yet.
+
+        Args:
+            url: A path, ``sqlite:///PATH``, or any URL that SQLAlchemy takes, like ``postgresql+psycopg://…``.
+        """
+        super().__init__(self._reading)
+        self._file = _file_of(url)
+        self._url = f"{SQLITE}{self._file}" if self._file is not None else str(url)
+        self._lock = RLock()
+        self._reader: Queries | None = None
+        self._database: Database | None = None
+        self._fence: int | None = None
+
+    def __enter__(self) -> "SqlState":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close all connections; a later call opens them again."""
+        with self._lock:
+            if self._reader is not None:
+                self._reader.close()
+            if self._database is not None:
+                self._database.close()
+            self._reader = self._database = None
+
+    # ── writing ───────────────────────────────────────────────────────────────────────────────────────────────
+
+    def record_artifact(self, artifact: Artifact) -> None:
+        """Add or replace by fingerprint; clears a failure recorded for it."""
+        self._write(lambda s: s.record_artifact(artifact))
+
+    def forget_artifacts(self, fingerprints: Iterable[str]) -> None:
+        """Remove artifacts (their blobs were found missing or corrupt, or gc takes them)."""
+        self._write(lambda s: s.forget_artifacts(fingerprints))
+
+    def record_failure(self, fingerprint: str, message: str) -> None:
+        """Remember that a step failed for good."""
+        self._write(lambda s: s.record_failure(fingerprint, message))
+
+    def set_champion(self, model: str, champion: Champion) -> None:
+        """Name the model in production."""
+        self._write(lambda s: s.set_champion(model, champion))
+
+    def save_rollout(self, address: Address, state: RolloutState) -> None:
+        """Store a rollout and its summary."""
+        self._write(lambda s: s.save_rollout(address, state))
+
+    def save_rollout_with_assignments(
+        self,
+        address: Address,
+        state: RolloutState,
+        assignments: Sequence[Assignment],
+        events: Sequence[Event],
+    ) -> None:
+        """Store a rollout's decisions whole: its state, the assignments they make (unpublished), the events.
+
+        Raises:
+            StateError: An assignment's version is not above the device's last one; nothing is stored.
+        """
+
+        def whole(s: "Statements") -> bool:
+            changes = (s.save_rollout(address, state), s.add_assignments(assignments), s.add_events(events))
+            return any(changes)
+
+        self._write(whole)
+
+    def mark_published(self, versions: Mapping[str, int]) -> None:
+        """Confirm that the assignments of these versions are out, by device."""
+        self._write(lambda s: s.mark_published(versions))
+
+    def record_reports(self, reports: Sequence[Report]) -> None:
+        """Keep each device's newest report; an older sequence is ignored unless it was sent later (a lost disk)."""
+        self._write(lambda s: s.record_reports(reports), leased=False)
+
+    def set_inventory(self, resources: Mapping[Address, bool]) -> None:
+        """Replace the inventory."""
+        self._write(lambda s: s.set_inventory(resources))
+
+    def begin(self, intent: Intent) -> None:
+        """Journal an intent; beginning it again is harmless, and opens it again when it was closed."""
+        self._write(lambda s: s.begin(intent))
+
+    def finish(self, name: str, outcome: str) -> None:
+        """Close an intent: ``done``, ``failed`` or ``cancelled``."""
+        self._write(lambda s: s.finish(name, outcome))
+
+    def use_plan(self, plan_id: str, at: datetime) -> bool:
+        """Mark a plan used; False when it was used before."""
+        return self._write(lambda s: s.use_plan(plan_id, at))
+
+    def add_events(self, events: Sequence[Event]) -> None:
+        """Append to history."""
+        self._write(lambda s: s.add_events(events))
+
+    def set_last_revision(self, revision: str) -> None:
+        """Note the revision applied."""
+        self._write(lambda s: s.set_last_revision(revision))
+
+    def enroll(self, devices: Mapping[str, Mapping[str, str]]) -> None:
+        """Add devices, or replace the labels of known ones."""
+        self._write(lambda s: s.enroll(devices), leased=False)
+
+    def unenroll(self, devices: Iterable[str]) -> None:
+        """Remove devices; their assignments and reports stay, so that versions keep growing if they return."""
+        self._write(lambda s: s.unenroll(devices), leased=False)
+
+    def request_controls(self, address: Address, controls: Controls) -> None:
+        """Ask something of a rollout; replaces what was asked before and not taken up."""
+        self._write(lambda s: s.request_controls(address, controls), leased=False)
+
+    def take_controls(self, taken: Mapping[Address, Controls]) -> None:
+        """Drop requests that the rollout's stored state now holds; one asked anew since then stays."""
+        self._write(lambda s: s.take_controls(taken))
+
+    # ── for lease ─────────────────────────────────────────────────────────────────────────────────────────────
+
+    def hold(self, fence: int | None) -> None:
+        """Write under this fencing token from now on; None gives it up. Called by ``lease``."""
+        self._fence = fence
+
+    def transaction(self) -> "AbstractContextManager[Connection]":
+        """Open a transaction that checks no lease. Called by ``lease``.
+
+        Raises:
+            StateError, StorageFull: The store cannot be written.
+        """
+        return self._writable().transaction()
+
+    # ── inside ────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _write(self, work: Work, *, leased: bool = True) -> bool:
+        fence = self._fence
+        database = self._writable()
+        if leased and fence is None:
+            raise StateError(
+                f"the state store {database.where} would be written without its lease",
+                hint="another process may have taken it over; run the command again",
+            )
+        with database.writing(fence) as statements:
+            changed = work(statements)
+            if not changed:
+                statements.undo()
+            return changed
+
+    def _reading(self) -> Queries:
+        with self._lock:
+            if self._reader is None or isinstance(self._reader, NoState):
+                if self._file is not None:
+                    self._reader = open_sqlite(self._file)
+                else:
+                    self._reader = self._opened().queries()
+            return self._reader
+
+    def _opened(self) -> "Database":
+        with self._lock:
+            if self._database is None:
+                from edgewright.state.databases import Database
+
+                self._database = Database(self._url, self._file)
+            return self._database
+
+    def _writable(self) -> "Database":
+        with self._lock:
+            database = self._opened()
+            if not database.upgraded:
+                database.upgrade()
+                if self._reader is not None:
+                    self._reader.close()
+                    self._reader = None
+            return database
+
+
+def _file_of(url: str | Path) -> Path | None:
+    """Find the file of a SQLite store; None for another database.
+
+    Raises:
+        StateError: It is an SQLite database in memory, which no second process could see.
+    """
+    if isinstance(url, Path):
+        return url
+    if url.startswith(SQLITE) and len(url) > len(SQLITE):
+        return Path(url.removeprefix(SQLITE).partition("?")[0])
+    if url.startswith("sqlite:"):
+        raise StateError(f"{url} names no file", hint="write sqlite:///PATH; an absolute path gives four slashes")
+    return None if "://" in url else Path(url)
