@@ -1,0 +1,90 @@
+"""A delivery in memory: the production Protocols, and the device's side to look at."""
+
+import json
+from collections.abc import Mapping, Sequence
+
+from edgewright.errors import BlobCorrupt, DeliveryError
+from edgewright.ports import PackageContent
+from edgewright_wire.canonical import digest_bytes
+from edgewright_wire.messages import Assignment, Report
+
+
+class InMemoryDelivery:
+    """Implements ports.DeliveryReader and ports.DeliveryWriter.
+
+    ``fail_with`` is raised by every call of the writer while it is set; ``calls`` counts what had an effect.
+    """
+
+    def __init__(self) -> None:
+        self.packages: dict[str, bytes] = {}
+        self.assignments: dict[str, Assignment] = {}
+        self.blobs: dict[str, bytes] = {}
+        self.reports: dict[str, Report] = {}
+        self.fail_with: Exception | None = None
+        self.calls: list[str] = []
+
+    # ── the engine's side ─────────────────────────────────────────────────────────────────────────────────────
+
+    def published(self) -> frozenset[str]:
+        return frozenset(self.packages)
+
+    def observe(self, known: Mapping[str, int]) -> Sequence[Report]:
+        return [r for d, r in sorted(self.reports.items()) if r.sequence > known.get(d, 0)]
+
+    def publish(self, package: PackageContent) -> None:
+        self._may_fail()
+        if digest_bytes(package.manifest) != package.digest:
+            raise DeliveryError(f"package {package.digest} has another manifest")
+        manifest = json.loads(package.manifest)
+        blobs = {}
+        for part in (manifest["config"], *manifest["layers"]):
+            digest = part["digest"]
+            if digest not in package.blobs:
+                raise DeliveryError(f"package {package.digest} names blobs that were not given: {digest}")
+            blobs[digest] = package.blobs[digest].read_bytes()
+            if digest_bytes(blobs[digest]) != digest:
+                raise BlobCorrupt(digest)
+        if package.digest not in self.packages:
+            self.calls.append(f"publish {package.digest}")
+        self.blobs |= blobs
+        self.packages[package.digest] = package.manifest
+
+    def assign(self, assignments: Sequence[Assignment], configs: Mapping[str, bytes]) -> None:
+        self._may_fail()
+        for assignment in assignments:
+            for model in assignment.models:
+                if model.package.digest not in self.packages:
+                    raise DeliveryError(f"assigned packages are not published: {model.package.digest}")
+                if model.config is not None and model.config.digest not in {*configs, *self.blobs}:
+                    raise DeliveryError(f"assigned configurations were not given: {model.config.digest}")
+            before = self.assignments.get(assignment.device)
+            if before is not None and before != assignment and assignment.version <= before.version:
+                raise DeliveryError(f"device {assignment.device}: version {before.version} is published already")
+        changed = {a.device: a for a in assignments if self.assignments.get(a.device) != a}
+        if changed:
+            self.calls.append(f"assign {len(changed)}")
+        self.blobs |= configs
+        self.assignments |= changed
+
+    def retire(self, devices: Sequence[str]) -> None:
+        self._may_fail()
+        for device in devices:
+            self.assignments.pop(device, None)
+
+    # ── the devices' side ─────────────────────────────────────────────────────────────────────────────────────
+
+    def assignment(self, device: str) -> Assignment | None:
+        return self.assignments.get(device)
+
+    def manifest(self, package: str) -> bytes | None:
+        return self.packages.get(package)
+
+    def blob(self, digest: str) -> bytes:
+        return self.blobs[digest]
+
+    def report(self, report: Report) -> None:
+        self.reports[report.device] = report
+
+    def _may_fail(self) -> None:
+        if self.fail_with is not None:
+            raise self.fail_with
