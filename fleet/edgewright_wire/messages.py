@@ -135,6 +135,10 @@ class Report(WireModel):
     assignment_version: int = Field(default=0, ge=0)
     """The newest assignment this device has verified and taken up; 0 before the first."""
     models: tuple[ModelReport, ...] = ()
+    reason: str = ""
+    """Why the repository's newest state was not taken up, one word: MetadataExpired, MetadataRollback,
+    MetadataUntrusted, RepositoryUnreachable, AssignmentRollback, …; empty when all is well."""
+    message: str = ""
 
     def model(self, name: str) -> ModelReport | None:
         """Find what is said of one model."""

@@ -1,0 +1,164 @@
+"""Blobs on the device, by digest, and fetching them resumably. Called by ``agent``.
+
+``<hex>`` is a whole blob, checked; ``<hex>.part`` is one begun, continued from its length. A digest that does not
+match at the end discards the part: a power cut or a bad copy costs a fetch, never a wrong model.
+"""
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+
+from edgewright_agent.durable import Disk
+from edgewright_agent.errors import TransportError, Untrusted, local_error
+from edgewright_agent.transport import RepositoryReader
+from edgewright_wire.canonical import DIGEST_PREFIX, digest_bytes, hex_of
+from edgewright_wire.layout import blob_path
+from edgewright_wire.messages import Blob
+
+PART = ".part"
+AT_ONCE = 16 * 1024 * 1024
+"""Bytes per call of ``fetch``: how long the agent's loop looks at nothing else."""
+
+
+class Blobs:
+    """The blob directory."""
+
+    def __init__(self, directory: Path, disk: Disk) -> None:
+        self._directory = directory
+        self._disk = disk
+
+    def path(self, digest: str) -> Path:
+        """Where a whole blob is, or would be."""
+        return self._directory / hex_of(digest)
+
+    def listed(self) -> tuple[frozenset[str], frozenset[str]]:
+        """Digests of what is here, whole or begun; and of what is whole."""
+        if not self._directory.is_dir():
+            return frozenset(), frozenset()
+        names = [path.name for path in self._directory.iterdir()]
+        begun = {DIGEST_PREFIX + name.removesuffix(PART) for name in names if not name.startswith(".")}
+        return frozenset(begun), frozenset(DIGEST_PREFIX + name for name in names if "." not in name)
+
+    def tidy(self) -> None:
+        """Remove what a crash left half written; called before anything else is.
+
+        Raises:
+            LocalError: The disk refuses.
+        """
+        try:
+            for left in self._directory.glob(".*.new"):
+                self._disk.unlink(left)
+        except OSError as error:
+            raise local_error(error, "cleaning up blobs") from error
+
+    def read(self, digest: str) -> bytes | None:
+        """Read and check a small blob; one that does not match is discarded.
+
+        Raises:
+            OSError: The disk refuses.
+        """
+        try:
+            data = self.path(digest).read_bytes()
+        except FileNotFoundError:
+            return None
+        if digest_bytes(data) == digest:
+            return data
+        self._disk.unlink(self.path(digest))
+        return None
+
+    def put(self, digest: str, data: bytes) -> None:
+        """Store a small blob whose digest has been checked.
+
+        Raises:
+            LocalError: The disk refuses.
+        """
+        try:
+            self._disk.make_directory(self._directory)
+            self._disk.write(self.path(digest), data)
+        except OSError as error:
+            raise local_error(error, f"storing {digest}") from error
+
+    def check(self, blob: Blob) -> None:
+        """Check a whole blob once more before it is used; one that does not match is discarded.
+
+        Raises:
+            Untrusted: It does not match any more.
+            LocalError: The disk refuses.
+        """
+        path = self.path(blob.digest)
+        try:
+            if _digest_of(path) != blob.digest:
+                self._disk.unlink(path)
+                raise Untrusted("DigestMismatch", f"{blob.digest}: its bytes changed on the device; fetching it again")
+        except OSError as error:
+            raise local_error(error, f"reading {path}") from error
+
+    def fetch(self, blob: Blob, reader: RepositoryReader, stopped: Callable[[], bool]) -> bool:
+        """Fetch a blob, or some more of it.
+
+        Returns:
+            Whether it is whole now.
+
+        Raises:
+            Untrusted: The bytes are not the promised ones, or do not end where promised; the part is discarded.
+            TransportError: The repository cannot be read; the part stays.
+            LocalError: The disk refuses; the part stays.
+        """
+        part = self.path(blob.digest).with_name(hex_of(blob.digest) + PART)
+        try:
+            self._disk.make_directory(self._directory)
+            have = part.stat().st_size if part.exists() else 0
+            if have < blob.size or not part.exists():
+                have = self._more(blob, part, have, reader, stopped)
+            if have < blob.size:
+                return False
+            if have > blob.size or _digest_of(part) != blob.digest:
+                self._disk.unlink(part)
+                raise Untrusted(
+                    "DigestMismatch",
+                    f"{blob_path(blob.digest)} in the repository does not hold the bytes of its digest",
+                )
+            self._disk.sync_file(part)
+            self._disk.rename(part, self.path(blob.digest))
+        except OSError as error:
+            raise local_error(error, f"fetching {blob.digest}") from error
+        return True
+
+    def _more(self, blob: Blob, part: Path, have: int, reader: RepositoryReader, stopped: Callable[[], bool]) -> int:
+        self._disk.append(part, b"", have)
+        budget = have + AT_ONCE
+        for chunk in reader.read(blob_path(blob.digest), have):
+            if have + len(chunk) > blob.size:
+                self._disk.unlink(part)
+                raise Untrusted(
+                    "DigestMismatch", f"{blob_path(blob.digest)} is longer than the promised {blob.size} bytes"
+                )
+            self._disk.append(part, chunk, have)
+            have += len(chunk)
+            if stopped() or (have >= budget and have < blob.size):
+                return have
+        if have < blob.size:
+            raise TransportError(
+                "FetchFailed", f"{blob_path(blob.digest)} ended at byte {have} of {blob.size}; continuing there later"
+            )
+        return have
+
+    def forget(self, digests: frozenset[str]) -> None:
+        """Remove blobs, whole or begun.
+
+        Raises:
+            LocalError: The disk refuses.
+        """
+        try:
+            for digest in sorted(digests):
+                name = digest.removeprefix(DIGEST_PREFIX)
+                for path in (self._directory / name, self._directory / (name + PART)):
+                    if path.exists():
+                        self._disk.unlink(path)
+        except OSError as error:
+            raise local_error(error, "cleaning up blobs") from error
+
+
+def _digest_of(path: Path) -> str:
+    with path.open("rb") as file:
+        return DIGEST_PREFIX + hashlib.file_digest(file, "sha256").hexdigest()

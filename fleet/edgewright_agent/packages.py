@@ -1,0 +1,81 @@
+"""What a package's manifest asks of a device: its files and how to judge them. Pure.
+
+``observing`` reads manifests for ``decide``; ``slots`` stages by them; ``probe`` judges by them.
+"""
+
+import json
+import math
+from dataclasses import dataclass
+
+from edgewright_wire.messages import Blob, ModelAssignment
+from edgewright_wire.package import ATOL, DOC_TYPE, GOLDEN_FILE, MODEL_FILE, layers_by_path
+
+MANIFEST_FILE = "manifest.json"
+MARKER_FILE = "release.json"
+"""Written last into a slot: what the slot holds. A slot without it holds nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Package:
+    """The part of a package that a device needs: its files without documents."""
+
+    files: tuple[tuple[str, Blob], ...]
+    """By file name, the layers a slot holds."""
+    problem: str = ""
+    """Why a device cannot take it; empty when it can."""
+
+
+def read_package(manifest: bytes) -> Package:
+    """Read a manifest; what is wrong with it is in ``problem``."""
+    try:
+        parsed = json.loads(manifest)
+        layers = layers_by_path(parsed)
+        files = tuple(
+            (path, Blob(digest=layer["digest"], size=layer["size"]))
+            for path, layer in sorted(layers.items())
+            if layer.get("mediaType") != DOC_TYPE
+        )
+        golden_atol(parsed)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        return Package((), f"its manifest cannot be used: {type(error).__name__}: {error}")
+    names = {path for path, _ in files}
+    missing = [name for name in (MODEL_FILE, GOLDEN_FILE) if name not in names]
+    if missing:
+        return Package(files, f"it has no {' and no '.join(missing)}, so it can be neither run nor proved")
+    if taken := names & {MANIFEST_FILE, MARKER_FILE}:
+        return Package(files, f"a layer takes the name {taken.pop()}, which the device uses itself")
+    return Package(files)
+
+
+def golden_atol(manifest: dict[str, object]) -> float:
+    """Read the allowed absolute error of golden samples.
+
+    Raises:
+        ValueError: The manifest gives none, or no finite number of at least 0.
+    """
+    annotations = manifest.get("annotations")
+    text = annotations.get(ATOL) if isinstance(annotations, dict) else None
+    if text is None:
+        raise ValueError(f"no annotation {ATOL}")
+    atol = float(text)
+    if not math.isfinite(atol) or atol < 0:
+        raise ValueError(f"annotation {ATOL} = {text!r} is no tolerance")
+    return atol
+
+
+def problem_of(target: ModelAssignment, package: Package) -> str:
+    """Say why a device cannot take an assignment; empty when it can."""
+    if package.problem:
+        return f"package {target.package.digest}: {package.problem}"
+    if target.config is not None:
+        name = target.config.path
+        taken = {path for path, _ in package.files} | {MANIFEST_FILE, MARKER_FILE, ".", ".."}
+        if name in taken or name.startswith("."):
+            return f"configuration file {name!r}: this name cannot be used beside the package's files"
+    return ""
+
+
+def wanted_blobs(target: ModelAssignment, package: Package) -> tuple[Blob, ...]:
+    """List what has to be fetched beside the manifest."""
+    blobs = tuple(blob for _, blob in package.files)
+    return (*blobs, target.config) if target.config is not None else blobs
