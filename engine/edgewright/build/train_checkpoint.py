@@ -6,7 +6,6 @@ is whole. It holds everything the next epoch depends on: a resumed training ends
 
 import io
 import logging
-import os
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -16,6 +15,8 @@ from typing import Any
 
 import numpy as np
 import torch
+
+from edgewright.durable import write_atomic
 
 FILE = "training.checkpoint"
 FORMAT = 1
@@ -74,14 +75,7 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
     buffer = io.BytesIO()
     torch.save({"format": FORMAT} | {f.name: getattr(checkpoint, f.name) for f in fields(checkpoint)}, buffer)
     data = buffer.getvalue()
-    beside = folder / f".{FILE}.new"
-    with beside.open("wb") as file:
-        file.write(sha256(data).digest())
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    beside.replace(folder / FILE)
-    _sync_folder(folder)
+    write_atomic(folder / FILE, sha256(data).digest() + data)
 
 
 def load_checkpoint(folder: Path, *, fingerprint: str, device: str) -> Checkpoint | None:
@@ -112,11 +106,3 @@ def load_checkpoint(folder: Path, *, fingerprint: str, device: str) -> Checkpoin
     _log.warning("training starts from its first epoch: the checkpoint %s cannot be used, %s", path, reason)
     path.unlink()
     return None
-
-
-def _sync_folder(folder: Path) -> None:
-    fd = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

@@ -1,0 +1,114 @@
+"""Checks ONNX files that edgewright did not write. ``imported`` and ``command`` call it on what they were given."""
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import onnx
+import onnxruntime
+from onnxruntime.capi import onnxruntime_pybind11_state as states
+
+from edgewright.durable import digest_file
+from edgewright.errors import StepFailed
+from edgewright.ports import Built
+
+MODEL = "model.onnx"
+_SHOWN = 8
+_LOAD_ERRORS = (
+    states.EPFail,
+    states.Fail,
+    states.InvalidArgument,
+    states.InvalidGraph,
+    states.InvalidProtobuf,
+    states.NoModel,
+    states.NotImplemented,
+    states.RuntimeException,
+)
+
+
+def built_from_onnx(path: Path, origin: str, facts: Mapping[str, Mapping[str, Any]]) -> Built:
+    """Check a file and make it the result of a step; its digest is the file's.
+
+    Args:
+        path: The file.
+        origin: Where it came from, for messages.
+        facts: The task's facts by role; the file must take the dataset's rows where there is a dataset.
+
+    Raises:
+        StepFailed: It is no ONNX file that onnxruntime can run, or does not have one input and one output.
+    """
+    parameters = check_onnx(path, origin, facts.get("dataset"))
+    return Built(
+        digest=digest_file(path),
+        files={MODEL: path},
+        facts={"parameters": parameters},
+        environment={"onnx": onnx.__version__, "onnxruntime": onnxruntime.__version__},
+    )
+
+
+def check_onnx(path: Path, origin: str, dataset_facts: Mapping[str, Any] | None) -> int:
+    """Check a file as built_from_onnx says; returns how many numbers its initializers hold.
+
+    Raises:
+        StepFailed: As in built_from_onnx.
+    """
+    try:
+        onnx.checker.check_model(str(path))
+    except onnx.checker.ValidationError as error:
+        raise StepFailed(
+            f"{origin} is no valid ONNX model: {_first_line(error)}",
+            hint="it must be one file in ONNX format that holds its weights; export it again",
+        ) from error
+    model = onnx.load(str(path), load_external_data=False)
+    tensors = [*model.graph.initializer, *(sparse.values for sparse in model.graph.sparse_initializer)]
+    outside = [t.name for t in tensors if t.data_location == onnx.TensorProto.EXTERNAL]
+    if outside:
+        raise StepFailed(
+            f"{origin} keeps weights in other files: {_listed(outside)}",
+            hint="save it as one file, with onnx.save(onnx.load(PATH), PATH)",
+        )
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.log_severity_level = 4  # the error it raises says the same as its log
+    try:
+        session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except _LOAD_ERRORS as error:
+        raise StepFailed(
+            f"onnxruntime {onnxruntime.__version__} cannot run {origin}: {_first_line(error)}",
+            hint="use operators and an opset that onnxruntime knows; devices run the same one",
+        ) from error
+    _check_ends(session, origin, dataset_facts)
+    return sum(math.prod(t.dims) for t in tensors)
+
+
+def _check_ends(session: onnxruntime.InferenceSession, origin: str, dataset_facts: Mapping[str, Any] | None) -> None:
+    inputs, outputs = session.get_inputs(), session.get_outputs()
+    for what, found in (("input", inputs), ("output", outputs)):
+        if len(found) != 1:
+            names = _listed([end.name for end in found])
+            raise StepFailed(
+                f"{origin} has {len(found)} {what}s ({names or 'none'}); it must have exactly one",
+                hint="cut the graph with onnx.utils.extract_model, or export it with one input and one output",
+            )
+    if dataset_facts is not None and not _takes(inputs[0].shape, dataset_facts["inputShape"]):
+        raise StepFailed(
+            f"{origin} takes {inputs[0].name} of shape {inputs[0].shape}, but the dataset's rows are "
+            f"{['N', *dataset_facts['inputShape']]}",
+            hint="add a resize step to the dataset, or export the model for this shape",
+        )
+
+
+def _takes(shape: Sequence[int | str | None], row: Sequence[int]) -> bool:
+    """Whether an input of this shape takes rows of that shape; only numbers bind, and the batch does not."""
+    fits = (not isinstance(ours, int) or ours == theirs for ours, theirs in zip(shape[1:], row, strict=False))
+    return len(shape) == len(row) + 1 and all(fits)
+
+
+def _first_line(error: Exception) -> str:
+    return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return ", ".join(names[:_SHOWN]) + more
