@@ -1,7 +1,6 @@
 """Kind Rollout: which model reaches which fleet, in which waves, and what counts as success."""
 
 from typing import Annotated, Literal, Self
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import AfterValidator, Field, model_validator
 
@@ -41,6 +40,8 @@ class Success(SpecModel):
 
 
 def _known_zone(value: str) -> str:
+    from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
     try:
         ZoneInfo(value)
     except (ZoneInfoNotFoundError, ValueError) as error:
