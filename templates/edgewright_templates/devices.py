@@ -1,0 +1,110 @@
+"""Renders the configuration file of one device from a repository's jinja2 template.
+
+Templates are strict: a name or label that is not there is an error, never an empty string. They run in jinja2's
+sandbox, without loaders: a template reads its context and nothing else. The same context gives the same bytes.
+Called by the control plane when it assigns; a template is compiled once for all devices.
+"""
+
+from collections.abc import Mapping
+from functools import lru_cache
+from types import TracebackType
+from typing import Any
+
+from jinja2 import StrictUndefined, Template, TemplateSyntaxError
+from jinja2.sandbox import SandboxedEnvironment
+
+
+class TemplateProblem(Exception):
+    """A template cannot be rendered: which file, which line (0: not known), and why."""
+
+    def __init__(self, path: str, line: int, message: str) -> None:
+        super().__init__(f"{path}:{line}: {message}" if line else f"{path}: {message}")
+        self.path = path
+        self.line = line
+        self.message = message
+
+
+def render_config(
+    template_text: str,
+    *,
+    device_id: str,
+    labels: Mapping[str, str],
+    model: str,
+    fleet: str,
+    values: Mapping[str, Any],
+    template_name: str,
+) -> bytes:
+    """Render one device's configuration.
+
+    The template sees ``device.id``, ``device.labels``, ``model`` and ``fleet`` (names) and ``values``.
+
+    Args:
+        template_text: The template.
+        device_id: The device.
+        labels: Its labels.
+        model: Name of the model the file goes with.
+        fleet: Name of the device's fleet.
+        values: ``spec.config.values`` of the fleet.
+        template_name: The template's path, for messages.
+
+    Returns:
+        The file's bytes, UTF-8, line ends as in the template.
+
+    Raises:
+        TemplateProblem: The template's syntax is wrong, a name is not defined, or an expression fails.
+    """
+    template = _compiled(template_text, template_name)
+    context = {
+        "device": {"id": device_id, "labels": dict(labels)},
+        "model": model,
+        "fleet": fleet,
+        "values": values,
+    }
+    try:
+        return template.render(context).encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise TemplateProblem(
+            template_name, 0, "it renders text that is no Unicode (half of a surrogate pair)"
+        ) from error
+    except Exception as error:  # a template's expressions may raise anything
+        line = _line(error.__traceback__, template_name)
+        raise TemplateProblem(template_name, line, f"{_reason(error)} (device {device_id})") from error
+
+
+def check_template(template_text: str, template_name: str) -> None:
+    """Compile a template without rendering it.
+
+    Raises:
+        TemplateProblem: Its syntax is wrong.
+    """
+    _compiled(template_text, template_name)
+
+
+@lru_cache(maxsize=64)
+def _compiled(text: str, name: str) -> Template:
+    environment = SandboxedEnvironment(
+        undefined=StrictUndefined,
+        keep_trailing_newline=True,
+        newline_sequence="\r\n" if "\r\n" in text else "\n",
+        autoescape=False,  # configuration files are not HTML
+    )
+    try:
+        code = environment.compile(text, name, name)
+    except TemplateSyntaxError as error:
+        raise TemplateProblem(name, error.lineno, error.message or "syntax error") from error
+    return Template.from_code(environment, code, environment.make_globals(None))
+
+
+def _reason(error: Exception) -> str:
+    message = str(error)
+    return message if type(error).__module__.startswith("jinja2") else f"{type(error).__name__}: {message}"
+
+
+def _line(trace: TracebackType | None, name: str) -> int:
+    """The template's line: jinja2 gives the frames of a template its file name and lines."""
+    line = 0
+    while trace is not None:
+        if trace.tb_frame.f_code.co_filename == name:
+            line = trace.tb_lineno
+        trace = trace.tb_next
+    return line
