@@ -176,10 +176,17 @@ def test_a_table_names_files_or_holds_their_bytes(tmp_path: Path) -> None:
         pa.table({"image": [png(grey(10)), png(grey(20))], "label": ["a", "b"]}), tmp_path / "data/tags.parquet"
     )
     for kind in ("csv", "parquet"):
-        built = run_dataset(tmp_path, spec(source={"uri": f"data/tags.{kind}", "format": kind}, split=ALL_TRAIN))
+        built = run_dataset(tmp_path, spec(source={"uri": "data", "format": kind}, split=ALL_TRAIN))
         train = load_split(built.files, built.facts, "train")
         assert train.features[:, 0, 0, 0] * 255 == pytest.approx([10, 20])
         assert train.labels.tolist() == [0, 1]
+
+
+def test_a_table_on_its_own_cannot_name_images_that_no_digest_covers(tmp_path: Path) -> None:
+    folder_of(tmp_path / "data", {"1.png": grey(10)})
+    (tmp_path / "data/tags.csv").write_text("image,label\n1.png,a\n")
+    with pytest.raises(StepFailed, match=r"(?s)tags.csv:2 names the image 1.png.*make the folder"):
+        run_dataset(tmp_path, spec(source={"uri": "data/tags.csv", "format": "csv"}))
 
 
 def test_python_makes_the_rows(tmp_path: Path) -> None:

@@ -127,19 +127,15 @@ class Reader:
     # ── tables ────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _csv(self, location: Location) -> Iterator[Row]:
-        for number, values in _csv_rows(location, "", self.spec.source.with_, location.shown):
-            yield from self._with_images(Row(values, f"{location.shown}:{number}"), location.parent())
+        for file, shown, folder in self._tables(location, ".csv"):
+            for number, values in _csv_rows(location, file, self.spec.source.with_, shown):
+                yield from self._with_images(Row(values, f"{shown}:{number}"), folder)
 
     def _parquet(self, location: Location) -> Iterator[Row]:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        files = [f for f in location.files() if f.endswith(".parquet")] if location.is_folder() else [""]
-        if not files:
-            raise StepFailed(f"{location.shown} holds no .parquet file")
-        for file in files:
-            shown = f"{location.shown}/{file}" if file else location.shown
-            folder = location if file else location.parent()
+        for file, shown, folder in self._tables(location, ".parquet"):
             number = 0
             try:
                 with location.open(file) as stream, pq.ParquetFile(stream) as parquet:
@@ -150,26 +146,44 @@ class Reader:
             except pa.ArrowInvalid as error:
                 raise StepFailed(f"{shown} is no Parquet file, or a damaged one: {error}") from error
 
-    def _with_images(self, row: Row, folder: Location) -> Iterator[Row]:
-        """Decode what an image column of a table holds: encoded bytes, or a path relative to the table's folder."""
+    def _tables(self, location: Location, suffix: str) -> list[tuple[str, str, Location | None]]:
+        """List the tables of a source: relative name, how to show it, and the folder its images are in."""
+        if not location.is_folder():
+            return [("", location.shown, None)]
+        files = [name for name in location.files() if name.endswith(suffix)]
+        if not files:
+            raise StepFailed(f"{location.shown} holds no {suffix} file")
+        return [(file, f"{location.shown}/{file}", location) for file in files]
+
+    def _with_images(self, row: Row, folder: Location | None) -> Iterator[Row]:
+        """Decode what an image column of a table holds: encoded bytes, or a path relative to the source's folder."""
         image = self.columns.image
         held = row.values.get(image) if image else None
-        if image is None or held is None:
+        if isinstance(held, dict):  # how Hugging Face datasets store an image
+            held = held.get("bytes") or held.get("path")
+        if image is None or not isinstance(held, str | bytes) or held == "":
             yield row
             return
         row.key = content_key(row.values, self.columns)
-        if isinstance(held, dict):  # how Hugging Face datasets store an image
-            held = held.get("bytes") or held.get("path")
-        if isinstance(held, str):
-            row.values[image] = self._image(folder, held)
-        elif isinstance(held, bytes):
-            try:
-                row.values[image] = decode(held)
-            except ValueError as error:
-                self.problems.add(_UNREADABLE, f"{row.where} ({error})")
-                return
-        if row.values[image] is not None:
+        if isinstance(held, bytes):
+            pixels = self._decoded(held, row.where)
+        elif folder is not None:
+            pixels = self._image(folder, held)
+        else:
+            raise StepFailed(
+                f"{row.where} names the image {held}, which is no part of the source",
+                hint="make the folder that holds the table and its images the source's uri",
+            )
+        if pixels is not None:
+            row.values[image] = pixels
             yield row
+
+    def _decoded(self, data: bytes, where: str) -> Any:
+        try:
+            return decode(data)
+        except ValueError as error:
+            self.problems.add(_UNREADABLE, f"{where} ({error})")
+            return None
 
     # ── the repository's own code ─────────────────────────────────────────────────────────────────────────────
 
@@ -181,7 +195,6 @@ class Reader:
                 f"{source.uri} returned {type(made).__name__}, no rows", hint="yield one dict per row, by column name"
             )
         iterator = iter(made)
-        folder = Location(_local(), self.checkout.absolute().as_posix(), "")
         for number in range(1, 2**62):
             with usercode.user_errors(self.checkout, source.uri):
                 values = next(iterator, None)
@@ -189,7 +202,7 @@ class Reader:
                 return
             if not isinstance(values, Mapping):
                 raise StepFailed(f"{source.uri} yielded {type(values).__name__} as row {number}; a row is a dict")
-            yield from self._with_images(Row(dict(values), f"{source.uri} row {number}"), folder)
+            yield from self._with_images(Row(dict(values), f"{source.uri} row {number}"), None)
 
 
 def content_key(values: Mapping[str, Any], columns: Columns) -> str:
@@ -232,9 +245,3 @@ def _csv_rows(
             raise StepFailed(f"{where} is not {error.encoding}: {error.reason}", hint="give its encoding") from error
         except (csv.Error, TypeError, LookupError) as error:
             raise StepFailed(f"{where} cannot be read: {error}") from error
-
-
-def _local() -> Any:
-    from fsspec.implementations.local import LocalFileSystem
-
-    return LocalFileSystem()

@@ -29,10 +29,6 @@ class Location:
         """Name a file below the folder."""
         return f"{self.path.rstrip('/')}/{relative}" if relative else self.path
 
-    def parent(self) -> "Location":
-        """Name the folder that holds it."""
-        return Location(self.filesystem, self.path.rpartition("/")[0], self.shown.rpartition("/")[0])
-
     def exists(self) -> bool:
         """Whether something is there."""
         return bool(self.filesystem.exists(self.path))

@@ -12,8 +12,9 @@ import subprocess
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,13 +32,16 @@ _LOG_LINES = 15
 class ProcessBuilder:
     """Runs build steps in worker processes; implements ports.Builder. Safe to call from several threads."""
 
-    def __init__(self, *, grace_seconds: float = 5.0, threads: int | None = None) -> None:
+    def __init__(self, *, folders: Sequence[Path] = (), grace_seconds: float = 5.0, threads: int | None = None) -> None:
         """Make a builder.
 
         Args:
+            folders: Where a dataset's relative source path is looked for when the commit does not have it: the
+                repository's work tree, as for sources.SourceIndex.
             grace_seconds: How long a cancelled worker may take to end before it is killed.
             threads: Numeric threads of a worker; by default $OMP_NUM_THREADS, else every CPU this process may use.
         """
+        self._folders = [str(folder.absolute()) for folder in folders]
         self._grace = grace_seconds
         self._threads = threads
 
@@ -54,7 +58,8 @@ class ProcessBuilder:
         try:
             task.workdir.mkdir(parents=True, exist_ok=True)
             (task.workdir / RESULT).unlink(missing_ok=True)
-            (task.workdir / TASK).write_text(json.dumps(task_to_json(task)))
+            sent = replace(task, params={"folders": self._folders, **task.params})
+            (task.workdir / TASK).write_text(json.dumps(task_to_json(sent)))
         except OSError as error:
             raise StorageFull(
                 f"cannot write {task.workdir}: {error.strerror}", hint="make space, or check who may write there"

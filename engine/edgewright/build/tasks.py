@@ -22,7 +22,7 @@ class ReportProgress(Protocol):
     """Says how far a step has come."""
 
     def __call__(self, done: int, total: int, unit: str, figures: Mapping[str, float] | None = None) -> None:
-        """Report ``done`` of ``total`` units (0: not known); calls without figures may be dropped when they come fast."""
+        """Report ``done`` of ``total`` units (0: not known). Those without figures may be dropped when frequent."""
         ...
 
 
@@ -113,7 +113,7 @@ _RAISABLE = (
     errors.Cancelled,
 )
 _BY_NAME = {class_.__name__: class_ for class_ in _RAISABLE}
-_DISK_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO})
+_DISK_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
 
 
 def error_to_json(error: BaseException) -> dict[str, str]:
