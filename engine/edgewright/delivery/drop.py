@@ -14,6 +14,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from pydantic import ValidationError
+
 from edgewright import durable
 from edgewright.errors import DeliveryUnavailable, StorageFull
 from edgewright_wire.layout import report_name
@@ -63,8 +65,15 @@ class ReportDrop:
                     name = entry.name
                     if not name.endswith(_SUFFIX) or name.startswith("."):
                         continue
-                    with contextlib.suppress(FileNotFoundError):
+                    try:
                         seen[name] = self._look(entry, before.get(name), known, reports, now_ns)
+                    except FileNotFoundError:
+                        continue
+                    except _NoReport as error:
+                        seen[name] = self._skip(entry, before.get(name), str(error))
+                    except OSError as error:
+                        # Not remembered: it may be readable next time without having changed.
+                        _warn(entry.path, error.strerror or str(error))
         except FileNotFoundError:
             return []
         except OSError as error:
@@ -86,20 +95,25 @@ class ReportDrop:
         now_ns: int,
     ) -> Seen:
         status = entry.stat(follow_symlinks=False)
+        if not stat.S_ISREG(status.st_mode):
+            raise _NoReport("it is a symbolic link" if entry.is_symlink() else "it is no regular file")
         device = entry.name[: -len(_SUFFIX)]
         settled = status.st_mtime_ns < now_ns - _SETTLED_NS
         same = before is not None and before[:3] == (status.st_mtime_ns, status.st_size, status.st_ino)
         if before is not None and same and settled and before.sequence <= known.get(device, 0):
             return before
-        try:
-            report, status = _read(Path(entry.path), device)
-        except _NoReport as error:
-            if not (same and before is not None and before.sequence == 0):
-                _warn(entry.path, str(error))
-            return Seen(status.st_mtime_ns, status.st_size, status.st_ino, 0)
+        report, status = _read(entry.path, device)
         if report.sequence > known.get(device, 0):
             reports.append(report)
         return Seen(status.st_mtime_ns, status.st_size, status.st_ino, report.sequence)
+
+    def _skip(self, entry: "os.DirEntry[str]", before: Seen | None, reason: str) -> Seen:
+        """Say once what is wrong with a file, until it changes."""
+        status = entry.stat(follow_symlinks=False)
+        seen = Seen(status.st_mtime_ns, status.st_size, status.st_ino, 0)
+        if seen != before:
+            _warn(entry.path, reason)
+        return seen
 
     def _load_index(self) -> dict[str, Seen]:
         if self._index is None:
@@ -126,28 +140,23 @@ class _NoReport(Exception):
     """A file in the drop is not the report its name promises."""
 
 
-def _read(path: Path, device: str) -> tuple[Report, os.stat_result]:
+def _read(path: str, device: str) -> tuple[Report, os.stat_result]:
+    handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
-        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    except FileNotFoundError:
-        raise
-    except OSError as error:
-        reason = "it is a symbolic link" if path.is_symlink() else (error.strerror or str(error))
-        raise _NoReport(reason) from error
-    with os.fdopen(handle, "rb") as file:
         status = os.fstat(handle)
         if not stat.S_ISREG(status.st_mode):
             raise _NoReport("it is no regular file")
         if status.st_size > MAX_BYTES:
             raise _NoReport(f"it has {status.st_size} bytes; a report has at most {MAX_BYTES}")
-        try:
-            data = file.read(MAX_BYTES + 1)
-        except OSError as error:
-            raise _NoReport(error.strerror or str(error)) from error
+        data = os.read(handle, MAX_BYTES)
+    finally:
+        os.close(handle)
     try:
         report = Report.from_bytes(data)
-    except ValueError as error:
-        raise _NoReport(f"it is no report: {' '.join(str(error).split())[:200]}") from error
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise _NoReport(f"it is no report: {where + ': ' if where else ''}{first['msg']}") from error
     if report.device != device:
         raise _NoReport(f"it speaks for device {report.device}")
     return report, status
