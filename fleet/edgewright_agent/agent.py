@@ -96,11 +96,17 @@ class Agent:
         self._schedule = Schedule(settings.retry, settings.retry_max, 5 * settings.poll)
         self._trust = TrustedRepository(settings.directory / TUF, root, ports.repository, ports.now)
         self._memory = Memory(StateFile(settings.directory / STATE_FILE, ports.disk))
-        blobs = Blobs(settings.directory / BLOBS, ports.disk)
-        blobs.tidy()
-        self._observer = Observer(settings.directory, blobs, ports.disk)
+        self._blobs = Blobs(settings.directory / BLOBS, ports.disk)
+        self._observer = Observer(settings.directory, self._blobs, ports.disk)
         self._hands = Hands(
-            settings, self._memory, self._observer, blobs, self._trust, ports.repository, ports.prober, stopped
+            settings=settings,
+            memory=self._memory,
+            observer=self._observer,
+            blobs=self._blobs,
+            trust=self._trust,
+            repository=ports.repository,
+            prober=ports.prober,
+            stopped=stopped,
         )
         self._offered: Assignment | None = None
         self._said: ReportMessage | None = None
@@ -112,6 +118,14 @@ class Agent:
         """Whether the device has told that it runs, verified, all that the repository assigns."""
         models = self.report().models
         return not self._schedule.troubles and all(model.phase is Phase.VERIFIED for model in models)
+
+    def tidy(self) -> None:
+        """Remove what a crash left half written; only the agent that runs may, before its first step.
+
+        Raises:
+            LocalError: The disk refuses.
+        """
+        self._blobs.tidy()
 
     def report(self) -> ReportMessage:
         """What the device says of itself now.

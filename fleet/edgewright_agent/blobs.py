@@ -116,7 +116,7 @@ class Blobs:
                 self._disk.unlink(part)
                 raise Untrusted(
                     "DigestMismatch",
-                    f"{blob_path(blob.digest)} in the repository does not hold the bytes of its digest",
+                    f"{blob_path(blob.digest)} does not hold the bytes of its digest",
                 )
             self._disk.sync_file(part)
             self._disk.rename(part, self.path(blob.digest))

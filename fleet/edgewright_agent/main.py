@@ -140,6 +140,7 @@ def _run(settings: Settings, *, once: bool) -> int:
         signal.signal(number, lambda *_: stop.set())
     with _alone(settings.directory):
         agent = _agent(settings, stop)
+        agent.tidy()
         logging.getLogger(__name__).info("%s runs; repository %s", settings.device, settings.repository)
         while not stop.is_set():
             try:

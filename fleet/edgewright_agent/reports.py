@@ -38,16 +38,22 @@ def model_reports(
             device.models.get(target.model, ModelView(target.model)),
             state.model(target.model),
             target,
-            device.accepted.version,
-            troubles.get(target.model),
-            now,
+            version=device.accepted.version,
+            trouble=troubles.get(target.model),
+            now=now,
         )
         for target in device.accepted.models
     )
 
 
 def _model_report(
-    model: ModelView, kept: ModelState, target: ModelAssignment, version: int, trouble: Refusal | None, now: datetime
+    model: ModelView,
+    kept: ModelState,
+    target: ModelAssignment,
+    *,
+    version: int,
+    trouble: Refusal | None,
+    now: datetime,
 ) -> ModelReport:
     phase = phase_of(model, target, version)
     reason, message, probe = "", "", kept.probe

@@ -7,17 +7,14 @@ Called by ``agent``. Trusted metadata lives in one directory that python-tuf kee
 
 import os
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from urllib.parse import unquote
 
 from tuf.api import exceptions as tuf_errors
-from tuf.api._payload import Root, Timestamp
-from tuf.api.metadata import Metadata
+from tuf.api.metadata import Metadata, Root, Timestamp
 from tuf.api.serialization import DeserializationError
-from tuf.ngclient.config import UpdaterConfig
-from tuf.ngclient.fetcher import FetcherInterface
-from tuf.ngclient.updater import Updater
+from tuf.ngclient import FetcherInterface, Updater, UpdaterConfig
 
 from edgewright_agent.errors import AgentError, NotFound, SettingsError, TransportError, Untrusted, local_error
 from edgewright_agent.transport import RepositoryReader
@@ -31,7 +28,7 @@ _REASONS: tuple[tuple[type[Exception], str, str], ...] = (
     (
         tuf_errors.ExpiredMetadataError,
         "MetadataExpired",
-        "is the device's clock right, and is the repository kept fresh?",
+        "is the device's clock right, is the repository kept fresh?",
     ),
     (tuf_errors.BadVersionNumberError, "MetadataRollback", "the repository shows an older state than was seen before"),
     (tuf_errors.UnsignedMetadataError, "MetadataUntrusted", "it is not signed by the keys this device trusts"),
@@ -68,13 +65,7 @@ class TrustedRepository:
         now: The wall clock.
     """
 
-    def __init__(
-        self,
-        directory: Path,
-        root: bytes,
-        reader: RepositoryReader,
-        now: Callable[[], datetime] = lambda: datetime.now(UTC),
-    ) -> None:
+    def __init__(self, directory: Path, root: bytes, reader: RepositoryReader, now: Callable[[], datetime]) -> None:
         self._directory = directory
         self._root = root
         self._reader = reader
