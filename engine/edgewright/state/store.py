@@ -91,15 +91,19 @@ class SqlState(StoredState):
         state: RolloutState,
         assignments: Sequence[Assignment],
         events: Sequence[Event],
+        champion: tuple[str, Champion] | None = None,
     ) -> None:
-        """Store a rollout's decisions whole: its state, the assignments they make (unpublished), the events.
+        """Store a rollout's decisions whole: its state, the assignments they make (unpublished), the events, and the
+        model's new champion where the rollout has just succeeded.
 
         Raises:
             StateError: An assignment's version is not above the device's last one; nothing is stored.
         """
 
         def whole(s: "Statements") -> bool:
-            changes = (s.save_rollout(address, state), s.add_assignments(assignments), s.add_events(events))
+            changes = [s.save_rollout(address, state), s.add_assignments(assignments), s.add_events(events)]
+            if champion is not None:
+                changes.append(s.set_champion(*champion))
             return any(changes)
 
         self._write(whole)

@@ -1,0 +1,293 @@
+"""A state store in memory, for tests of what is driven through ports.StateReader and ports.StateWriter.
+
+It passes the same suite as SqlState (tests/contract/state). Handles made from one Memory see the same store, as
+processes do; each may try to take the lease.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from copy import copy
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from typing import TypeVar
+
+from edgewright.core.address import Address
+from edgewright.core.artifact import Action, Artifact
+from edgewright.core.observed import Champion
+from edgewright.core.rollout_state import Controls, RolloutState, RolloutSummary, summarize
+from edgewright.errors import LeaseHeld, LeaseLost, StateError
+from edgewright.ports import DeviceAssignment, Event, Intent
+from edgewright_wire.messages import Assignment, Report
+
+T = TypeVar("T")
+
+
+@dataclass
+class Tables:
+    """What is stored."""
+
+    artifacts: dict[str, Artifact] = field(default_factory=dict)
+    failures: dict[str, str] = field(default_factory=dict)
+    champions: dict[str, Champion] = field(default_factory=dict)
+    rollouts: dict[Address, RolloutState] = field(default_factory=dict)
+    controls: dict[Address, Controls] = field(default_factory=dict)
+    assignments: dict[str, DeviceAssignment] = field(default_factory=dict)
+    reports: dict[str, Report] = field(default_factory=dict)
+    enrolled: dict[str, dict[str, str]] = field(default_factory=dict)
+    inventory: dict[Address, bool] = field(default_factory=dict)
+    intents: dict[str, tuple[Intent, str | None]] = field(default_factory=dict)
+    plans: dict[str, datetime] = field(default_factory=dict)
+    events: list[Event] = field(default_factory=list)
+    revision: str | None = None
+
+    def copied(self) -> "Tables":
+        """Copy every table; the values are frozen."""
+        return Tables(**{name: copy(getattr(self, name)) for name in self.__dataclass_fields__})
+
+
+@dataclass
+class Memory:
+    """One store and its lease."""
+
+    tables: Tables = field(default_factory=Tables)
+    version: int = 0
+    fence: int = 0
+    holder: str = ""
+    expires_at: datetime | None = None
+
+
+class InMemoryLease:
+    """Implements ports.Lease."""
+
+    def __init__(self, state: "InMemoryState", fence: int, ttl: timedelta, clock: Callable[[], datetime]) -> None:
+        self._state = state
+        self._ttl = ttl
+        self._clock = clock
+        self.fence = fence
+
+    def renew(self) -> None:
+        if self._state.memory.fence != self.fence:
+            raise LeaseLost("another process has taken over the lease of this environment")
+        self._state.memory.expires_at = self._clock() + self._ttl
+
+    def release(self) -> None:
+        self._state.fence = None
+        if self._state.memory.fence == self.fence:
+            self._state.memory.fence += 1
+            self._state.memory.holder = ""
+
+
+class InMemoryState:
+    """Implements ports.StateReader and ports.StateWriter."""
+
+    def __init__(self, memory: Memory | None = None, *, leased: bool = True) -> None:
+        """Open a store.
+
+        Args:
+            memory: The store; a new one by default.
+            leased: Hold the lease already, for tests that are not about it.
+        """
+        self.memory = memory or Memory()
+        self.fence: int | None = self.memory.fence if leased else None
+
+    def acquire(self, holder: str, ttl: timedelta, clock: Callable[[], datetime]) -> InMemoryLease:
+        """Take the lease, as edgewright.state.lease.acquire does."""
+        now = clock()
+        if self.memory.holder and self.memory.expires_at and self.memory.expires_at > now:
+            raise LeaseHeld(f"another apply is running: {self.memory.holder}, until {self.memory.expires_at}")
+        self.memory.fence += 1
+        self.memory.holder = holder
+        self.memory.expires_at = now + ttl
+        self.fence = self.memory.fence
+        return InMemoryLease(self, self.fence, ttl, clock)
+
+    # ── reading ───────────────────────────────────────────────────────────────────────────────────────────────
+
+    def artifacts(self) -> Mapping[str, Artifact]:
+        made = sorted(self.memory.tables.artifacts.values(), key=_age)
+        return {artifact.fingerprint: artifact for artifact in made}
+
+    def champions(self) -> Mapping[str, Champion]:
+        return _sorted(self.memory.tables.champions)
+
+    def rollout_summaries(self) -> Mapping[Address, RolloutSummary]:
+        return {address: summarize(state) for address, state in sorted(self.memory.tables.rollouts.items())}
+
+    def rollout(self, address: Address) -> RolloutState | None:
+        return self.memory.tables.rollouts.get(address)
+
+    def assignments(self, devices: Iterable[str] | None = None) -> Mapping[str, DeviceAssignment]:
+        return _chosen(self.memory.tables.assignments, devices)
+
+    def reports(self, devices: Iterable[str] | None = None) -> Mapping[str, Report]:
+        return _chosen(self.memory.tables.reports, devices)
+
+    def inventory(self) -> Mapping[Address, bool]:
+        return dict(sorted(self.memory.tables.inventory.items()))
+
+    def failures(self) -> Mapping[str, str]:
+        return _sorted(self.memory.tables.failures)
+
+    def open_intents(self) -> Sequence[Intent]:
+        found = [intent for intent, outcome in self.memory.tables.intents.values() if outcome is None]
+        return sorted(found, key=lambda intent: (intent.at, intent.name))
+
+    def plan_used(self, plan_id: str) -> datetime | None:
+        return self.memory.tables.plans.get(plan_id)
+
+    def events(self, *, limit: int = 100, address: str | None = None) -> Sequence[Event]:
+        found = [e for e in reversed(self.memory.tables.events) if address is None or e.address == address]
+        return found[:limit]
+
+    def last_revision(self) -> str | None:
+        return self.memory.tables.revision
+
+    def enrolled(self) -> Mapping[str, Mapping[str, str]]:
+        return _sorted(self.memory.tables.enrolled)
+
+    def requested_controls(self) -> Mapping[Address, Controls]:
+        return dict(sorted(self.memory.tables.controls.items()))
+
+    def durations(self) -> Mapping[tuple[Action, str], timedelta]:
+        return {(a.action, str(a.address)): timedelta(seconds=a.seconds) for a in self.artifacts().values()}
+
+    def version(self) -> str:
+        return str(self.memory.version)
+
+    # ── writing ───────────────────────────────────────────────────────────────────────────────────────────────
+
+    def record_artifact(self, artifact: Artifact) -> None:
+        with self._write() as tables:
+            tables.artifacts[artifact.fingerprint] = artifact
+            tables.failures.pop(artifact.fingerprint, None)
+
+    def forget_artifacts(self, fingerprints: Iterable[str]) -> None:
+        with self._write() as tables:
+            for fingerprint in fingerprints:
+                tables.artifacts.pop(fingerprint, None)
+
+    def record_failure(self, fingerprint: str, message: str) -> None:
+        with self._write() as tables:
+            tables.failures[fingerprint] = message
+
+    def set_champion(self, model: str, champion: Champion) -> None:
+        with self._write() as tables:
+            tables.champions[model] = champion
+
+    def save_rollout(self, address: Address, state: RolloutState) -> None:
+        self.save_rollout_with_assignments(address, state, (), ())
+
+    def save_rollout_with_assignments(
+        self,
+        address: Address,
+        state: RolloutState,
+        assignments: Sequence[Assignment],
+        events: Sequence[Event],
+        champion: tuple[str, Champion] | None = None,
+    ) -> None:
+        with self._write() as tables:
+            if champion is not None:
+                tables.champions[champion[0]] = champion[1]
+            tables.rollouts[address] = replace(state, devices=_sorted(state.devices))
+            tables.events += events
+            for assignment in assignments:
+                known = tables.assignments.get(assignment.device)
+                if known is not None and known.assignment == assignment:
+                    continue
+                if known is not None and assignment.version <= known.assignment.version:
+                    raise StateError(f"device {assignment.device} was assigned {known.assignment.version} already")
+                tables.assignments[assignment.device] = DeviceAssignment(assignment, published=False)
+
+    def mark_published(self, versions: Mapping[str, int]) -> None:
+        with self._write() as tables:
+            for device, version in versions.items():
+                known = tables.assignments.get(device)
+                if known is not None and known.assignment.version == version:
+                    tables.assignments[device] = replace(known, published=True)
+
+    def record_reports(self, reports: Sequence[Report]) -> None:
+        with self._write(leased=False) as tables:
+            for report in reports:
+                known = tables.reports.get(report.device)
+                if (
+                    known is None
+                    or report.sequence > known.sequence
+                    or (report.sequence < known.sequence and report.sent_at > known.sent_at)
+                ):
+                    tables.reports[report.device] = report
+
+    def set_inventory(self, resources: Mapping[Address, bool]) -> None:
+        with self._write() as tables:
+            tables.inventory = dict(resources)
+
+    def begin(self, intent: Intent) -> None:
+        with self._write() as tables:
+            _, outcome = tables.intents.get(intent.name, (intent, "new"))
+            if outcome is not None:
+                tables.intents[intent.name] = (intent, None)
+
+    def finish(self, name: str, outcome: str) -> None:
+        with self._write() as tables:
+            known = tables.intents.get(name)
+            if known is not None and known[1] is None:
+                tables.intents[name] = (known[0], outcome)
+
+    def use_plan(self, plan_id: str, at: datetime) -> bool:
+        with self._write() as tables:
+            unused = plan_id not in tables.plans
+            tables.plans.setdefault(plan_id, at)
+        return unused
+
+    def add_events(self, events: Sequence[Event]) -> None:
+        with self._write() as tables:
+            tables.events += events
+
+    def set_last_revision(self, revision: str) -> None:
+        with self._write() as tables:
+            tables.revision = revision
+
+    def enroll(self, devices: Mapping[str, Mapping[str, str]]) -> None:
+        with self._write(leased=False) as tables:
+            tables.enrolled |= {device: dict(labels) for device, labels in devices.items()}
+
+    def unenroll(self, devices: Iterable[str]) -> None:
+        with self._write(leased=False) as tables:
+            for device in devices:
+                tables.enrolled.pop(device, None)
+
+    def request_controls(self, address: Address, controls: Controls) -> None:
+        with self._write(leased=False) as tables:
+            tables.controls[address] = controls
+
+    def take_controls(self, taken: Mapping[Address, Controls]) -> None:
+        with self._write() as tables:
+            for address, controls in taken.items():
+                if tables.controls.get(address) == controls:
+                    del tables.controls[address]
+
+    @contextmanager
+    def _write(self, *, leased: bool = True) -> Iterator[Tables]:
+        """Give a copy of the tables that replaces them at the end, or leaves no trace."""
+        if self.fence is None and leased:
+            raise StateError("the state store would be written without its lease")
+        if self.fence is not None and self.fence != self.memory.fence:
+            raise LeaseLost("another process has taken over the lease of this environment")
+        tables = self.memory.tables.copied()
+        yield tables
+        if tables != self.memory.tables:
+            self.memory.tables = tables
+            self.memory.version += 1
+
+
+def _age(artifact: Artifact) -> tuple[str, str]:
+    made = artifact.created_at
+    return (made.astimezone(UTC).isoformat(timespec="microseconds") if made else "", artifact.fingerprint)
+
+
+def _sorted(table: Mapping[str, T]) -> dict[str, T]:
+    return dict(sorted(table.items()))
+
+
+def _chosen(table: Mapping[str, T], devices: Iterable[str] | None) -> dict[str, T]:
+    wanted = table.keys() if devices is None else set(devices)
+    return {device: table[device] for device in sorted(wanted) if device in table}
