@@ -1,5 +1,7 @@
 import fcntl
 import json
+import os
+import signal
 import stat
 import sys
 import threading
@@ -131,6 +133,15 @@ def test_a_killed_command_may_be_tried_again(tmp_path: Path) -> None:
     script = "import os, signal\nos.kill(os.getpid(), signal.SIGKILL)\n"
     with pytest.raises(Transient, match="was killed"):
         build(start(command_task(tmp_path, ["python", "make.py"], script)))
+
+
+def test_a_program_the_command_leaves_running_is_not_waited_for(tmp_path: Path) -> None:
+    script = WRITE + "import subprocess\nprint(subprocess.Popen(['sleep', '600']).pid, file=open('pid', 'w'))\n"
+    task = command_task(tmp_path, ["python", "make.py"], script)
+    try:
+        assert build(start(task)).facts == {"parameters": 0}
+    finally:
+        os.kill(int((task.checkout / "pid").read_text()), signal.SIGKILL)
 
 
 def test_cancelling_ends_the_command_too(tmp_path: Path) -> None:

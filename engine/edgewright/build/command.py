@@ -26,7 +26,7 @@ from edgewright_schemas.model import ModelSpec
 
 _TAIL_LINES = 20
 _LINE_CHARACTERS = 4096
-_DRAIN_SECONDS = 5.0
+_DRAIN_SECONDS = 2.0
 _PASSED_ON = (
     "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "VIRTUAL_ENV", "LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES",
     "EDGEWRIGHT_DEVICE", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "PYTHONHASHSEED",
@@ -123,12 +123,13 @@ def _run(command: tuple[str, ...], checkout: Path, variables: Mapping[str, str],
             hint="is it executable (git update-index --chmod=+x) and made for this machine?",
         ) from error
     assert process.stdout is not None
-    with process.stdout:
-        reader = threading.Thread(target=listener.listen, args=(process.stdout,), daemon=True)
-        reader.start()
-        code = process.wait()
-        # A program it left running may hold the pipe open for ever.
-        reader.join(_DRAIN_SECONDS)
+    reader = threading.Thread(target=listener.listen, args=(process.stdout,), daemon=True)
+    reader.start()
+    code = process.wait()
+    # A program it left running may hold the pipe open; then the reader stays in it, and closing would wait for it.
+    reader.join(_DRAIN_SECONDS)
+    if not reader.is_alive():
+        process.stdout.close()
     return code
 
 

@@ -27,7 +27,7 @@ from edgewright.build.train_checkpoint import (
 from edgewright.build.train_data import Rows, batches, load_rows
 from edgewright.build.train_metrics import Best, check_stopping_metric, classification_figures, regression_figures
 from edgewright.build.train_module import Shape, built_in_parts, load_weights, make_module, shape_of
-from edgewright.build.train_run import choose_device, choose_threads, environment, reproducible
+from edgewright.build.train_run import choose_device, choose_threads, environment, reproducible, torch_seed
 from edgewright.errors import StepFailed
 from edgewright.ports import Built
 from edgewright_schemas.base import is_code_reference
@@ -86,7 +86,7 @@ class _Run:
         self._shape = shape
         self._device = device
         self._threads = threads
-        self._shuffling = torch.Generator().manual_seed(self._training.seed)
+        self._shuffling = torch.Generator().manual_seed(torch_seed(self._training.seed))
         self._loss_scale = 1.0
         self._best = Best(self._training.early_stopping)
         self._history: list[dict[str, float]] = []

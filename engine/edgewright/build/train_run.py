@@ -45,6 +45,11 @@ def choose_threads(params: Mapping[str, Any]) -> int:
     return int(params.get("threads") or torch.get_num_threads())
 
 
+def torch_seed(seed: int) -> int:
+    """Bring any integer into the range torch takes."""
+    return seed % 2**63
+
+
 @contextmanager
 def reproducible(seed: int, threads: int, device: torch.device) -> Iterator[None]:
     """Seed every generator, use deterministic algorithms and a fixed number of threads inside the block."""
@@ -54,7 +59,7 @@ def reproducible(seed: int, threads: int, device: torch.device) -> Iterator[None
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(True)
     torch.set_num_threads(threads)
-    torch.manual_seed(seed)
+    torch.manual_seed(torch_seed(seed))
     np.random.seed(seed % 2**32)
     random.seed(seed)
     try:
