@@ -118,8 +118,8 @@ class Controls:
     aborted: bool = False
     accepted: tuple[str, ...] = ()
     """Devices whose failure a person accepted by resuming: they no longer halt the rollout."""
-    accepted_gates: tuple[str, ...] = ()
-    """Device gates, in words, that a person accepted in the same way."""
+    gates_accepted: bool = False
+    """A person accepted a device gate that did not pass, in the same way."""
 
 
 @dataclass(frozen=True, slots=True)
