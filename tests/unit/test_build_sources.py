@@ -7,10 +7,13 @@ from pathlib import Path
 
 import fsspec
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
 
 from edgewright.build import sources
 from edgewright.build.sources import SourceIndex
+from edgewright.errors import SourceUnavailable
 from edgewright_schemas.dataset import Source
+from fakes.steps import run_dataset
 
 SECOND = 10**9
 
@@ -172,3 +175,25 @@ def test_a_remote_folder_changes_with_its_files(tmp_path: Path) -> None:
     memory.pipe(f"{name}/1", b"one!")
     second = index.observe(source)
     assert second.digest not in (None, first.digest)
+
+
+class Refusing(MemoryFileSystem):  # type: ignore[misc]  # fsspec has no types
+    """A remote whose library raises an error of its own."""
+
+    protocol = "refusing"
+
+    def info(self, path: str, **kwargs: object) -> dict[str, object]:
+        raise RuntimeError("403: no such token")
+
+
+def test_a_remote_that_refuses_is_a_problem_and_no_crash(tmp_path: Path) -> None:
+    fsspec.register_implementation("refusing", Refusing, clobber=True)
+    state = SourceIndex(tmp_path, tmp_path / "cache").observe(Source(uri="refusing://bucket/x", format="csv"))
+    assert state.digest is None
+    assert "refusing://bucket/x did not answer: RuntimeError: 403: no such token" in state.problem
+    spec = {
+        "source": {"uri": "refusing://bucket/x", "format": "csv"},
+        "columns": {"x": {"type": "number"}, "label": {"type": "category"}},
+    }
+    with pytest.raises(SourceUnavailable, match="did not answer"):
+        run_dataset(tmp_path, spec)

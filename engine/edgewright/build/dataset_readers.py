@@ -8,6 +8,7 @@ import io
 from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -72,8 +73,10 @@ class Reader:
                     yield from self._parquet(location)
         except FileNotFoundError as error:
             raise StepFailed(f"{source.uri}: {error.filename or error} is not there") from error
-        except (ConnectionError, TimeoutError) as error:
-            raise SourceUnavailable(f"{source.uri} did not answer: {error}") from error
+        except OSError as error:
+            if location.is_remote():
+                raise SourceUnavailable(f"{source.uri} did not answer: {error}") from error
+            raise StepFailed(f"{source.uri} cannot be read: {error}") from error
 
     def count(self) -> int:
         """Return how many rows there will be where that is cheap to tell, else 0."""
@@ -213,8 +216,8 @@ def content_key(values: Mapping[str, Any], columns: Columns) -> str:
 
 def _text(value: Any) -> str:
     if isinstance(value, np.ndarray):
-        return f"{value.dtype}{value.shape}{value.tobytes().hex()}"
-    return value.hex() if isinstance(value, bytes) else str(value)
+        return f"{value.dtype}{value.shape}{sha256(value.tobytes()).hexdigest()}"
+    return sha256(value).hexdigest() if isinstance(value, bytes) else str(value)
 
 
 def _images(files: list[str]) -> list[str]:

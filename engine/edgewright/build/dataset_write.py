@@ -102,7 +102,7 @@ def content_digest(schema: Mapping[str, Any], spools: Mapping[str, Spool]) -> st
 
 def _write_parquet(spool: Path, columns: Columns, values: Mapping[str, Sequence[str]], path: Path) -> None:
     categories = [name for name, type_ in columns.types.items() if type_ == "category"]
-    with pa.memory_map(str(spool)) as source, pa.ipc.open_stream(source) as reader:
+    with pa.OSFile(str(spool)) as source, pa.ipc.open_stream(source) as reader:
         schema = reader.schema
         for name in categories:
             schema = schema.set(schema.get_field_index(name), pa.field(name, pa.dictionary(pa.int32(), pa.string())))

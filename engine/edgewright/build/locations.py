@@ -3,11 +3,14 @@
 ``dataset_readers`` reads what is there; ``sources`` digests it.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from io import BufferedReader
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any, cast
 
-from edgewright.errors import StepFailed
+from edgewright.errors import SourceUnavailable, StepFailed
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,26 +24,67 @@ class Location:
     shown: str
     """As the spec writes it, for messages."""
 
-    def open(self, relative: str = "") -> BinaryIO:
-        """Open the file, or a file below the folder."""
-        return cast(BinaryIO, self.filesystem.open(self.join(relative), "rb"))
+    def open(self, relative: str = "") -> BufferedReader:
+        """Open the file, or a file below the folder.
+
+        Raises:
+            FileNotFoundError: It is not there.
+            SourceUnavailable: A remote did not answer.
+        """
+        with self._answering():
+            return cast(BufferedReader, self.filesystem.open(self.join(relative), "rb"))
 
     def join(self, relative: str) -> str:
         """Name a file below the folder."""
         return f"{self.path.rstrip('/')}/{relative}" if relative else self.path
 
-    def exists(self) -> bool:
-        """Whether something is there."""
-        return bool(self.filesystem.exists(self.path))
+    def info(self) -> dict[str, Any]:
+        """Return what the file system knows about it.
+
+        Raises:
+            FileNotFoundError, SourceUnavailable: As in open.
+        """
+        with self._answering():
+            return dict(self.filesystem.info(self.path))
 
     def is_folder(self) -> bool:
         """Whether it is a folder."""
-        return bool(self.filesystem.isdir(self.path))
+        with self._answering():
+            return bool(self.filesystem.isdir(self.path))
+
+    def is_remote(self) -> bool:
+        """Whether it is anywhere but on this machine's disks."""
+        return "file" not in self.filesystem.protocol
 
     def files(self) -> list[str]:
         """List every file below the folder, relative to it, sorted."""
+        return sorted(self.listing())
+
+    def listing(self) -> dict[str, dict[str, Any]]:
+        """Return what the file system knows about every file below the folder, by name relative to it.
+
+        Raises:
+            FileNotFoundError, SourceUnavailable: As in open.
+        """
         prefix = self.path.rstrip("/") + "/"
-        return sorted(name.removeprefix(prefix) for name in self.filesystem.find(self.path))
+        with self._answering():
+            found = self.filesystem.find(self.path, detail=True)
+        return {name.removeprefix(prefix): info for name, info in found.items()}
+
+    @contextmanager
+    def _answering(self) -> Iterator[None]:
+        try:
+            yield
+        except FileNotFoundError:
+            raise
+        except Exception as error:
+            # Each protocol's library has errors of its own; a local file's are OSErrors that say enough.
+            if not self.is_remote():
+                raise
+            raise SourceUnavailable(
+                f"{self.shown} did not answer: {type(error).__name__}: {error}",
+                hint="check the network, and that your credentials may read it",
+            ) from error
 
 
 def is_url(uri: str) -> bool:
@@ -60,6 +104,7 @@ def locate(uri: str, *folders: Path) -> Location:
 
     Raises:
         StepFailed: Nothing is there, or a library for the URL's protocol is missing.
+        SourceUnavailable: A remote did not answer.
     """
     from fsspec.core import url_to_fs
     from fsspec.implementations.local import LocalFileSystem
@@ -80,6 +125,10 @@ def locate(uri: str, *folders: Path) -> Location:
     except ValueError as error:
         raise StepFailed(f"cannot read {uri}: {error}", hint="use a protocol that fsspec knows") from error
     found = Location(filesystem, path, uri)
-    if not found.exists():
-        raise StepFailed(f"the source {uri} is not there", hint="check the URL, and that your credentials may read it")
+    try:
+        found.info()
+    except FileNotFoundError:
+        raise StepFailed(
+            f"the source {uri} is not there", hint="check the URL, and that your credentials may read it"
+        ) from None
     return found

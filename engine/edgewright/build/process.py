@@ -56,7 +56,8 @@ class ProcessBuilder:
         if cancel.is_set():
             raise Cancelled(f"{task.action} of {task.address} was cancelled before it started")
         try:
-            task.workdir.mkdir(parents=True, exist_ok=True)
+            for folder in (task.workdir, task.checkout):
+                folder.mkdir(parents=True, exist_ok=True)
             (task.workdir / RESULT).unlink(missing_ok=True)
             sent = replace(task, params={"folders": self._folders, **task.params})
             (task.workdir / TASK).write_text(json.dumps(task_to_json(sent)))

@@ -107,16 +107,11 @@ def remote_digest(location: Location) -> str:
     """Digest a remote file or folder by what its server says about it; one that says too little is read.
 
     Raises:
+        SourceUnavailable: It did not answer.
         OSError: It cannot be read.
     """
-    infos = location.filesystem.find(location.path, detail=True) or {
-        location.path: location.filesystem.info(location.path)
-    }
-    prefix = location.path.rstrip("/") + "/"
-    listed = [[name.removeprefix(prefix), _identity(location, name, info)] for name, info in sorted(infos.items())]
-    if len(listed) == 1 and listed[0][0] == location.path:
-        listed[0][0] = ""
-    return digest_json(listed)
+    infos = location.listing() if location.is_folder() else {"": location.info()}
+    return digest_json([[name, _identity(location, name, infos[name])] for name in sorted(infos)])
 
 
 def _identity(location: Location, name: str, info: dict[str, Any]) -> list[str]:
@@ -124,7 +119,7 @@ def _identity(location: Location, name: str, info: dict[str, Any]) -> list[str]:
         found = next((str(info[key]) for key in keys if info.get(key)), None)
         if found is not None:
             return [str(info.get("size")), found.strip('"')]
-    with location.filesystem.open(name, "rb") as file:
+    with location.open(name) as file:
         return [str(info.get("size")), hashlib.file_digest(file, "sha256").hexdigest()]
 
 
