@@ -1,0 +1,117 @@
+"""Conditions: how one resource stands, in the three words people and machines ask for. Called by ``status``.
+
+Ready: reality matches the spec. Reconciling: it does not yet, and work or waiting goes on. Stalled: it does not, and
+only a change of the spec or a person helps. ``check`` holds what must be true of the three together.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+from edgewright.core.address import Address
+from edgewright.core.plan import Note, Plan, Step, action_of
+from edgewright.core.rollout_state import Phase, RolloutSummary
+
+ConditionType = Literal["Ready", "Reconciling", "Stalled"]
+Status = Literal["True", "False", "Unknown"]
+
+_REASON = re.compile(r"[A-Z][A-Za-z0-9]*")
+_TYPES: tuple[ConditionType, ...] = ("Ready", "Reconciling", "Stalled")
+_NOT_BY_ITSELF = frozenset({"ModelBlocked"})
+"""Notes that are no fault of the resource, and yet nothing happens to it until another one changes."""
+_PROBLEM_PHASES = {Phase.FAILED: "RolloutFailed", Phase.ABORTED: "RolloutAborted"}
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """One fact of a resource's status."""
+
+    type: ConditionType
+    status: Status
+    reason: str
+    """One word in CamelCase."""
+    message: str
+    observed_revision: str
+    """The revision applied last, which this speaks of; empty before the first."""
+    since: datetime | None = None
+    """When the status last changed; None when that is not known."""
+
+
+def conditions_of(
+    address: Address,
+    plan: Plan,
+    rollout: RolloutSummary | None,
+    *,
+    revision: str,
+    now: datetime,
+    before: Sequence[Condition] = (),
+) -> tuple[Condition, ...]:
+    """Derive a resource's Ready, Reconciling and Stalled, in this order.
+
+    Args:
+        address: The resource.
+        plan: What a run would do now; its steps and notes for the address are looked at.
+        rollout: For a rollout that was ever started: where it stands.
+        revision: The revision applied last; empty before the first.
+        now: Aware; when a status changed that ``before`` has otherwise.
+        before: The conditions derived last, from which ``since`` is kept.
+    """
+    notes = [note for note in plan.notes if note.address == address]
+    steps = [step for step in plan.steps if step.address == address]
+    stalled, reason, message = _standing(notes, steps, rollout)
+    ready = not stalled and reason == ""
+    if ready:
+        reason, message = _ready(notes, rollout)
+    known = {condition.type: condition for condition in before}
+    conditions = []
+    for type_ in _TYPES:
+        holds = {"Ready": ready, "Stalled": stalled, "Reconciling": not ready and not stalled}[type_]
+        status: Status = "True" if holds else "False"
+        last = known.get(type_)
+        since = last.since if last is not None and last.status == status else now
+        conditions.append(Condition(type_, status, reason, message, revision, since))
+    return tuple(conditions)
+
+
+def _standing(notes: list[Note], steps: list[Step], rollout: RolloutSummary | None) -> tuple[bool, str, str]:
+    """Say whether a resource is stalled, and why it is not ready; no reason when it is."""
+    for note in notes:
+        if note.severity == "blocked" or note.reason in _NOT_BY_ITSELF:
+            return True, note.reason, note.message
+    if steps:
+        return False, "Planned", f"a run would {', '.join(dict.fromkeys(action_of(step).value for step in steps))}"
+    if rollout is not None and rollout.phase in _PROBLEM_PHASES:
+        return True, _PROBLEM_PHASES[rollout.phase], rollout.message
+    for note in notes:
+        if note.severity == "waiting":
+            return False, note.reason, note.message
+    if rollout is not None and rollout.phase is not Phase.SUCCEEDED:
+        phase = rollout.phase.value
+        return False, rollout.reason or phase[0].upper() + phase[1:], rollout.message
+    return False, "", ""
+
+
+def _ready(notes: list[Note], rollout: RolloutSummary | None) -> tuple[str, str]:
+    message = "; ".join(note.message for note in notes)
+    if rollout is not None:
+        return "Succeeded", message or rollout.message
+    return "UpToDate", message
+
+
+def check(conditions: Sequence[Condition]) -> tuple[str, ...]:
+    """Name every rule a resource's conditions break; none is the only right answer."""
+    broken = []
+    true = {condition.type for condition in conditions if condition.status == "True"}
+    types = [condition.type for condition in conditions]
+    broken += [f"{type_} is there {types.count(type_)} times" for type_ in _TYPES if types.count(type_) != 1]
+    broken += [f"Ready and {other} are both true" for other in ("Reconciling", "Stalled") if {"Ready", other} <= true]
+    if {"Stalled", "Reconciling"} <= true:
+        broken.append("Stalled and Reconciling are both true")
+    broken += [
+        f"{condition.type}'s reason {condition.reason!r} is not one word in CamelCase"
+        for condition in conditions
+        if not _REASON.fullmatch(condition.reason)
+    ]
+    return tuple(broken)
