@@ -2,6 +2,8 @@
 
 import json
 import os
+import subprocess
+import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -122,3 +124,14 @@ def test_an_index_that_cannot_be_written_stops_nothing(folder: Path, tmp_path: P
     (tmp_path / "file").write_text("")
     drop_report(folder, "lane-1", 3)
     assert ReportDrop(folder, tmp_path / "file" / "index.json", later).collect({}) == [a_report("lane-1", 3)]
+
+
+def test_reading_imports_nothing_that_signs(folder: Path, tmp_path: Path) -> None:
+    program = (
+        "import sys; from pathlib import Path; from edgewright.delivery.agent import AgentDelivery\n"
+        f"d = AgentDelivery(Path({str(tmp_path)!r}), Path({str(folder)!r}), Path('keys'))\n"
+        "d.published(); d.observe({}); d.expires()\n"
+        "print(sorted({'tuf', 'securesystemslib', 'cryptography', 'structlog', 'jinja2'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -170,8 +170,11 @@ class Change:
         """
         self._files[self._folder / f"{root.version}.root.json"] = self._sign(Root.type, root)
 
-    def commit(self) -> None:
+    def commit(self) -> int:
         """Write everything, the timestamp last; it is durable and visible when this returns.
+
+        Returns:
+            The timestamp's version.
 
         Raises:
             StorageFull, OSError: The repository is as it was before.
@@ -187,6 +190,7 @@ class Change:
         for data in roots:
             durable.write_atomic(self._folder / "root.json", data)
         durable.write_atomic(self._folder / "timestamp.json", self._sign(Timestamp.type, self._timestamp))
+        return self._timestamp.version
 
     def _sign(self, role: str, signed: S) -> bytes:
         signed.expires = self._now + life(role)
@@ -225,9 +229,9 @@ def new_bins(keys: KeyRing, count: int) -> Delegations:
         DeliveryError: The count is no power of two from 2 on.
     """
     if count < 2 or count & (count - 1):
+        lower = 1 << max(1, count.bit_length() - 1)
         raise DeliveryError(
-            f"spec.delivery.bins is {count}, which is no power of two",
-            hint=f"use {max(2, 1 << (count.bit_length() - 1))} or {1 << max(2, count.bit_length())}",
+            f"spec.delivery.bins is {count}; it must be a power of two, 2 or more", hint=f"use {lower} or {2 * lower}"
         )
     online = keys.public[key_roles.ONLINE]
     bins = SuccinctRoles([online.keyid], 1, count.bit_length() - 1, BIN_PREFIX)

@@ -20,7 +20,7 @@ from pathlib import Path
 from tuf.api.metadata import Root, TargetFile, Targets
 
 from edgewright import durable
-from edgewright.delivery import metadata
+from edgewright.delivery import memory, metadata
 from edgewright.delivery.keys import KeyRing
 from edgewright.delivery.metadata import Chain, Change
 from edgewright.errors import DeliveryError, DeliveryUnavailable
@@ -88,7 +88,7 @@ class Repository:
                 change = self._change(chain)
                 packages.targets[path] = target
                 change.put(PACKAGES_ROLE, packages)
-                change.commit()
+                self._commit(change)
 
     def assign(self, assignments: Sequence[Assignment], configs: Mapping[str, bytes]) -> None:
         """Name the assignments in their bins, and store the configurations they name.
@@ -176,7 +176,7 @@ class Repository:
             top = (("snapshot", chain.snapshot.signed.expires), ("timestamp", chain.timestamp.signed.expires))
             renewed.extend(role for role, expires in top if due(role, expires))
             if renewed:
-                change.commit()
+                self._commit(change)
             return tuple(renewed)
 
     # ── the parts of a change ─────────────────────────────────────────────────────────────────────────────────
@@ -194,7 +194,10 @@ class Repository:
                     if error.errno not in _NO_LOCKS:
                         raise
                 exists = (self._folder / METADATA / "timestamp.json").exists()
-                yield Chain(self._folder, self._keys) if exists else None
+                chain = Chain(self._folder, self._keys) if exists else None
+                version = chain.timestamp.signed.version if chain else 0
+                memory.check(self._keys.folder, self._folder, version)
+                yield chain
         except OSError as error:
             raise DeliveryUnavailable(
                 f"cannot write the repository: {error.filename or self._folder}: {error.strerror or error}",
@@ -203,6 +206,9 @@ class Repository:
 
     def _change(self, chain: Chain | None) -> Change:
         return Change(self._folder, self._keys, self._clock(), chain)
+
+    def _commit(self, change: Change) -> None:
+        memory.note(self._keys.folder, self._folder, change.commit())
 
     def _create(self) -> Chain:
         bins = metadata.new_bins(self._keys, self._bins)
@@ -216,7 +222,7 @@ class Repository:
             change.put(role, Targets())
         for name in (METADATA, f"{TARGETS}/{PACKAGES_ROLE}", f"{TARGETS}/{ASSIGNMENTS_ROLE}", "blobs/sha256"):
             durable.make_folder(self._folder / name)
-        change.commit()
+        self._commit(change)
         return Chain(self._folder, self._keys)
 
     def _rebinned(self, chain: Chain) -> Chain:
@@ -235,7 +241,7 @@ class Repository:
         change.put(ASSIGNMENTS_ROLE, Targets(delegations=wanted))
         for role, targets in spread.items():
             change.put(role, targets)
-        change.commit()
+        self._commit(change)
         return Chain(self._folder, self._keys)
 
     def _check_references(self, chain: Chain, assignments: Sequence[Assignment], configs: Mapping[str, bytes]) -> None:
@@ -263,7 +269,7 @@ class Repository:
         change = self._change(chain)
         for role, targets in touched.items():
             change.put(role, targets)
-        change.commit()
+        self._commit(change)
         now = self._clock().timestamp()
         folder = self._folder / TARGETS / ASSIGNMENTS_ROLE
         for name in superseded:
