@@ -62,7 +62,9 @@ class Configurator:
         """
         artifact = self.reader.artifacts().get(config)
         if artifact is None:
-            raise StepFailed(f"the configuration {config} of fleet/{fleet} was not kept", hint="change the spec to renew it")
+            raise StepFailed(
+                f"configuration {config} of fleet/{fleet} was not kept", hint="change the spec to renew it"
+            )
         frame = json.loads(self.blobs.read(artifact.files[_FILE].digest))
         stored: dict[str, ConfigFile] = {}
         known: set[str] = set()

@@ -94,6 +94,10 @@ class Terms:
     jobs: int = 2
 
 
+def _wait(cancel: threading.Event, seconds: float) -> None:
+    cancel.wait(seconds)
+
+
 @dataclass
 class _Running:
     step: BuildStep
@@ -149,7 +153,6 @@ class Reconciler:
         self._close_intents(desired)
         while True:
             self._wake.clear()
-            self.lease.renew()
             newer = self.source.revision()
             if newer != desired.revision:
                 if not terms.follow:
@@ -252,7 +255,7 @@ class Reconciler:
             retry=retry_if_exception_type(Transient),
             wait=wait_random_exponential(multiplier=1, max=30),
             stop=stop_after_attempt(_ATTEMPTS),
-            sleep=cancel.wait,
+            sleep=partial(_wait, cancel),
             before_sleep=again,
             reraise=True,
         )

@@ -7,16 +7,18 @@ from datetime import datetime
 from edgewright.apply.configuring import Configurator
 from edgewright.apply.listening import Listener
 from edgewright.core.address import Address
+from edgewright.core.gates import device_gates
 from edgewright.core.membership import members
 from edgewright.core.observed import Champion
-from edgewright.core.rollout import DeviceView, Goal, RolloutEvent, advance
+from edgewright.core.rollout import advance, resume
+from edgewright.core.rollout_goal import DeviceView, Goal, RolloutEvent, view_device
 from edgewright.core.rollout_planning import Aim
-from edgewright.core.rollout_state import Phase, Release, RolloutState
+from edgewright.core.rollout_state import Controls, Phase, Release, RolloutState
 from edgewright.core.snapshot import Snapshot
 from edgewright.ports import Event, StateReader, StateWriter
 from edgewright_schemas.thresholds import Gate
 from edgewright_wire.canonical import digest_json
-from edgewright_wire.messages import Assignment, Blob, ConfigFile, ModelAssignment, Report
+from edgewright_wire.messages import Assignment, Blob, ConfigFile, ModelAssignment
 
 Labels = Mapping[str, str]
 
@@ -43,33 +45,50 @@ class Roller:
         """
         stored = self.reader.rollout(address) or RolloutState()
         requested = self.reader.requested_controls().get(address)
-        state = replace(stored, controls=requested) if requested else stored
+        state = _steered(stored, requested) if requested else stored
         goal = _goal(desired, aim, state)
         if goal is None:
             return None
         if goal.release.config is not None:
             self.configurator.keep(desired, aim.fleet, goal.release.config)
         labels = members(desired, aim.fleet, self.reader.enrolled())
-        reports = self.reader.reports(labels.keys() | state.devices.keys())
         model = aim.rollout.spec.model
-        views = {id_: device_view(model, labels.get(id_, {}), reports.get(id_)) for id_ in labels}
-        result = advance(state, goal, views, self.clock())
+        now = self.clock()
+        result = advance(state, goal, self._views(model, labels, goal), now)
         if result.state == stored and not result.assign and not requested:
             return result.wake_at
         assignments = self._assignments(result.assign, aim, labels)
+        events = [_event(event, now, address, desired) for event in result.events]
         self.writer.save_rollout_with_assignments(
             address,
             result.state,
             assignments,
-            [_event(event, address, desired) for event in result.events],
+            events,
             champion=self._champion(model, stored, result.state),
         )
         if requested:
             self.writer.take_controls({address: requested})
-        for event in result.events:
-            self.listener.happened(_event(event, address, desired))
+        for event in events:
+            self.listener.happened(event)
         self.listener.rolled(address, result.state)
         return result.wake_at
+
+    def _views(self, model: str, labels: Mapping[str, Labels], goal: Goal) -> dict[str, DeviceView]:
+        reports = self.reader.reports(labels)
+        assigned = self.reader.assignments(labels)
+        configured = goal.release.config is not None
+        views = {}
+        for device, its in labels.items():
+            report, entry = reports.get(device), assigned.get(device)
+            views[device] = view_device(
+                model,
+                its,
+                report=report,
+                last_seen=report.sent_at if report else None,
+                assignment=entry.assignment.version if entry else 0,
+                labels_digest=digest_json(dict(its)) if configured else "",
+            )
+        return views
 
     def _assignments(
         self, decisions: Sequence[tuple[str, Release | None]], aim: Aim, labels: Mapping[str, Labels]
@@ -130,6 +149,12 @@ class Roller:
         )
 
 
+def _steered(stored: RolloutState, requested: Controls) -> RolloutState:
+    """Take up what people asked for; going on after a pause also forgives what it paused for."""
+    resumed = resume(stored) if stored.controls.paused and not requested.paused else stored
+    return replace(resumed, controls=requested)
+
+
 def _goal(desired: Snapshot, aim: Aim, state: RolloutState) -> Goal | None:
     """Aim at the desired release; without one, let what is under way finish."""
     release, key = (aim.release, aim.key) if aim.release else (state.release, state.key)
@@ -141,7 +166,7 @@ def _goal(desired: Snapshot, aim: Aim, state: RolloutState) -> Goal | None:
         release=release,
         key=key,
         fleet_digest=aim.fleet_digest,
-        gates=_gates(desired, aim.rollout.spec.model),
+        device_gates=device_gates(_gates(desired, aim.rollout.spec.model)),
     )
 
 
@@ -151,24 +176,6 @@ def _gates(desired: Snapshot, model: str) -> tuple[Gate, ...]:
     return thresholds.spec.gates if thresholds else ()
 
 
-def device_view(model: str, labels: Labels, report: Report | None) -> DeviceView:
-    """Say what is known of one device, as far as one model is concerned."""
-    said = report.model(model) if report else None
-    return DeviceView(
-        labels=labels,
-        labels_digest=digest_json(dict(labels)),
-        last_seen=report.sent_at if report else None,
-        device_class=labels.get("class", report.device_class if report else ""),
-        phase=said.phase if said else None,
-        release=said.release if said else None,
-        active_release=said.active_release if said else None,
-        verified=bool(said and said.verified and said.verified == said.active),
-        reason=said.reason if said else "",
-        message=said.message if said else "",
-        latency_p95_ms=said.probe.latency_p95_ms if said and said.probe else None,
-    )
-
-
-def _event(event: RolloutEvent, address: Address, desired: Snapshot) -> Event:
+def _event(event: RolloutEvent, at: datetime, address: Address, desired: Snapshot) -> Event:
     data = {"device": event.device} if event.device else {}
-    return Event(event.at, event.reason, str(address), event.message, data, desired.revision)
+    return Event(at, event.reason, str(address), event.message, data, desired.revision)

@@ -32,14 +32,14 @@ class AssumingWorkbench(Workbench):
         self,
         kind: type[Any],
         address: Address,
-        components: Mapping[str, str] | None,
+        components: Mapping[str, str],
         inputs: Mapping[str, Node],
         *,
         unless: str = "",
         **extra: Any,
     ) -> Node:
         """Find the artifact, or assume it."""
-        if components is None or any(node.blocked for node in inputs.values()):
+        if any(node.artifact is None for node in inputs.values()):
             return BLOCKED
         of = fingerprint(ACTIONS[kind], components)
         found = self.observed.artifacts.get(of) or _assume(kind, address, of, components)

@@ -1,6 +1,6 @@
 """Why a step is needed: components compared with those of the last such artifact."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 from edgewright.core.address import Address
 from edgewright.core.artifact import Action, Artifact
@@ -39,9 +39,9 @@ def _age(artifact: Artifact) -> tuple[float, str]:
     return (made, artifact.fingerprint)
 
 
-def why(latest: Latest, actions: Iterable[Action], address: Address, components: Mapping[str, str]) -> tuple[Reason, ...]:
+def why(latest: Latest, action: Action, address: Address, components: Mapping[str, str]) -> tuple[Reason, ...]:
     """Explain a step by its predecessor; a first time is said so."""
-    found = [artifact for action in actions if (artifact := latest.find(action, address)) is not None]
-    if not found:
+    before = latest.find(action, address)
+    if before is None:
         return (Reason("artifact", None, "first build"),)
-    return compare(found[-1].components, components) or (Reason("artifact", "lost", "rebuild"),)
+    return compare(before.components, components) or (Reason("artifact", "lost", "rebuild"),)

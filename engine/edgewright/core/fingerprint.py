@@ -32,9 +32,7 @@ BUILDER_VERSIONS: Mapping[Action, int] = {
 
 def fingerprint(action: Action, components: Components) -> str:
     """Name a step's work by everything that can change its output."""
-    return digest_json(
-        {"action": action.value, "builder": BUILDER_VERSIONS[action], "components": dict(components)}
-    )
+    return digest_json({"action": action.value, "builder": BUILDER_VERSIONS[action], "components": dict(components)})
 
 
 def flatten(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
@@ -104,9 +102,7 @@ def origin_components(
     return parts
 
 
-def export_components(
-    spec: ModelSpec, model_digest: str, dataset_digest: str, code: Mapping[str, str]
-) -> Components:
+def export_components(spec: ModelSpec, model_digest: str, dataset_digest: str, code: Mapping[str, str]) -> Components:
     """What the ONNX variants depend on: the model, and the samples used for parity and calibration."""
     return {
         "input.model": model_digest,

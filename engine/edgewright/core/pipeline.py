@@ -14,6 +14,7 @@ from edgewright.core.fingerprint import (
     package_components,
 )
 from edgewright.core.plan import (
+    KNOWN_AFTER_APPLY,
     BuildDataset,
     Command,
     Evaluate,
@@ -29,6 +30,10 @@ from edgewright_schemas.model import Model, ModelSpec
 from edgewright_schemas.thresholds import Gate
 
 ORIGINS: Mapping[str, type[Any]] = {"trained": Train, "imported": Import, "command": Command}
+
+
+def _digest(node: Node) -> str:
+    return node.digest or KNOWN_AFTER_APPLY
 
 
 def variant_order(spec: ModelSpec) -> tuple[str, ...]:
@@ -103,9 +108,7 @@ def plan_model(bench: Workbench, model: Model, dataset: Node) -> ModelNodes:
     export = bench.build(
         Export,
         address,
-        export_components(spec, origin.digest, dataset.digest, bench.desired.code)
-        if origin.digest and dataset.digest
-        else None,
+        export_components(spec, _digest(origin), _digest(dataset), bench.desired.code),
         {"model": origin, "dataset": dataset},
         unless="the model comes out the same",
     )
@@ -127,27 +130,18 @@ def _plan_origin(bench: Workbench, address: Address, spec: ModelSpec, dataset: N
     kind = ORIGINS[spec.origin]
     extra = {"epochs": spec.training_or_default.epochs} if kind is Train else {}
     inputs = {} if kind is Import else {"dataset": dataset}
-    known = kind is Import or dataset.digest is not None
-    components = (
-        origin_components(
-            spec, dataset.digest or "", bench.desired.code, bench.desired.content, bench.observed.environment
-        )
-        if known
-        else None
-    )
-    unless = "the dataset's content stays the same"
-    return bench.build(kind, address, components, inputs, unless=unless, **extra)
+    desired = bench.desired
+    components = origin_components(spec, _digest(dataset), desired.code, desired.content, bench.observed.environment)
+    return bench.build(kind, address, components, inputs, unless="the dataset's content stays the same", **extra)
 
 
 def _plan_evaluation(
     bench: Workbench, address: Address, spec: ModelSpec, export: Node, dataset: Node, words: tuple[str, ...]
 ) -> Node:
-    known = export.digest and dataset.digest
-    components = evaluate_components(spec.task, export.digest, dataset.digest) if known else None  # type: ignore[arg-type]  # known says both are there
     return bench.build(
         Evaluate,
         address,
-        components,
+        evaluate_components(spec.task, _digest(export), _digest(dataset)),
         {"export": export, "dataset": dataset},
         unless="export and data come out the same",
         gates=words,
@@ -181,11 +175,10 @@ def _champion_evidence(
         stored = bench.artifact(champion.export_fingerprint)
         if stored is None:
             return _ChampionEvidence(figures={})
-        known = dataset.digest is not None
         measured = bench.build(
             Evaluate,
             Address("model", model.metadata.name),
-            evaluate_components(model.spec.task, champion.export, dataset.digest or "") if known else None,
+            evaluate_components(model.spec.task, champion.export, _digest(dataset)),
             {"export": Node(champion.export_fingerprint, stored), "dataset": dataset},
             unless="the dataset's content stays the same",
             subject="champion",
@@ -209,21 +202,21 @@ def _plan_package(
         inputs["champion"] = champion.pending
     if any(node.blocked for node in inputs.values()):
         return BLOCKED, None
-    if any(node.artifact is None for node in inputs.values()):
-        unless = "a gate fails, or everything comes out the same"
-        return bench.build(Package, address, None, inputs, unless=unless, variant=None), None
-    variant = _judge(bench, model, gate_list, evaluation, champion.figures)
+    known = all(node.artifact for node in inputs.values())
+    variant = _judge(bench, model, gate_list, evaluation, champion.figures) if known else KNOWN_AFTER_APPLY
     if variant is None:
         return BLOCKED, None
-    components = package_components(
-        model.metadata.name,
-        model.spec,
-        variant,
-        export.digest or "",
-        dataset.digest or "",
-        evaluation.digest or "",
+    name, spec = model.metadata.name, model.spec
+    components = package_components(name, spec, variant, _digest(export), _digest(dataset), _digest(evaluation))
+    package = bench.build(
+        Package,
+        address,
+        components,
+        inputs,
+        unless="a gate fails, or everything comes out the same",
+        variant=variant if known else None,
     )
-    return bench.build(Package, address, components, inputs, variant=variant), variant
+    return package, variant if known else None
 
 
 def _judge(

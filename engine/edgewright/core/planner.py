@@ -66,9 +66,8 @@ def reachable(desired: Snapshot, observed: Observed, now: datetime) -> frozenset
     """List the fingerprints of the artifacts the desired state is made of, as far as they are there."""
     bench = Workbench(desired, observed, now)
     _plan_builds(bench)
-    return frozenset(
-        key.removeprefix("artifact ") for key, digest in bench.consulted.items() if key.startswith("artifact ") and digest
-    )
+    there = (key for key, digest in bench.consulted.items() if key.startswith("artifact ") and digest)
+    return frozenset(key.removeprefix("artifact ") for key in there)
 
 
 def _plan_builds(bench: Workbench) -> dict[str, ModelNodes]:

@@ -6,6 +6,7 @@ Used by ``pipeline``, ``rollout_planning`` and ``planner``; nobody else.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from edgewright.core.address import Address
@@ -73,7 +74,7 @@ class Workbench:
         self,
         kind: type[Any],
         address: Address,
-        components: Mapping[str, str] | None,
+        components: Mapping[str, str],
         inputs: Mapping[str, Node],
         *,
         unless: str = "",
@@ -84,8 +85,8 @@ class Workbench:
         Args:
             kind: The step's class, one of BuildStep.
             address: The resource it belongs to.
-            components: What its output depends on; None while an input is still unknown.
-            inputs: The artifacts it reads, by role.
+            components: What its output depends on, with KNOWN_AFTER_APPLY for what an input still to be made decides.
+            inputs: The artifacts it waits for, by role; while one is missing, the fingerprint is unknown.
             unless: In words, what would spare the step while its fingerprint is unknown.
             extra: The step's own fields.
         """
@@ -96,9 +97,16 @@ class Workbench:
         took = self.observed.durations.get((action, str(address)))
         seconds = took.total_seconds() if took else None
         step: BuildStep
-        if components is None:
+        reasons = partial(why, self._latest, action, address, components)
+        if any(node.artifact is None for node in inputs.values()):
             step = kind(
-                address=address, needs=needs, seconds=seconds, fingerprint=None, unless=unless, **extra
+                address=address,
+                needs=needs,
+                seconds=seconds,
+                reasons=reasons(),
+                fingerprint=None,
+                unless=unless,
+                **extra,
             )
             self.steps.append(step)
             return Node(step=step_id(step))
@@ -113,7 +121,7 @@ class Workbench:
             address=address,
             needs=needs,
             seconds=seconds,
-            reasons=why(self._latest, (action,), address, components),
+            reasons=reasons(),
             fingerprint=of,
             components=components,
             inputs={role: node.fingerprint or "" for role, node in inputs.items()},

@@ -9,8 +9,8 @@ from edgewright.core.membership import members, membership_digest
 from edgewright.core.pipeline import ModelNodes
 from edgewright.core.plan import AdvanceWave, Publish, Reason, Rollback, StartRollout, WavePlan
 from edgewright.core.planning import Workbench
-from edgewright.core.rollout import plan_waves
 from edgewright.core.rollout_state import IN_FLIGHT, DeviceState, Phase, Release, RolloutSummary
+from edgewright.core.rollout_waves import plan_waves
 from edgewright.core.schedule import in_window
 from edgewright.errors import Problem
 from edgewright_schemas.fleet import Fleet
@@ -226,9 +226,7 @@ def _preview(bench: Workbench, aim: Aim, same_package: bool) -> Iterable[WavePla
         zip(spec.waves, plan_waves(aim.rollout.metadata.name, spec, devices), strict=True), start=1
     ):
         what = (
-            ", ".join(f"{k}={v}" for k, v in wave.select.match_labels.items())
-            if wave.select
-            else f"{wave.percent:g} %"
+            ", ".join(f"{k}={v}" for k, v in wave.select.match_labels.items()) if wave.select else f"{wave.percent:g} %"
         )
         yield WavePlan(
             name=f"{number}: {what}",
@@ -272,4 +270,3 @@ def conflicts(bench: Workbench) -> list[Problem]:
 
 def _short(digest: str) -> str:
     return digest.removeprefix("sha256:")[:12]
-

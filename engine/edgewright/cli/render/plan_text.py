@@ -5,7 +5,9 @@ from collections.abc import Iterator
 from rich.text import Text
 
 from edgewright.cli.render.quantities import bytes_text, count_text, seconds_text, short, shorten
+from edgewright.core.address import Address
 from edgewright.core.plan import (
+    KNOWN_AFTER_APPLY,
     AdvanceWave,
     Evaluate,
     GateOutcome,
@@ -30,13 +32,25 @@ def plan_text(plan: Plan) -> Iterator[Text]:
     if plan.steps:
         yield Text.assemble("Plan for ", (_revision(plan.commit), "bold"), ":")
         yield Text()
-    for step in plan.steps:
-        yield from _step(step)
+    yield from plan_lines(plan)
     if plan.steps:
         yield Text()
-    for note in plan.notes:
-        yield from _note(note)
     yield Text(summary_text(plan), style="bold")
+
+
+def plan_lines(plan: Plan, only: Address | None = None) -> Iterator[Text]:
+    """Write steps, notes and gates; of one resource alone where it is given."""
+    for step in plan.steps:
+        if only in {None, step.address}:
+            yield from _step(step)
+    for note in plan.notes:
+        if only in {None, note.address}:
+            yield from _note(note)
+    blocked = {note.address for note in plan.notes if note.severity == "blocked" and note.gates}
+    for address, outcomes in plan.verdicts.items():
+        if only == address and address not in blocked:
+            for outcome in outcomes:
+                yield gate_text(outcome)
 
 
 def summary_text(plan: Plan) -> str:
@@ -82,15 +96,17 @@ def _step(step: Step) -> Iterator[Text]:
         line.append(f"  {detail}", style="dim")
     yield line
     for reason in step.reasons:
-        if reason.field == "artifact" or reason.field == "resource":
+        if reason.field in {"artifact", "resource"}:
             continue
-        yield Text.assemble(
-            "      ",
-            (reason.field, "cyan"),
-            f": {shorten(reason.old)} → {shorten(reason.new) if reason.new else '(known after apply)'}"
-            if isinstance(step, Publish | StartRollout)
-            else f": {shorten(reason.old)} → {shorten(reason.new)}",
+        new = (
+            KNOWN_AFTER_APPLY
+            if reason.new is None and isinstance(step, Publish | StartRollout)
+            else shorten(reason.new)
         )
+        yield Text.assemble("      ", (reason.field, "cyan"), f": {shorten(reason.old)} → {new}")
+    if isinstance(step, Evaluate):
+        for gate in step.gates:
+            yield Text(f"      gate {gate}", style="dim")
     if isinstance(step, StartRollout):
         for wave in step.waves:
             yield Text(f"      wave {_wave(wave)}")
@@ -112,9 +128,8 @@ def detail_text(step: Step) -> str:
         case Train():
             parts.append(f"{step.epochs} epochs")
         case Evaluate():
-            if step.subject == "champion":
-                parts.append("the champion, on today's data")
-            parts += [f"gate {gate}" for gate in step.gates]
+            what = f"{count_text(len(step.gates), 'gate')} to pass" if step.gates else "no gates"
+            parts.append("the champion, on today's data" if step.subject == "champion" else what)
         case Package():
             parts.append(step.variant or "variant decided by the gates")
         case AdvanceWave():
@@ -123,9 +138,8 @@ def detail_text(step: Step) -> str:
             parts.append(f"{count_text(step.devices, 'device')} return to the last verified package")
         case Publish():
             parts.append(bytes_text(step.bytes))
-        case StartRollout():
-            if step.config_only:
-                parts.append("configuration only")
+        case StartRollout(config_only=True):
+            parts.append("configuration only")
         case _:
             pass
     if step.seconds:

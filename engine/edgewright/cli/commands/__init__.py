@@ -1,0 +1,1 @@
+"""The commands, a module for each noun. They wire, call and show; they decide nothing."""

@@ -1,0 +1,138 @@
+"""``edgewright apply``: make reality match."""
+
+import json
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from edgewright.cli.commands.plan import current, show
+from edgewright.cli.console import print_json, stderr, stdout
+from edgewright.cli.options import Exit, Output, OutputOption, PlanOutput, RefOption, RepoOption, StateOption
+from edgewright.cli.render.plan_json import FORMAT_VERSION
+from edgewright.cli.render.quantities import short
+from edgewright.cli.workspace import Workspace
+from edgewright.core.plan import Plan, step_id
+from edgewright.errors import EdgewrightError, PlanRefused
+
+if TYPE_CHECKING:  # the machinery of a run is imported when one starts
+    from edgewright.apply.reconciler import Reconciler, Terms
+
+_EXAMPLES = "Examples: edgewright apply · edgewright apply --yes --timeout 30m · edgewright apply next.plan"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("apply", epilog=_EXAMPLES)(apply)
+
+
+def apply(
+    plan_file: Annotated[Path | None, typer.Argument(help="A plan saved with plan --out; single use.")] = None,
+    repo: RepoOption = Path(),
+    ref: RefOption = None,
+    state: StateOption = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask; follow newer commits of the ref.")] = False,
+    timeout: Annotated[str | None, typer.Option("--timeout", help="Stop after this long, like 30m.")] = None,
+    retry: Annotated[bool, typer.Option("--retry", help="Try steps again that failed before.")] = False,
+    jobs: Annotated[int, typer.Option("--jobs", min=1, help="Build steps at once.")] = 2,
+    output: OutputOption = Output.TEXT,
+) -> None:
+    """Build, judge, package and roll out until reality matches.
+
+    Ctrl-C and crashes leave a state that the next apply resumes. Exit codes: 0 reality matches, 1 error, 3 stopped
+    by a gate, a failed step or a rejected release, 4 still waiting, 130 interrupted.
+    """
+    from edgewright.apply.reconciler import Terms
+
+    workspace = Workspace(repo, ref=ref, state=state)
+    until = workspace.clock() + _duration(timeout) if timeout else None
+    found = current(workspace, retry=retry)
+    plan_id = _check_saved(plan_file, found) if plan_file else None
+    if plan_file is None and not yes:
+        show(found, PlanOutput.TEXT)
+        if not found.empty:
+            _ask()
+    follows = yes and plan_file is None
+    allowed = None if follows else frozenset(step_id(step) for step in found.steps)
+    terms = Terms(allowed=allowed, follow=follows, until=until, retry_failures=retry, jobs=jobs)
+    raise typer.Exit(_run(workspace, terms, output, plan_id))
+
+
+def _run(workspace: Workspace, terms: "Terms", output: Output, plan_id: str | None) -> Exit:
+    from edgewright.cli.progress import listener_for
+    from edgewright.cli.render.outcome import exit_code, outcome_json, outcome_text
+
+    desired = workspace.source.snapshot()
+    with workspace.lease("edgewright apply") as lease, listener_for(stderr()) as listener:
+        if plan_id is not None and not workspace.state.use_plan(plan_id, workspace.clock()):
+            raise PlanRefused("this plan was used before", hint="look at a new one: edgewright plan --out FILE")
+        reconciler = workspace.reconciler(desired, lease, listener)
+        with _stopping(reconciler):
+            outcome = reconciler.run(terms)
+    code = exit_code(outcome)
+    if output is Output.JSON:
+        print_json(outcome_json(outcome, code))
+    else:
+        for line in outcome_text(outcome):
+            stdout().print(line)
+    return code
+
+
+@contextmanager
+def _stopping(reconciler: "Reconciler") -> Iterator[None]:
+    """Let Ctrl-C and SIGTERM end the run softly; a second Ctrl-C ends it at once."""
+
+    def soft(number: int, frame: FrameType | None) -> None:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        stderr().print("stopping; what is under way can be resumed (Ctrl-C again stops at once)", style="yellow")
+        reconciler.stop()
+
+    before = {number: signal.signal(number, soft) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _duration(text: str) -> timedelta:
+    from edgewright_schemas.base import parse_duration
+
+    try:
+        value = parse_duration(text)
+    except ValueError as error:
+        raise EdgewrightError(f"--timeout {text}: {error}") from error
+    assert isinstance(value, timedelta)
+    return value
+
+
+def _check_saved(path: Path, found: Plan) -> str:
+    """Refuse a saved plan that is not what would be done now; returns its id."""
+    try:
+        saved = json.loads(path.read_bytes())
+        keys = ("formatVersion", "commit", "observedDigest", "planId")
+        version, commit, observed, plan_id = (saved[key] for key in keys)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is no saved plan"
+        raise PlanRefused(f"cannot read {path}: {reason}", hint="save one with: edgewright plan --out FILE") from error
+    again = f"look at a new one: edgewright plan --out {path}"
+    if version != FORMAT_VERSION:
+        raise PlanRefused(f"{path} has format {version}; this edgewright reads {FORMAT_VERSION}", hint=again)
+    if commit != found.commit:
+        raise PlanRefused(f"{path} was made for commit {short(commit)}; this is {short(found.commit)}", hint=again)
+    if observed != found.observed_digest:
+        raise PlanRefused(f"{path} is stale: reality has changed since it was made", hint=again)
+    return str(plan_id)
+
+
+def _ask() -> None:
+    if not sys.stdin.isatty():
+        raise EdgewrightError("nobody is there to say yes", hint="add --yes, or apply a plan saved with plan --out")
+    if not typer.confirm("Apply this plan?"):
+        raise typer.Exit(Exit.OK)

@@ -1,0 +1,103 @@
+"""``edgewright devices``: which devices there are and what each runs."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from edgewright.cli.console import print_json, stdout
+from edgewright.cli.options import Output, OutputOption, RefOption, RepoOption, StateOption
+from edgewright.cli.render.quantities import short
+from edgewright.cli.workspace import Workspace
+from edgewright.core.membership import members
+from edgewright.core.snapshot import Snapshot
+from edgewright.ports import DeviceAssignment
+from edgewright_schemas.fleet import Fleet
+from edgewright_wire.messages import Report
+
+app = typer.Typer(help="Devices, and what each runs.", no_args_is_help=True)
+
+
+@app.callback()
+def _devices() -> None:
+    pass
+
+
+@app.command("list", epilog="Example: edgewright devices list --fleet stores -o json")
+def list_devices(
+    repo: RepoOption = Path(),
+    ref: RefOption = None,
+    state: StateOption = None,
+    fleet: Annotated[str | None, typer.Option("--fleet", help="Only this fleet's devices.")] = None,
+    output: OutputOption = Output.TEXT,
+) -> None:
+    """List devices with their labels, what they are assigned and what they say they run."""
+    workspace = Workspace(repo, ref=ref, state=state)
+    desired = workspace.source.snapshot()
+    store = workspace.state
+    reports = dict(store.reports())
+    for report in workspace.delivery(desired).observe({id_: r.sequence for id_, r in reports.items()}):
+        reports[report.device] = report
+    assignments = store.assignments()
+    fleets = _fleets(desired, store.enrolled())
+    rows = [
+        _row(device, name, labels, assignments.get(device), reports.get(device))
+        for name, devices in fleets.items()
+        if fleet in {None, name}
+        for device, labels in devices.items()
+    ]
+    if output is Output.JSON:
+        print_json(rows)
+        return
+    _print(rows)
+
+
+def _fleets(desired: Snapshot, enrolled: Any) -> dict[str, Any]:
+    documents = (resource.document for resource in desired.resources.values())
+    return {d.metadata.name: members(desired, d, enrolled) for d in documents if isinstance(d, Fleet)}
+
+
+def _row(
+    device: str, fleet: str, labels: Any, assigned: DeviceAssignment | None, report: Report | None
+) -> dict[str, Any]:
+    said = {m.model: m for m in report.models} if report else {}
+    wanted = {m.model: m for m in assigned.assignment.models} if assigned else {}
+    return {
+        "device": device,
+        "fleet": fleet,
+        "labels": dict(labels),
+        "lastSeen": report.sent_at.isoformat() if report else None,
+        "assignmentVersion": assigned.assignment.version if assigned else 0,
+        "models": [
+            {
+                "model": name,
+                "assigned": wanted[name].package.digest if name in wanted else None,
+                "installed": said[name].installed if name in said else None,
+                "active": said[name].active if name in said else None,
+                "verified": said[name].verified if name in said else None,
+                "phase": said[name].phase.value if name in said else None,
+                "reason": said[name].reason if name in said else "",
+                "message": said[name].message if name in said else "",
+            }
+            for name in sorted(wanted.keys() | said.keys())
+        ],
+    }
+
+
+def _print(rows: list[dict[str, Any]]) -> None:
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False)
+    for heading in ("DEVICE", "FLEET", "LABELS", "LAST SEEN (UTC)", "MODEL", "ASSIGNED", "ACTIVE", "VERIFIED", "STATE"):
+        table.add_column(heading, no_wrap=True)
+    for row in rows:
+        labels = ",".join(f"{key}={value}" for key, value in sorted(row["labels"].items()))
+        seen = row["lastSeen"][:19].replace("T", " ") if row["lastSeen"] else "never"
+        for model in row["models"] or [None]:
+            cells = ["", "", "", "", ""]
+            if model is not None:
+                digests = [short(model[key]) if model[key] else "-" for key in ("assigned", "active", "verified")]
+                standing = " ".join(part for part in (model["phase"] or "silent", model["reason"]) if part)
+                cells = [model["model"], *digests, standing]
+            table.add_row(row["device"], row["fleet"], labels, seen, *cells)
+    stdout().print(table if rows else "no devices")

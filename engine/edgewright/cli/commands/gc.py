@@ -1,0 +1,62 @@
+"""``edgewright gc``: remove stored artifacts that nothing refers to."""
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from edgewright.cli.console import print_json, stdout
+from edgewright.cli.options import Output, OutputOption, RefOption, RepoOption, StateOption
+from edgewright.cli.render.quantities import bytes_text, count_text
+from edgewright.cli.workspace import Workspace
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("gc", epilog="Example: edgewright gc --dry-run")(gc)
+
+
+def gc(
+    repo: RepoOption = Path(),
+    ref: RefOption = None,
+    state: StateOption = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be removed.")] = False,
+    newest: Annotated[int, typer.Option("--newest", min=0, help="Keep so many of each step in any case.")] = 2,
+    min_age_hours: Annotated[float, typer.Option("--min-age-hours", min=0, help="Keep younger files.")] = 1.0,
+    output: OutputOption = Output.TEXT,
+) -> None:
+    """Remove artifacts that neither the current commit, a champion, a device nor a rollout refers to."""
+    from edgewright.artifacts.gc import sweep
+    from edgewright.artifacts.retention import kept, needed, referenced_blobs
+    from edgewright.core.planner import reachable
+
+    workspace = Workspace(repo, ref=ref, state=state)
+    desired = workspace.source.snapshot()
+    store, blobs, now = workspace.state, workspace.blobs, workspace.clock()
+    wanted = set(reachable(desired, workspace.reality(desired).observe(desired), now))
+    rollouts = [found for address in store.rollout_summaries() if (found := store.rollout(address)) is not None]
+    uses = needed((entry.assignment for entry in store.assignments().values()), store.reports().values(), rollouts)
+    for rollout in rollouts:
+        releases = [rollout.release, *(r for p in rollout.devices.values() for r in (p.release, p.verified))]
+        wanted |= {release.config for release in releases if release is not None and release.config is not None}
+    artifacts = store.artifacts()
+    keep = kept(artifacts, desired=wanted, champions=store.champions().values(), packages=uses.packages, newest=newest)
+    gone = artifacts.keys() - keep
+    age = timedelta(hours=min_age_hours)
+    blobs_kept = referenced_blobs(artifacts, keep, uses.configs)
+    if dry_run:
+        swept = sweep(blobs, blobs_kept, now, min_age=age, dry_run=True)
+    else:
+        with workspace.lease("edgewright gc"):
+            store.forget_artifacts(sorted(gone))
+            swept = sweep(blobs, blobs_kept, now, min_age=age)
+    if output is Output.JSON:
+        print_json({"dryRun": dry_run, "artifacts": len(gone), "blobs": len(swept.blobs), "bytes": swept.bytes})
+        return
+    verb = "would remove" if dry_run else "removed"
+    young = f"; {swept.young} are too young to judge" if swept.young else ""
+    stdout().print(
+        f"{verb} {count_text(len(gone), 'artifact')} and {count_text(len(swept.blobs), 'file')} "
+        f"({bytes_text(swept.bytes)}); {count_text(swept.kept, 'file')} stay{young}"
+    )

@@ -1,0 +1,107 @@
+"""``edgewright plan``: show what a run would do, now or after a merge."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from edgewright.cli.console import print_json, stdout
+from edgewright.cli.options import Exit, PlanOutput, RefOption, RepoOption, StateOption, WorktreeOption
+from edgewright.cli.workspace import Workspace
+from edgewright.core.plan import Plan
+from edgewright.core.planner import plan as compute
+from edgewright.errors import EdgewrightError, StorageFull
+
+_EXAMPLES = (
+    "Examples: edgewright plan --worktree · edgewright plan --out next.plan && edgewright apply next.plan · "
+    "edgewright plan --base main --head my-branch -o markdown"
+)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("plan", epilog=_EXAMPLES)(plan)
+
+
+def plan(
+    repo: RepoOption = Path(),
+    ref: RefOption = None,
+    worktree: WorktreeOption = False,
+    state: StateOption = None,
+    output: Annotated[PlanOutput, typer.Option("-o", "--output", help="How to write the plan.")] = PlanOutput.TEXT,
+    out: Annotated[Path | None, typer.Option("--out", help="Save the plan for apply.")] = None,
+    detailed_exitcode: Annotated[
+        bool, typer.Option("--detailed-exitcode", help="0: nothing to do, 1: error, 2: changes.")
+    ] = False,
+    base: Annotated[str | None, typer.Option("--base", help="Compare with this revision, taken as applied.")] = None,
+    head: Annotated[str | None, typer.Option("--head", help="The revision to be merged; HEAD by default.")] = None,
+    retry: Annotated[bool, typer.Option("--retry", help="Plan steps again that failed before.")] = False,
+) -> None:
+    """Show what apply would do: what is built, trained and rolled out, and why.
+
+    Nothing is changed and no code of the repository is run.
+    """
+    if head is not None and base is None:
+        raise EdgewrightError("--head needs --base", hint="write both: --base main --head my-branch")
+    if base is not None:
+        found = _between(Workspace(repo, ref=head or ref, worktree=worktree, state=state), base)
+    else:
+        found = current(Workspace(repo, ref=ref, worktree=worktree, state=state), retry=retry)
+    show(found, output)
+    if out is not None:
+        _save(found, out, comparison=base is not None)
+    if detailed_exitcode and not found.empty:
+        raise typer.Exit(Exit.CHANGES)
+
+
+def current(workspace: Workspace, *, retry: bool = False) -> Plan:
+    """Compute the plan against reality."""
+    desired = workspace.source.snapshot()
+    observed = workspace.reality(desired).observe(desired, retry_failures=retry)
+    return compute(desired, observed, workspace.clock())
+
+
+def _between(workspace: Workspace, base: str) -> Plan:
+    """Compute what merging would change, with the base taken as applied."""
+    from edgewright.core.assumed import assume_applied
+
+    now = workspace.clock()
+    before = workspace.source_at(base).snapshot()
+    desired = workspace.source.snapshot()
+    assumed = assume_applied(before, workspace.reality(desired).observe(before), now)
+    return compute(desired, assumed, now)
+
+
+def show(found: Plan, output: PlanOutput) -> None:
+    """Write a plan to stdout."""
+    match output:
+        case PlanOutput.JSON:
+            from edgewright.cli.render.plan_json import plan_json
+
+            print_json(plan_json(found))
+        case PlanOutput.MARKDOWN:
+            from edgewright.cli.render.plan_markdown import plan_markdown
+
+            typer.echo(plan_markdown(found))
+        case PlanOutput.TEXT:
+            from edgewright.cli.render.plan_text import plan_text
+
+            console = stdout()
+            for line in plan_text(found):
+                console.print(line)
+
+
+def _save(found: Plan, out: Path, *, comparison: bool) -> None:
+    from edgewright.cli.render.plan_json import plan_json
+    from edgewright.durable import write_atomic
+
+    if comparison:
+        raise EdgewrightError(
+            "a comparison of two revisions cannot be saved: it is not about reality",
+            hint="leave out --base and --head to save a plan for apply",
+        )
+    try:
+        write_atomic(out, json.dumps(plan_json(found), indent=2).encode())
+    except OSError as error:
+        raise StorageFull(f"cannot write {out}: {error.strerror}", hint="name another file with --out") from error

@@ -1,0 +1,54 @@
+"""``edgewright validate``: check specs without planning."""
+
+from pathlib import Path
+
+import typer
+
+from edgewright.cli.console import print_json, stderr, stdout
+from edgewright.cli.options import Exit, Output, OutputOption, RefOption, RepoOption, StateOption
+from edgewright.cli.render.quantities import count_text
+from edgewright.cli.workspace import Workspace
+from edgewright.errors import Problem, SpecError
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("validate", epilog="Example: edgewright validate --ref main -o json")(validate)
+
+
+def validate(
+    repo: RepoOption = Path(),
+    ref: RefOption = None,
+    state: StateOption = None,
+    output: OutputOption = Output.TEXT,
+) -> None:
+    """Check every spec and report all problems as file:line:column.
+
+    Reads the work tree, or a commit with --ref. Exit code 0 when all is well, 1 otherwise.
+    """
+    workspace = Workspace(repo, ref=ref, worktree=ref is None, state=state)
+    try:
+        found = workspace.source.snapshot()
+        count = len(found.resources)
+        for inventory in found.inventories:
+            _ = found.inventories[inventory]
+    except SpecError as error:
+        _show(error.problems, output)
+        raise typer.Exit(Exit.ERROR) from None
+    if output is Output.JSON:
+        print_json({"valid": True, "resources": count, "problems": []})
+    else:
+        stdout().print(f"{count_text(count, 'resource')}, no problems")
+
+
+def _show(problems: tuple[Problem, ...], output: Output) -> None:
+    if output is Output.JSON:
+        listed = [
+            {"path": p.path, "line": p.line, "column": p.column, "message": p.message, "hint": p.hint} for p in problems
+        ]
+        print_json({"valid": False, "problems": listed})
+        return
+    console = stdout()
+    for problem in problems:
+        console.print(str(problem), markup=False)
+    stderr().print(f"{count_text(len(problems), 'problem')} found", style="bold red")

@@ -1,0 +1,41 @@
+"""``edgewright watch``: plan again on every save."""
+
+import signal
+import threading
+from pathlib import Path
+
+import typer
+
+from edgewright.cli.commands.plan import current, show
+from edgewright.cli.console import print_error, stderr
+from edgewright.cli.options import PlanOutput, RepoOption, StateOption
+from edgewright.cli.workspace import Workspace
+from edgewright.errors import EdgewrightError
+
+_DEBOUNCE_SECONDS = 0.2
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("watch", epilog="Example: edgewright watch --repo my-fleet")(watch)
+
+
+def watch(repo: RepoOption = Path(), state: StateOption = None) -> None:
+    """Plan uncommitted edits on every save, until Ctrl-C."""
+    from edgewright.source.watch import watch as watching
+
+    root = Workspace(repo, state=state).root
+    ended = threading.Event()
+
+    def again(_: frozenset[str] = frozenset()) -> None:
+        try:
+            show(current(Workspace(repo, worktree=True, state=state)), PlanOutput.TEXT)
+        except EdgewrightError as error:
+            print_error(error)
+        stderr().print("watching; Ctrl-C ends", style="dim")
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: ended.set())
+    again()
+    with watching(root, again, debounce=_DEBOUNCE_SECONDS):
+        ended.wait()

@@ -1,0 +1,63 @@
+"""The ``edgewright`` command: assembles the commands and turns errors into messages and exit codes."""
+
+import os
+import signal
+import sys
+from typing import Annotated
+
+import typer
+
+from edgewright import __version__
+from edgewright.cli.commands import apply, devices, explain, gc, history, init, plan, rollout, schema, status, validate
+from edgewright.cli.commands import watch as watching
+from edgewright.cli.console import print_error
+from edgewright.cli.options import Exit
+from edgewright.errors import EdgewrightError
+
+app = typer.Typer(
+    name="edgewright",
+    help="GitOps for edge ML: a Git repository declares datasets, models, thresholds, fleets and rollouts; "
+    "edgewright makes reality match.",
+    epilog="Start with: edgewright init my-fleet",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for module in (init, validate, plan, apply, status, explain, history, watching, schema, gc):
+    module.register(app)
+app.add_typer(rollout.app, name="rollout")
+app.add_typer(devices.app, name="devices")
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        sys.stdout.write(f"edgewright {__version__}\n")
+        raise typer.Exit
+
+
+@app.callback()
+def _main(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_version, is_eager=True)
+    ] = False,
+) -> None:
+    pass
+
+
+def run() -> None:
+    """Run the command line; the console script's entry point."""
+    try:
+        app()
+    except EdgewrightError as error:
+        print_error(error)
+        sys.exit(Exit.ERROR)
+    except BrokenPipeError:
+        # Whoever read our output has gone; point stdout elsewhere so that the interpreter's flush stays quiet.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(128 + signal.SIGPIPE)
+    except KeyboardInterrupt:
+        sys.exit(Exit.INTERRUPTED)
+
+
+if __name__ == "__main__":
+    run()

@@ -1,0 +1,59 @@
+"""Options that several commands share, and the exit codes."""
+
+from enum import IntEnum, StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+class Exit(IntEnum):
+    """What exit codes mean."""
+
+    OK = 0
+    ERROR = 1
+    CHANGES = 2
+    """``plan --detailed-exitcode``: there is something to do. (A wrong command line ends with 2 as well.)"""
+    BLOCKED = 3
+    """``apply``: a gate, a failed step or a rejected release stands in the way; the specs must change."""
+    WAITING = 4
+    """``apply``: time, devices or a person are waited for; apply again to go on."""
+    INTERRUPTED = 130
+
+
+class Output(StrEnum):
+    """How results are written."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+class PlanOutput(StrEnum):
+    """How plans are written."""
+
+    TEXT = "text"
+    JSON = "json"
+    MARKDOWN = "markdown"
+
+
+RepoOption = Annotated[
+    Path, typer.Option("--repo", help="The spec repository.", show_default="here", rich_help_panel="Where")
+]
+RefOption = Annotated[
+    str | None,
+    typer.Option("--ref", help="Branch, tag or commit to read.", show_default="HEAD", rich_help_panel="Where"),
+]
+StateOption = Annotated[
+    str | None,
+    typer.Option(
+        "--state",
+        help="Folder for state, blobs and keys.",
+        show_default=".edgewright in the repository",
+        envvar="EDGEWRIGHT_STATE",
+        rich_help_panel="Where",
+    ),
+]
+WorktreeOption = Annotated[
+    bool, typer.Option("--worktree", help="Read uncommitted edits instead of a commit.", rich_help_panel="Where")
+]
+OutputOption = Annotated[Output, typer.Option("-o", "--output", help="How to write the result.")]

@@ -1,0 +1,202 @@
+"""What a run shows while it works: a live picture on a terminal, plain lines when piped. Both write to stderr."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from edgewright.apply.listening import Listener, Silence
+from edgewright.cli.render.quantities import seconds_text
+from edgewright.core.address import Address
+from edgewright.core.plan import Step, action_of, step_id
+from edgewright.core.rollout_state import DeviceState, RolloutState, summarize
+from edgewright.errors import EdgewrightError
+from edgewright.ports import Event, Progress
+
+_BARS = "▁▂▃▄▅▆▇█"
+_CURVE = 24
+"""Points of a training curve that are shown."""
+
+
+@contextmanager
+def listener_for(console: Console) -> Iterator[Listener]:
+    """Choose a live picture or plain lines by where the console goes."""
+    if not console.is_terminal:
+        yield PlainListener(console)
+        return
+    live = LiveListener(console)
+    with Live(console=console, get_renderable=live.picture, refresh_per_second=6, transient=True):
+        yield live
+
+
+def spark(values: list[float]) -> str:
+    """Draw a curve in one line, lowest to highest value."""
+    shown = values[-_CURVE:]
+    if not shown:
+        return ""
+    low, high = min(shown), max(shown)
+    span = (high - low) or 1.0
+    return "".join(_BARS[round((value - low) / span * (len(_BARS) - 1))] for value in shown)
+
+
+def figures_text(progress: Progress) -> str:
+    """Write a progress' figures: ``loss 0.21  accuracy 0.956``."""
+    return "  ".join(f"{name} {value:.4g}" for name, value in progress.figures.items())
+
+
+def rollout_text(state: RolloutState) -> str:
+    """Write a rollout's standing: ``rolling, wave 2: 3 verified, 1 fetching``."""
+    summary = summarize(state)
+    counts = ", ".join(f"{summary.counts[s]} {s.value}" for s in DeviceState if summary.counts.get(s))
+    wave = f", wave {state.wave + 1}" if state.phase.value in {"rolling", "soaking", "waiting"} else ""
+    return f"{state.phase.value}{wave}: {counts or 'no devices'}"
+
+
+class PlainListener(Silence):
+    """Writes a line for what matters: steps, epochs, changes of rollouts and their reasons."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._lock = threading.Lock()
+        self._said: dict[Address, str] = {}
+
+    def _say(self, text: str) -> None:
+        with self._lock:
+            self._console.print(text, markup=False)
+
+    def started(self, step: Step) -> None:
+        """Say so."""
+        self._say(f"{step_id(step)}: started")
+
+    def progressed(self, progress: Progress) -> None:
+        """Say epochs; rows and samples pass too quickly to read."""
+        if progress.unit == "epoch":
+            what = f"{progress.action} {progress.address}: epoch {progress.done}/{progress.total}"
+            self._say(f"{what}  {figures_text(progress)}")
+
+    def done(self, step: Step, seconds: float) -> None:
+        """Say so, with how long it took."""
+        self._say(f"{step_id(step)}: done in {seconds_text(seconds)}")
+
+    def failed(self, step: Step, error: EdgewrightError, retry_in: float | None) -> None:
+        """Say why, and whether it is tried again."""
+        again = "" if retry_in is None else f" (trying again in {seconds_text(retry_in)})"
+        self._say(f"{step_id(step)}: failed: {error.message}{again}")
+
+    def rolled(self, address: Address, state: RolloutState) -> None:
+        """Say where it stands, once."""
+        text = rollout_text(state)
+        if self._said.get(address) != text:
+            self._said[address] = text
+            self._say(f"{address}: {text}")
+
+    def happened(self, event: Event) -> None:
+        """Say what happened to devices and waves."""
+        if not event.reason.startswith("Step"):
+            self._say(f"{event.address}: {event.reason}: {event.message}")
+
+
+@dataclass
+class _Task:
+    step: Step
+    progress: Progress | None = None
+    curve: list[float] = field(default_factory=list)
+
+
+class LiveListener(Silence):
+    """Keeps a picture of what is running: training curves, bars, waves filling."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._lock = threading.Lock()
+        self._tasks: dict[str, _Task] = {}
+        self._rollouts: dict[Address, RolloutState] = {}
+
+    def started(self, step: Step) -> None:
+        """Show it."""
+        with self._lock:
+            self._tasks[step_id(step)] = _Task(step)
+
+    def progressed(self, progress: Progress) -> None:
+        """Move its bar, and its curve."""
+        with self._lock:
+            for task in self._tasks.values():
+                if task.step.address == progress.address and action_of(task.step) == progress.action:
+                    task.progress = progress
+                    loss = progress.figures.get("valLoss", progress.figures.get("loss"))
+                    if loss is not None:
+                        task.curve.append(loss)
+
+    def done(self, step: Step, seconds: float) -> None:
+        """Leave a line above the picture."""
+        with self._lock:
+            self._tasks.pop(step_id(step), None)
+        self._console.print(Text.assemble(("✓", "green"), f" {step_id(step)}  ", (seconds_text(seconds), "dim")))
+
+    def failed(self, step: Step, error: EdgewrightError, retry_in: float | None) -> None:
+        """Leave a line above the picture."""
+        with self._lock:
+            self._tasks.pop(step_id(step), None)
+        again = "" if retry_in is None else f" (trying again in {seconds_text(retry_in)})"
+        self._console.print(Text.assemble(("✗", "red"), f" {step_id(step)}: {error.message}{again}"))
+
+    def rolled(self, address: Address, state: RolloutState) -> None:
+        """Redraw its waves."""
+        with self._lock:
+            self._rollouts[address] = state
+
+    def happened(self, event: Event) -> None:
+        """Leave a line above the picture for what happened to devices and waves."""
+        if not event.reason.startswith("Step"):
+            self._console.print(Text(f"  {event.address}: {event.reason}: {event.message}", style="dim"))
+
+    def picture(self) -> RenderableType:
+        """Draw what is running now."""
+        with self._lock:
+            return Group(self._draw_tasks(), *(_draw_rollout(a, s) for a, s in self._rollouts.items()))
+
+    def _draw_tasks(self) -> Table:
+        table = Table.grid(padding=(0, 2))
+        for name, task in self._tasks.items():
+            progress = task.progress
+            bar: RenderableType = ""
+            figures = ""
+            if progress and progress.total:
+                bar = ProgressBar(total=progress.total, completed=progress.done, width=24)
+                figures = f"{progress.unit} {progress.done}/{progress.total}  {figures_text(progress)}"
+            table.add_row(Text(name, style="bold"), bar, figures, Text(spark(task.curve), style="cyan"))
+        return table
+
+
+_COLOURS = {
+    DeviceState.VERIFIED: "green",
+    DeviceState.FAILED: "red",
+    DeviceState.ROLLED_BACK: "red",
+    DeviceState.PENDING: "bright_black",
+    DeviceState.DEFERRED: "magenta",
+}
+_CELLS = 60
+
+
+def _draw_rollout(address: Address, state: RolloutState) -> RenderableType:
+    """Draw one mark for each device (or each share of a large fleet), wave by wave."""
+    table = Table.grid(padding=(0, 2))
+    table.add_row(Text(str(address), style="bold"), Text(rollout_text(state)))
+    waves: dict[int, list[DeviceState]] = {}
+    for progress in state.devices.values():
+        waves.setdefault(progress.wave, []).append(progress.state)
+    order = list(DeviceState)
+    for number in sorted(waves):
+        states = sorted(waves[number], key=lambda s: (s is not DeviceState.VERIFIED, order.index(s)))
+        step = max(1, len(states) // _CELLS)
+        marks = Text()
+        for state_ in states[::step]:
+            marks.append("■" if state_ is not DeviceState.PENDING else "□", style=_COLOURS.get(state_, "yellow"))
+        table.add_row(Text(f"  wave {number + 1}", style="dim"), marks)
+    return table
