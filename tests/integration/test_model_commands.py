@@ -98,6 +98,13 @@ def test_a_failing_command_shows_its_exit_code_and_last_lines(tmp_path: Path) ->
     assert "line 30" not in caught.value.hint
 
 
+def test_a_command_that_misses_a_file_is_told_about_inputs(tmp_path: Path) -> None:
+    with pytest.raises(
+        StepFailed, match="failed with exit code 2; it finds only the repository's files that are listed"
+    ):
+        build(start(command_task(tmp_path, ["python", "code/train.py"])))
+
+
 def test_a_command_without_output_or_with_a_wrong_one_is_explained(tmp_path: Path) -> None:
     with pytest.raises(StepFailed, match=r"wrote no model\.onnx") as caught:
         build(start(command_task(tmp_path, ["python", "make.py"], "print('all done')")))

@@ -138,7 +138,9 @@ def _failed(command: tuple[str, ...], code: int, tail: deque[str]) -> Edgewright
     if code == -signal.SIGKILL:
         return Transient(f"{name} was killed (SIGKILL)", hint=_KILLED_HINT)
     how = f"exit code {code}" if code > 0 else f"signal {signal.Signals(-code).name}"
-    return StepFailed(f"{name} failed with {how}", hint=f"it printed:\n{_shown(tail)}")
+    missing = any("No such file" in line for line in tail)
+    advice = "; it finds only the repository's files that are listed under inputs" if missing else ""
+    return StepFailed(f"{name} failed with {how}{advice}", hint=f"it printed:\n{_shown(tail)}")
 
 
 def _shown(tail: deque[str]) -> str:

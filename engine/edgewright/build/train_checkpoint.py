@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from hashlib import sha256
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import numpy as np
@@ -89,20 +90,29 @@ def load_checkpoint(folder: Path, *, fingerprint: str, device: str) -> Checkpoin
         content = path.read_bytes()
     except FileNotFoundError:
         return None
-    digest, data = content[:_DIGEST_BYTES], content[_DIGEST_BYTES:]
-    reason = ""
-    if sha256(data).digest() != digest:
+    values = _parse(content)
+    if values is None:
         reason = "it is damaged"
+    elif values.pop("format", None) != FORMAT:
+        reason = "another version wrote it"
+    elif values["fingerprint"] != fingerprint:
+        reason = "it belongs to another training"
+    elif values["device"] != device:
+        reason = f"it was written on {values['device']}, and this is {device}"
     else:
-        values = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-        if values.pop("format", None) != FORMAT:
-            reason = "another version wrote it"
-        elif values["fingerprint"] != fingerprint:
-            reason = "it belongs to another training"
-        elif values["device"] != device:
-            reason = f"it was written on {values['device']}, and this is {device}"
-        else:
-            return Checkpoint(**values)
+        return Checkpoint(**values)
     _log.warning("training starts from its first epoch: the checkpoint %s cannot be used, %s", path, reason)
     path.unlink()
     return None
+
+
+def _parse(content: bytes) -> dict[str, Any] | None:
+    """Read a checkpoint's bytes; None when they are not what was written, or this torch cannot read them."""
+    digest, data = content[:_DIGEST_BYTES], content[_DIGEST_BYTES:]
+    if sha256(data).digest() != digest:
+        return None
+    try:
+        values: dict[str, Any] = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+    except (UnpicklingError, RuntimeError):
+        return None
+    return values
