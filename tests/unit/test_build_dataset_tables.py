@@ -10,9 +10,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from edgewright.build.dataset_columns import coerce
 from edgewright.build.dataset_files import load_split
 from edgewright.errors import StepFailed, UserCodeFailed
 from edgewright.ports import Built
+from edgewright_schemas.dataset import ColumnType
 from fakes.steps import run_dataset
 
 COLUMNS = {
@@ -147,7 +149,7 @@ def test_a_group_never_parts(tmp_path: Path) -> None:
 
 def test_an_empty_split_names_itself_and_the_groups(tmp_path: Path) -> None:
     write_csv(tmp_path / "data.csv", rows_of(60, store="only"))
-    with pytest.raises(StepFailed, match="60 rows in 1 groups of 'store'") as caught:
+    with pytest.raises(StepFailed, match=r"\(rows: 60, groups by 'store': 1\)") as caught:
         run_dataset(tmp_path, spec(split={"groupBy": "store"}))
     assert "test (10%)" in str(caught.value)
 
@@ -173,11 +175,10 @@ def test_everything_wrong_with_the_data_is_told_at_once(tmp_path: Path) -> None:
     assert "'heavy' is no number (data.csv:5)" in text
     assert "'inf' is not finite (data.csv:8)" in text
     assert "'fish' (data.csv:6)" in text and "columns.kind.values has: fruit, bread" in text
-    assert "1 rows have no 'label'" in text and "drop-missing" in text
-    assert "there are 57 rows, not at least 1000" in text
-    assert "values of 'weight' are not at most 29: 29.5 (data.csv:61)" in text
-    assert "54 values of 'label' are there before" not in text
-    assert "values of 'label' are there before" in text
+    assert "rows without 'label': 1" in text and "drop-missing" in text
+    assert "rows: 57, not at least 1000" in text
+    assert "values of 'weight' are not at most 29 (1): 29.5 (data.csv:61)" in text
+    assert "values of 'label' are there before (53)" in text
 
 
 def test_a_column_that_is_not_there_names_the_nearest(tmp_path: Path) -> None:
@@ -185,7 +186,7 @@ def test_a_column_that_is_not_there_names_the_nearest(tmp_path: Path) -> None:
     columns = {**COLUMNS, "wieght": {"type": "number"}}
     with pytest.raises(StepFailed, match=r"column 'wieght' is not there \(did you mean weight\?") as caught:
         run_dataset(tmp_path, spec(columns=columns))
-    assert "rows have no" not in str(caught.value)
+    assert "rows without" not in str(caught.value)
 
 
 def test_a_check_of_an_unknown_column_names_the_nearest(tmp_path: Path) -> None:
@@ -201,6 +202,8 @@ def test_a_check_of_an_unknown_column_names_the_nearest(tmp_path: Path) -> None:
         ({"a": {"type": "number"}}, "cannot be told which column is the label"),
         ({"label": {"type": "category"}}, "no column is left as a feature"),
         ({"a": {"type": "number"}, "label": {"type": "text"}}, "cannot be of type text"),
+        ({"a": {"type": "number"}, "label": {"type": "category", "values": ["x", "x"]}}, "lists a value twice"),
+        ({"a": {"type": "number", "values": ["x"]}, "label": {"type": "number"}}, "is of type number"),
     ],
 )
 def test_columns_that_make_no_dataset(tmp_path: Path, columns: dict[str, Any], message: str) -> None:
@@ -291,3 +294,30 @@ def test_a_source_that_is_not_what_the_spec_pins(tmp_path: Path) -> None:
     source = {"uri": str(tmp_path / "data.csv"), "format": "csv", "digest": "sha256:" + "0" * 64}
     with pytest.raises(StepFailed, match="and the spec pins sha256:0000"):
         run_dataset(tmp_path / "checkout", spec(source=source))
+
+
+@pytest.mark.parametrize(
+    ("value", "type_", "expected"),
+    [
+        ("9007199254740993", "integer", 2**53 + 1),
+        ("3.0", "integer", 3),
+        (np.int64(3), "number", 3.0),
+        (np.float32("nan"), "number", None),
+        ("", "text", None),
+        (True, "category", "true"),
+        ("No", "boolean", False),
+        (1.0, "boolean", True),
+    ],
+)
+def test_values_as_their_types(value: object, type_: ColumnType, expected: object) -> None:
+    found = coerce(value, type_)
+    assert found == expected and type(found) is type(expected)
+
+
+@pytest.mark.parametrize(
+    ("value", "type_"),
+    [("3.5", "integer"), (2**63, "integer"), ("maybe", "boolean"), ("\udcff", "text"), ([], "number")],
+)
+def test_values_that_are_not_of_their_type(value: object, type_: ColumnType) -> None:
+    with pytest.raises(ValueError, match=r"is n|neither"):
+        coerce(value, type_)

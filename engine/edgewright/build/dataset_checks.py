@@ -64,20 +64,20 @@ class Checks:
         """Add everything that does not hold."""
         for bounds in self._rows:
             if not _within(self._count, bounds):
-                problems.add(f"there are {self._count} rows, not {_bounds(bounds)}")
+                problems.add(f"rows: {self._count}, not {_bounds(bounds)}")
         for check in self._checks:
             if check.column in self._absent:
                 continue
             if check.missing is not None and not _within(self._missing[check.column], check.missing):
                 problems.add(
-                    f"{self._missing[check.column]} rows have no {check.column!r}, not {_bounds(check.missing)}"
+                    f"rows without {check.column!r}: {self._missing[check.column]}, not {_bounds(check.missing)}"
                 )
         for line in self._outside.describe():
             problems.add(line)
         for name in dict.fromkeys(self._columns.required()):
             if self._missing[name] and name not in self._absent:
                 problems.add(
-                    f"{self._missing[name]} rows have no {name!r}, and a model needs one",
+                    f"rows without {name!r}: {self._missing[name]}, and every row needs it",
                     hint="fill it in, or add the step drop-missing",
                 )
 

@@ -108,7 +108,14 @@ def _features(declared: Mapping[str, Column], label: str, aside: set[str]) -> tu
 
 
 def _values(declared: Mapping[str, Column], label: str) -> dict[str, tuple[str, ...]]:
-    values = {name: c.values for name, c in declared.items() if c.values is not None and c.type == "category"}
+    values = {name: c.values for name, c in declared.items() if c.values is not None}
+    for name, listed in values.items():
+        if declared[name].type != "category":
+            raise StepFailed(
+                f"column {name!r} lists values and is of type {declared[name].type}", hint="type: category"
+            )
+        if len(set(listed)) < len(listed) or not listed:
+            raise StepFailed(f"column {name!r} lists a value twice, or none: {', '.join(listed)}")
     if declared[label].type == "boolean":
         values[label] = ("false", "true")
     return values
@@ -136,7 +143,7 @@ def coerce(value: Any, type_: ColumnType) -> Any:
         case "boolean":
             return _boolean(value)
         case _:
-            return str(value).lower() if isinstance(value, bool) else str(value)
+            return _text(value)
 
 
 def pixels(value: Any) -> npt.NDArray[np.uint8]:
@@ -162,6 +169,15 @@ def channels_first(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     return np.ascontiguousarray(image[np.newaxis] if image.ndim == 2 else image.transpose(2, 0, 1))
 
 
+def _text(value: Any) -> str:
+    text = str(value).lower() if isinstance(value, bool) else str(value)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValueError(f"{text!r} is not Unicode") from None
+    return text
+
+
 def _number(value: Any) -> float:
     try:
         number = float(value)
@@ -173,7 +189,11 @@ def _number(value: Any) -> float:
 
 
 def _integer(value: Any) -> int:
-    number = value if isinstance(value, int) else _number(value)
+    number: float
+    try:
+        number = int(value) if isinstance(value, int | str) else _number(value)
+    except ValueError:
+        number = _number(value)
     if number != int(number) or not -(2**63) <= number < 2**63:
         raise ValueError(f"{value!r} is no 64-bit integer")
     return int(number)

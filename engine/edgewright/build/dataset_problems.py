@@ -13,7 +13,7 @@ class Problems:
         self._counts: dict[tuple[str, str], int] = {}
 
     def add(self, what: str, example: str = "", *, hint: str = "") -> None:
-        """Note a problem: ``what`` reads well after a count, like ``images cannot be read``."""
+        """Note a problem: ``what`` is what it has in common with others, ``example`` where it is and how it looks."""
         key = (what, hint)
         examples = self._examples.setdefault(key, [])
         self._counts[key] = self._counts.get(key, 0) + 1
@@ -40,8 +40,7 @@ class Problems:
 
     def _line(self, key: tuple[str, str]) -> str:
         what, count, examples = key[0], self._counts[key], self._examples[key]
-        head = f"{count} {what}" if examples else what
         if not examples:
-            return head
+            return what
         more = f", and {count - len(examples)} more" if count > len(examples) and len(examples) == SHOWN else ""
-        return f"{head}: {', '.join(examples)}{more}"
+        return f"{what} ({count}): {', '.join(examples)}{more}"

@@ -33,9 +33,9 @@ def check_splits(rows: Counter[str], split: Split, groups: int | None) -> None:
     if not empty:
         return
     wanted = ", ".join(f"{name} ({shares[name]:.0%})" for name in empty)
-    of = f"{rows.total()} rows" + (f" in {groups} groups of {split.group_by!r}" if groups is not None else "")
+    of = f"rows: {rows.total()}" + (f", groups by {split.group_by!r}: {groups}" if groups is not None else "")
     raise StepFailed(
-        f"no row falls into {wanted}: there are {of}",
+        f"no row falls into {wanted} ({of})",
         hint="add rows, give the split a larger share, "
         + ("or group by a column with more values" if groups is not None else "or choose another seed"),
     )
