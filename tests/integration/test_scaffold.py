@@ -1,0 +1,101 @@
+"""The scaffold of a spec repository."""
+
+import csv
+import json
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from jsonschema import Draft202012Validator
+
+from edgewright.source.git import GitSource
+from edgewright.source.load import load_file
+from edgewright_templates.devices import render_config
+from edgewright_templates.scaffold import ScaffoldRefused, write_scaffold
+from fakes.repositories import commit, run_git
+
+
+def test_the_scaffold_is_a_valid_repository(tmp_path: Path) -> None:
+    files = write_scaffold(tmp_path / "new", "my-shelves")
+    assert all(path.is_file() for path in files)
+    run_git(tmp_path / "new", "init", "-q")
+    commit(tmp_path / "new")
+    snapshot = GitSource(tmp_path / "new").snapshot()
+    assert sorted(address.kind for address in snapshot.resources) == [
+        "dataset",
+        "fleet",
+        "model",
+        "repository",
+        "rollout",
+        "thresholds",
+    ]
+    assert set(snapshot.content) == {"data/shelf-stock.csv", "templates/shelf.toml.j2"}
+    devices = snapshot.inventories["fleets/stores.csv"]
+    assert len(devices) == 4
+    (rollout,) = snapshot.rollouts()
+    select = rollout.spec.waves[0].select
+    assert select is not None
+    assert [device.id for device in devices if select.matches(device.labels)] == ["shelf-lyon-1"]
+    fleet = snapshot.fleet("stores")
+    assert fleet is not None
+    assert fleet.spec.config is not None
+    rendered = render_config(
+        (tmp_path / "new/templates/shelf.toml.j2").read_text(),
+        device_id="d",
+        labels=devices[0].labels,
+        model="m",
+        fleet="stores",
+        values=fleet.spec.config.values,
+        template_name="t",
+    )
+    assert rendered.endswith(b'store = "lyon"\nmodel = "m"\nalert_below = 0.25\n')
+
+
+def test_editors_find_the_schema_offline_and_it_accepts_every_spec(tmp_path: Path) -> None:
+    specs = [path for path in write_scaffold(tmp_path, "a") if path.suffix == ".yaml"]
+    assert len(specs) == 6
+    for path in specs:
+        modeline = path.read_text().splitlines()[0]
+        assert modeline.startswith("# yaml-language-server: $schema=")
+        schema = json.loads((path.parent / modeline.partition("=")[2]).read_text())
+        (loaded,) = load_file(path.name, path.read_bytes()).documents
+        assert list(Draft202012Validator(schema).iter_errors(json.loads(loaded.body))) == []
+
+
+def test_the_data_fits_its_declaration(tmp_path: Path) -> None:
+    write_scaffold(tmp_path, "a")
+    with (tmp_path / "data/shelf-stock.csv").open() as stream:
+        rows = list(csv.DictReader(stream))
+    assert len(rows) >= 200
+    assert min(Counter(row["label"] for row in rows).values()) >= 20
+    assert {row["store"] for row in rows} == {"lyon", "porto", "turin"}
+
+
+def test_keys_and_state_are_ignored_by_git(tmp_path: Path) -> None:
+    write_scaffold(tmp_path, "a")
+    run_git(tmp_path, "init", "-q")
+    assert run_git(tmp_path, "check-ignore", ".edgewright/keys/root.pem", "elsewhere/root.pem").count("\n") == 1
+
+
+def test_it_can_be_repeated_and_leaves_other_files_alone(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+    files = write_scaffold(tmp_path, "a")
+    files[3].unlink()
+    assert write_scaffold(tmp_path, "a") == files
+    assert files[3].is_file()
+    assert (tmp_path / "notes.txt").read_text() == "mine"
+
+
+def test_files_in_the_way_are_named_and_nothing_is_written(tmp_path: Path) -> None:
+    (tmp_path / "edgewright.yaml").write_text("mine")
+    (tmp_path / "models").write_text("a file")
+    with pytest.raises(ScaffoldRefused, match=r"already has edgewright\.yaml, models/shelf-stock\.yaml"):
+        write_scaffold(tmp_path, "a")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["edgewright.yaml", "models"]
+
+
+@pytest.mark.parametrize("name", ["", "A", "a/b", "-a", "a" * 300])
+def test_a_bad_name_is_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ScaffoldRefused, match="is no name"):
+        write_scaffold(tmp_path / "x", name)
+    assert not (tmp_path / "x").exists()
