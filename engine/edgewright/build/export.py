@@ -83,16 +83,18 @@ def build(context: StepContext) -> Built:
             if quantization.fallback == "none":
                 paths.pop(FP32).unlink()
         context.progress(2, total, "variant")
-    return _built(model.interface, {name: paths[name] for name in ORDER if name in paths}, parity, spec, facts)
+    return _built(model.interface, {name: paths[name] for name in ORDER if name in paths}, parity, context, facts)
 
 
 def _built(
     interface: Interface,
     paths: Mapping[str, Path],
     parity: Mapping[str, float | None],
-    spec: ModelSpec,
+    context: StepContext,
     facts: Mapping[str, Any],
 ) -> Built:
+    spec = ModelSpec.model_validate(context.task.spec)
+    parameters = context.task.facts.get("model", {}).get("parameters")
     variants = {
         name: {"digest": digest_file(path), "size": path.stat().st_size, "precision": PRECISIONS[name]}
         for name, path in paths.items()
@@ -108,6 +110,7 @@ def _built(
             "outputName": interface.output_name,
             "inputShape": list(interface.input_shape),
             "inputType": interface.input_type,
+            "parameters": parameters,
             **facts,
         },
         environment={name: version(name) for name in libraries},

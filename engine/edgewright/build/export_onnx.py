@@ -154,12 +154,6 @@ def write_model(model: onnx.ModelProto, path: Path) -> None:
     path.write_bytes(model.SerializeToString(deterministic=True))
 
 
-def count_parameters(path: Path) -> int:
-    """Count the numbers in a model's initializers."""
-    model = onnx.load(str(path), load_external_data=False)
-    return sum(int(np.prod(tensor.dims, dtype=np.int64)) for tensor in model.graph.initializer)
-
-
 def run_module(module: nn.Module, features: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     """Compute a module's output.
 
