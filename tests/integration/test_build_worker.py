@@ -201,3 +201,13 @@ def test_steps_with_files_of_the_same_name_do_not_mix(tmp_path: Path) -> None:
     build(dataset_task(task.checkout, spec, task.workdir))
     too_low = {**spec, "checks": [{"column": "x", "value": {"max": 48_999}}]}
     assert "49000" in str(error_of(dataset_task(task.checkout, too_low, task.workdir)))
+
+
+def test_a_build_after_a_killed_one_comes_to_the_same(tmp_path: Path) -> None:
+    whole = build(task_of(tmp_path, ROWS)).digest
+    half = ROWS.replace("yield", "os.kill(os.getpid(), signal.SIGKILL) if n == 25 else None; yield")
+    assert type(error_of(task_of(tmp_path, half))) is Transient
+    assert not (tmp_path / "work" / "result.json").exists()
+    again = build(task_of(tmp_path, ROWS))
+    assert again.digest == whole
+    assert {path.name for path in (tmp_path / "work" / "out").iterdir()} == set(again.files)

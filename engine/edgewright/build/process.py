@@ -157,6 +157,8 @@ def _worker(
                     pass_fds=(progress_write, lifeline_read),
                     start_new_session=True,
                 )
+        except OSError as error:
+            raise Transient(f"cannot start a worker for {task.address}: {error}") from error
         finally:
             os.close(progress_write)
             os.close(lifeline_read)
