@@ -27,7 +27,7 @@ CHUNK = 1 << 20
 LEFTOVER_SECONDS = 3600.0
 """A file on its way in that nobody has written to for so long belongs to a process that has ended."""
 EMPTY = digest_bytes(b"")
-_READ_ONLY = frozenset({errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR})
+_UNUSABLE = frozenset({errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST})
 Stamp = tuple[int, int, int]
 """Inode, size and time of change in nanoseconds: what a file has to keep to count as checked."""
 
@@ -179,7 +179,7 @@ class FileBlobStore:
             with durable.space_for(place):
                 yield
         except OSError as error:
-            if error.errno not in _READ_ONLY:
+            if error.errno not in _UNUSABLE:
                 raise
             raise StateError(
                 f"blobs cannot be stored in {self._root}: {error.strerror}",

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event, inspect, make_url, text
+from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect, make_url, text
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 
 from edgewright.errors import StateError, StorageFull
@@ -23,8 +23,8 @@ class Database:
         """Prepare to connect.
 
         Args:
-            url: As SQLAlchemy takes it.
-            file: The file, for SQLite.
+            url: As SQLAlchemy takes it; not looked at for a file.
+            file: The file of an SQLite database.
 
         Raises:
             StateError: The URL is wrong, or the database's driver is not installed.
@@ -110,11 +110,11 @@ class Database:
 
 def _engine(url: str, file: Path | None) -> tuple[Engine, str]:
     try:
-        where = str(file) if file is not None else make_url(url).render_as_string(hide_password=True)
         if file is None:
+            where = make_url(url).render_as_string(hide_password=True)
             return create_engine(url, pool_pre_ping=True), where
-        engine = create_engine(url, connect_args={"timeout": BUSY_SECONDS})
-    except (ArgumentError, NoSuchModuleError) as error:
+        engine = create_engine(URL.create("sqlite", database=str(file)), connect_args={"timeout": BUSY_SECONDS})
+    except (ArgumentError, NoSuchModuleError, ValueError) as error:  # ValueError: the port is no number
         raise StateError(
             "the state store's URL is not one that can be used", hint="write it like postgresql+psycopg://host/name"
         ) from error
@@ -124,7 +124,7 @@ def _engine(url: str, file: Path | None) -> tuple[Engine, str]:
             hint="install it beside edgewright, like psycopg[binary] for PostgreSQL",
         ) from error
     event.listen(engine, "connect", _configure_sqlite)
-    return engine, where
+    return engine, str(file)
 
 
 def _configure_sqlite(connection: sqlite3.Connection, _record: Any) -> None:

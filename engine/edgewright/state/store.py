@@ -42,7 +42,7 @@ class SqlState(StoredState):
         """
         super().__init__(self._reading)
         self._file = _file_of(url)
-        self._url = f"{SQLITE}{self._file}" if self._file is not None else str(url)
+        self._url = str(url)
         self._lock = RLock()
         self._reader: Queries | None = None
         self._database: Database | None = None

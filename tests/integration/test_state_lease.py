@@ -1,0 +1,120 @@
+"""The lease between real processes, and its renewal."""
+
+from contextlib import ExitStack
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from threading import Event
+
+import pytest
+from sqlalchemy import update
+
+from edgewright.errors import LeaseHeld, LeaseLost
+from edgewright.state.lease import acquire
+from edgewright.state.processes import is_dead, this_process
+from edgewright.state.schema import control
+from edgewright.state.store import SqlState
+from fakes.children import child, heard, tell
+from fakes.state_values import NOW
+
+COMPETE = """
+import sys
+from datetime import timedelta
+from edgewright.errors import LeaseHeld
+from edgewright.state.lease import acquire
+from edgewright.state.store import SqlState
+state = SqlState(sys.argv[1])
+print("ready", flush=True)
+sys.stdin.readline()
+try:
+    lease = acquire(state, "edgewright apply", timedelta(hours=1))
+    print("won", lease.fence, flush=True)
+    state.set_last_revision("by the winner")
+except LeaseHeld as error:
+    print("lost:", error.message, flush=True)
+sys.stdin.readline()
+"""
+
+
+def test_of_competing_processes_exactly_one_wins_and_its_death_frees_the_lease(tmp_path: Path) -> None:
+    file = tmp_path / ".edgewright" / "state.db"  # not there yet: they race to make it, too
+    with ExitStack() as stack:
+        processes = [stack.enter_context(child(COMPETE, file)) for _ in range(3)]
+        assert [heard(process) for process in processes] == ["ready"] * 3
+        for process in processes:
+            tell(process, "go")
+        said = {process: heard(process) for process in processes}
+        winners = [process for process, line in said.items() if line == "won 1"]
+        losers = [line for line in said.values() if line.startswith("lost: another apply is running: edgewright apply")]
+        assert (len(winners), len(losers)) == (1, 2), said
+        assert all(f"process {winners[0].pid} on " in line for line in losers)
+
+        state = stack.enter_context(SqlState(file))
+        with pytest.raises(LeaseHeld):
+            acquire(state, "us", timedelta(minutes=1))
+        winners[0].kill()
+        winners[0].wait()
+        lease = acquire(state, "us", timedelta(minutes=1))
+        assert lease.fence == 2
+        assert state.last_revision() in {"by the winner", None}
+        lease.release()
+
+
+def test_a_process_elsewhere_is_not_thought_dead(tmp_path: Path) -> None:
+    with SqlState(tmp_path / "state.db") as state:
+        acquire(state, "elsewhere", timedelta(minutes=1), lambda: NOW)
+        with state.transaction() as connection:
+            connection.execute(update(control).values(host="another-host", pid=2**22 + 1))
+        with pytest.raises(LeaseHeld, match="another-host"):
+            acquire(state, "us", timedelta(minutes=1), lambda: NOW + timedelta(seconds=59))
+        acquire(state, "us", timedelta(minutes=1), lambda: NOW + timedelta(seconds=60))
+
+
+def test_a_process_number_used_again_is_another_process() -> None:
+    me = this_process()
+    assert not is_dead(me)
+    assert is_dead(replace(me, started="1"))
+    assert is_dead(replace(me, pid=2**22 + 1))
+    assert not is_dead(replace(me, started="1", machine="another boot"))
+
+
+def test_the_lease_renews_itself_while_it_is_held(tmp_path: Path) -> None:
+    now = [NOW]
+    renewed = Event()
+
+    def clock() -> datetime:
+        if now[0] > NOW:
+            renewed.set()
+        return now[0]
+
+    ttl = timedelta(seconds=0.06)
+    with SqlState(tmp_path / "state.db") as state, SqlState(tmp_path / "state.db") as other:
+        lease = acquire(state, "us", ttl, clock)
+        with lease:
+            now[0] = NOW + timedelta(hours=1)
+            assert renewed.wait(10)
+            renewed.clear()
+            assert renewed.wait(10), "the renewal before this one is stored now"
+            with pytest.raises(LeaseHeld):
+                acquire(other, "them", ttl, lambda: NOW + timedelta(hours=1))
+        acquire(other, "them", ttl, lambda: NOW + timedelta(hours=1))
+
+
+def test_losing_the_lease_is_noticed_by_the_renewing_thread(tmp_path: Path) -> None:
+    with SqlState(tmp_path / "state.db") as state, SqlState(tmp_path / "state.db") as other:
+        lease = acquire(state, "us", timedelta(seconds=0.3), lambda: NOW)
+        with lease:
+            acquire(other, "them", timedelta(hours=1), lambda: NOW + timedelta(hours=1))
+            assert lease.lost.wait(10)
+            with pytest.raises(LeaseLost):
+                state.set_last_revision("late")
+        other.set_last_revision("theirs")
+        assert state.last_revision() == "theirs"
+
+
+def test_the_system_clock_is_in_utc(tmp_path: Path) -> None:
+    with SqlState(tmp_path / "state.db") as state:
+        acquire(state, "us", timedelta(minutes=1))
+        with pytest.raises(LeaseHeld) as caught:
+            acquire(state, "us", timedelta(minutes=1))
+    assert f"since {datetime.now(UTC):%Y-%m-%d}" in caught.value.message
