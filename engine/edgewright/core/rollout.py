@@ -261,7 +261,7 @@ def _finish(run: Run) -> None:
     if failure is not None:
         _halt(run, failure)
         return
-    run.state = replace(run.state, ended_at=run.now, wave_since=None)
+    run.state = replace(run.state, ended_at=run.now, wave_since=None, proven=run.release)
     left_out = sum(progress.wave == NO_WAVE for progress in run.devices.values())
     message = "every wave has passed" + (f"; {left_out} devices are in no wave" if left_out else "")
     run.enter(Phase.SUCCEEDED, "Succeeded", message, event="RolloutSucceeded")
@@ -285,7 +285,7 @@ def _after_success(run: Run) -> None:
 def _send_back_failed(run: Run) -> None:
     for device, progress in tuple(run.devices.items()):
         failed = progress.state is DeviceState.FAILED and same_release(progress.release, run.release)
-        if failed and not same_release(progress.verified, run.release):
+        if failed and not same_release(run.fallback(device), run.release):
             run.send_back(device, progress.reason, progress.message)
 
 
@@ -305,7 +305,7 @@ def _halt(run: Run, failure: Failure) -> None:
     run.emit("RolloutHalted", f"{failure.reason}: {failure.message}", failure.device)
     run.enter(Phase.RETURNING, failure.reason, failure.message)
     for device, progress in tuple(run.devices.items()):
-        if not same_release(progress.release, progress.verified):
+        if progress.release is not None and not same_release(progress.release, run.fallback(device)):
             run.send_back(device, progress.reason or failure.reason, progress.message)
     _finish_return(run)
 

@@ -96,6 +96,11 @@ def _move(
     return replace(progress, state=state, since=at.now, reason=reason, message=message)
 
 
+def _back(progress: DeviceProgress, at: Circumstances) -> DeviceProgress:
+    settled = replace(progress, verified=progress.release)
+    return _move(settled, DeviceState.ROLLED_BACK, at, progress.reason, progress.message)
+
+
 def _counts(progress: DeviceProgress, view: DeviceView) -> bool:
     return view.taken > progress.after
 
@@ -144,7 +149,7 @@ def _deferred(progress: DeviceProgress, view: DeviceView, at: Circumstances) -> 
         return _move(progress, DeviceState.PENDING, at) if at.online(view) else progress
     if progress.release is None or progress.release.fingerprint != at.release:
         if _returned(progress, view):
-            return _move(progress, DeviceState.ROLLED_BACK, at, progress.reason, progress.message)
+            return _back(progress, at)
         if at.online(view):
             back = replace(progress, assigned_at=at.now)
             return _move(back, DeviceState.RETURNING, at, progress.reason, progress.message)
@@ -173,7 +178,7 @@ def _verified(progress: DeviceProgress, view: DeviceView, at: Circumstances) -> 
 def _failed(progress: DeviceProgress, view: DeviceView, at: Circumstances) -> DeviceProgress:
     going_back = progress.release is None or progress.release.fingerprint != at.release
     if going_back and progress.reason == RETURN_FAILED and _returned(progress, view):
-        return _move(progress, DeviceState.ROLLED_BACK, at)
+        return _back(progress, at)
     if not going_back and _proven(progress, view):
         return _move(progress, DeviceState.VERIFIED, at)
     return progress
@@ -181,7 +186,7 @@ def _failed(progress: DeviceProgress, view: DeviceView, at: Circumstances) -> De
 
 def _returning(progress: DeviceProgress, view: DeviceView, at: Circumstances) -> DeviceProgress:
     if _returned(progress, view):
-        return _move(progress, DeviceState.ROLLED_BACK, at, progress.reason, progress.message)
+        return _back(progress, at)
     if _said_failed(progress, view):
         message = f"{view.reason}: {view.message}".strip(": ")
         return _move(progress, DeviceState.FAILED, at, RETURN_FAILED, message)
@@ -197,8 +202,11 @@ def _overdue(progress: DeviceProgress, at: Circumstances) -> bool:
     return progress.assigned_at is not None and at.now >= progress.assigned_at + at.deadline
 
 
-def due(progress: DeviceProgress, view: DeviceView, at: Circumstances) -> datetime | None:
-    """Say when silence or time alone will change an in-flight device: it goes offline, or is overdue."""
-    if progress.state not in IN_FLIGHT or view.last_seen is None or progress.assigned_at is None:
+def due(progress: DeviceProgress, view: DeviceView, at: Circumstances, *, wave: int) -> datetime | None:
+    """Say when silence or time alone will change a device that is under way, or waits its turn in a current wave."""
+    if view.last_seen is None:
         return None
-    return min(view.last_seen + at.offline_after, progress.assigned_at + at.deadline)
+    silent = view.last_seen + at.offline_after
+    if progress.state in IN_FLIGHT and progress.assigned_at is not None:
+        return min(silent, progress.assigned_at + at.deadline)
+    return silent if progress.state is DeviceState.PENDING and 0 <= progress.wave <= wave else None

@@ -66,6 +66,8 @@ def _in_wave(progress: DeviceProgress, wave: int) -> DeviceProgress:
     if wave == NO_WAVE and progress.state is DeviceState.PENDING:
         return replace(progress, wave=wave, reason=NOT_IN_ANY_WAVE)
     reason = "" if progress.reason == NOT_IN_ANY_WAVE else progress.reason
+    if (progress.wave, progress.reason) == (wave, reason):
+        return progress
     return replace(progress, wave=wave, reason=reason)
 
 
@@ -141,10 +143,16 @@ def settle(run: Run, progress: DeviceProgress) -> DeviceProgress:
 
 
 def _go_back(run: Run, waves: list[int]) -> None:
-    """After success, begin again with the first wave that has something to do."""
+    """After success, begin again with the first wave that has something to do.
+
+    What failed since then was no reason to take the release back, and is none now.
+    """
     if waves and run.state.phase is Phase.SUCCEEDED:
+        failed = {device for device, progress in run.devices.items() if progress.state is DeviceState.FAILED}
+        accepted = tuple(sorted(failed | set(run.state.controls.accepted)))
         run.state = replace(
             run.state,
+            controls=replace(run.state.controls, accepted=accepted),
             phase=Phase.WAITING,
             wave=max(0, min(waves)),
             wave_since=None,

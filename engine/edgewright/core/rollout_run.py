@@ -4,7 +4,15 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime
 
-from edgewright.core.rollout_devices import NEVER_SEEN, OFFLINE, Circumstances, due, is_current, is_superseded
+from edgewright.core.rollout_devices import (
+    NEVER_SEEN,
+    OFFLINE,
+    Circumstances,
+    due,
+    is_current,
+    is_superseded,
+    same_release,
+)
 from edgewright.core.rollout_goal import Advance, DeviceView, Goal, RolloutEvent
 from edgewright.core.rollout_state import IN_FLIGHT, DeviceProgress, DeviceState, Phase, Release, RolloutState
 
@@ -98,7 +106,7 @@ class Run:
         """Assign a device its last verified release again; an offline one will find it when it is back."""
         online = self.at.online(self.views[device])
         state = DeviceState.RETURNING if online else DeviceState.DEFERRED
-        self.assign(device, self.devices[device].verified, state, reason, message)
+        self.assign(device, self.fallback(device), state, reason, message)
 
     def offer(self, upto: int) -> None:
         """Assign the release to devices of the waves up to one, as far as maxUnavailable allows.
@@ -133,6 +141,11 @@ class Run:
                 busy[group] = busy.get(group, 0) + 1
                 self.assign(device, release, DeviceState.OFFERED, "", "")
 
+    def fallback(self, device: str) -> Release | None:
+        """Find the release a device returns to: its own, else one proven on its fleet before this one."""
+        verified, proven = self.devices[device].verified, self.state.proven
+        return verified or (None if same_release(proven, self.release) else proven)
+
     # ── questions ─────────────────────────────────────────────────────────────────────────────────────────────
 
     def members(self, wave: int) -> Iterator[tuple[str, DeviceProgress]]:
@@ -164,10 +177,9 @@ class Run:
         state = self.before if self.state == self.before else self.state
         at = self.at
         for device, progress in self.devices.items():
-            if progress.state in IN_FLIGHT:
-                when = due(progress, self.views[device], at)
-                if when is not None:
-                    self.wakes.append(when)
+            when = due(progress, self.views[device], at, wave=self.state.wave)
+            if when is not None:
+                self.wakes.append(when)
         return Advance(
             state=state,
             assign=tuple(self.assigned.items()),

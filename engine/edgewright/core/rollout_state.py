@@ -153,6 +153,8 @@ class RolloutState:
     fleet_digest: str = ""
     """Of the fleet's membership the state was computed from."""
     controls: Controls = Controls()
+    proven: Release | None = None
+    """The last release that succeeded: what a device that verified nothing before returns to."""
     rejected: tuple[Rejection, ...] = ()
     reason: str = ""
     message: str = ""
