@@ -11,6 +11,7 @@ from edgewright.core.address import Address
 from edgewright.errors import SourceError, SpecError
 from edgewright.ports import SnapshotSource
 from edgewright.source.git import GitSource
+from edgewright.source.worktree import WorktreeSource
 from edgewright_schemas.dataset import Dataset
 from fakes.repositories import DATASET, FILES, FLEET, HEADER, MODEL, ROLLOUT, commit, make_repository, run_git, write
 
@@ -346,3 +347,37 @@ def test_materialize_writes_what_is_asked_and_leaves_what_is_equal(tmp_path: Pat
     with pytest.raises(SourceError, match=r"data/tag\.csv is not in this revision") as caught:
         source.materialize(revision, ["data/tag.csv"], into)
     assert caught.value.hint == "did you mean data/tags.csv?"
+
+
+def test_a_hooks_environment_names_no_other_repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    repository = make_repository(tmp_path / "here")
+    other = make_repository(tmp_path / "other", {"a": "b"})
+    expected = GitSource(repository).revision()
+    monkeypatch.setenv("GIT_DIR", str(other / ".git"))
+    assert GitSource(repository).snapshot().revision == expected
+    assert len(WorktreeSource(repository).snapshot().resources) == 5
+
+
+def test_a_huge_file_is_only_a_problem_when_it_is_a_spec(tmp_path: Path) -> None:
+    huge = "# " + "x" * (2 << 20) + "\n"
+    assert broken(tmp_path, {"specs/huge.yaml": HEADER + huge, "dump.yaml": "a: 1\n" + huge}) == [
+        "specs/huge.yaml:1:1: larger than 1,048,576 bytes (divide it; data does not belong in specs)"
+    ]
+
+
+def test_a_file_is_checked_again_when_its_folder_becomes_one_for_specs(tmp_path: Path) -> None:
+    foreign = "apiVersion: v1\nkind: ConfigMap\n---\n"
+    repository = make_repository(tmp_path, {**FILES, "specs/mixed.yaml": foreign + DATASET.replace("tags", "more", 1)})
+    assert len(GitSource(repository).snapshot().resources) == 6
+    write(repository, {"edgewright.yaml": REPOSITORY + "  paths: [specs]\n"})
+    commit(repository)
+    assert problems(GitSource(repository)) == [
+        "specs/mixed.yaml:1:13: unknown apiVersion: text 'v1' (write edgewright.dev/v1alpha1)",
+        "specs/mixed.yaml:2:7: unknown kind: text 'ConfigMap' "
+        "(known: Dataset, Fleet, Model, Repository, Rollout, Thresholds)",
+    ]
+
+
+def test_a_path_to_a_file_finds_its_repository(tmp_path: Path) -> None:
+    repository = make_repository(tmp_path)
+    assert GitSource(repository / "specs/model.yaml").root == repository.resolve()

@@ -6,7 +6,7 @@ Called by ``source`` (dangling and circular references), by the planner and by `
 from collections.abc import Collection, Hashable, Iterator, Mapping
 from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
-from typing import TypeVar, assert_never
+from typing import Any, TypeVar, assert_never
 
 from edgewright.core.address import Address
 from edgewright_schemas.dataset import Dataset
@@ -32,7 +32,7 @@ class Reference:
 class CircularReferences(ValueError):
     """Things depend on each other in a circle."""
 
-    def __init__(self, cycle: tuple[Hashable, ...]) -> None:
+    def __init__(self, cycle: tuple[Any, ...]) -> None:
         self.cycle = cycle
         """Each depends on the next; the last is the first again."""
         super().__init__("circular reference: " + " → ".join(str(node) for node in cycle))

@@ -19,6 +19,7 @@ from edgewright.source.paths import PathRefused
 from edgewright.source.positions import Positions
 from edgewright.source.references import check_references, field_name
 from edgewright.source.trees import Tree
+from edgewright.source.yamlnodes import MAX_BYTES
 from edgewright_schemas.fleet import Device
 from edgewright_schemas.kinds import Document
 from edgewright_schemas.repository import REPOSITORY_FILE, Repository, RepositorySpec
@@ -199,7 +200,7 @@ class _Assembly:
             entry = None
         if entry is None or not entry.is_file:
             return RepositorySpec()
-        loaded = load_file(REPOSITORY_FILE, self.tree.objects.blob(entry.id), required=True)
+        loaded = load_file(REPOSITORY_FILE, self.tree.objects.blob(entry.id, MAX_BYTES), required=True)
         for document in loaded.documents:
             found = typed(document.kind, document.body)
             if isinstance(found, Repository):
@@ -234,17 +235,18 @@ class _Assembly:
         self.problems.append(Problem(REPOSITORY_FILE, line, column, f"spec.paths[{index}]: {message}", hint))
 
     def _load(self, files: Mapping[str, tuple[str, bool]]) -> None:
-        cached = self.tree.cache.get_many("file", (blob for blob, _ in files.values()))
+        # What counts as a problem depends on where the file is; so does what may be kept of it.
+        cached = self.tree.cache.get_many("file", (_key(blob, required) for blob, required in files.values()))
         fresh: dict[str, str] = {}
         for path, (blob, required) in files.items():
-            rows = _decode(cached.get(blob), path, blob)
-            if rows is None or (required and not rows):
-                loaded = load_file(path, self.tree.objects.blob(blob), required=required)
+            rows = _decode(cached.get(_key(blob, required)), path, blob)
+            if rows is None:
+                loaded = load_file(path, self.tree.objects.blob(blob, MAX_BYTES), required=required)
                 self.problems.extend(loaded.problems)
                 self.mentioned |= loaded.mentioned
                 rows = [_row(path, blob, document) for document in loaded.documents]
                 if not loaded.problems:
-                    fresh[blob] = _encode(loaded)
+                    fresh[_key(blob, required)] = _encode(loaded)
             for row in rows:
                 self._take(row)
         self.tree.cache.put("file", fresh)
@@ -274,6 +276,10 @@ def _excluded(path: str, patterns: tuple[str, ...]) -> bool:
         if fnmatchcase(path, plain) or fnmatchcase(path, f"{plain}/*") or fnmatchcase(path, plain.removeprefix("**/")):
             return True
     return False
+
+
+def _key(blob: str, required: bool) -> str:
+    return f"{blob}:required" if required else blob
 
 
 def _row(path: str, blob: str, document: LoadedDocument) -> Row:

@@ -34,7 +34,7 @@ class Contents:
             try:
                 found = self._check(named)
             except PathRefused as error:
-                found = (str(error), error.hint)
+                found = (str(error), _hint(named, error))
             if found is not None:
                 yield Complaint(address, named.field, *found)
 
@@ -87,3 +87,9 @@ class Contents:
             if not problems:
                 self._tree.cache.put("inventory", {entry.id: body})
         return None
+
+
+def _hint(named: NamedPath, error: PathRefused) -> str:
+    if named.role == "content" and named.path.startswith("/"):
+        return f"{error.hint}; outside the repository, write file://{named.path}"
+    return error.hint

@@ -60,14 +60,14 @@ def load_file(path: str, data: bytes, *, required: bool = False) -> LoadedFile:
 
     Args:
         path: As problems name it.
-        data: The file's bytes.
+        data: The file's bytes; of one larger than ``MAX_BYTES``, any part that is larger too.
         required: Whether every document must be edgewright's, as below folders that ``spec.paths`` names. Otherwise
             files and documents that say they are for something else, or say nothing, are left alone.
     """
     if not required and not looks_like_spec(data):
         return LoadedFile(is_spec=False)
     if len(data) > MAX_BYTES:
-        return _broken(path, 1, 1, f"{len(data):,} bytes is too large for specs", f"the limit is {MAX_BYTES:,} bytes")
+        return _broken(path, 1, 1, f"larger than {MAX_BYTES:,} bytes", "divide it; data does not belong in specs")
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:

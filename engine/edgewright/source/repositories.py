@@ -3,6 +3,7 @@
 Called by ``git`` and ``worktree``.
 """
 
+import os
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -45,8 +46,20 @@ class GitRepository:
         self.root = self.top if self.is_bare else _spec_root(folder.resolve(), self.top)
         """The folder of ``edgewright.yaml``; without one, the repository's own."""
         self.prefix = "" if self.is_bare else self.root.relative_to(self.top).as_posix().removeprefix(".")
+        self._environment = self._explicit_environment()
+        self.repo.git.update_environment(**self._environment)
         self._trees: dict[str, tuple[Entry, ...]] = {}
         self._lock = threading.RLock()
+
+    def _explicit_environment(self) -> dict[str, str]:
+        """Name this repository to git where a hook's GIT_DIR would name another one.
+
+        Only there: git does not check who owns a repository that is named so.
+        """
+        if "GIT_DIR" not in os.environ:
+            return {}
+        named = {"GIT_DIR": str(Path(str(self.repo.git_dir)).resolve())}
+        return named if self.is_bare else named | {"GIT_WORK_TREE": str(self.top)}
 
     def run(self, *arguments: str, cwd: Path | None = None) -> str:
         """Run a reading git command, and return what it prints.
@@ -55,6 +68,7 @@ class GitRepository:
             SourceError: It fails.
         """
         command = git.Git(str(cwd or self.top))
+        command.update_environment(**self._environment)
         try:
             # GitPython's stdout is text unless told otherwise; names keep their bytes as surrogates.
             output = command.execute(["git", *arguments], stdout_as_string=False, strip_newline_in_stdout=False)
@@ -128,19 +142,19 @@ class GitRepository:
             self._trees[tree_id] = found
         return found
 
-    def blob(self, blob_id: str) -> bytes:
-        """Read a file's bytes.
+    def blob(self, blob_id: str, limit: int | None = None) -> bytes:
+        """Read a file's bytes, as in ``trees.Objects``.
 
         Raises:
             SourceError: They cannot be read.
         """
-        return self._object(blob_id, b"blob")
+        return self._object(blob_id, b"blob", limit)
 
-    def _object(self, object_id: str, expected: bytes) -> bytes:
+    def _object(self, object_id: str, expected: bytes, limit: int | None = None) -> bytes:
         with self._lock:
             try:
                 stream = self.repo.odb.stream(bytes.fromhex(object_id))
-                data: bytes = stream.read()
+                data: bytes = stream.read(-1 if limit is None else limit + 1)
             except (ValueError, ODBError, git.GitCommandError, OSError) as error:
                 hint = "the repository is damaged or shallow; run `git fsck`, or fetch the missing history"
                 raise SourceError(f"Git object {object_id} cannot be read", hint=hint) from error

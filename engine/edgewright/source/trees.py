@@ -56,8 +56,8 @@ class Objects(Protocol):
         """
         ...
 
-    def blob(self, blob_id: str) -> bytes:
-        """Read a file's bytes (a link's target).
+    def blob(self, blob_id: str, limit: int | None = None) -> bytes:
+        """Read a file's bytes (a link's target); of one larger than ``limit``, the first ``limit + 1``.
 
         Raises:
             SourceError: They cannot be read, or are no longer those of the id.

@@ -141,20 +141,21 @@ class _Objects:
         """List a folder."""
         return self._trees[tree_id]
 
-    def blob(self, blob: str) -> bytes:
-        """Read a file's bytes.
+    def blob(self, blob: str, limit: int | None = None) -> bytes:
+        """Read a file's bytes, as in ``trees.Objects``.
 
         Raises:
             SourceError: They cannot be read, or have changed.
         """
         path = self._on_disk.get(blob)
         if path is None:
-            return self._repository.blob(blob)
+            return self._repository.blob(blob, limit)
         try:
-            data = _link_target(path) if path.is_symlink() else path.read_bytes()
+            data = _link_target(path) if path.is_symlink() else _read(path, limit)
         except OSError as error:
             raise SourceError(f"cannot read {path}: {error.strerror}") from error
-        if blob_id(data) != blob:
+        is_cut = limit is not None and len(data) > limit
+        if not is_cut and blob_id(data) != blob:
             raise SourceError(f"{path} changed while it was read", hint="run it again")
         return data
 
@@ -179,6 +180,11 @@ def _list_files(repository: GitRepository, cache: Cache) -> Iterator[tuple[str, 
     untracked = [path for path in listed("--others", "--exclude-standard") if not path.endswith("/")]
     changed = sorted(edited | {path for path in untracked if path.split("/")[0] != STATE_FOLDER})
     yield from _hash(repository.root, changed, cache)
+
+
+def _read(path: Path, limit: int | None) -> bytes:
+    with path.open("rb") as stream:
+        return stream.read(-1 if limit is None else limit + 1)
 
 
 def _link_target(path: Path) -> bytes:
