@@ -1,8 +1,12 @@
 """Sources outside Git: what changes their digest, and what is read again."""
 
 import os
+import socket
+import threading
 from collections.abc import Iterator
+from functools import partial
 from hashlib import sha256
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import fsspec
@@ -10,8 +14,9 @@ import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
 from edgewright.build import sources
+from edgewright.build.locations import locate
 from edgewright.build.sources import SourceIndex
-from edgewright.errors import SourceUnavailable
+from edgewright.errors import SourceUnavailable, StepFailed
 from edgewright_schemas.dataset import Source
 from fakes.steps import run_dataset
 
@@ -197,3 +202,46 @@ def test_a_remote_that_refuses_is_a_problem_and_no_crash(tmp_path: Path) -> None
     }
     with pytest.raises(SourceUnavailable, match="did not answer"):
         run_dataset(tmp_path, spec)
+
+
+class QuietFiles(SimpleHTTPRequestHandler):
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name it overrides
+        """Say nothing."""
+
+
+@pytest.fixture
+def served(tmp_path: Path) -> Iterator[str]:
+    """The URL of a web server of the test's folder."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(QuietFiles, directory=str(tmp_path)))
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,))
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_a_table_on_a_web_server(tmp_path: Path, served: str) -> None:
+    (tmp_path / "x.csv").write_text("x,label\n" + "".join(f"{n},{'ab'[n % 2]}\n" for n in range(50)))
+    (tmp_path / "checkout").mkdir()
+    index = SourceIndex(tmp_path, tmp_path / "cache")
+    first = index.observe(Source(uri=f"{served}/x.csv", format="csv"))
+    assert first.digest is not None, first.problem
+    spec = {
+        "source": {"uri": f"{served}/x.csv", "format": "csv", "digest": first.digest},
+        "columns": {"x": {"type": "number"}, "label": {"type": "category"}},
+    }
+    assert sum(run_dataset(tmp_path / "checkout", spec).facts["rows"].values()) == 50
+    (tmp_path / "x.csv").write_text("x,label\n1,a\n")
+    assert index.observe(Source(uri=f"{served}/x.csv", format="csv")).digest != first.digest
+    with pytest.raises(StepFailed, match="the spec pins"):
+        run_dataset(tmp_path / "checkout", spec)
+    gone = index.observe(Source(uri=f"{served}/gone.csv", format="csv"))
+    assert "gone.csv is not there" in gone.problem
+
+
+def test_a_web_server_that_is_down_may_come_back(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    with pytest.raises(SourceUnavailable, match="did not answer: Client"):
+        locate(f"http://127.0.0.1:{port}/x.csv")

@@ -75,16 +75,22 @@ class Location:
     def _answering(self) -> Iterator[None]:
         try:
             yield
-        except FileNotFoundError:
-            raise
+        except FileNotFoundError as error:
+            if error.__cause__ is None or getattr(error.__cause__, "status", 0) in (404, 410):
+                raise
+            # fsspec's HTTP says "not found" for whatever went wrong, and keeps what it was as the cause.
+            raise self._silent(error.__cause__) from error
         except Exception as error:
             # Each protocol's library has errors of its own; a local file's are OSErrors that say enough.
             if not self.is_remote():
                 raise
-            raise SourceUnavailable(
-                f"{self.shown} did not answer: {type(error).__name__}: {error}",
-                hint="check the network, and that your credentials may read it",
-            ) from error
+            raise self._silent(error) from error
+
+    def _silent(self, error: BaseException) -> SourceUnavailable:
+        return SourceUnavailable(
+            f"{self.shown} did not answer: {type(error).__name__}: {error}",
+            hint="check the network, and that your credentials may read it",
+        )
 
 
 def is_url(uri: str) -> bool:
