@@ -68,7 +68,7 @@ def render_config(
         ) from error
     except Exception as error:  # a template's expressions may raise anything
         line = _line(error.__traceback__, template_name)
-        raise TemplateProblem(template_name, line, f"{_reason(error)} (device {device_id})") from error
+        raise TemplateProblem(template_name, line, _reason(error)) from error
 
 
 def check_template(template_text: str, template_name: str) -> None:

@@ -180,6 +180,46 @@ def test_a_number_of_bins_that_cannot_be_is_refused(tmp_path: Path, bins: int) -
         Place(tmp_path, bins=bins).delivery.create()
 
 
+def test_collecting_leaves_what_devices_may_fetch(place: Place, package: PackageContent, tmp_path: Path) -> None:
+    returned_to = a_package(tmp_path / "blobs", b"the champion before")
+    forgotten = a_package(tmp_path / "blobs", b"an old idea")
+    for each in (package, returned_to, forgotten):
+        place.delivery.publish(each)
+    old = b"threshold = 0.5\n"
+    place.delivery.assign([an_assignment("lane-1", package, 1, old)], {digest_bytes(old): old})
+    place.delivery.assign([an_assignment("lane-1", package, 2, CONFIG)], CONFIGS)
+    before = place.files()
+
+    would = place.delivery.collect([returned_to.digest], dry_run=True)
+    assert place.files() == before
+    did = place.delivery.collect([returned_to.digest])
+    assert did == would
+    assert (did.packages, did.files) == ((forgotten.digest,), 2), "its manifest and its layer; the config is shared"
+    assert did.bytes == len(forgotten.manifest) + len(b"an old idea")
+    assert place.delivery.published() == {package.digest, returned_to.digest}
+    device = place.device()
+    assert device.manifest(forgotten.digest) is None
+    assert device.blob(digest_bytes(old)) == old, "a slow device may be fetching it"
+
+    place.now += timedelta(hours=2)
+    place.delivery.assign([an_assignment("lane-1", package, 3, CONFIG)], {})
+    assert place.delivery.collect([returned_to.digest]).files == 1
+    assert not (place.repository / blob_path(digest_bytes(old))).exists()
+    assert device.assignment("lane-1") == an_assignment("lane-1", package, 3, CONFIG)
+    assert place.delivery.collect([returned_to.digest]).files == 0
+    place.delivery.publish(forgotten)
+    assert device.manifest(forgotten.digest) == forgotten.manifest
+
+
+def test_collecting_without_the_packages_key_leaves_packages(place: Place, package: PackageContent) -> None:
+    place.delivery.publish(package)
+    (place.folder / "keys/packages.pem").unlink()
+    (place.repository / "blobs/sha256" / ("0" * 64)).write_bytes(b"left by a crash")
+    did = place.delivery.collect([])
+    assert (did.packages, did.files, did.bytes) == ((), 1, 15)
+    assert place.delivery.published() == {package.digest}
+
+
 # ── signatures and their lives ────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -271,12 +311,13 @@ def test_a_repository_of_other_keys_is_refused_by_devices_and_by_us(
         TufDevice(other.repository, tmp_path / "device", root).manifest(package.digest)
     mixed = AgentDelivery(other.repository, tmp_path / "reports", tmp_path / "keys")
     before = other.files()
-    for call in (
+    calls: list[Callable[[], None]] = [
         lambda: mixed.publish(package),
         lambda: mixed.assign([an_assignment("lane-1", package)], {}),
         lambda: mixed.retire(["lane-1"]),
-        mixed.refresh,
-    ):
+        mixed.create,
+    ]
+    for call in calls:
         with pytest.raises(DeliveryError, match="trusts another"):
             call()
     assert other.files() == before
@@ -293,7 +334,7 @@ def test_a_root_that_only_claims_our_key_ids_is_refused(place: Place, tmp_path: 
         forged = forged.replace(theirs, mine)
     (other.metadata / "1.root.json").write_text(forged)
     with pytest.raises(DeliveryError, match="trusts another"):
-        AgentDelivery(other.repository, tmp_path / "reports", tmp_path / "keys").refresh()
+        AgentDelivery(other.repository, tmp_path / "reports", tmp_path / "keys").create()
 
 
 def test_an_edited_bin_is_never_signed_by_us(place: Place, package: PackageContent) -> None:
@@ -481,6 +522,34 @@ def test_an_assignment_killed_anywhere_leaves_the_old_or_the_new(place: Place, p
         assert {d: device.assignment(d) for d in devices} == wanted
         here.delivery.retire(devices)
         assert {device.assignment(d) for d in devices} == {None}
+
+
+@pytest.mark.parametrize("work", ["refresh", "rebin", "retire", "collect"])
+def test_other_work_killed_anywhere_can_be_repeated(place: Place, package: PackageContent, work: str) -> None:
+    place.delivery.publish(package)
+    place.delivery.publish(a_package(place.folder / "blobs", b"forgotten"))
+    devices = {d: an_assignment(d, package) for d in ("lane-0", "lane-1")}
+    place.delivery.assign(list(devices.values()), {})
+    base = _copied(place)
+
+    def start(at: Place) -> Callable[[], object]:
+        if work == "refresh":
+            at.now += timedelta(days=200)
+            return at.delivery.refresh
+        if work == "rebin":
+            return partial(Place(at.folder, bins=4).delivery.assign, [], {})
+        return partial(at.delivery.retire, ["lane-1"]) if work == "retire" else partial(at.delivery.collect, [])
+
+    left = dict(devices) | ({"lane-1": None} if work == "retire" else {})
+    for number in range(len(_operations(start(place)))):
+        here = _copied(base)
+        call = start(here)
+        _killed_at(number, call)
+        device = here.device()
+        assert {d: device.assignment(d) for d in devices} in (devices, left)
+        call()
+        assert {d: device.assignment(d) for d in devices} == left
+        assert device.manifest(package.digest) == package.manifest
 
 
 def test_killed_writers_leave_only_temporary_files_and_those_go(place: Place, package: PackageContent) -> None:

@@ -60,11 +60,6 @@ def test_what_is_wrong_is_said_with_file_and_line(text: str, line: int, message:
     assert str(caught.value).startswith(f"templates/lane.toml.j2:{line}: ")
 
 
-def test_a_problem_of_one_device_names_it() -> None:
-    with pytest.raises(TemplateProblem, match="device lane-7"):
-        render("{{ device.labels.region }}", device_id="lane-7", labels={})
-
-
 def test_syntax_is_checked_without_a_device() -> None:
     check_template("{{ device.labels.anything }}", "a.j2")
     with pytest.raises(TemplateProblem, match=r"a\.j2:1"):

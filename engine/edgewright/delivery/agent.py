@@ -4,18 +4,19 @@ Implements ``ports.DeliveryReader`` and ``ports.DeliveryWriter``. Reading is pla
 is imported by the first call that writes. Wired by ``cli``.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgewright.delivery.drop import ReportDrop
+from edgewright.delivery.lives import due
 from edgewright.delivery.reading import RepositoryReader
 from edgewright.ports import PackageContent
 from edgewright_wire.messages import Assignment, Report
 
 if TYPE_CHECKING:
-    from edgewright.delivery.repository import Repository
+    from edgewright.delivery.repository import Collected, Repository
 
 
 def utc_now() -> datetime:
@@ -78,7 +79,7 @@ class AgentDelivery:
         Raises:
             DeliveryUnavailable, DeliveryError: As in published.
         """
-        return self._reader.expires()
+        return min(self._reader.expiries().values(), default=None)
 
     # ── DeliveryWriter ────────────────────────────────────────────────────────────────────────────────────────
 
@@ -118,10 +119,23 @@ class AgentDelivery:
     def refresh(self) -> tuple[str, ...]:
         """Renew the signatures that are past half of their life; gives the roles renewed.
 
+        Cheap when nothing is due. Those whose keys are not here are left; ``expires`` shows them.
+
         Raises:
             DeliveryError, DeliveryUnavailable, StorageFull: As in publish.
         """
+        now = self._clock()
+        if not any(due(role, expires, now) for role, expires in self._reader.expiries().items()):
+            return ()
         return self._writer().refresh()
+
+    def collect(self, keep: Collection[str], *, dry_run: bool = False) -> "Collected":
+        """Remove packages that are neither assigned nor in ``keep`` (digests), and every blob nothing leads to.
+
+        Raises:
+            DeliveryError, DeliveryUnavailable, StorageFull: As in publish.
+        """
+        return self._writer().collect(keep, dry_run=dry_run)
 
     def _writer(self) -> "Repository":
         from edgewright.delivery.keys import load_keys

@@ -6,17 +6,13 @@ old signature has been checked, so somebody who can write to the share cannot ha
 A change becomes visible at one instant, when ``timestamp.json`` is renamed: the versioned files it leads to are
 durable by then. What a crash leaves are versioned files that no snapshot names; the next change writes over them.
 
-Lives (of the signatures; what is past half of its life is renewed by ``refresh``):
-root, targets, packages, assignments, bins one year; snapshot and timestamp 30 days, so that a site which is served
-from carried disks, or whose controller is off for its holidays, still takes assignments.
-
 Called by ``delivery.repository``. The layout is ``edgewright_wire.layout``; the format is TUF 1.0 with hash bins after
 TAP 15 (https://github.com/theupdateframework/taps/blob/master/tap15.md).
 """
 
 import re
 from collections.abc import Iterable
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import TypeVar
 
@@ -37,21 +33,15 @@ from tuf.api.serialization import DeserializationError
 from edgewright import durable
 from edgewright.delivery import keys as key_roles
 from edgewright.delivery.keys import KeyRing
+from edgewright.delivery.lives import life
 from edgewright.errors import DeliveryError
 from edgewright_wire.layout import ASSIGNMENTS_ROLE, BIN_PREFIX, METADATA, PACKAGES_ROLE
 
-YEAR = timedelta(days=365)
-MONTH = timedelta(days=30)
 KEPT_VERSIONS = 10
 """Superseded versions of a metadata file that stay, for clients in the middle of an update."""
 
 S = TypeVar("S", Root, Timestamp, Snapshot, Targets)
 _VERSIONED = re.compile(r"([1-9][0-9]*)\.(.+)\.json")
-
-
-def life(role: str) -> timedelta:
-    """How long a role's signature counts."""
-    return MONTH if role in {Snapshot.type, Timestamp.type} else YEAR
 
 
 def key_of(role: str) -> str:

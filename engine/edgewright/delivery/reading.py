@@ -51,24 +51,25 @@ class RepositoryReader:
         except OSError as error:
             raise _unavailable(self._folder, error) from error
 
-    def expires(self) -> datetime | None:
-        """When the first signature that devices check runs out; None where there is no repository yet.
+    def expiries(self) -> Mapping[str, datetime]:
+        """When each signature that devices check runs out, by role; nothing where there is no repository yet.
 
         Raises:
             DeliveryUnavailable, DeliveryError: As in published.
         """
         try:
             if self._identity() is None:
-                return None
+                return {}
             snapshot = self._snapshot()
-            names = ["timestamp.json", f"{snapshot['version']}.snapshot.json", "root.json"]
             assignments = self._signed(_versioned(snapshot, ASSIGNMENTS_ROLE))
             bits = int(assignments["delegations"]["succinct_roles"]["bit_length"])
             width = len(f"{(1 << bits) - 1:x}")
-            roles = [TARGETS, PACKAGES_ROLE, *(f"{BIN_PREFIX}-{number:0{width}x}" for number in range(1 << bits))]
-            names += [_versioned(snapshot, role) for role in roles]
-            dates = [assignments["expires"], *(self._signed(name)["expires"] for name in names)]
-            return min(datetime.fromisoformat(date) for date in dates)
+            bins = [f"{BIN_PREFIX}-{number:0{width}x}" for number in range(1 << bits)]
+            names = {role: f"{role}.json" for role in ("root", "timestamp")}
+            names |= {role: _versioned(snapshot, role) for role in (TARGETS, PACKAGES_ROLE, *bins)}
+            dates = {role: self._signed(name)["expires"] for role, name in names.items()}
+            dates |= {"snapshot": snapshot["expires"], ASSIGNMENTS_ROLE: assignments["expires"]}
+            return {role: datetime.fromisoformat(date) for role, date in dates.items()}
         except OSError as error:
             raise _unavailable(self._folder, error) from error
         except (ValueError, KeyError, TypeError) as error:

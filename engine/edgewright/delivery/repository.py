@@ -11,21 +11,22 @@ reads imports it.
 import contextlib
 import errno
 import fcntl
-import json
 import os
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from tuf.api.metadata import Root, TargetFile, Targets
+from tuf.api.metadata import Root, Targets
 
 from edgewright import durable
-from edgewright.delivery import memory, metadata
+from edgewright.delivery import collecting, lives, memory, metadata
+from edgewright.delivery.contents import blobs_of, check_newer, target_name, target_of
 from edgewright.delivery.keys import KeyRing
 from edgewright.delivery.metadata import Chain, Change
 from edgewright.errors import DeliveryError, DeliveryUnavailable
 from edgewright.ports import PackageContent
-from edgewright_wire.canonical import digest_bytes, hex_of
+from edgewright_wire.canonical import digest_bytes
 from edgewright_wire.layout import (
     ASSIGNMENTS_ROLE,
     METADATA,
@@ -40,6 +41,15 @@ from edgewright_wire.messages import Assignment
 GRACE = timedelta(hours=1)
 """How long a superseded assignment can still be fetched, and an abandoned temporary file stays."""
 _NO_LOCKS = frozenset({errno.EOPNOTSUPP, errno.ENOLCK, errno.ENOSYS})
+
+
+@dataclass(frozen=True, slots=True)
+class Collected:
+    """What a collection removed, or would remove."""
+
+    packages: tuple[str, ...]
+    files: int
+    bytes: int
 
 
 class Repository:
@@ -70,7 +80,7 @@ class Repository:
             BlobCorrupt: A blob's bytes do not match its digest.
             DeliveryUnavailable, StorageFull: The repository cannot be written.
         """
-        named = _blobs_of(package)
+        named = blobs_of(package)
         lacking = sorted(set(named) - set(package.blobs))
         if lacking:
             raise DeliveryError(
@@ -81,7 +91,7 @@ class Repository:
             chain = found or self._create()
             self._store_blobs({digest: package.blobs[digest] for digest in named})
             path = package_target(package.digest)
-            target = _target(path, package.manifest)
+            target = target_of(path, package.manifest)
             self._write_targets({path: package.manifest})
             packages = chain.targets(PACKAGES_ROLE).signed
             if packages.targets.get(path) != target:
@@ -109,14 +119,14 @@ class Repository:
                 path = assignment_target(assignment.device)
                 role = bins.get_role_for_target(path)
                 content = assignment.to_bytes()
-                target = _target(path, content, version=assignment.version)
+                target = target_of(path, content, version=assignment.version)
                 bin_targets = chain.targets(role).signed.targets
                 before = bin_targets.get(path)
                 contents[path] = content
                 if before != target:
                     if before is not None:
-                        _check_newer(assignment, before)
-                        superseded.append(_target_name(before))
+                        check_newer(assignment, before)
+                        superseded.append(target_name(before))
                     bin_targets[path] = target
                     touched[role] = chain.targets(role).signed
             self._write_blobs(configs)
@@ -140,7 +150,7 @@ class Repository:
                 before = chain.targets(role).signed.targets.pop(path, None)
                 if before is not None:
                     touched[role] = chain.targets(role).signed
-                    superseded.append(_target_name(before))
+                    superseded.append(target_name(before))
             self._replace_bins(chain, touched, superseded)
 
     def refresh(self) -> tuple[str, ...]:
@@ -159,7 +169,7 @@ class Repository:
             now = self._clock()
 
             def due(role: str, expires: datetime) -> bool:
-                return expires - now < metadata.life(role) / 2 and self._keys.has(metadata.key_of(role))
+                return lives.due(role, expires, now) and self._keys.has(metadata.key_of(role))
 
             change = self._change(chain)
             renewed = []
@@ -178,6 +188,39 @@ class Repository:
             if renewed:
                 self._commit(change)
             return tuple(renewed)
+
+    def collect(self, keep: Collection[str], *, dry_run: bool = False) -> Collected:
+        """Remove packages that are neither assigned nor to be kept, and every blob nothing leads to.
+
+        Without the packages key, packages stay; blobs of no package go all the same.
+
+        Args:
+            keep: Digests of packages to keep though no device is assigned them.
+            dry_run: Only say what would be removed.
+
+        Raises:
+            DeliveryError: The online key is missing or wrong, or what is there cannot be judged.
+            DeliveryUnavailable, StorageFull: The repository cannot be written.
+        """
+        with self._changing() as chain:
+            if chain is None:
+                return Collected((), 0, 0)
+            used, configs = collecting.assigned(self._folder)
+            packages = chain.targets(PACKAGES_ROLE).signed
+            published = {f"sha256:{Path(path).stem}" for path in packages.targets}
+            gone = sorted(published - used - set(keep)) if self._keys.has(PACKAGES_ROLE) else []
+            files = collecting.unreferenced(self._folder, published - set(gone), configs)
+            size = sum(path.stat().st_size for path in files)
+            if not dry_run:
+                if gone:
+                    change = self._change(chain)
+                    for digest in gone:
+                        del packages.targets[package_target(digest)]
+                    change.put(PACKAGES_ROLE, packages)
+                    self._commit(change)
+                for path in files:
+                    durable.remove(path)
+            return Collected(tuple(gone), len(files), size)
 
     # ── the parts of a change ─────────────────────────────────────────────────────────────────────────────────
 
@@ -281,7 +324,7 @@ class Repository:
     def _prune(self, chain: Chain, touched: Mapping[str, Targets]) -> None:
         before = (self._clock() - GRACE).timestamp()
         bins = chain.bins
-        wanted = {_target_name(target) for bin_ in touched.values() for target in bin_.targets.values()}
+        wanted = {target_name(target) for bin_ in touched.values() for target in bin_.targets.values()}
         folder = self._folder / TARGETS / ASSIGNMENTS_ROLE
         with os.scandir(folder) as entries:
             for entry in entries:
@@ -316,7 +359,7 @@ class Repository:
     def _write_targets(self, contents: Mapping[str, bytes]) -> None:
         files = {}
         for path, data in contents.items():
-            files[self._folder / TARGETS / _target_name(_target(path, data))] = data
+            files[self._folder / TARGETS / target_name(target_of(path, data))] = data
         self._write_missing(files)
 
     def _write_missing(self, files: Mapping[Path, bytes]) -> None:
@@ -328,40 +371,3 @@ class Repository:
                 names = {entry.name for entry in entries}
             sizes |= {path: path.stat().st_size for path in files if path.parent == folder and path.name in names}
         durable.write_all_atomic({path: data for path, data in files.items() if sizes.get(path) != len(data)})
-
-
-def _blobs_of(package: PackageContent) -> list[str]:
-    """Config and layers of a package's manifest."""
-    if digest_bytes(package.manifest) != package.digest:
-        raise DeliveryError(f"package {package.digest} has another manifest", hint="package the model again")
-    try:
-        manifest = json.loads(package.manifest)
-        digests = [str(part["digest"]) for part in (manifest["config"], *manifest["layers"])]
-        for digest in digests:
-            hex_of(digest)
-    except (ValueError, KeyError, TypeError) as error:
-        raise DeliveryError(
-            f"package {package.digest} has no OCI image manifest: {error}", hint="package the model again"
-        ) from error
-    return list(dict.fromkeys(digests))
-
-
-def _target(path: str, content: bytes, *, version: int | None = None) -> TargetFile:
-    hashes = {"sha256": hex_of(digest_bytes(content))}
-    return TargetFile(len(content), hashes, path, {} if version is None else {"custom": {"version": version}})
-
-
-def _target_name(target: TargetFile) -> str:
-    """Where a target's bytes are, below targets/ (TUF's consistent snapshots)."""
-    folder, _, name = target.path.rpartition("/")
-    return f"{folder}/{target.hashes['sha256']}.{name}"
-
-
-def _check_newer(assignment: Assignment, before: TargetFile) -> None:
-    published = int((before.custom or {}).get("version", 0))
-    if assignment.version <= published:
-        raise DeliveryError(
-            f"device {assignment.device}: version {assignment.version} is assigned, but version {published} is"
-            " published already, and devices refuse to go back",
-            hint="the state store is older than the repository: restore the newer one",
-        )
