@@ -24,9 +24,10 @@ class RepositorySpec(SpecModel):
     """Where specs are, and the defaults of this repository."""
 
     paths: tuple[str, ...] = (".",)
-    """Folders whose ``*.yaml`` and ``*.yml`` files are specs."""
+    """Folders (or files) with specs: every document in their ``*.yaml`` and ``*.yml`` files must be edgewright's. With
+    the default, the whole repository, documents for other tools are left alone. Hidden folders are skipped."""
     exclude: tuple[str, ...] = ()
-    """Globs, below the root, of files that are no specs."""
+    """Globs, from the root, of files and folders that hold no specs; ``*`` also crosses folders."""
     delivery: AgentDelivery = AgentDelivery()
 
 

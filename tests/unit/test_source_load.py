@@ -1,6 +1,8 @@
 """One YAML file: what is accepted, and what is said, where, about what is not."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from edgewright.source.load import load_file
 from edgewright.source.yamlnodes import MAX_BYTES
@@ -224,3 +226,21 @@ def test_files_for_other_tools_are_left_alone(text: str, is_ours: bool) -> None:
 def test_yes_and_dates_are_text() -> None:
     text = DATASET.replace("name: tags", "name: tags, labels: {a: yes, b: 2024-01-01, c: 1_000, d: 12:30}")
     assert problems(text) == []
+
+
+YAMLISH = st.lists(
+    st.sampled_from(
+        [*"ab: {}[],&*!|>'\"%@`#-?~\n\t01.<=\\", "kind: Model\n", "spec:\n  ", "&a ", "*a", "---\n", "\x85", "? "]
+    )
+    | st.characters(),
+    max_size=40,
+).map("".join)
+
+
+@given(YAMLISH.map(lambda text: text.encode("utf-8", "surrogatepass")) | st.binary(max_size=60))
+def test_whatever_is_written_there_are_documents_or_problems_and_no_crash(data: bytes) -> None:
+    loaded = load_file("a.yaml", HEADER.encode() + data)
+    assert loaded.is_spec
+    for problem in loaded.problems:
+        assert problem.line >= 1
+        assert problem.column >= 1
