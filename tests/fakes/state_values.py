@@ -76,6 +76,7 @@ def a_rollout(*devices: str, phase: Phase = Phase.ROLLING) -> RolloutState:
         },
         fleet_digest=digest("fleet"),
         controls=Controls(approved_before=2, paused=True, aborted=True),
+        proven=a_release("proven"),
         rejected=(Rejection("key", old.fingerprint, old.package, NOW, "ProbeMismatch", "lane-3"),),
         reason="Rolling",
         message="wave 2 of 3",

@@ -294,3 +294,14 @@ def test_summaries_do_not_read_devices(file: Path) -> None:
     connection.close()
     with SqlState(file) as state:
         assert sum(state.rollout_summaries()[ROLLOUT].counts.values()) == 1
+
+
+def test_a_value_this_version_does_not_know_is_told(file: Path) -> None:
+    with sqlite3.connect(file) as connection:
+        connection.execute("UPDATE artifacts SET action = 'teleport'")
+    connection.close()
+    with SqlState(file) as state:
+        with pytest.raises(StateError, match="teleport"):
+            dict(state.artifacts())
+        with pytest.raises(StateError, match="upgrade edgewright"):
+            state.durations()

@@ -52,11 +52,12 @@ def test_packages_are_needed_where_they_are_assigned_run_or_returned_to() -> Non
     report = Report(device="lane-1", sequence=1, sent_at=NOW, agent_version="1", models=(said,))
     state = RolloutState(
         release=a_release("current"),
+        proven=a_release("proven"),
         devices={"lane-1": DeviceProgress(release=a_release("offered"), verified=a_release("former"))},
     )
     found = needed([an_assignment("lane-1", 1, "assigned", config=True)], [report], [state])
-    names = ("package assigned", "i", "a", "v", "package current", "package offered", "package former")
-    assert found.packages == {digest(name) for name in names}
+    of_releases = {f"package {name}" for name in ("assigned", "current", "proven", "offered", "former")}
+    assert found.packages == {digest(name) for name in of_releases | {"i", "a", "v"}}
     assert found.configs == {digest("config assigned")}
 
 

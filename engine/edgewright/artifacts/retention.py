@@ -46,7 +46,7 @@ def needed(
         for said in report.models:
             packages |= {digest for digest in (said.installed, said.active, said.verified) if digest is not None}
     for rollout in rollouts:
-        releases = [rollout.release]
+        releases = [rollout.release, rollout.proven]
         for progress in rollout.devices.values():
             releases += [progress.release, progress.verified]
         packages |= {release.package for release in releases if release is not None}

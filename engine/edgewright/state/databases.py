@@ -15,6 +15,9 @@ from edgewright.state.queries import BUSY_SECONDS, EngineQueries, NoState, Queri
 from edgewright.state.troubles import lease_lost, translate
 from edgewright.state.writing import Statements
 
+UPGRADING = 0x65646765
+"""Key of PostgreSQL's advisory lock that upgrades of one store wait for each other by."""
+
 
 class Database:
     """A database for reading and writing."""
@@ -90,9 +93,11 @@ class Database:
             standing = compare(_revision(connection), self.where)
         if standing != "current":
             with self.transaction() as connection:
-                # Another process may have done it since: alembic looks again, now that nobody else can write.
                 from edgewright.state.upgrading import upgrade
 
+                if connection.dialect.name == "postgresql":
+                    connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": UPGRADING})
+                # Another process may have done it since: alembic looks again, now that nobody else can.
                 upgrade(connection)
         self.upgraded = True
 

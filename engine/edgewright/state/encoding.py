@@ -8,7 +8,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import fields, replace
 from datetime import UTC, datetime
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, get_args, get_type_hints
 
 from pydantic import TypeAdapter
 from pydantic_core import from_json
@@ -27,6 +27,7 @@ from edgewright.core.rollout_state import (
     summarize,
 )
 from edgewright.ports import DeviceAssignment, Event, Intent
+from edgewright.state.troubles import decoding
 from edgewright_wire.messages import Assignment
 
 Row = tuple[Any, ...]
@@ -47,7 +48,9 @@ class Decoded(Mapping[str, V], Generic[V, R]):
         """Find one value."""
         value = self._values.get(key)
         if value is None:
-            value = self._values[key] = self._decode(self._rows[key])
+            row = self._rows[key]
+            with decoding(key):
+                value = self._values[key] = self._decode(row)
         return value
 
     def __iter__(self) -> Iterator[str]:
@@ -216,8 +219,9 @@ class EncodedRollout:
 
 
 _DEFAULTS: dict[str, Any] = {field.name: field.default for field in fields(DeviceProgress)}
-_RELEASES = frozenset({"release", "verified"})
-_TIMES = frozenset({"since", "assigned_at"})
+_HINTS = get_type_hints(DeviceProgress)
+_RELEASES = frozenset(name for name, hint in _HINTS.items() if Release in (hint, *get_args(hint)))
+_TIMES = frozenset(name for name, hint in _HINTS.items() if datetime in (hint, *get_args(hint)))
 
 
 def rollout_of(state: str, releases: str, devices: Sequence[tuple[str, str]]) -> RolloutState:

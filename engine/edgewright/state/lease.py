@@ -5,13 +5,14 @@ through its lease's end cannot write, whatever it believes. ``cli`` and ``server
 """
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from threading import Event, Thread
 
 from sqlalchemy import Row, select, update
 
-from edgewright.errors import LeaseHeld, LeaseLost, StorageFull, Transient
+from edgewright.errors import LeaseHeld, StateError, Transient
 from edgewright.state.encoding import certain_text
 from edgewright.state.processes import Process, is_dead, this_process
 from edgewright.state.schema import control
@@ -55,7 +56,7 @@ class SqlLease:
         self._thread: Thread | None = None
         self.fence = fence
         self.lost = Event()
-        """Set when the renewing thread finds that another process has taken over."""
+        """Set when the renewing thread finds that another process has taken over, or that the store cannot be used."""
 
     def renew(self) -> None:
         """Extend the lease to its full time from now.
@@ -90,16 +91,17 @@ class SqlLease:
         self._stop.set()
         if self._thread is not None:
             self._thread.join()
-        self.release()
+        with suppress(StateError, Transient):  # it then ends with this process, or by itself
+            self.release()
 
     def _renew_always(self) -> None:
         while not self._stop.wait(self._ttl.total_seconds() / 3):
             try:
                 self.renew()
-            except LeaseLost:
+            except StateError:
                 self.lost.set()
                 return
-            except (StorageFull, Transient):
+            except Transient:
                 continue  # the next attempt may succeed; if none does in time, another may take over, and we find out
 
 

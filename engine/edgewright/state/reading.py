@@ -13,6 +13,7 @@ from edgewright.ports import DeviceAssignment, Event, Intent
 from edgewright.state import encoding
 from edgewright.state.encoding import Decoded, Row
 from edgewright.state.queries import NONE, Parameters, Queries
+from edgewright.state.troubles import decoding
 from edgewright_wire.messages import Report
 
 FEW = 500
@@ -34,17 +35,15 @@ class StoredState:
 
     def champions(self) -> Mapping[str, Champion]:
         """By model name."""
-        return {
-            model: encoding.champion_of(body)
-            for model, body in self._rows("SELECT model, body FROM champions ORDER BY model")
-        }
+        found = self._rows("SELECT model, body FROM champions ORDER BY model")
+        with decoding("a champion"):
+            return {model: encoding.champion_of(body) for model, body in found}
 
     def rollout_summaries(self) -> Mapping[Address, RolloutSummary]:
         """All rollouts ever started; their devices are not read."""
-        return {
-            encoding.address_of(address): encoding.load(RolloutSummary, summary)
-            for address, summary in self._rows("SELECT address, summary FROM rollouts ORDER BY address")
-        }
+        found = self._rows("SELECT address, summary FROM rollouts ORDER BY address")
+        with decoding("a rollout"):
+            return {encoding.address_of(address): encoding.load(RolloutSummary, summary) for address, summary in found}
 
     def rollout(self, address: Address) -> RolloutState | None:
         """One rollout whole, its devices in name order."""
@@ -57,7 +56,8 @@ class StoredState:
         if not found:
             return None
         state, releases = found[0][:2]
-        return encoding.rollout_of(state, releases, [(device, body) for _, _, device, body in found if device])
+        with decoding(str(address)):
+            return encoding.rollout_of(state, releases, [(device, body) for _, _, device, body in found if device])
 
     def assignments(self, devices: Iterable[str] | None = None) -> Mapping[str, DeviceAssignment]:
         """What devices are assigned; all of them by default."""
@@ -126,7 +126,8 @@ class StoredState:
         """How long each action took when it last ran, by action and address."""
         found = self._rows("SELECT action, address, seconds FROM artifacts ORDER BY created_at, fingerprint")
         last = {(action, address): seconds for action, address, seconds in found}
-        return {(Action(action), address): timedelta(seconds=seconds) for (action, address), seconds in last.items()}
+        with decoding("an artifact"):
+            return {(Action(action), addr): timedelta(seconds=seconds) for (action, addr), seconds in last.items()}
 
     def version(self) -> str:
         """Name this state of the store: it changes with every write, and with nothing else."""

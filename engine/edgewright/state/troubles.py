@@ -63,3 +63,19 @@ def lease_lost() -> LeaseLost:
         "another process has taken over the lease of this environment",
         hint="nothing more is written; run edgewright status to see what it does",
     )
+
+
+@contextmanager
+def decoding(what: str) -> Iterator[None]:
+    """Tell what cannot be read: a newer edgewright may have written a value that this one does not know.
+
+    Raises:
+        StateError: A value is damaged, or unknown.
+    """
+    try:
+        yield
+    except (ValueError, KeyError, TypeError) as error:
+        raise StateError(
+            f"{what} in the state store cannot be read: {error}",
+            hint="upgrade edgewright if a newer one has written it; else restore the store from a backup",
+        ) from error

@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Table, bindparam, delete, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Executable, Table, bindparam, delete, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.sql.base import ReadOnlyColumnCollection
 
@@ -130,7 +130,7 @@ class Statements:
             .values(published=1)
         )
         values = [{"d": device, "v": version} for device, version in versions.items()]
-        return bool(values) and self._connection.execute(confirm, values).rowcount > 0
+        return self._changes(confirm, values)
 
     def record_reports(self, reports: Sequence[Report]) -> bool:
         """Keep each device's newest report: a higher sequence, or one sent later by a device that lost its count."""
@@ -229,7 +229,7 @@ class Statements:
         table = schema.controls
         values = [{"a": str(address), "b": encoding.dump(Controls, controls)} for address, controls in taken.items()]
         drop = delete(table).where(table.c.address == bindparam("a"), table.c.body == bindparam("b"))
-        return bool(values) and self._connection.execute(drop, values).rowcount > 0
+        return self._changes(drop, values)
 
     def _upsert(
         self,
@@ -258,7 +258,7 @@ class Statements:
             )
         else:
             statement = statement.on_conflict_do_nothing(index_elements=keys)
-        return self._connection.execute(statement, list(rows)).rowcount > 0
+        return self._changes(statement, rows)
 
     def _remove(self, table: Table, keys: Collection[str] | Iterable[str]) -> bool:
         """Delete rows by their only key."""
@@ -267,6 +267,14 @@ class Statements:
         return (
             bool(values) and self._connection.execute(delete(table).where(key == bindparam("k")), values).rowcount > 0
         )
+
+    def _changes(self, statement: Executable, rows: Sequence[Mapping[str, Any]]) -> bool:
+        """Run a statement for each row; whether any was changed. A driver that cannot count many counts as changed."""
+        if not rows:
+            return False
+        parameters = rows[0] if len(rows) == 1 else rows
+        options = {"preserve_rowcount": True}
+        return self._connection.execute(statement, parameters, execution_options=options).rowcount != 0
 
 
 def _chunks(names: Sequence[str]) -> Iterator[Sequence[str]]:

@@ -1,7 +1,9 @@
 """What every state store must do: SQLite read by its own driver, the same through SQLAlchemy alone (the way of a
-database named by URL), and the fake.
+database named by URL), and the fake. EDGEWRIGHT_TEST_POSTGRESQL names a PostgreSQL database to run it against, too.
 """
 
+import os
+import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from datetime import datetime, timedelta
@@ -9,6 +11,8 @@ from pathlib import Path
 from typing import Protocol
 
 import pytest
+from sqlalchemy import create_engine, make_url
+from sqlalchemy.schema import CreateSchema
 
 from edgewright.core.address import Address
 from edgewright.core.artifact import Action
@@ -33,6 +37,7 @@ from fakes.state_values import (
 )
 
 TTL = timedelta(minutes=1)
+POSTGRESQL = os.environ.get("EDGEWRIGHT_TEST_POSTGRESQL", "")
 
 
 class State(StateReader, StateWriter, Protocol):
@@ -75,7 +80,20 @@ def fake(tmp_path: Path) -> Subject:
     return Subject(opened)
 
 
-@pytest.fixture(params=[sqlite, by_url, fake])
+def postgresql(tmp_path: Path) -> Subject:
+    schema = "t" + secrets.token_hex(8)
+    engine = create_engine(POSTGRESQL)
+    with engine.begin() as connection:
+        connection.execute(CreateSchema(schema))
+    engine.dispose()
+    url = make_url(POSTGRESQL).update_query_dict({"options": f"-csearch_path={schema}"})
+    return _sql(url.render_as_string(hide_password=False))
+
+
+SUBJECTS = [sqlite, by_url, fake, *([postgresql] if POSTGRESQL else [])]
+
+
+@pytest.fixture(params=SUBJECTS)
 def subject(request: pytest.FixtureRequest, tmp_path: Path) -> Subject:
     made: Subject = request.param(tmp_path)
     return made
