@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from edgewright_schemas.base import API_VERSION, Metadata, SpecModel
 
@@ -18,6 +18,14 @@ class AgentDelivery(SpecModel):
     """A folder devices drop their reports into."""
     bins: int = Field(default=16, ge=2, le=16384)
     """Into how many signed files assignments are spread; a power of two, about one for 500 devices."""
+
+    @field_validator("bins")
+    @classmethod
+    def _power_of_two(cls, bins: int) -> int:
+        if bins & (bins - 1):
+            lower = 1 << (bins.bit_length() - 1)
+            raise ValueError(f"must be a power of two: {lower} or {2 * lower}")
+        return bins
 
 
 class RepositorySpec(SpecModel):
