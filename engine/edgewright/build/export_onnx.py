@@ -109,6 +109,11 @@ def make_repeatable(model: onnx.ModelProto) -> None:
     model.ClearField("doc_string")
     del model.metadata_props[:]
     _strip_graph(model.graph)
+    # onnxruntime's optimiser imports every operator set it knows; devices should see those that are used.
+    used = {node.domain for nodes in (model.graph.node, *(f.node for f in model.functions)) for node in _all(nodes)}
+    kept = [entry for entry in model.opset_import if not entry.domain or entry.domain in used]
+    del model.opset_import[:]
+    model.opset_import.extend(kept)
     for function in model.functions:
         function.ClearField("doc_string")
         del function.metadata_props[:]
@@ -131,10 +136,23 @@ def _strip_nodes(nodes: Iterable[onnx.NodeProto]) -> None:
     for node in nodes:
         node.ClearField("doc_string")
         del node.metadata_props[:]
-        for attribute in node.attribute:
-            attribute.ClearField("doc_string")
-            for graph in (attribute.g, *attribute.graphs) if attribute.HasField("g") else attribute.graphs:
-                _strip_graph(graph)
+        for graph in _subgraphs(node):
+            _strip_graph(graph)
+
+
+def _all(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.NodeProto]:
+    """List nodes and those of the graphs inside them (the branches of an If, the body of a Loop)."""
+    for node in nodes:
+        yield node
+        for graph in _subgraphs(node):
+            yield from _all(graph.node)
+
+
+def _subgraphs(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
+    for attribute in node.attribute:
+        if attribute.HasField("g"):
+            yield attribute.g
+        yield from attribute.graphs
 
 
 def check_model(model: onnx.ModelProto, what: str) -> None:
