@@ -118,6 +118,7 @@ class Hands:
             case Fetch():
                 return self._blobs.fetch(action.blob, self._repository, self._stopped)
             case Stage(target, slot):
+                self._forget_proofs(target)
                 slots = self._observer.slots(target.model)
                 slots.stage(slot, target, view.packages[target.package.digest], self._blobs)
             case Probe(target, slot):
@@ -140,6 +141,12 @@ class Hands:
             case _:
                 assert_never(action)
         return True
+
+    def _forget_proofs(self, target: ModelAssignment) -> None:
+        """A new copy has to pass for itself, even one of what passed here before."""
+        kept = self._memory.state.model(target.model)
+        verified = None if kept.verified == target else kept.verified
+        self._memory.save_model(kept.model_copy(update={"probed": None, "verified": verified}))
 
     def _probe(self, target: ModelAssignment, slot: Slot) -> None:
         outcome = self._prober.probe(self._observer.slots(target.model).path(slot))

@@ -50,7 +50,7 @@ class ModelView:
     slots: Mapping[Slot, ModelAssignment | None] = field(default_factory=dict)
     """What each slot holds whole."""
     probed: ModelAssignment | None = None
-    """What passed its probe last, in an idle slot."""
+    """What passed its probe last, in an idle slot; nothing as soon as a slot is filled anew."""
     verified: ModelAssignment | None = None
     """What was verified last, where it was active."""
     failure: Failure | None = None

@@ -99,10 +99,12 @@ class ChildProber:
 
     def _wait(self, child: subprocess.Popen[bytes], task: bytes) -> tuple[bool, bytes, bytes]:
         until = time.monotonic() + self._timeout
+        unsent: bytes | None = task
         while time.monotonic() < until:
             try:
-                stdout, stderr = child.communicate(task, timeout=min(LOOK_UP_SECONDS, self._timeout))
+                stdout, stderr = child.communicate(unsent, timeout=min(LOOK_UP_SECONDS, self._timeout))
             except subprocess.TimeoutExpired:
+                unsent = None  # it is sent, or on its way; communicate goes on with it
                 if self._stopped():
                     raise LocalError("Stopped", "the agent was stopped while probing; it probes again") from None
             else:

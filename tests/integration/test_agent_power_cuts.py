@@ -1,0 +1,180 @@
+"""Power cuts: an agent that dies right before any of its durable operations leaves a whole active model, and ends where
+an undisturbed one ends.
+
+Each try is a forked child that kills itself with SIGKILL; nothing of its memory survives.
+"""
+
+import hashlib
+import os
+import signal
+import traceback
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from edgewright_agent.durable import Disk
+from edgewright_agent.slots import SlotContents
+from edgewright_wire.canonical import hex_of
+from edgewright_wire.messages import Phase, Report
+from fakes.agent_packages import MODEL, PackageFiles, a_package, assignment, target
+from fakes.agent_ports import Device
+from fakes.tuf_repository import TufRepository
+
+DEVICE = "dev-1"
+CONFIGS = {1: b"threshold = 0.5\n", 2: b"threshold = 0.7\n"}
+
+
+def in_a_child(work: Callable[[], None]) -> int:
+    """Run in a forked child; returns its exit code, or minus the signal that killed it."""
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            work()
+            code = 0
+        except BaseException:  # noqa: BLE001 - the child must not run the parent's tests
+            traceback.print_exc()
+        finally:
+            os._exit(code)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+class Scene:
+    """A device that runs version 1, verified; version 2 and a new configuration are assigned."""
+
+    def __init__(self, path: Path) -> None:
+        self.repository = TufRepository(path / "repository")
+        self.packages = {version: a_package(version) for version in CONFIGS}
+        for version, config in CONFIGS.items():
+            self.repository.add_package(self.packages[version])
+            self.repository.add_blob(config)
+        self.template = path / "template"
+        self._assign(1)
+        Device(self.template / "device", self.repository.path, self.repository.root).poll()
+        self._assign(2)
+
+    def _assign(self, version: int) -> None:
+        wanted = target(self.packages[version], config=CONFIGS[version])
+        self.repository.assign(assignment(DEVICE, version, wanted))
+
+    def device(self, home: Path, disk: Disk | None = None) -> Device:
+        return Device(home / "device", self.repository.path, self.repository.root, disk=disk)
+
+    def check_active(self, home: Path) -> str:
+        """The active slot is whole: one version's model, golden samples, labels and configuration; returns its digest."""
+        slot = (home / "device" / "models" / MODEL / "active").resolve(strict=True)
+        contents = SlotContents.from_bytes((slot / "release.json").read_bytes())
+        version = next(v for v, p in self.packages.items() if p.digest == contents.assignment.package.digest)
+        package = self.packages[version]
+        assert (slot / "manifest.json").read_bytes() == package.manifest
+        assert (slot / "lane.toml").read_bytes() == CONFIGS[version]
+        for name in ("model.onnx", "golden.npz", "labels.json"):
+            assert f"sha256:{hashlib.sha256((slot / name).read_bytes()).hexdigest()}" in package.blobs
+        return package.digest
+
+
+def files_of(home: Path) -> dict[str, bytes]:
+    """Everything on the device but what python-tuf and time make differ."""
+    return {
+        str(path.relative_to(home)): path.read_bytes()
+        for path in sorted((home / "device").rglob("*"))
+        if path.is_file() and path.name != "state.json" and "tuf" not in path.parts
+    }
+
+
+def copy(scene: Scene, home: Path) -> Path:
+    """A device of its own, with the hard links of the template."""
+    for path in sorted(scene.template.rglob("*")):
+        made = home / path.relative_to(scene.template)
+        if path.is_symlink():
+            made.parent.mkdir(parents=True, exist_ok=True)
+            made.symlink_to(path.readlink())
+        elif path.is_file():
+            made.parent.mkdir(parents=True, exist_ok=True)
+            made.write_bytes(path.read_bytes())
+    return home
+
+
+@pytest.fixture(scope="module")
+def scene(tmp_path_factory: pytest.TempPathFactory) -> Scene:
+    return Scene(tmp_path_factory.mktemp("power"))
+
+
+@pytest.fixture(scope="module")
+def undisturbed(scene: Scene, tmp_path_factory: pytest.TempPathFactory) -> tuple[list[str], dict[str, bytes]]:
+    """The durable operations of one whole update, and what it ends with."""
+    home = copy(scene, tmp_path_factory.mktemp("undisturbed"))
+    operations: list[str] = []
+    device = scene.device(home, Disk(operations.append, sync=lambda _: None))
+    assert device.poll().models[0].verified == scene.packages[2].digest
+    return operations, files_of(home)
+
+
+SHARDS = 4
+
+
+@pytest.mark.parametrize("shard", range(SHARDS))
+def test_every_point_of_an_update_survives_a_power_cut(
+    tmp_path: Path, scene: Scene, undisturbed: tuple[list[str], dict[str, bytes]], shard: int
+) -> None:
+    operations, ends_with = undisturbed
+    assert len(operations) > 40
+    for point in range(shard, len(operations), SHARDS):
+        home = copy(scene, tmp_path / str(point))
+        where = f"power cut before operation {point}: {operations[point]}"
+        assert in_a_child(partial(_update, scene, home, power_cut(point))) == -signal.SIGKILL, where
+        scene.check_active(home)
+
+        assert in_a_child(partial(_update, scene, home, Disk(sync=lambda _: None))) == 0, where
+        assert scene.check_active(home) == scene.packages[2].digest, where
+        report = Report.from_bytes((home / "reports" / f"{DEVICE}.json").read_bytes())
+        assert (report.models[0].phase, report.models[0].verified) == (Phase.VERIFIED, scene.packages[2].digest), where
+        assert files_of(home) == ends_with, where
+
+
+def power_cut(point: int) -> Disk:
+    """A disk that takes the process down right before its operation number ``point``."""
+    done: list[str] = []
+
+    def before(operation: str) -> None:
+        if len(done) == point:
+            os.kill(os.getpid(), signal.SIGKILL)
+        done.append(operation)
+
+    return Disk(before, sync=lambda _: None)
+
+
+def _poll(scene: Scene, home: Path, disk: Disk) -> None:
+    scene.device(home, disk).poll()
+
+
+def _update(scene: Scene, home: Path, disk: Disk) -> None:
+    _poll(scene, home, disk)
+    scene.check_active(home)
+
+
+def test_a_first_install_survives_power_cuts_too(tmp_path: Path, scene: Scene) -> None:
+    operations: list[str] = []
+    scene.device(tmp_path / "whole", Disk(operations.append, sync=lambda _: None)).poll()
+    for point in range(0, len(operations), 3):
+        home = tmp_path / str(point)
+        assert in_a_child(partial(_poll, scene, home, power_cut(point))) == -signal.SIGKILL
+        assert scene.device(home).poll().models[0].verified == scene.packages[2].digest
+        assert scene.check_active(home) == scene.packages[2].digest
+
+
+def test_a_damaged_part_costs_a_fetch_not_a_model(tmp_path: Path, scene: Scene) -> None:
+    """After a power cut a file system may show a grown file whose last blocks were never written."""
+    home = copy(scene, tmp_path / "home")
+    package: PackageFiles = scene.packages[2]
+    largest = max(package.blobs, key=lambda digest: len(package.blobs[digest]))
+    part = home / "device" / "blobs" / f"{hex_of(largest)}.part"
+    part.write_bytes(b"\0" * (len(package.blobs[largest]) - 1))
+
+    device = scene.device(home)
+    device.poll()
+    device.sleep(10.0)
+
+    assert device.poll().models[0].verified == package.digest
