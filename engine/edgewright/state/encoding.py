@@ -27,7 +27,7 @@ from edgewright.core.rollout_state import (
     summarize,
 )
 from edgewright.ports import DeviceAssignment, Event, Intent
-from edgewright.state.troubles import decoding
+from edgewright.state.troubles import UNREADABLE, unreadable
 from edgewright_wire.messages import Assignment
 
 Row = tuple[Any, ...]
@@ -49,8 +49,10 @@ class Decoded(Mapping[str, V], Generic[V, R]):
         value = self._values.get(key)
         if value is None:
             row = self._rows[key]
-            with decoding(key):
+            try:
                 value = self._values[key] = self._decode(row)
+            except UNREADABLE as error:
+                raise unreadable(key, error) from error
         return value
 
     def __iter__(self) -> Iterator[str]:

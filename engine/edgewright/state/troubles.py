@@ -65,17 +65,26 @@ def lease_lost() -> LeaseLost:
     )
 
 
+UNREADABLE = (ValueError, KeyError, TypeError)
+"""What decoding a row raises when it holds something unexpected."""
+
+
+def unreadable(what: str, error: Exception) -> StateError:
+    """Say that a value is damaged, or one that only a newer edgewright knows."""
+    return StateError(
+        f"{what} in the state store cannot be read: {error}",
+        hint="upgrade edgewright if a newer one has written it; else restore the store from a backup",
+    )
+
+
 @contextmanager
 def decoding(what: str) -> Iterator[None]:
-    """Tell what cannot be read: a newer edgewright may have written a value that this one does not know.
+    """Tell what cannot be read.
 
     Raises:
-        StateError: A value is damaged, or unknown.
+        StateError: As in unreadable.
     """
     try:
         yield
-    except (ValueError, KeyError, TypeError) as error:
-        raise StateError(
-            f"{what} in the state store cannot be read: {error}",
-            hint="upgrade edgewright if a newer one has written it; else restore the store from a backup",
-        ) from error
+    except UNREADABLE as error:
+        raise unreadable(what, error) from error
