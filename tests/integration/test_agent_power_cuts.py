@@ -63,7 +63,7 @@ class Scene:
         return Device(home / "device", self.repository.path, self.repository.root, disk=disk)
 
     def check_active(self, home: Path) -> str:
-        """The active slot is whole: one version's model, golden samples, labels and configuration; returns its digest."""
+        """The active slot is whole, from model to configuration of one version; returns its digest."""
         slot = (home / "device" / "models" / MODEL / "active").resolve(strict=True)
         contents = SlotContents.from_bytes((slot / "release.json").read_bytes())
         version = next(v for v, p in self.packages.items() if p.digest == contents.assignment.package.digest)

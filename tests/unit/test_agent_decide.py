@@ -167,7 +167,7 @@ class DeviceMachine(RuleBasedStateMachine):
         model = dataclasses.replace(self.view.models.get(name, ModelView(name)), **changes)  # type: ignore[arg-type]  # the test's own field names
         self.view = dataclasses.replace(self.view, models={**self.view.models, name: model})
 
-    def _perform(self, action: Action) -> None:  # noqa: PLR0912, C901 - one arm per action
+    def _perform(self, action: Action) -> None:  # noqa: PLR0912 - one arm per action
         name = getattr(action, "model", None) or (t.model if (t := getattr(action, "target", None)) else "")
         if self.disk_fails and isinstance(action, Fetch | FetchManifest | Stage | Switch | Remove | Deactivate):
             self._model(name, retry_at=self.now + 5.0)
