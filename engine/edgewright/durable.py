@@ -197,7 +197,9 @@ def space_for(path: Path) -> Iterator[None]:
         if error.errno in _FULL:
             raise StorageFull(
                 f"cannot write {path}: {error.strerror}",
-                hint="free space there (edgewright gc removes what nothing refers to), then run it again",
+                hint="the disk or the share failed: check it, then run it again"
+                if error.errno == errno.EIO
+                else "free space there (edgewright gc removes what nothing refers to), then run it again",
             ) from error
         raise
 
