@@ -50,9 +50,10 @@ def resume(state: RolloutState) -> RolloutState:
             accepted=tuple(sorted(failed | set(controls.accepted))),
             gates_accepted=controls.gates_accepted or gate,
         )
+    if state.phase is not Phase.PAUSED:
+        return replace(state, controls=controls)
     since = None if state.reason == "NoEvidence" else state.wave_since
-    phase = Phase.ROLLING if state.phase is Phase.PAUSED else state.phase
-    return replace(state, controls=controls, phase=phase, wave_since=since, reason="Resumed", message="")
+    return replace(state, controls=controls, phase=Phase.ROLLING, wave_since=since, reason="Resumed", message="")
 
 
 def abort(state: RolloutState) -> RolloutState:

@@ -54,8 +54,12 @@ def same_release(one: Release | None, other: Release | None) -> bool:
 
 
 def is_superseded(progress: DeviceProgress, view: DeviceView, release: Release) -> bool:
-    """Say whether a device is still changing to something that is no longer wanted."""
-    return progress.state in IN_FLIGHT and not is_current(progress, view, release)
+    """Say whether a device is still changing to something that is no longer wanted.
+
+    A device this rollout sent back is not: it is not to be tried again.
+    """
+    changing = progress.state in IN_FLIGHT and progress.state is not DeviceState.RETURNING
+    return changing and not is_current(progress, view, release)
 
 
 def is_current(progress: DeviceProgress, view: DeviceView, release: Release) -> bool:

@@ -41,19 +41,20 @@ def _carry_over(run: Run, device: str, old: DeviceProgress) -> DeviceProgress:
     """Turn what a device did for the last key into where it starts for this one."""
     release, view = run.release, run.views[device]
     current = is_current(old, view, release)
+    if old.state is DeviceState.RETURNING and old.release is not None:
+        old = replace(old, state=DeviceState.OFFERED)
     if old.state is DeviceState.VERIFIED and not same_release(old.release, release):
         old = replace(old, verified=old.release)
     if current and old.state is DeviceState.VERIFIED:
         return old
     if current and old.state in IN_FLIGHT:
-        state = DeviceState.OFFERED if old.state is DeviceState.RETURNING else old.state
-        return replace(old, state=state, reason="", message="")
+        return replace(old, reason="", message="")
     if current and old.state is DeviceState.DEFERRED and old.assigned_at is not None:
         return replace(old, reason="", message="")
     untouched = {DeviceState.PENDING, DeviceState.ROLLED_BACK, DeviceState.DEFERRED}
     if current and old.state in untouched and same_release(old.verified, release):
         return replace(old, state=DeviceState.VERIFIED, assigned_at=None, reason="", message="")
-    if old.state in IN_FLIGHT:
+    if old.state in IN_FLIGHT and old.state is not DeviceState.RETURNING:
         return old
     return _pending(run, old)
 
