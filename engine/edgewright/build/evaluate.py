@@ -149,7 +149,6 @@ def _evidence(
     return {
         "formatVersion": 1,
         "task": spec.task,
-        "dataset": spec.dataset,
         "split": "test",
         "rows": len(test),
         "classes": classes,
