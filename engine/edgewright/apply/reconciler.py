@@ -197,10 +197,15 @@ class Reconciler:
         return any(
             isinstance(step, StartRollout | AdvanceWave | Rollback)
             and self._may(step, terms)
-            and step_id(step) not in self._failures
+            and not self._given_up(step)
             and not step.needs
             for step in current.steps
         )
+
+    def _given_up(self, step: Step) -> bool:
+        """Whether this run has tried a step in vain; a rollout is given up whole."""
+        rollout = isinstance(step, StartRollout | AdvanceWave | Rollback)
+        return (str(step.address) if rollout else step_id(step)) in self._failures
 
     def _may(self, step: Step, terms: Terms) -> bool:
         if terms.allowed is None or step_id(step) in terms.allowed:
@@ -214,7 +219,7 @@ class Reconciler:
         wakes: list[datetime] = []
         targets: set[Address] = set()
         for step in current.steps:
-            if step.needs or not self._may(step, terms) or step_id(step) in self._failures:
+            if step.needs or not self._may(step, terms) or self._given_up(step):
                 continue
             match step:
                 case StartRollout() | AdvanceWave() | Rollback():
@@ -326,7 +331,7 @@ class Reconciler:
             except LeaseLost:
                 raise
             except EdgewrightError as error:
-                self._failures[f"advance-wave {address}"] = Failure(f"advance-wave {address}", error)
+                self._failures[str(address)] = Failure(str(address), error)
                 continue
             if wake is not None:
                 wakes.append(wake)
@@ -339,6 +344,8 @@ class Reconciler:
             raise
         except EdgewrightError as error:
             self._failures["assign"] = Failure("assign", error)
+        else:
+            self._failures.pop("assign", None)
 
     # ── keeping the books ─────────────────────────────────────────────────────────────────────────────────────
 

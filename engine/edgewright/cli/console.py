@@ -9,9 +9,12 @@ from rich.console import Console
 from edgewright.errors import EdgewrightError, SpecError
 
 
+_PIPED_WIDTH = 500
+
+
 def stdout() -> Console:
     """For results. Piped, it neither colours nor wraps nor cuts."""
-    return Console(highlight=False, soft_wrap=True)
+    return Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else _PIPED_WIDTH)
 
 
 def stderr() -> Console:

@@ -297,15 +297,20 @@ def _halt(run: Run, failure: Failure) -> None:
         _pause(run, failure.reason, failure.message)
         return
     if all(rejection.key != run.state.key for rejection in run.state.rejected):
-        release = run.release
         rejection = Rejection(
-            run.state.key, release.fingerprint, release.package, run.now, failure.reason, failure.device
+            key=run.state.key,
+            release=run.release.fingerprint,
+            package=run.release.package,
+            at=run.now,
+            reason=failure.reason,
+            device=failure.device,
+            message=failure.message,
         )
         run.state = replace(run.state, rejected=(*run.state.rejected, rejection))
     run.emit("RolloutHalted", f"{failure.reason}: {failure.message}", failure.device)
     run.enter(Phase.RETURNING, failure.reason, failure.message)
     for device, progress in tuple(run.devices.items()):
-        if progress.release is not None and not same_release(progress.release, run.fallback(device)):
+        if run.must_return(device):
             run.send_back(device, progress.reason or failure.reason, progress.message)
     _finish_return(run)
 

@@ -101,13 +101,13 @@ def plan_rollout(bench: Workbench, aim: Aim, nodes: ModelNodes, publish: str | N
         _start(bench, address, aim, summary, nodes.package.step)
         return
     if rejection := next((r for r in summary.rejected if r.key == aim.key), None) if summary else None:
-        where = f" on {rejection.device}" if rejection.device else ""
+        why = rejection.message or rejection.reason
         bench.note(
             address,
             "blocked",
             "ReleaseRejected",
-            f"package {_short(rejection.package)} was rejected{where} ({rejection.reason}) at "
-            f"{rejection.at:%Y-%m-%d %H:%M} UTC and is not tried again until the spec changes",
+            f"package {_short(rejection.package)} was rejected at {rejection.at:%Y-%m-%d %H:%M} UTC and is not tried "
+            f"again until the spec changes: {why}",
         )
     elif _settled(aim, summary):
         _note_deferred(bench, address, summary)

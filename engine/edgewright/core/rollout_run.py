@@ -146,6 +146,16 @@ class Run:
         verified, proven = self.devices[device].verified, self.state.proven
         return verified or (None if same_release(proven, self.release) else proven)
 
+    def must_return(self, device: str) -> bool:
+        """Say whether a halt takes away what a device is assigned.
+
+        What its fleet has proven before stays, even on a device that was offline then and has still to catch up.
+        """
+        assigned, proven = self.devices[device].release, self.state.proven
+        if assigned is None or same_release(assigned, self.fallback(device)):
+            return False
+        return same_release(assigned, self.release) or not same_release(assigned, proven)
+
     # ── questions ─────────────────────────────────────────────────────────────────────────────────────────────
 
     def members(self, wave: int) -> Iterator[tuple[str, DeviceProgress]]:

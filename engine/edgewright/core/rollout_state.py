@@ -133,6 +133,8 @@ class Rejection:
     at: datetime
     reason: str
     device: str = ""
+    message: str = ""
+    """In words: how many devices failed, and what the first of them said."""
 
 
 @dataclass(frozen=True, slots=True)

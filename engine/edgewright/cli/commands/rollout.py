@@ -48,9 +48,8 @@ def status(
         table.add_row(wave, device, progress.state.value, since, verified, reason)
     console.print(table)
     for rejection in found.rejected:
-        where = f" on {rejection.device}" if rejection.device else ""
-        when = f"{rejection.at:%Y-%m-%d %H:%M} UTC"
-        console.print(f"rejected: {short(rejection.package)}, {rejection.reason}{where}, {when}", markup=False)
+        why = rejection.message or rejection.reason
+        console.print(f"rejected: {short(rejection.package)} at {rejection.at:%Y-%m-%d %H:%M} UTC: {why}", markup=False)
 
 
 @app.command("pause", epilog="Example: edgewright rollout pause price-tag-reader")
@@ -128,7 +127,13 @@ def rollout_json(name: str, state: RolloutState) -> dict[str, Any]:
             for device, progress in sorted(state.devices.items())
         ],
         "rejected": [
-            {"package": r.package, "at": r.at.isoformat(), "reason": r.reason, "device": r.device}
+            {
+                "package": r.package,
+                "at": r.at.isoformat(),
+                "reason": r.reason,
+                "device": r.device,
+                "message": r.message,
+            }
             for r in state.rejected
         ],
     }
