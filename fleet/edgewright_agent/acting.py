@@ -24,9 +24,9 @@ from edgewright_agent.decide import (
     Verify,
 )
 from edgewright_agent.errors import local_error
-from edgewright_agent.golden import Outcome
 from edgewright_agent.observing import Observer
-from edgewright_agent.probe import Prober, result_of
+from edgewright_agent.outcomes import Outcome
+from edgewright_agent.probe import Prober
 from edgewright_agent.settings import Settings
 from edgewright_agent.state import DeviceState, FailureState, ModelState, StateFile
 from edgewright_agent.transport import RepositoryReader
@@ -154,7 +154,7 @@ class Hands:
             self._fail(target, outcome.reason, outcome.message, outcome)
             return
         kept = self._memory.state.model(target.model)
-        self._memory.save_model(kept.model_copy(update={"probed": target, "probe": result_of(outcome)}))
+        self._memory.save_model(kept.model_copy(update={"probed": target, "probe": outcome.result()}))
 
     def _switch(self, target: ModelAssignment, slot: Slot) -> None:
         kept = self._memory.state.model(target.model)
@@ -170,12 +170,12 @@ class Hands:
             self._fail(target, outcome.reason, f"after the switch: {outcome.message}", outcome)
             return
         kept = self._memory.state.model(target.model)
-        self._memory.save_model(kept.model_copy(update={"verified": target, "probe": result_of(outcome)}))
+        self._memory.save_model(kept.model_copy(update={"verified": target, "probe": outcome.result()}))
         log.info("%s: verified, release %s", target.model, target.release)
 
     def _fail(self, target: ModelAssignment, reason: str, message: str, outcome: Outcome | None) -> None:
         state = self._memory.state
-        result = result_of(outcome) if outcome is not None else None
+        result = outcome.result() if outcome is not None else None
         failure = FailureState(
             target=target,
             version=state.accepted.version if state.accepted is not None else 0,

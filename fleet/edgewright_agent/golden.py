@@ -6,46 +6,18 @@ Samples run one at a time, as an application's frames come; then again for the t
 import json
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from edgewright_agent.outcomes import Outcome
 from edgewright_agent.packages import MANIFEST_FILE, golden_atol
 from edgewright_agent.runtime import Array, Runtime, Unsupported
 from edgewright_wire.package import GOLDEN_FILE, MODEL_FILE
 
 TIMED_RUNS = 50
 TIMED_SECONDS = 2.0
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What a probe gave; the fields of ProbeResult, and why it failed."""
-
-    passed: bool
-    samples: int
-    atol: float
-    runtime: str
-    max_error: float | None = None
-    latency_p95_ms: float | None = None
-    reason: str = ""
-    """ProbeMismatch, LoadFailed, Incompatible, RunFailed, InvalidPackage, ProbeCrashed or ProbeTimeout."""
-    message: str = ""
-
-    def to_json(self) -> str:
-        """Write one line of JSON."""
-        return json.dumps(asdict(self))
-
-    @classmethod
-    def from_json(cls, text: str) -> "Outcome":
-        """Read what to_json wrote.
-
-        Raises:
-            ValueError, TypeError: It did not write this.
-        """
-        return cls(**json.loads(text))
 
 
 def probe_slot(slot: Path, runtime: Runtime) -> Outcome:

@@ -47,7 +47,7 @@ class LoadedModel:
     release: str
     """Fingerprint of package and configuration together."""
     labels: tuple[str, ...]
-    """Names of the outputs' last axis; empty without any."""
+    """Names of the outputs' last axis: the classes, or the one thing a regression computes; empty without any."""
     config: bytes | None
     """The rendered device configuration that switched together with the model."""
     path: Path
@@ -166,7 +166,7 @@ class ModelHandle:
             session=self._runtime.load(slot / MODEL_FILE),
             version=assignment["package"]["digest"],
             release=assignment["release"],
-            labels=tuple(json.loads(labels.read_bytes())) if labels.exists() else (),
+            labels=_labels(json.loads(labels.read_bytes())) if labels.exists() else (),
             config=(slot / config["path"]).read_bytes() if config else None,
             path=slot,
             identity=identity,
@@ -177,6 +177,11 @@ def _identity(link: Path) -> _Identity:
     """Tell one switch from another, even one that leads to the same slot again."""
     status = link.lstat()
     return os.readlink(link), status.st_ino, status.st_mtime_ns  # noqa: PTH115 - half the cost of Path.readlink, per call
+
+
+def _labels(parsed: Any) -> tuple[str, ...]:
+    """Read labels.json: a list of classes, or ``{"target": name}``."""
+    return tuple(str(name) for name in (parsed.values() if isinstance(parsed, dict) else parsed))
 
 
 def _configured_runtime(device_dir: Path) -> Runtime:

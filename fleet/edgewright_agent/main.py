@@ -22,7 +22,7 @@ from edgewright_agent.agent import Agent, Ports
 from edgewright_agent.durable import Disk
 from edgewright_agent.errors import AgentError, SettingsError
 from edgewright_agent.observing import MODELS
-from edgewright_agent.probe import ChildProber, result_of
+from edgewright_agent.probe import ChildProber
 from edgewright_agent.settings import (
     DEFAULT_RUNTIME,
     ROOT_FILE,
@@ -180,7 +180,7 @@ def _probe(settings: Settings, model: str, *, as_json: bool) -> int:
         models = sorted(path.parent.name for path in (settings.directory / MODELS).glob(f"*/{ACTIVE}"))
         raise SettingsError(f"{model}: no such model is active here; active are: {', '.join(models) or 'none'}")
     outcome = _prober(settings, threading.Event()).verify(settings.directory, model)
-    result = result_of(outcome)
+    result = outcome.result()
     if as_json:
         sys.stdout.write(json.dumps(result.model_dump(mode="json", exclude_none=True), indent=2) + "\n")
     else:

@@ -1,7 +1,6 @@
 """Proving a model on the device before it serves, and again where it serves. Called by ``agent`` and ``main``.
 
-``ChildProber`` is what devices use: each probe is a process of its own, with a time limit. ``InProcessProber`` does the
-same without the process, for a runtime that cannot be loaded twice.
+``ChildProber`` runs each probe as a process of its own, with a time limit; ``probe_inside`` has one without.
 """
 
 import json
@@ -15,10 +14,7 @@ from pathlib import Path
 from typing import Protocol
 
 from edgewright_agent.errors import LocalError
-from edgewright_agent.golden import Outcome, judge, probe_slot
-from edgewright_agent.handle import ModelHandle, NotActive
-from edgewright_agent.runtime import Runtime
-from edgewright_wire.messages import ProbeResult
+from edgewright_agent.outcomes import Outcome
 
 LOOK_UP_SECONDS = 0.5
 
@@ -110,37 +106,6 @@ class ChildProber:
             else:
                 return True, stdout, stderr
         return False, b"", b""
-
-
-class InProcessProber:
-    """Runs probes in the agent's own process."""
-
-    def __init__(self, runtime: Runtime) -> None:
-        self._runtime = runtime
-
-    def probe(self, slot: Path) -> Outcome:
-        """As in Prober."""
-        return probe_slot(slot, self._runtime)
-
-    def verify(self, device_dir: Path, model: str) -> Outcome:
-        """As in Prober."""
-        try:
-            handle = ModelHandle(device_dir, model, self._runtime)
-        except NotActive as error:
-            return Outcome(False, 0, 0.0, self._runtime.describe(), reason=error.reason, message=error.message)
-        return judge(handle.current.path, handle.run, self._runtime.describe())
-
-
-def result_of(outcome: Outcome) -> ProbeResult:
-    """Keep of an outcome what goes into a report."""
-    return ProbeResult(
-        passed=outcome.passed,
-        samples=outcome.samples,
-        max_error=outcome.max_error,
-        atol=outcome.atol,
-        latency_p95_ms=outcome.latency_p95_ms,
-        runtime=outcome.runtime,
-    )
 
 
 def _environment() -> dict[str, str]:

@@ -12,8 +12,9 @@ import sys
 from pathlib import Path
 
 from edgewright_agent.errors import AgentError
-from edgewright_agent.golden import Outcome, judge, probe_slot
+from edgewright_agent.golden import judge, probe_slot
 from edgewright_agent.handle import ModelHandle
+from edgewright_agent.outcomes import Outcome
 from edgewright_agent.runtime import load_runtime
 
 

@@ -7,7 +7,8 @@ from pathlib import Path
 from edgewright_agent.agent import Agent, Ports
 from edgewright_agent.durable import Disk
 from edgewright_agent.errors import NotFound, TransportError
-from edgewright_agent.probe import InProcessProber, Prober
+from edgewright_agent.probe import Prober
+from edgewright_agent.probe_inside import InProcessProber
 from edgewright_agent.settings import Settings
 from edgewright_agent.transport import DirectoryDrop, DirectoryRepository, ReportDrop, RepositoryReader
 from edgewright_wire.layout import report_name

@@ -178,6 +178,6 @@ def test_a_model_that_is_not_active_is_named_with_those_that_are(
 
 
 def test_starting_needs_no_heavy_library() -> None:
-    heavy = "torch git typer rich jinja2 sqlalchemy onnxruntime edgewright"
+    heavy = "numpy torch git typer rich jinja2 sqlalchemy onnxruntime edgewright"
     code = f"import sys, edgewright_agent.main; print([m for m in '{heavy}'.split() if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout.strip() == b"[]"

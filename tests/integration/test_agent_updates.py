@@ -1,14 +1,16 @@
 """A whole agent against a TUF repository on disk, stepped by hand: what a device does, says and keeps."""
 
+import errno
 import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from edgewright_agent.golden import Outcome
+from edgewright_agent.durable import Disk
 from edgewright_agent.handle import ModelHandle
-from edgewright_agent.probe import InProcessProber
+from edgewright_agent.outcomes import Outcome
+from edgewright_agent.probe_inside import InProcessProber
 from edgewright_wire.canonical import digest_bytes, hex_of
 from edgewright_wire.layout import blob_path
 from edgewright_wire.messages import Phase
@@ -354,3 +356,34 @@ def test_a_slot_is_not_written_through_an_open_file(device: Device, repository: 
 
     assert os.pread(descriptor, 1 << 20, 0) == whole
     os.close(descriptor)
+
+
+class FullDisk(Disk):
+    """Has no space for what is appended or linked, while told so."""
+
+    def __init__(self) -> None:
+        self.full = False
+        super().__init__(self._refuse, sync=lambda _: None)
+
+    def _refuse(self, operation: str) -> None:
+        if self.full and operation.split(maxsplit=1)[0] in {"append", "link"}:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_a_full_disk_is_reported_and_got_over(tmp_path: Path, repository: TufRepository) -> None:
+    disk = FullDisk()
+    device = Device(tmp_path / "device", repository.path, repository.root, disk=disk)
+    repository.add_package(one := a_package(1))
+    repository.assign(assignment(DEVICE, 1, target(one)))
+    device.poll()
+    disk.full = True
+    repository.add_package(two := a_package(2))
+    repository.assign(assignment(DEVICE, 2, target(two)))
+
+    model = device.poll().models[0]
+    assert (model.phase, model.reason, model.verified) == (Phase.FETCHING, "NoSpace", one.digest)
+    assert computes(device, 1)
+
+    disk.full = False
+    device.sleep(400.0)
+    assert device.poll().models[0].verified == two.digest

@@ -137,6 +137,8 @@ class DeviceMachine(RuleBasedStateMachine):
         # Both slots at once is the loss of the device.
         if model.holds(slot.other) is not None:
             self._model(name, slots={**model.slots, slot: None})
+            if model.holds(slot) == model.verified:
+                self.verified_once.discard(name)
             self.proven = {entry for entry in self.proven if entry[1:] != (name, slot)}
 
     @rule(steps=st.integers(1, 12) | st.just(60))

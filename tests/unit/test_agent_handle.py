@@ -210,3 +210,11 @@ def test_an_application_goes_on_when_its_model_is_taken_away(device: Device, rep
     assert not (device.directory / "models" / MODEL).exists()
 
     assert handle.run(np.ones((1, FEATURES), np.float32)).shape == (1, 3)
+
+
+def test_a_regression_names_what_it_computes(device: Device, repository: TufRepository) -> None:
+    switch(device, repository, 1)
+    labels = device.directory / "models" / MODEL / "active" / "labels.json"
+    labels.unlink()
+    labels.write_text('{"target": "queue_length"}')
+    assert ModelHandle(device.directory, MODEL, LinearRuntime()).labels == ("queue_length",)

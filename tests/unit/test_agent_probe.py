@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from edgewright_agent.errors import LocalError
-from edgewright_agent.golden import Outcome, probe_slot
+from edgewright_agent.golden import probe_slot
+from edgewright_agent.outcomes import Outcome
 from edgewright_agent.probe import ChildProber
 from edgewright_agent.runtime import OnnxRuntime
 from edgewright_wire.package import FILEPATH

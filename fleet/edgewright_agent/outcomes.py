@@ -1,0 +1,47 @@
+"""What running golden samples gave, as it travels from the process that ran them. Pure, and without numpy: the agent
+itself never computes. Called by ``golden``, ``probe`` and ``acting``.
+"""
+
+import json
+from dataclasses import asdict, dataclass
+
+from edgewright_wire.messages import ProbeResult
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a probe gave; the fields of ProbeResult, and why it failed."""
+
+    passed: bool
+    samples: int
+    atol: float
+    runtime: str
+    max_error: float | None = None
+    latency_p95_ms: float | None = None
+    reason: str = ""
+    """ProbeMismatch, LoadFailed, Incompatible, RunFailed, InvalidPackage, ProbeCrashed or ProbeTimeout."""
+    message: str = ""
+
+    def to_json(self) -> str:
+        """Write one line of JSON."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> "Outcome":
+        """Read what to_json wrote.
+
+        Raises:
+            ValueError, TypeError: It did not write this.
+        """
+        return cls(**json.loads(text))
+
+    def result(self) -> ProbeResult:
+        """Keep what goes into a report."""
+        return ProbeResult(
+            passed=self.passed,
+            samples=self.samples,
+            max_error=self.max_error,
+            atol=self.atol,
+            latency_p95_ms=self.latency_p95_ms,
+            runtime=self.runtime,
+        )
