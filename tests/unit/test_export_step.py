@@ -201,6 +201,18 @@ def test_a_module_that_cannot_be_exported_is_refused_with_the_reason(
     assert raised.value.hint
 
 
+def test_without_validation_rows_train_rows_check_and_calibrate(tmp_path: Path) -> None:
+    data = table(tmp_path)
+    table_rows(tmp_path / "empty", np.ones((0, 3)), [], ["a", "b"])
+    data.files["validation.parquet"] = tmp_path / "empty" / "validation.parquet"
+    path = linear_onnx(tmp_path / "made.onnx", np.array([[1.0, -1], [0.5, 2], [0, 1]]))
+
+    built = export(tmp_path / "export", IMPORTED | int8(), data, made_onnx(path))
+
+    assert built.facts["quantization"]["calibrationSamples"] == 40
+    assert built.facts["parity"]["int8"] < 0.2
+
+
 def test_calibration_rows_are_chosen_by_the_seed() -> None:
     chosen = choose_rows(100, 20, seed=4)
 

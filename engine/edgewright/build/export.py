@@ -60,7 +60,7 @@ def build(context: StepContext) -> Built:
     task, spec = context.task, ModelSpec.model_validate(context.task.spec)
     quantization = spec.package.quantization
     wanted = quantization.calibration_samples if quantization.mode == "static-int8" else 0
-    validation = load_split(task.inputs["dataset"], task.facts["dataset"], "validation", limit=None).features
+    validation = _rows(context)
     total = 2 if wanted else 1
     context.progress(0, total, "variant")
     exported = _export(context, spec, validation[:PARITY_ROWS])
@@ -84,6 +84,16 @@ def build(context: StepContext) -> Built:
                 paths.pop(FP32).unlink()
         context.progress(2, total, "variant")
     return _built(model.interface, {name: paths[name] for name in ORDER if name in paths}, parity, context, facts)
+
+
+def _rows(context: StepContext) -> npt.NDArray[np.float32]:
+    """Read the rows that parity and calibration use: validation rows, or train rows where a dataset has no others."""
+    files, facts = context.task.inputs["dataset"], context.task.facts["dataset"]
+    for split in ("validation", "train"):
+        found = load_split(files, facts, split).features
+        if len(found):
+            return found
+    raise StepFailed("the dataset has no rows to check the exported model with", hint="add rows to the source")
 
 
 def _built(
