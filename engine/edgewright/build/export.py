@@ -57,7 +57,7 @@ def build(context: StepContext) -> Built:
             nothing else may be packaged.
         UserCodeFailed: The repository's own module raised.
     """
-    task, spec = context.task, ModelSpec.model_validate(context.task.spec)
+    spec = ModelSpec.model_validate(context.task.spec)
     quantization = spec.package.quantization
     wanted = quantization.calibration_samples if quantization.mode == "static-int8" else 0
     validation = _rows(context)
