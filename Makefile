@@ -23,6 +23,7 @@ demo: $(STAMP) ## Twelve devices, six stories, from a commit to a verified fleet
 	@$(BIN)/python -m examples.demo
 
 test: $(STAMP) ## Run every test
+	@tests/install-clients
 	@$(BIN)/python -m pytest -n auto --dist loadgroup
 
 lint: $(STAMP) ## ruff, mypy --strict, import-linter

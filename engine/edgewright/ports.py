@@ -489,6 +489,14 @@ class DeliveryWriter(Protocol):
         """
         ...
 
+    def refresh(self) -> Sequence[str]:
+        """Renew the signatures whose time is half over, as far as their keys are here; gives the roles renewed.
+
+        Raises:
+            DeliveryError, DeliveryUnavailable: As in publish.
+        """
+        ...
+
     def retire(self, devices: Sequence[str]) -> None:
         """Remove the assignments of devices that are no longer managed.
 

@@ -66,6 +66,10 @@ class InMemoryDelivery:
         self.blobs |= configs
         self.assignments |= changed
 
+    def refresh(self) -> Sequence[str]:
+        self._may_fail()
+        return ()
+
     def retire(self, devices: Sequence[str]) -> None:
         self._may_fail()
         for device in devices:

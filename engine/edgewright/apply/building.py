@@ -119,7 +119,7 @@ class Workshop:
 
 def _params(step: BuildStep, document: Dataset | Model) -> dict[str, Any]:
     if isinstance(step, Package):
-        return {"variant": step.variant, "name": document.metadata.name, "description": document.metadata.description}
+        return {"variant": step.variant, "name": document.metadata.name}
     return {}
 
 

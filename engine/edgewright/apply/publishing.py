@@ -46,6 +46,14 @@ class Publisher:
         self.writer.add_events([Event(self.clock(), "Published", str(artifact.address), message)])
         self.writer.finish(name, "done")
 
+    def refresh(self) -> None:
+        """Renew the signatures that devices check for age, where a package has been published at all.
+
+        Raises:
+            DeliveryError, DeliveryUnavailable, StorageFull: As ports.DeliveryWriter.refresh.
+        """
+        self.delivery.refresh()
+
     def flush_assignments(self) -> int:
         """Publish the assignments that were decided but are not confirmed yet; returns how many.
 

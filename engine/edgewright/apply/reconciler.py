@@ -150,7 +150,8 @@ class Reconciler:
 
     def _loop(self, terms: Terms, pool: ThreadPoolExecutor) -> Outcome:
         desired = self.source.snapshot()
-        self._close_intents(desired)
+        self._close_intents()
+        self._attempt("refresh", self.publisher.refresh)
         while True:
             self._wake.clear()
             newer = self.source.revision()
@@ -231,7 +232,7 @@ class Reconciler:
                 case _:
                     self._start(desired, step, terms, pool)
         wakes += self._roll(desired, targets)
-        self._flush()
+        self._attempt("assign", self.publisher.flush_assignments)
         return wakes
 
     def _start(self, desired: Snapshot, step: BuildStep, terms: Terms, pool: ThreadPoolExecutor) -> None:
@@ -337,15 +338,16 @@ class Reconciler:
                 wakes.append(wake)
         return wakes
 
-    def _flush(self) -> None:
+    def _attempt(self, what: str, act: Callable[[], object]) -> None:
+        """Do something every pass does; what fails now is attempted again by the next pass."""
         try:
-            self.publisher.flush_assignments()
+            act()
         except LeaseLost:
             raise
         except EdgewrightError as error:
-            self._failures["assign"] = Failure("assign", error)
+            self._failures[what] = Failure(what, error)
         else:
-            self._failures.pop("assign", None)
+            self._failures.pop(what, None)
 
     # ── keeping the books ─────────────────────────────────────────────────────────────────────────────────────
 
@@ -371,7 +373,7 @@ class Reconciler:
             if fingerprint not in wanted:
                 running.cancel.set()
 
-    def _close_intents(self, desired: Snapshot) -> None:
+    def _close_intents(self) -> None:
         """Settle what a crashed run left open: done where its effect is there, else planned anew by this run."""
         recorded = self.reader.artifacts()
         published = self.delivery.published()

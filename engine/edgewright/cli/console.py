@@ -8,7 +8,6 @@ from rich.console import Console
 
 from edgewright.errors import EdgewrightError, SpecError
 
-
 _PIPED_WIDTH = 500
 
 

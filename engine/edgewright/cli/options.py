@@ -47,7 +47,7 @@ StateOption = Annotated[
     str | None,
     typer.Option(
         "--state",
-        help="Folder for state, blobs and keys.",
+        help="Folder for state, blobs and keys; or a database URL.",
         show_default=".edgewright in the repository",
         envvar="EDGEWRIGHT_STATE",
         rich_help_panel="Where",

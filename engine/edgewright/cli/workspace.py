@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from edgewright.apply.observing import Reality
 from edgewright.core.snapshot import Snapshot
+from edgewright.errors import StateError
 from edgewright_schemas.repository import AgentDelivery as DeliverySpec
 
 if TYPE_CHECKING:  # annotations alone must not import what a command may not need
@@ -54,13 +55,16 @@ class Workspace:
             repo: A folder in the repository's work tree, or a bare repository.
             ref: Branch, tag or commit; HEAD by default.
             worktree: Read uncommitted edits instead of a commit.
-            state: Folder for state, blobs, cache and keys; ``.edgewright`` at the repository's root by default.
+            state: Folder for state, blobs, cache and keys, ``.edgewright`` at the repository's root by default; or
+                the URL of a database, the rest staying there.
             clock: Gives aware UTC times.
         """
         self._repo = repo
         self._ref = ref
         self._worktree = worktree
-        self._state = state
+        is_url = state is not None and "://" in state
+        self._state_url = state if is_url else None
+        self._state = None if is_url else state
         self.clock = clock
 
     @cached_property
@@ -110,7 +114,7 @@ class Workspace:
         """The state store; opened when it is first read."""
         from edgewright.state.store import SqlState
 
-        return SqlState(self.folder / "state.db")
+        return SqlState(self._state_url or self.folder / "state.db")
 
     @cached_property
     def blobs(self) -> "FileBlobStore":
@@ -141,6 +145,25 @@ class Workspace:
             cache=self.folder / "cache",
         )
 
+    def make_folder(self) -> None:
+        """Make the state folder, invisible to Git.
+
+        Raises:
+            StateError, StorageFull: It cannot be written.
+        """
+        from edgewright.durable import make_folder, write_atomic
+
+        ignore = self.folder / ".gitignore"
+        if ignore.exists():
+            return
+        try:
+            make_folder(self.folder)
+            write_atomic(ignore, b"*\n")
+        except OSError as error:
+            raise StateError(
+                f"cannot write {self.folder}: {error.strerror}", hint="make it writable, or name another with --state"
+            ) from error
+
     @property
     def keys(self) -> Path:
         """Where the signing keys are."""
@@ -167,6 +190,7 @@ class Workspace:
         """
         from edgewright.state.lease import acquire
 
+        self.make_folder()
         with acquire(self.state, purpose, _LEASE, self.clock) as lease:
             yield lease
 
@@ -189,7 +213,9 @@ class Workspace:
             reader=state,
             writer=state,
             delivery=delivery,
-            workshop=Workshop(self.source, state, state, blobs, ProcessBuilder(folders=[self.root]), self.folder / "work", clock),
+            workshop=Workshop(
+                self.source, state, state, blobs, ProcessBuilder(folders=[self.root]), self.folder / "work", clock
+            ),
             publisher=Publisher(state, state, blobs, delivery, clock),
             roller=Roller(state, state, configurator, listener, clock),
             lease=lease,

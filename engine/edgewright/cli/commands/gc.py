@@ -1,5 +1,6 @@
 """``edgewright gc``: remove stored artifacts that nothing refers to."""
 
+from contextlib import nullcontext
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated
@@ -27,11 +28,25 @@ def gc(
     output: OutputOption = Output.TEXT,
 ) -> None:
     """Remove artifacts that neither the current commit, a champion, a device nor a rollout refers to."""
+    workspace = Workspace(repo, ref=ref, state=state)
+    with nullcontext() if dry_run else workspace.lease("edgewright gc"):
+        done = _collect(workspace, dry_run=dry_run, newest=newest, min_age=timedelta(hours=min_age_hours))
+    if output is Output.JSON:
+        print_json({"dryRun": dry_run, **done})
+        return
+    verb = "would remove" if dry_run else "removed"
+    stdout().print(
+        f"{verb} {count_text(done['artifacts'], 'artifact')}, {count_text(done['files'], 'stored file')} "
+        f"({bytes_text(done['bytes'])}) and {count_text(done['publishedPackages'], 'published package')}; "
+        f"{count_text(done['kept'], 'file')} stay, {done['young']} of them because they are too young to judge"
+    )
+
+
+def _collect(workspace: Workspace, *, dry_run: bool, newest: int, min_age: timedelta) -> dict[str, int]:
     from edgewright.artifacts.gc import sweep
     from edgewright.artifacts.retention import kept, needed, referenced_blobs
     from edgewright.core.planner import reachable
 
-    workspace = Workspace(repo, ref=ref, state=state)
     desired = workspace.source.snapshot()
     store, blobs, now = workspace.state, workspace.blobs, workspace.clock()
     wanted = set(reachable(desired, workspace.reality(desired).observe(desired), now))
@@ -42,21 +57,17 @@ def gc(
         wanted |= {release.config for release in releases if release is not None and release.config is not None}
     artifacts = store.artifacts()
     keep = kept(artifacts, desired=wanted, champions=store.champions().values(), packages=uses.packages, newest=newest)
-    gone = artifacts.keys() - keep
-    age = timedelta(hours=min_age_hours)
-    blobs_kept = referenced_blobs(artifacts, keep, uses.configs)
-    if dry_run:
-        swept = sweep(blobs, blobs_kept, now, min_age=age, dry_run=True)
-    else:
-        with workspace.lease("edgewright gc"):
-            store.forget_artifacts(sorted(gone))
-            swept = sweep(blobs, blobs_kept, now, min_age=age)
-    if output is Output.JSON:
-        print_json({"dryRun": dry_run, "artifacts": len(gone), "blobs": len(swept.blobs), "bytes": swept.bytes})
-        return
-    verb = "would remove" if dry_run else "removed"
-    young = f"; {swept.young} are too young to judge" if swept.young else ""
-    stdout().print(
-        f"{verb} {count_text(len(gone), 'artifact')} and {count_text(len(swept.blobs), 'file')} "
-        f"({bytes_text(swept.bytes)}); {count_text(swept.kept, 'file')} stay{young}"
-    )
+    gone = sorted(artifacts.keys() - keep)
+    if not dry_run:
+        store.forget_artifacts(gone)
+    swept = sweep(blobs, referenced_blobs(artifacts, keep, uses.configs), now, min_age=min_age, dry_run=dry_run)
+    champions = {champion.package for champion in store.champions().values()}
+    published = workspace.delivery(desired).collect(uses.packages | champions, dry_run=dry_run)
+    return {
+        "artifacts": len(gone),
+        "files": len(swept.blobs),
+        "bytes": swept.bytes,
+        "publishedPackages": len(published.packages),
+        "kept": swept.kept,
+        "young": swept.young,
+    }
