@@ -206,6 +206,7 @@ class Workspace:
 
         delivery = self.delivery(desired)
         state, blobs, clock = self.state, self.blobs, self.clock
+        builder = ProcessBuilder(folders=[self.root])
         configurator = Configurator(self.source, state, state, blobs, TemplateRenderer(), clock)
         return Reconciler(
             source=self.source,

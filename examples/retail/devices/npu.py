@@ -8,6 +8,7 @@ import tempfile
 from pathlib import Path
 
 import onnx
+
 from edgewright_agent.runtime import OnnxRuntime, Session
 
 
