@@ -73,7 +73,7 @@ def advance(state: RolloutState, goal: Goal, devices: Mapping[str, DeviceView], 
     if state.key != goal.key:
         start(run)
     elif state.reason == _REJECTED:
-        run.state = replace(run.state, reason="", message="")
+        _take_up_again(run)
     follow_fleet(run)
     follow_labels(run)
     _observe(run)
@@ -91,6 +91,13 @@ def _refuse(run: Run) -> None:
     _observe(run)
     run.enter(run.state.phase, _REJECTED, message, event=_REJECTED)
     _finish_return(run)
+
+
+def _take_up_again(run: Run) -> None:
+    """Say again where the rollout stands, after another goal had been refused."""
+    rejection = next((rejection for rejection in run.state.rejected if rejection.key == run.state.key), None)
+    reason = rejection.reason if rejection is not None else run.state.phase.value.capitalize()
+    run.state = replace(run.state, reason=reason, message="")
 
 
 def _observe(run: Run) -> None:
