@@ -214,9 +214,7 @@ class Workspace:
             reader=state,
             writer=state,
             delivery=delivery,
-            workshop=Workshop(
-                self.source, state, state, blobs, ProcessBuilder(folders=[self.root]), self.folder / "work", clock
-            ),
+            workshop=Workshop(self.source, state, state, blobs, builder, self.folder / "work", clock),
             publisher=Publisher(state, state, blobs, delivery, clock),
             roller=Roller(state, state, configurator, listener, clock),
             lease=lease,

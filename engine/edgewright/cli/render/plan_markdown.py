@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from edgewright.cli.render.plan_text import detail_text, sign_of, summary_text
-from edgewright.cli.render.quantities import bytes_text, seconds_text, shorten
+from edgewright.cli.render.plan_text import change_text, detail_text, sign_of, summary_text
+from edgewright.cli.render.quantities import bytes_text, seconds_text
 from edgewright.core.plan import GateOutcome, Note, Plan, StartRollout, Step, action_of
 
 _MARKS = {True: "✅", False: "❌", None: "❔"}
@@ -17,7 +17,7 @@ def plan_markdown(plan: Plan) -> str:
     return render_report(
         "plan",
         {
-            "headline": "nothing to do" if plan.empty else "what merging this would do",
+            "headline": _headline(plan),
             "steps": [_step(step) for step in plan.steps],
             "rollouts": [_rollout(step) for step in plan.steps if isinstance(step, StartRollout)],
             "verdicts": [
@@ -33,9 +33,16 @@ def plan_markdown(plan: Plan) -> str:
     )
 
 
+def _headline(plan: Plan) -> str:
+    if not plan.empty:
+        return "what merging this would do"
+    blocked = any(note.severity == "blocked" for note in plan.notes)
+    return "nothing can be done as it is" if blocked else "nothing to do"
+
+
 def _step(step: Step) -> dict[str, Any]:
     changes = [
-        f"`{reason.field}` {shorten(reason.old)} → {shorten(reason.new)}"
+        f"`{reason.field}` {change_text(step, reason)}"
         for reason in step.reasons
         if reason.field not in {"artifact", "resource"}
     ]

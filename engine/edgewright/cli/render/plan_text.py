@@ -16,6 +16,7 @@ from edgewright.core.plan import (
     Plan,
     Prune,
     Publish,
+    Reason,
     Rollback,
     StartRollout,
     Step,
@@ -96,20 +97,22 @@ def _step(step: Step) -> Iterator[Text]:
         line.append(f"  {detail}", style="dim")
     yield line
     for reason in step.reasons:
-        if reason.field in {"artifact", "resource"}:
-            continue
-        new = (
-            KNOWN_AFTER_APPLY
-            if reason.new is None and isinstance(step, Publish | StartRollout)
-            else shorten(reason.new)
-        )
-        yield Text.assemble("      ", (reason.field, "cyan"), f": {shorten(reason.old)} → {new}")
+        if reason.field not in {"artifact", "resource"}:
+            yield Text.assemble("      ", (reason.field, "cyan"), f": {change_text(step, reason)}")
     if isinstance(step, Evaluate):
         for gate in step.gates:
             yield Text(f"      gate {gate}", style="dim")
     if isinstance(step, StartRollout):
         for wave in step.waves:
             yield Text(f"      wave {_wave(wave)}")
+
+
+def change_text(step: Step, reason: Reason) -> str:
+    """Write what a reason's field was and will be."""
+    if reason.field == "fleet":
+        return "its devices changed"
+    unknown = reason.field == "package" and reason.new is None and isinstance(step, Publish | StartRollout)
+    return f"{shorten(reason.old)} → {KNOWN_AFTER_APPLY if unknown else shorten(reason.new)}"
 
 
 def _wave(wave: WavePlan) -> str:
