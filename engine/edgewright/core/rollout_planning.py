@@ -9,7 +9,7 @@ from edgewright.core.membership import members, membership_digest
 from edgewright.core.pipeline import ModelNodes
 from edgewright.core.plan import AdvanceWave, Publish, Reason, Rollback, StartRollout, WavePlan
 from edgewright.core.planning import Workbench
-from edgewright.core.rollout_state import IN_FLIGHT, DeviceState, Phase, Release, RolloutSummary
+from edgewright.core.rollout_state import ENDED, IN_FLIGHT, DeviceState, Phase, Release, RolloutSummary
 from edgewright.core.rollout_waves import plan_waves
 from edgewright.core.schedule import in_window
 from edgewright.errors import Problem
@@ -98,7 +98,7 @@ def plan_rollout(bench: Workbench, aim: Aim, nodes: ModelNodes, publish: str | N
         _resume(bench, address, aim, summary)
         return
     if aim.release is None or aim.key is None:
-        _start(bench, address, aim, summary, nodes.package.step)
+        _start(bench, address, aim, summary, publish)
         return
     if rejection := next((r for r in summary.rejected if r.key == aim.key), None) if summary else None:
         why = rejection.message or rejection.reason
@@ -111,7 +111,7 @@ def plan_rollout(bench: Workbench, aim: Aim, nodes: ModelNodes, publish: str | N
         )
     elif _settled(aim, summary):
         _note_deferred(bench, address, summary)
-    elif summary and summary.key == aim.key and summary.phase not in {Phase.FAILED, Phase.ABORTED}:
+    elif summary and summary.key == aim.key and summary.phase not in ENDED:
         _resume(bench, address, aim, summary)
     elif aim.rollout.spec.suspend:
         bench.note(address, "waiting", "Suspended", "spec.suspend is true: nothing is assigned")
@@ -145,7 +145,7 @@ def _note_deferred(bench: Workbench, address: Address, summary: RolloutSummary |
 
 def _resume(bench: Workbench, address: Address, aim: Aim, summary: RolloutSummary | None) -> None:
     """Go on with what is under way, or say what it waits for."""
-    if summary is None or summary.release is None or summary.phase in {Phase.SUCCEEDED, Phase.FAILED, Phase.ABORTED}:
+    if summary is None or summary.release is None or summary.phase in ENDED:
         return
     spec = aim.rollout.spec
     name = aim.rollout.metadata.name
@@ -203,7 +203,9 @@ def _start(bench: Workbench, address: Address, aim: Aim, summary: RolloutSummary
         reasons = (Reason("config", before.config if before else None, release.config if release else None),)
     else:
         reasons = (Reason("package", before.package if before else None, release.package if release else None),)
-    waves = tuple(_preview(bench, aim, same_package))
+    size = release.package_size + release.manifest_size if release and not same_release else None
+    config_only = same_package and not same_release
+    waves = tuple(_preview(bench, aim, 0 if config_only else size))
     bench.steps.append(
         StartRollout(
             address=address,
@@ -212,15 +214,15 @@ def _start(bench: Workbench, address: Address, aim: Aim, summary: RolloutSummary
             release=release,
             key=aim.key,
             waves=waves,
-            config_only=same_package and not same_release,
+            config_only=config_only,
         )
     )
 
 
-def _preview(bench: Workbench, aim: Aim, same_package: bool) -> Iterable[WavePlan]:
+def _preview(bench: Workbench, aim: Aim, size: int | None) -> Iterable[WavePlan]:
+    """Describe the waves; ``size`` is what each device fetches, None where that is not known."""
     spec = aim.rollout.spec
     devices = members(bench.desired, aim.fleet, bench.observed.enrolled)
-    size = aim.release.package_size + aim.release.manifest_size if aim.release else None
     approval = spec.approval.before_wave if spec.approval else None
     for number, (wave, ids) in enumerate(
         zip(spec.waves, plan_waves(aim.rollout.metadata.name, spec, devices), strict=True), start=1
@@ -231,7 +233,7 @@ def _preview(bench: Workbench, aim: Aim, same_package: bool) -> Iterable[WavePla
         yield WavePlan(
             name=f"{number}: {what}",
             devices=len(ids),
-            bytes=0 if same_package else None if size is None else size * len(ids),
+            bytes=None if size is None else size * len(ids),
             soak_seconds=wave.soak.total_seconds(),
             approval=approval == number,
         )

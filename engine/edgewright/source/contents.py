@@ -81,6 +81,7 @@ class Contents:
         if entry is None or not entry.is_file:
             return f"there is no file {path} in this revision", self._tree.suggest(path) or "commit it"
         self.inventories[path] = entry.id
+        self.content[path] = f"git:{entry.id}"
         if self._tree.cache.get("inventory", entry.id) is None:
             body, problems = inventories.load_inventory(path, self._tree.objects.blob(entry.id))
             self.problems.extend(problems)
