@@ -33,12 +33,12 @@ class PresentArtifacts(Mapping[str, Artifact]):
         return artifact
 
     def __iter__(self) -> Iterator[str]:
-        """List the fingerprints recorded."""
-        return iter(self._recorded)
+        """List the fingerprints of artifacts that are whole."""
+        return (fingerprint for fingerprint in self._recorded if fingerprint in self)
 
     def __len__(self) -> int:
-        """Count the artifacts recorded."""
-        return len(self._recorded)
+        """Count the artifacts that are whole."""
+        return sum(1 for _ in self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +63,10 @@ class Reality:
         """
         inventory = self.state.inventory()
         enrolled = self.state.enrolled()
+        recorded = self.state.artifacts()
         return Observed(
-            artifacts=PresentArtifacts(self.state.artifacts(), self.blobs),
+            artifacts=PresentArtifacts(recorded, self.blobs),
+            remembered=recorded,
             sources=self._sources(desired),
             champions=self.state.champions(),
             published=self.delivery.published(),

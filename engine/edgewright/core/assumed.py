@@ -75,6 +75,7 @@ def assume_applied(base: Snapshot, observed: Observed, now: datetime) -> Observe
     return replace(
         observed,
         artifacts={**observed.artifacts, **bench.made},
+        remembered={},
         published=frozenset(published),
         rollouts=rollouts,
         champions={},

@@ -19,7 +19,7 @@ Status = Literal["True", "False", "Unknown"]
 
 _REASON = re.compile(r"[A-Z][A-Za-z0-9]*")
 _TYPES: tuple[ConditionType, ...] = ("Ready", "Reconciling", "Stalled")
-_NOT_BY_ITSELF = frozenset({"ModelBlocked"})
+_NOT_BY_ITSELF = frozenset({"DatasetBlocked", "ModelBlocked"})
 """Notes that are no fault of the resource, and yet nothing happens to it until another one changes."""
 _PROBLEM_PHASES = {Phase.FAILED: "RolloutFailed", Phase.ABORTED: "RolloutAborted"}
 

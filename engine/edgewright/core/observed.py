@@ -36,6 +36,8 @@ class Observed:
 
     artifacts: Mapping[str, Artifact] = field(default_factory=dict)
     """By fingerprint. Only those whose stored files are there."""
+    remembered: Mapping[str, Artifact] = field(default_factory=dict)
+    """Artifacts ever made, whole or not: what reasons compare with. Empty: those of ``artifacts``."""
     sources: Mapping[str, SourceState] = field(default_factory=dict)
     """Sources outside Git, by URI."""
     champions: Mapping[str, Champion] = field(default_factory=dict)

@@ -69,7 +69,7 @@ def _source_digest(bench: Workbench, address: Address, spec: DatasetSpec) -> str
             bench.note(address, "blocked", "SourceUnavailable", f"source {source.uri} cannot be read: {problem}")
         return found
     if source.digest is None:
-        advice = f"pin it with digest: {found}" if found else f"it cannot be read: {problem}"
+        advice = f"pin it with digest: {found}" if found else f"pin it with digest (none is known yet: {problem})"
         bench.note(
             address,
             "blocked",
@@ -104,6 +104,8 @@ def plan_model(bench: Workbench, model: Model, dataset: Node) -> ModelNodes:
     address = Address("model", model.metadata.name)
     spec = model.spec
     gate_list = _gates(bench, spec)
+    if dataset.blocked:
+        bench.note(address, "info", "DatasetBlocked", f"dataset/{spec.dataset} is not there to make it from")
     origin = _plan_origin(bench, address, spec, dataset)
     export = bench.build(
         Export,
@@ -238,9 +240,16 @@ def _judge(
     bench.verdicts[address] = shown
     if choice.variant is None:
         failed = [outcome for outcome in shown if not outcome.passed]
-        first = "; ".join(f"{o.gate}: {o.detail or o.value}" for o in failed[:3])
+        first = "; ".join(f"{o.gate}: {_found(o)}" for o in failed[:3])
         bench.note(address, "blocked", "GateFailed", f"stopped before any device: {first}", shown)
     elif choice.variant != variant_order(model.spec)[0]:
         refused = variant_order(model.spec)[0]
         bench.note(address, "info", "FellBack", f"{refused} fails a gate; {choice.variant} is packaged instead", shown)
     return choice.variant
+
+
+def _found(outcome: GateOutcome) -> str:
+    """Write what a gate found: its figure, and what that was compared with."""
+    if outcome.value is None:
+        return outcome.detail
+    return f"{outcome.value:.6g}" + (f" ({outcome.detail})" if outcome.detail else "")

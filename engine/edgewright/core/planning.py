@@ -6,7 +6,6 @@ Used by ``pipeline``, ``rollout_planning`` and ``planner``; nobody else.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import partial
 from typing import Any
 
 from edgewright.core.address import Address
@@ -16,6 +15,7 @@ from edgewright.core.fingerprint import fingerprint
 from edgewright.core.observed import Observed
 from edgewright.core.plan import ACTIONS, BuildStep, GateOutcome, Note, Step, step_id
 from edgewright.core.snapshot import Snapshot
+from edgewright_wire.canonical import digest_json
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,8 @@ class Workbench:
     """Every observed fact a decision rested on; the plan is stale when one of them changes."""
 
     def __post_init__(self) -> None:
-        self._latest = Latest(self.observed.artifacts)
+        self._latest = Latest(self.observed.remembered or self.observed.artifacts)
+        self._planned: dict[str, Node] = {}
 
     def note(
         self,
@@ -80,7 +81,7 @@ class Workbench:
         unless: str = "",
         **extra: Any,
     ) -> Node:
-        """Plan one build step, or find that its artifact is there already.
+        """Plan one build step, or find that its artifact is there already or is planned for another resource.
 
         Args:
             kind: The step's class, one of BuildStep.
@@ -93,39 +94,28 @@ class Workbench:
         if any(node.blocked for node in inputs.values()):
             return BLOCKED
         action = ACTIONS[kind]
-        needs = tuple(node.step for node in inputs.values() if node.step)
-        took = self.observed.durations.get((action, str(address)))
-        seconds = took.total_seconds() if took else None
-        step: BuildStep
-        reasons = partial(why, self._latest, action, address, components)
-        if any(node.artifact is None for node in inputs.values()):
-            step = kind(
+        of = fingerprint(action, components) if all(node.artifact for node in inputs.values()) else None
+        if of is not None:
+            if found := self.artifact(of):
+                return Node(of, found)
+            if failure := self.observed.failures.get(of):
+                self.consulted[f"failure {of}"] = failure
+                self.note(address, "blocked", "StepFailed", f"{action} failed: {failure}")
+                return BLOCKED
+        work = of or digest_json([action, dict(components), [[n.fingerprint, n.step] for n in inputs.values()]])
+        if work not in self._planned:
+            took = self.observed.durations.get((action, str(address)))
+            step: BuildStep = kind(
                 address=address,
-                needs=needs,
-                seconds=seconds,
-                reasons=reasons(),
-                fingerprint=None,
-                unless=unless,
+                needs=tuple(node.step for node in inputs.values() if node.step),
+                seconds=took.total_seconds() if took else None,
+                reasons=why(self._latest, action, address, components),
+                fingerprint=of,
+                components=components if of else {},
+                inputs={role: node.fingerprint or "" for role, node in inputs.items()} if of else {},
+                unless="" if of else unless,
                 **extra,
             )
             self.steps.append(step)
-            return Node(step=step_id(step))
-        of = fingerprint(action, components)
-        if found := self.artifact(of):
-            return Node(of, found)
-        if failure := self.observed.failures.get(of):
-            self.consulted[f"failure {of}"] = failure
-            self.note(address, "blocked", "StepFailed", f"{action} failed: {failure}")
-            return BLOCKED
-        step = kind(
-            address=address,
-            needs=needs,
-            seconds=seconds,
-            reasons=reasons(),
-            fingerprint=of,
-            components=components,
-            inputs={role: node.fingerprint or "" for role, node in inputs.items()},
-            **extra,
-        )
-        self.steps.append(step)
-        return Node(of, step=step_id(step))
+            self._planned[work] = Node(of, step=step_id(step))
+        return self._planned[work]
