@@ -1,6 +1,7 @@
 """What a run shows while it works: a live picture on a terminal, plain lines when piped. Both write to stderr."""
 
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -105,6 +106,7 @@ class PlainListener(Silence):
 @dataclass
 class _Task:
     step: Step
+    began: float = field(default_factory=time.monotonic)
     progress: Progress | None = None
     curve: list[float] = field(default_factory=list)
 
@@ -166,7 +168,7 @@ class LiveListener(Silence):
         for name, task in self._tasks.items():
             progress = task.progress
             bar: RenderableType = ""
-            figures = ""
+            figures = seconds_text(time.monotonic() - task.began)
             if progress and progress.total:
                 bar = ProgressBar(total=progress.total, completed=progress.done, width=24)
                 figures = f"{progress.unit} {progress.done}/{progress.total}  {figures_text(progress)}"

@@ -34,7 +34,8 @@ def start(run: Run) -> None:
     for device in run.views:
         progress = _carry_over(run, device, before.get(device, DeviceProgress()))
         run.devices[device] = _in_wave(progress, waves[device])
-    run.emit("RolloutStarted", f"release {goal.release.fingerprint} starts on {len(run.devices)} devices")
+    package = goal.release.package.removeprefix("sha256:")[:12]
+    run.emit("RolloutStarted", f"package {package} starts on {_count(len(run.devices))}")
 
 
 def _carry_over(run: Run, device: str, old: DeviceProgress) -> DeviceProgress:

@@ -4,7 +4,7 @@ from typing import Any
 
 from edgewright.cli.render.plan_text import change_text, detail_text, sign_of, summary_text
 from edgewright.cli.render.quantities import bytes_text, seconds_text
-from edgewright.core.plan import GateOutcome, Note, Plan, StartRollout, Step, action_of
+from edgewright.core.plan import Evaluate, GateOutcome, Note, Plan, StartRollout, Step, action_of
 
 _MARKS = {True: "✅", False: "❌", None: "❔"}
 _SEVERITY = {"blocked": "⛔", "waiting": "⏳", "warning": "⚠️", "info": "ℹ️"}
@@ -47,11 +47,14 @@ def _step(step: Step) -> dict[str, Any]:
         if reason.field not in {"artifact", "resource"}
     ]
     first = "first build" if any(r.new == "first build" for r in step.reasons) else ""
+    detail = detail_text(step)
+    if isinstance(step, Evaluate) and step.gates:
+        detail += "<br>" + "<br>".join(f"gate: {gate}" for gate in step.gates)
     return {
         "sign": sign_of(step)[0],
         "action": action_of(step).value,
         "address": str(step.address),
-        "detail": detail_text(step),
+        "detail": detail,
         "why": "<br>".join(changes) or first,
     }
 
