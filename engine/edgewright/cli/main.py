@@ -8,14 +8,13 @@ from typing import Annotated
 import typer
 
 from edgewright import __version__
-from edgewright.cli.commands import apply, devices, explain, gc, history, init, plan, rollout, schema, status, validate
-from edgewright.cli.commands import watch as watching
-from edgewright.cli.console import print_error
+from edgewright.cli.catalogue import Catalogue
 from edgewright.cli.options import Exit
 from edgewright.errors import EdgewrightError
 
 app = typer.Typer(
     name="edgewright",
+    cls=Catalogue,
     help="GitOps for edge ML: a Git repository declares datasets, models, thresholds, fleets and rollouts; "
     "edgewright makes reality match.",
     epilog="Start with: edgewright init my-fleet",
@@ -23,10 +22,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for module in (init, validate, plan, apply, status, explain, history, watching, schema, gc):
-    module.register(app)
-app.add_typer(rollout.app, name="rollout")
-app.add_typer(devices.app, name="devices")
 
 
 def _version(wanted: bool) -> None:
@@ -49,6 +44,8 @@ def run() -> None:
     try:
         app()
     except EdgewrightError as error:
+        from edgewright.cli.console import print_error
+
         print_error(error)
         sys.exit(Exit.ERROR)
     except BrokenPipeError:

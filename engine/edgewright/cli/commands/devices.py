@@ -18,6 +18,11 @@ from edgewright_wire.messages import Report
 app = typer.Typer(help="Devices, and what each runs.", no_args_is_help=True)
 
 
+def register(parent: typer.Typer) -> None:
+    """Add the commands."""
+    parent.add_typer(app, name="devices")
+
+
 @app.callback()
 def _devices() -> None:
     pass

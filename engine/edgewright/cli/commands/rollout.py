@@ -19,6 +19,12 @@ from edgewright.errors import EdgewrightError
 
 app = typer.Typer(help="See and steer rollouts.", no_args_is_help=True)
 
+
+def register(parent: typer.Typer) -> None:
+    """Add the commands."""
+    parent.add_typer(app, name="rollout")
+
+
 NameArgument = Annotated[str, typer.Argument(help="The rollout's name.")]
 
 
