@@ -44,6 +44,7 @@ def test_a_snapshot_has_everything_with_its_place(tmp_path: Path) -> None:
     assert resource.blob == run_git(repository, "rev-parse", "main:specs/dataset.yaml")
     assert snapshot.content == {
         "data/tags.csv": "git:" + run_git(repository, "rev-parse", "main:data/tags.csv"),
+        "fleets/stores.csv": "git:" + run_git(repository, "rev-parse", "main:fleets/stores.csv"),
         "templates/lane.toml.j2": "git:" + run_git(repository, "rev-parse", "main:templates/lane.toml.j2"),
     }
     assert [device.id for device in snapshot.inventories["fleets/stores.csv"]] == ["d1", "d2"]

@@ -15,7 +15,7 @@ from typing import Any
 from edgewright.core.artifact import Artifact
 from edgewright.core.plan import BuildStep, Command, Import, Package, Train, action_of
 from edgewright.core.snapshot import Snapshot
-from edgewright.errors import StepFailed
+from edgewright.errors import Cancelled, StepFailed
 from edgewright.ports import (
     BlobStore,
     Builder,
@@ -58,10 +58,14 @@ class Workshop:
         action = action_of(step)
         name = f"{action}:{step.fingerprint}"
         self.writer.begin(Intent(name, action, str(step.address), {"commit": desired.revision}, self.clock()))
-        workdir = self.folder / step.fingerprint.removeprefix("sha256:")[:24]
+        workdir = self._workdir(step.fingerprint)
         started = time.monotonic()
         task = self._task(desired, step, workdir)
-        built = self.builder.build(task, progress, cancel)
+        try:
+            built = self.builder.build(task, progress, cancel)
+        except (Cancelled, StepFailed) as error:
+            self.writer.finish(name, "cancelled" if isinstance(error, Cancelled) else "failed")
+            raise
         files = {file: self.blobs.put_file(path) for file, path in built.files.items()}
         artifact = Artifact(
             fingerprint=step.fingerprint,
@@ -76,9 +80,16 @@ class Workshop:
             seconds=time.monotonic() - started,
         )
         self.writer.record_artifact(artifact)
+        self.tidy(step.fingerprint)
         self.writer.finish(name, "done")
-        shutil.rmtree(workdir, ignore_errors=True)
         return artifact
+
+    def tidy(self, fingerprint: str) -> None:
+        """Remove the work folder of a step whose artifact is recorded. Its intent is closed after that."""
+        shutil.rmtree(self._workdir(fingerprint), ignore_errors=True)
+
+    def _workdir(self, fingerprint: str) -> Path:
+        return self.folder / fingerprint.removeprefix("sha256:")[:24]
 
     def _task(self, desired: Snapshot, step: BuildStep, workdir: Path) -> BuildTask:
         assert step.fingerprint is not None

@@ -35,7 +35,7 @@ class Configurator:
             SourceError: The template is not in the repository.
         """
         spec = fleet.spec.config
-        if spec is None or config in self.reader.artifacts():
+        if spec is None or self._kept(config) is not None:
             return
         template = self.source.read(desired.revision, spec.template).decode("utf-8")
         frame = {"template": template, "templateName": spec.template, "path": spec.path, "values": dict(spec.values)}
@@ -52,6 +52,10 @@ class Configurator:
             )
         )
 
+    def _kept(self, config: str) -> Artifact | None:
+        artifact = self.reader.artifacts().get(config)
+        return artifact if artifact and self.blobs.has(artifact.files[_FILE].digest) else None
+
     def render(
         self, config: str, fleet: str, model: str, devices: Mapping[str, Mapping[str, str]]
     ) -> dict[str, ConfigFile]:
@@ -60,7 +64,7 @@ class Configurator:
         Raises:
             StepFailed: The template cannot be rendered, or what it was kept under is gone.
         """
-        artifact = self.reader.artifacts().get(config)
+        artifact = self._kept(config)
         if artifact is None:
             raise StepFailed(
                 f"configuration {config} of fleet/{fleet} was not kept", hint="change the spec to renew it"

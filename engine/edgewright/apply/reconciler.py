@@ -7,8 +7,8 @@ pass, run or process had got to. A pass starts the steps that are ready; their o
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
-from datetime import datetime
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 from functools import partial
 
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
@@ -41,6 +41,7 @@ from edgewright_schemas.base import PRUNE_ANNOTATION
 _TICK_SECONDS = 0.5
 """How long a pass waits for reports when nothing else can wake it."""
 _ATTEMPTS = 4
+_RENEW_EVERY = timedelta(seconds=10)
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +128,7 @@ class Reconciler:
     _fatal: list[BaseException] = field(default_factory=list)
     _touched: set[Address] = field(default_factory=set)
     """Rollouts whose devices have spoken since they were looked at last."""
+    _renewed: datetime | None = None
 
     def stop(self) -> None:
         """Ask the run to end soon, leaving everything resumable. Safe from a signal handler."""
@@ -154,20 +156,22 @@ class Reconciler:
         self._attempt("refresh", self.publisher.refresh)
         while True:
             self._wake.clear()
+            if self._fatal:
+                raise self._fatal[0]
+            if self._stop.is_set():
+                return self._end(self._plan(desired, terms), stopped=True)
+            self._keep_lease()
             newer = self.source.revision()
             if newer != desired.revision:
                 if not terms.follow:
                     return self._end(self._plan(desired, terms), superseded_by=newer)
                 desired = self.source.snapshot()
+                self._failures.clear()
             self._take_reports(desired)
             current = self._plan(desired, terms)
             self._cancel_unneeded(current)
             wakes = self._act(desired, current, terms, pool)
-            if self._fatal:
-                raise self._fatal[0]
             after = self._plan(desired, terms)
-            if self._stop.is_set():
-                return self._end(after, stopped=True)
             if terms.until is not None and self.clock() >= terms.until:
                 return self._end(after, timed_out=not after.empty)
             still = after.steps == current.steps and not self._wake.is_set()
@@ -176,6 +180,17 @@ class Reconciler:
                 return self._end(after)
             if still:
                 self._wake.wait(self._pause(wakes, terms))
+
+    def _keep_lease(self) -> None:
+        """Find out in time that another process has taken over, also while nothing is written.
+
+        Raises:
+            LeaseLost: It has.
+        """
+        now = self.clock()
+        if self._renewed is None or now - self._renewed >= _RENEW_EVERY:
+            self.lease.renew()
+            self._renewed = now
 
     def _plan(self, desired: Snapshot, terms: Terms) -> Plan:
         observed = self.reality.observe(desired, retry_failures=terms.retry_failures)
@@ -217,10 +232,11 @@ class Reconciler:
 
     def _act(self, desired: Snapshot, current: Plan, terms: Terms, pool: ThreadPoolExecutor) -> list[datetime]:
         """Start what is ready; returns the moments at which rollouts want to be looked at again."""
-        wakes: list[datetime] = []
         targets: set[Address] = set()
+        held: set[Address] = set()
         for step in current.steps:
             if step.needs or not self._may(step, terms) or self._given_up(step):
+                held.add(step.address)
                 continue
             match step:
                 case StartRollout() | AdvanceWave() | Rollback():
@@ -231,7 +247,7 @@ class Reconciler:
                     self._guard(step, partial(self._prune, step))
                 case _:
                     self._start(desired, step, terms, pool)
-        wakes += self._roll(desired, targets)
+        wakes = self._roll(desired, targets, held)
         self._attempt("assign", self.publisher.flush_assignments)
         return wakes
 
@@ -245,12 +261,18 @@ class Reconciler:
         self._running[key] = _Running(step, cancel, future)
         future.add_done_callback(partial(self._finished, key))
 
-    def _finished(self, key: str, _: "Future[None]") -> None:
+    def _finished(self, key: str, future: "Future[None]") -> None:
+        if (error := future.exception()) is not None:
+            self._fatal.append(error)
         self._wake.set()  # before the step leaves the books, so that no pass can miss both
         self._running.pop(key, None)
 
     def _build(self, desired: Snapshot, step: BuildStep, cancel: threading.Event) -> None:
-        """Run one build step in a pool thread; whatever happens ends in the books, not in the thread."""
+        """Run one build step in a pool thread.
+
+        Raises:
+            LeaseLost: And whatever else must end the run; ``_finished`` takes it from the future.
+        """
 
         def again(state: RetryCallState) -> None:
             error = state.outcome.exception() if state.outcome else None
@@ -276,8 +298,8 @@ class Reconciler:
         except StepFailed as error:
             self.writer.record_failure(step.fingerprint or "", error.message)
             self._fail(step, error, desired)
-        except LeaseLost as error:
-            self._fatal.append(error)
+        except LeaseLost:
+            raise
         except EdgewrightError as error:
             self._fail(step, error, desired)
 
@@ -300,6 +322,8 @@ class Reconciler:
             act()
         except LeaseLost:
             raise
+        except BlobCorrupt as error:
+            self.listener.failed(step, error, 0.0)
         except EdgewrightError as error:
             self._fail(step, error)
         else:
@@ -317,18 +341,19 @@ class Reconciler:
         message = "no longer declared; devices keep what they run"
         self.writer.add_events([Event(self.clock(), "Pruned", str(step.address), message)])
 
-    def _roll(self, desired: Snapshot, targets: set[Address]) -> list[datetime]:
-        targets |= self._touched
-        self._touched = set()
-        if not targets:
+    def _roll(self, desired: Snapshot, targets: set[Address], held: set[Address]) -> list[datetime]:
+        """Advance rollouts that have a step, and those whose devices spoke; held ones only in what is under way."""
+        spoken, self._touched = self._touched, set()
+        if not targets and not spoken:
             return []
         observed = self.reality.observe(desired)
         wakes = []
         for address, aim in aims(desired, observed, self.clock()).items():
-            if address not in targets:
+            if address not in targets | spoken:
                 continue
+            goal = replace(aim, release=None, key=None) if address in held else aim
             try:
-                wake = self.roller.advance(desired, address, aim)
+                wake = self.roller.advance(desired, address, goal)
             except LeaseLost:
                 raise
             except EdgewrightError as error:
@@ -380,6 +405,8 @@ class Reconciler:
         for intent in self.reader.open_intents():
             subject = intent.name.partition(":")[2]
             done = subject in (published if intent.action == "publish" else recorded)
+            if done and intent.action != "publish":
+                self.workshop.tidy(subject)
             self.writer.finish(intent.name, "done" if done else "interrupted")
 
     def _record(self, desired: Snapshot) -> None:
@@ -389,8 +416,7 @@ class Reconciler:
             for address, resource in desired.resources.items()
         }
         inventory = self.reader.inventory()
-        kept = {address: disabled for address, disabled in inventory.items() if disabled or not managed}
-        if inventory != {**kept, **managed}:
-            self.writer.set_inventory({**kept, **managed})
+        if inventory != {**inventory, **managed}:
+            self.writer.set_inventory({**inventory, **managed})
         if self.reader.last_revision() != desired.revision:
             self.writer.set_last_revision(desired.revision)

@@ -139,7 +139,9 @@ class Roller:
         if package is None:
             return None
         export_fingerprint = package.facts["inputs"]["export"]
-        export = recorded[export_fingerprint]
+        export = recorded.get(export_fingerprint)
+        if export is None:
+            return None
         return model, Champion(
             package=package.digest,
             export=export.digest,
