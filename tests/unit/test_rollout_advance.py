@@ -336,6 +336,37 @@ def test_a_device_that_cannot_even_return_is_named_and_blocks_nothing() -> None:
     assert "DigestMismatch" in progress.message
 
 
+def test_devices_that_go_offline_in_their_turn_cannot_carry_a_wave_over_its_ratio() -> None:
+    fleet = FakeFleet(["a", "b", "c"])
+    fleet.devices["b"].refuses["A"] = "ProbeMismatch"
+    wanted = goal(rollout_spec(maxUnavailable={"count": 1}, success={"minRatio": 0.6}), A)
+    fleet.report()
+    fleet.decide(wanted)
+    while fleet.states()["b"] != "probing":
+        fleet.step(wanted)
+    fleet.devices["c"].online = False
+    fleet.now += timedelta(minutes=20)
+    fleet.work()
+    fleet.decide(wanted)
+    assert fleet.states()["c"] == "deferred"
+    assert fleet.state.rejected[0].reason == "DevicesFailed"
+
+
+def test_a_halted_rollout_has_failed_only_when_its_devices_are_back() -> None:
+    fleet = on(twelve(), goal(rollout_spec(), A))
+    fleet.devices["d01"].refuses["B"] = "ProbeMismatch"
+    wanted = goal(rollout_spec(), B)
+    fleet.report()
+    fleet.decide(wanted)
+    seen = []
+    while phase(fleet) is not Phase.FAILED:
+        fleet.step(wanted)
+        seen.append(phase(fleet))
+        back = set(fleet.active().values()) == {"A"} and "returning" not in fleet.states().values()
+        assert (phase(fleet) is Phase.FAILED) == (back and bool(fleet.state.rejected))
+    assert Phase.RETURNING in seen
+
+
 # ── claims and facts ──────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -540,6 +571,49 @@ def test_a_newer_release_supersedes_one_in_flight_within_the_budget() -> None:
     }
     fleet.run(newer, 40)
     assert set(fleet.active().values()) == {"C"}
+
+
+def test_devices_return_to_what_each_of_them_verified_last() -> None:
+    fleet = on(twelve(), goal(rollout_spec(), A))
+    spec = rollout_spec(waves=[CANARY, {"percent": 100}], approval={"beforeWave": 2})
+    fleet.run(goal(spec, B), 10)
+    fleet.devices["d00"].refuses["C"] = "ProbeMismatch"
+    fleet.run(goal(rollout_spec(), C), 20)
+    assert phase(fleet) is Phase.FAILED
+    assert fleet.active() == {name: "B" if name == "d00" else "A" for name in fleet.devices}
+    assert fleet.devices["d00"].wanted == B
+
+
+def test_what_a_device_verifies_of_a_superseded_release_is_what_it_returns_to() -> None:
+    fleet = on(twelve(), goal(rollout_spec(), A))
+    fleet.report()
+    fleet.decide(goal(rollout_spec(), B))
+    cautious = goal(rollout_spec(waves=[CANARY, {"percent": 100}], approval={"beforeWave": 2}), C)
+    fleet.run(cautious, 10)
+    assert fleet.states() == {name: "verified" if name == "d00" else "pending" for name in fleet.devices}
+    assert fleet.state.devices["d01"].verified == B
+    assert fleet.devices["d00"].wanted == C
+
+
+def test_being_assigned_a_release_is_not_having_verified_it() -> None:
+    fleet = twelve()
+    fleet.devices["d05"].online = False
+    fleet.run(goal(rollout_spec(), A), 20)
+    assert fleet.devices["d05"].wanted == A
+    fleet.run(goal(rollout_spec(waves=[CANARY, {"percent": 100}], approval={"beforeWave": 2}), B), 10)
+    fleet.run(goal(rollout_spec(), A, key="back"), 20)
+    assert phase(fleet) is Phase.SUCCEEDED
+    assert fleet.states()["d05"] == "deferred"
+
+
+def test_a_new_spec_tries_failed_devices_again() -> None:
+    fleet = twelve()
+    fleet.devices["d01"].refuses["A"] = "NoSpace"
+    fleet.run(goal(rollout_spec(onFailure="pause"), A), 10)
+    fleet.devices["d01"].refuses.clear()
+    fleet.run(goal(rollout_spec(), A, key="again"), 10)
+    assert phase(fleet) is Phase.SUCCEEDED
+    assert fleet.log.count(("d01", "A")) == 2
 
 
 def test_devices_that_join_go_through_the_waves_and_those_that_leave_are_dropped() -> None:

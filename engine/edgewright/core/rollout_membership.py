@@ -121,9 +121,10 @@ def follow_labels(run: Run) -> None:
         return
     again = []
     for device, progress in run.devices.items():
-        if progress.assigned_at is None and progress.state is not DeviceState.VERIFIED:
+        waits = progress.state is DeviceState.DEFERRED and progress.assigned_at is None
+        if waits or progress.state in IN_FLIGHT or progress.state in {DeviceState.PENDING, DeviceState.ROLLED_BACK}:
             continue
-        if progress.state in IN_FLIGHT or not same_release(progress.release, run.release):
+        if not same_release(progress.release, run.release):
             continue
         if is_current(progress, run.views[device], run.release):
             continue
