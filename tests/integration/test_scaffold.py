@@ -29,7 +29,7 @@ def test_the_scaffold_is_a_valid_repository(tmp_path: Path) -> None:
         "rollout",
         "thresholds",
     ]
-    assert set(snapshot.content) == {"data/shelf-stock.csv", "templates/shelf.toml.j2"}
+    assert set(snapshot.content) == {"data/shelf-stock.csv", "fleets/stores.csv", "templates/shelf.toml.j2"}
     devices = snapshot.inventories["fleets/stores.csv"]
     assert len(devices) == 4
     (rollout,) = snapshot.rollouts()
