@@ -86,6 +86,7 @@ class Lab:
     def prepare(self) -> None:
         """Copy the example, commit it, make keys."""
         shutil.copytree(RETAIL, self.repo, ignore=shutil.ignore_patterns(".edgewright", "__pycache__"))
+        self.edit("specs/rollout.yaml", "offlineAfter: 2m", "offlineAfter: 15s")  # the demo does not wait for so long
         self.git("init", "--quiet", "--initial-branch=main")
         self.commit("Declare the price tag reader")
         self.edgewright("init", ".", "--keys-only")

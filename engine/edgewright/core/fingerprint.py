@@ -30,6 +30,10 @@ BUILDER_VERSIONS: Mapping[Action, int] = {
 """Raised when a builder's output changes for the same input: everything it made is then made again."""
 
 
+_ENCODE = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode
+"""As json.dumps, which makes an encoder for each call: a plan writes thousands of leaves."""
+
+
 def fingerprint(action: Action, components: Components) -> str:
     """Name a step's work by everything that can change its output."""
     return digest_json({"action": action.value, "builder": BUILDER_VERSIONS[action], "components": dict(components)})
@@ -44,7 +48,7 @@ def flatten(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
         for index, item in enumerate(value):
             yield from flatten(item, f"{path}[{index}]")
     else:
-        yield path, json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+        yield path, _ENCODE(value)
 
 
 def _fields(model: SpecModel, *, exclude: set[str] | None = None, prefix: str = "") -> dict[str, str]:

@@ -105,7 +105,7 @@ def plan_model(bench: Workbench, model: Model, dataset: Node) -> ModelNodes:
     spec = model.spec
     gate_list = _gates(bench, spec)
     if dataset.blocked:
-        bench.note(address, "info", "DatasetBlocked", f"dataset/{spec.dataset} is not there to make it from")
+        bench.note(address, "info", "DatasetBlocked", f"dataset/{spec.dataset} cannot be built as declared")
     origin = _plan_origin(bench, address, spec, dataset)
     export = bench.build(
         Export,

@@ -1,13 +1,12 @@
 """The planner: desired and observed state in, plan out. Pure; the same inputs give the same plan."""
 
-from collections.abc import Iterable
 from datetime import datetime
 
 from edgewright.core.address import Address
 from edgewright.core.artifact import Action
 from edgewright.core.observed import Observed
 from edgewright.core.pipeline import ModelNodes, plan_dataset, plan_model
-from edgewright.core.plan import Plan, PlanSummary, Prune, Reason, StartRollout, Step, action_of
+from edgewright.core.plan import Plan, PlanSummary, Prune, Reason, StartRollout, action_of
 from edgewright.core.planning import BLOCKED, Workbench
 from edgewright.core.rollout_planning import Aim, aim_of, conflicts, plan_publish, plan_rollout
 from edgewright.core.snapshot import Snapshot
@@ -41,7 +40,7 @@ def plan(desired: Snapshot, observed: Observed, now: datetime) -> Plan:
         steps=tuple(bench.steps),
         notes=tuple(bench.notes),
         verdicts=bench.verdicts,
-        summary=_summarize(bench.steps),
+        summary=_summarize(bench),
     )
 
 
@@ -113,14 +112,12 @@ def _plan_prunes(bench: Workbench) -> None:
             bench.steps.append(Prune(address=address, reasons=(Reason("resource", "declared", None),)))
 
 
-def _summarize(steps: Iterable[Step]) -> PlanSummary:
+def _summarize(bench: Workbench) -> PlanSummary:
     counts = dict.fromkeys(Action, 0)
-    devices = 0
     size: int | None = 0
-    for step in steps:
+    for step in bench.steps:
         counts[action_of(step)] += 1
         if isinstance(step, StartRollout):
-            devices += sum(wave.devices for wave in step.waves)
             for wave in step.waves:
                 size = None if size is None or wave.bytes is None else size + wave.bytes
     return PlanSummary(
@@ -129,6 +126,6 @@ def _summarize(steps: Iterable[Step]) -> PlanSummary:
         package=counts[Action.PACKAGE],
         rollout=counts[Action.START_ROLLOUT] + counts[Action.ADVANCE_WAVE] + counts[Action.ROLLBACK],
         prune=counts[Action.PRUNE],
-        devices=devices,
+        devices=len(bench.touched),
         bytes=size,
     )

@@ -47,6 +47,8 @@ class Workbench:
     steps: list[Step] = field(default_factory=list)
     notes: list[Note] = field(default_factory=list)
     verdicts: dict[Address, tuple[GateOutcome, ...]] = field(default_factory=dict)
+    touched: set[str] = field(default_factory=set)
+    """Devices that rollouts starting now take in."""
     consulted: dict[str, Any] = field(default_factory=dict)
     """Every observed fact a decision rested on; the plan is stale when one of them changes."""
 

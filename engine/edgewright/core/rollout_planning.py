@@ -230,6 +230,7 @@ def _preview(bench: Workbench, aim: Aim, size: int | None) -> Iterable[WavePlan]
         what = (
             ", ".join(f"{k}={v}" for k, v in wave.select.match_labels.items()) if wave.select else f"{wave.percent:g} %"
         )
+        bench.touched.update(ids)
         yield WavePlan(
             name=f"{number}: {what}",
             devices=len(ids),
