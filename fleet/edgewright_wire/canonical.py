@@ -5,6 +5,8 @@ import json
 from typing import Any
 
 DIGEST_PREFIX = "sha256:"
+_ENCODE = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode
+_HEX = frozenset("0123456789abcdef")
 
 
 def canonical_json(value: Any) -> bytes:
@@ -14,8 +16,7 @@ def canonical_json(value: Any) -> bytes:
         ValueError: A number is not finite.
         TypeError: Something is no JSON value.
     """
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-    return text.encode("utf-8")
+    return _ENCODE(value).encode("utf-8")
 
 
 def digest_bytes(data: bytes) -> str:
@@ -35,6 +36,6 @@ def hex_of(digest: str) -> str:
         ValueError: This is no sha256 digest.
     """
     prefix, _, rest = digest.partition(":")
-    if prefix != "sha256" or len(rest) != 64 or not set(rest) <= set("0123456789abcdef"):
+    if prefix != "sha256" or len(rest) != 64 or not _HEX.issuperset(rest):
         raise ValueError(f"not a sha256 digest: {digest!r}")
     return rest

@@ -1,7 +1,7 @@
 """The repository's own Python code that specs refer to: what it defines, what it imports, and one digest for it all.
 
 The scan is static: code is parsed, never run. Imports made at run time (``importlib``, ``__import__``) are not seen.
-Called by ``assemble``.
+Called by ``reading``.
 """
 
 import ast

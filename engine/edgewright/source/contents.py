@@ -1,4 +1,4 @@
-"""Files that specs name: are they there, are they sound, what is their digest. Called by ``assemble``."""
+"""Files that specs name: are they there, are they sound, what is their digest. Called by ``reading``."""
 
 from collections.abc import Iterator
 

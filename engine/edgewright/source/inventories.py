@@ -1,4 +1,4 @@
-"""Inventory files: CSV rows to devices. Called by ``assemble``; parsed once for each blob id."""
+"""Inventory files: CSV rows to devices. Called by ``assemble`` and ``contents``; parsed once for each blob id."""
 
 import csv
 import io

@@ -1,4 +1,4 @@
-"""One YAML file to checked documents, with every problem it has. Called by ``assemble``, which caches by blob id."""
+"""One YAML file to checked documents, with every problem it has. Called by ``reading``, which caches by blob id."""
 
 import json
 import re
@@ -11,9 +11,10 @@ from pydantic import ValidationError
 from edgewright.core.nearest import nearest, suggestion
 from edgewright.errors import Problem
 from edgewright.source.complaints import describe, explain
+from edgewright.source.documents import typed
 from edgewright.source.yamlnodes import MAX_BYTES, Node, read_documents
 from edgewright_schemas.base import API_VERSION
-from edgewright_schemas.kinds import KINDS, Document
+from edgewright_schemas.kinds import KINDS
 
 _GROUP = API_VERSION.partition("/")[0]
 _FIRST_COLUMN = rb"""(?m)^["']?%s["']?[ \t]*:[ \t]*["']?([^\s"'#]*)"""
@@ -44,15 +45,6 @@ class LoadedFile:
     """Whether any document of it is for edgewright."""
     mentioned: frozenset[str] = frozenset()
     """Of a file with problems, the names that stand in it: what refers to one of them may be right."""
-
-
-def typed(kind: str, body: str) -> Document:
-    """Build the typed document from its JSON.
-
-    Raises:
-        ValidationError: It is not valid; a body that ``load_file`` returned always is.
-    """
-    return KINDS[kind].model_validate_json(body, strict=True)
 
 
 def load_file(path: str, data: bytes, *, required: bool = False) -> LoadedFile:

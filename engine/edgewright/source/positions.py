@@ -1,6 +1,6 @@
 """Where a field of a document is written.
 
-Called by ``assemble`` only when there is something to complain about, so that what is cached of valid files need not
+Called by ``reading`` only when there is something to complain about, so that what is cached of valid files need not
 hold positions.
 """
 

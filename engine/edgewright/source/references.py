@@ -1,6 +1,6 @@
 """What documents say about each other and about files: references that dangle, paths that are refused or missing.
 
-Works on typed documents and returns complaints by field; ``assemble`` finds the lines. Nothing here reads YAML.
+Works on typed documents and returns complaints by field; ``reading`` finds the lines. Nothing here reads YAML.
 """
 
 from collections.abc import Collection, Iterator, Mapping
