@@ -606,6 +606,21 @@ def test_being_assigned_a_release_is_not_having_verified_it() -> None:
     assert fleet.states()["d05"] == "deferred"
 
 
+def test_a_device_assigned_again_and_silent_since_is_not_taken_for_verified() -> None:
+    fleet = on(FakeFleet({"a": {"ring": "canary"}, "b": {}}), goal(rollout_spec(), A))
+    fleet.report()
+    fleet.decide(goal(rollout_spec(), B))
+    for _ in range(4):
+        fleet.devices["b"].work()
+    fleet.devices["b"].online = False
+    assert fleet.devices["b"].active == "B"
+    fleet.decide(goal(rollout_spec(), A, key="back"))
+    fleet.now += timedelta(hours=1)
+    fleet.run(goal(rollout_spec(waves=[CANARY, {"percent": 100}], approval={"beforeWave": 2}), C), 10)
+    fleet.run(goal(rollout_spec(), A, key="back again"), 10)
+    assert fleet.states() == {"a": "verified", "b": "deferred"}
+
+
 def test_a_new_spec_tries_failed_devices_again() -> None:
     fleet = twelve()
     fleet.devices["d01"].refuses["A"] = "NoSpace"
@@ -662,6 +677,31 @@ def test_a_device_that_verified_nothing_returns_to_what_its_fleet_has_proven() -
     fleet.run(goal(rollout_spec(), B), 30)
     assert phase(fleet) is Phase.FAILED
     assert set(fleet.active().values()) == {"A"}
+
+
+def test_a_device_that_joins_a_wave_that_has_passed_goes_with_the_current_one() -> None:
+    fleet = twelve()
+    wanted = goal(rollout_spec(waves=[CANARY, {"percent": 100}], maxUnavailable={"count": 1}), A)
+    fleet.run(wanted, 10)
+    assert fleet.state.wave == 1
+    fleet.devices |= FakeFleet({"e1": {"ring": "canary"}}).devices
+    later = replace(wanted, fleet_digest="fleet-2")
+    fleet.step(later)
+    assert fleet.state.devices["e1"].wave == 1
+    fleet.run(later, 60)
+    assert (phase(fleet), verified(fleet)) == (Phase.SUCCEEDED, 13)
+
+
+def test_what_was_proven_while_a_device_was_away_stays_assigned_to_it() -> None:
+    fleet = on(twelve(), goal(rollout_spec(), A))
+    fleet.devices["d05"].online = False
+    fleet.now += timedelta(hours=1)
+    fleet.run(goal(rollout_spec(), B), 20)
+    assert fleet.devices["d05"].wanted == B
+    fleet.devices["d01"].refuses["C"] = "ProbeMismatch"
+    fleet.run(goal(rollout_spec(), C), 20)
+    assert phase(fleet) is Phase.FAILED
+    assert fleet.devices["d05"].wanted == B
 
 
 # ── the state ─────────────────────────────────────────────────────────────────────────────────────────────────

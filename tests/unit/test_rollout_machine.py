@@ -19,6 +19,7 @@ IN_FLIGHT = {"offered", "fetching", "staged", "probing", "returning"}
 CANARY = {"select": {"matchLabels": {"ring": "canary"}}}
 STOPPED = {Phase.SUCCEEDED, Phase.FAILED, Phase.ABORTED, Phase.PAUSED, Phase.AWAITING_APPROVAL}
 WAITS_FOR_PEOPLE = {"NoDevices", "GateInconclusive"}
+FEW = st.sets(st.sampled_from(["d0", "d0", "d1", "d2", "d5"]), max_size=2)
 NAMES = st.sampled_from([f"d{number}" for number in range(8)])
 SPECS: list[dict[str, Any]] = [
     {"waves": [{"percent": 100}]},
@@ -43,8 +44,8 @@ def spec(number: int, **fields: Any) -> RolloutSpec:
 class RolloutMachine(RuleBasedStateMachine):
     """A fleet of up to eight devices, one rollout, and everything that can happen to them."""
 
-    @initialize(number=st.integers(0, len(SPECS) - 1))
-    def begin(self, number: int) -> None:
+    @initialize(number=st.integers(0, len(SPECS) - 1), offline=FEW, refusing=FEW)
+    def begin(self, number: int, offline: set[str], refusing: set[str]) -> None:
         self.fleet = FakeFleet({})
         self.gone: dict[str, FakeDevice] = {}
         for index in range(5):
@@ -53,7 +54,14 @@ class RolloutMachine(RuleBasedStateMachine):
         self.wanted = self._goal(release("r1", config="c"))
         self.past = [self.wanted]
         self.fleet.report()
+        self._trouble(offline, refusing)
         self._pass()
+
+    def _trouble(self, offline: set[str], refusing: set[str]) -> None:
+        for name, device in self.fleet.devices.items():
+            device.online = name not in offline
+            if name in refusing:
+                device.refuses[self.wanted.release.fingerprint] = "ProbeMismatch"
 
     def _add(self, name: str) -> None:
         index = int(name[1:])
@@ -126,11 +134,12 @@ class RolloutMachine(RuleBasedStateMachine):
             device.view = _with(device.seen(), last_seen=self.fleet.now, taken=device.taken, **lie)
             self._pass()
 
-    @rule(config=st.booleans(), number=st.integers(0, len(SPECS) - 1))
-    def new_release(self, config: bool, number: int) -> None:
+    @rule(config=st.booleans(), number=st.integers(0, len(SPECS) - 1), offline=FEW, refusing=FEW)
+    def new_release(self, config: bool, number: int, offline: set[str], refusing: set[str]) -> None:
         self.releases, self.keys, self.number = self.releases + 1, self.keys + 1, number
         self.wanted = self._goal(release(f"r{self.releases}", config="c" if config else None))
         self.past.append(self.wanted)
+        self._trouble(offline, refusing)
         self._pass()
 
     @rule(number=st.integers(0, len(SPECS) - 1))
@@ -143,6 +152,16 @@ class RolloutMachine(RuleBasedStateMachine):
     @rule(which=st.integers(0, 9))
     def an_older_goal_comes_back(self, which: int) -> None:
         self.wanted = self.past[which % len(self.past)]
+        self._regoal()
+        self._pass()
+
+    @rule(between=st.booleans())
+    @precondition(lambda self: self.fleet.state.rejected)
+    def a_rejected_goal_comes_back(self, between: bool) -> None:
+        if between:
+            self.new_release(config=False, number=self.number, offline=set(), refusing=set())
+        key = self.fleet.state.rejected[-1].key
+        self.wanted = next(goal for goal in self.past if goal.key == key)
         self._regoal()
         self._pass()
 
@@ -265,6 +284,9 @@ class RolloutMachine(RuleBasedStateMachine):
             failed = sum(p.state == "failed" for p in counted.values())
             ever = [p for p in members.values() if p.state == "verified"]
             assert ever or not members, f"wave {state.wave} began without evidence from wave {earlier}"
+            still = [p for p in members.values() if p.state == "pending" or p.state in IN_FLIGHT]
+            soaked = self.wanted.spec.waves[earlier].soak > timedelta(0)
+            assert not still or soaked or earlier + 1 < state.wave, f"wave {state.wave} began too early"
             assert verified + 1e-9 >= success.min_ratio * (verified + failed)
 
     def _rejected_stays_rejected(self, before: RolloutState, result: Advance) -> None:
@@ -327,7 +349,7 @@ def _with(view: DeviceView, **fields: Any) -> DeviceView:
 
 
 RolloutMachine.TestCase.settings = settings(
-    max_examples=25,
+    max_examples=120,
     stateful_step_count=30,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],

@@ -101,7 +101,7 @@ def _move(
 
 
 def _back(progress: DeviceProgress, at: Circumstances) -> DeviceProgress:
-    settled = replace(progress, verified=progress.release)
+    settled = replace(progress, verified=progress.release, confirmed=True)
     return _move(settled, DeviceState.ROLLED_BACK, at, progress.reason, progress.message)
 
 
@@ -134,7 +134,7 @@ def _said_failed(progress: DeviceProgress, view: DeviceView) -> bool:
 
 def _in_flight(progress: DeviceProgress, view: DeviceView, at: Circumstances) -> DeviceProgress:
     if _proven(progress, view):
-        return _move(progress, DeviceState.VERIFIED, at)
+        return _move(replace(progress, confirmed=True), DeviceState.VERIFIED, at)
     if _said_failed(progress, view):
         state = DeviceState.INELIGIBLE if view.reason == "Incompatible" else DeviceState.FAILED
         return _move(progress, state, at, view.reason or "Failed", view.message)
@@ -173,10 +173,11 @@ def _verified(progress: DeviceProgress, view: DeviceView, at: Circumstances) -> 
     if active and view.phase is DevicePhase.FAILED and view.release != progress.release.fingerprint:
         return progress
     if at.succeeded and at_work and view.phase is not None:
-        return _move(replace(progress, assigned_at=at.now), _ON_THE_WAY[view.phase], at)
+        again = replace(progress, assigned_at=at.now, confirmed=False)
+        return _move(again, _ON_THE_WAY[view.phase], at)
     said = f"{view.reason}: {view.message}".strip(": ")
     message = said or f"it was verified, and now runs {view.active_release or 'nothing'}"
-    return _move(progress, DeviceState.FAILED, at, VERIFICATION_LOST, message)
+    return _move(replace(progress, confirmed=False), DeviceState.FAILED, at, VERIFICATION_LOST, message)
 
 
 def _failed(progress: DeviceProgress, view: DeviceView, at: Circumstances) -> DeviceProgress:
@@ -184,7 +185,7 @@ def _failed(progress: DeviceProgress, view: DeviceView, at: Circumstances) -> De
     if going_back and progress.reason == RETURN_FAILED and _returned(progress, view):
         return _back(progress, at)
     if not going_back and _proven(progress, view):
-        return _move(progress, DeviceState.VERIFIED, at)
+        return _move(replace(progress, confirmed=True), DeviceState.VERIFIED, at)
     return progress
 
 

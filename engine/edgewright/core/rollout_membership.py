@@ -53,7 +53,7 @@ def _carry_over(run: Run, device: str, old: DeviceProgress) -> DeviceProgress:
     if current and old.state is DeviceState.DEFERRED and old.assigned_at is not None:
         return replace(old, reason="", message="")
     untouched = {DeviceState.PENDING, DeviceState.ROLLED_BACK, DeviceState.DEFERRED}
-    if current and old.state in untouched and same_release(old.verified, release):
+    if current and old.confirmed and old.state in untouched:
         return replace(old, state=DeviceState.VERIFIED, assigned_at=None, reason="", message="")
     if old.state in IN_FLIGHT and old.state is not DeviceState.RETURNING:
         return old

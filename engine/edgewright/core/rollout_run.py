@@ -96,6 +96,7 @@ class Run:
                 assigned_at=self.now,
                 after=view.assignment,
                 release=release,
+                confirmed=False,
                 labels_digest=view.labels_digest,
                 reason=reason,
                 message=message,

@@ -98,6 +98,8 @@ class DeviceProgress:
     """Index of the wave that takes it in; -1 when none does."""
     release: Release | None = None
     """What it is assigned now."""
+    confirmed: bool = False
+    """The device has shown, since it was assigned ``release``, that it runs and has verified it."""
     verified: Release | None = None
     """The release it returns to: the last one it verified before the current rollout, or, once that has
     succeeded, the current one."""
