@@ -13,7 +13,7 @@ from edgewright.cli.catalogue import Catalogue
 from edgewright.cli.options import Exit
 from edgewright.errors import EdgewrightError
 
-_OBJECTS_BETWEEN_COLLECTIONS = 100_000
+_OBJECTS_BETWEEN_COLLECTIONS = 250_000
 
 app = typer.Typer(
     name="edgewright",

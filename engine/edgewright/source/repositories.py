@@ -4,19 +4,21 @@ Called by ``git`` and ``worktree``.
 """
 
 import os
+import subprocess
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
-
-import git
-from git.exc import ODBError
-from git.objects.fun import tree_entries_from_data
 
 from edgewright.core.nearest import suggestion
 from edgewright.errors import SourceError
 from edgewright.source.trees import Entry
 from edgewright_schemas.repository import REPOSITORY_FILE
+
+if TYPE_CHECKING:  # GitPython is imported when the first object is read: what is cached needs none
+    import git
 
 _SHA1_LENGTH = 40
 
@@ -34,20 +36,17 @@ class GitRepository:
             SourceError: There is none, or it is a URL of another kind.
         """
         folder = _local(location)
-        try:
-            self.repo = git.Repo(folder, search_parent_directories=True, expand_vars=False)
-        except git.NoSuchPathError as error:
-            raise SourceError(f"there is no folder {folder}", hint="give the path of a Git repository") from error
-        except git.InvalidGitRepositoryError as error:
-            hint = "run `git init` there, or give the path of a repository"
-            raise SourceError(f"{folder} is in no Git repository", hint=hint) from error
-        self.is_bare = self.repo.bare
-        self.top = Path(str(self.repo.git_dir if self.is_bare else self.repo.working_tree_dir)).resolve()
+        if folder.is_file():
+            folder = folder.parent
+        if not folder.is_dir():
+            raise SourceError(f"there is no folder {folder}", hint="give the path of a Git repository")
+        self._git_dir, top = _discover(folder)
+        self.is_bare = top is None
+        self.top = (top or self._git_dir).resolve()
         self.root = self.top if self.is_bare else _spec_root(folder.resolve(), self.top)
         """The folder of ``edgewright.yaml``; without one, the repository's own."""
         self.prefix = "" if self.is_bare else self.root.relative_to(self.top).as_posix().removeprefix(".")
         self._environment = self._explicit_environment()
-        self.repo.git.update_environment(**self._environment)
         self._trees: dict[str, tuple[Entry, ...]] = {}
         self._lock = threading.RLock()
 
@@ -58,8 +57,16 @@ class GitRepository:
         """
         if "GIT_DIR" not in os.environ:
             return {}
-        named = {"GIT_DIR": str(Path(str(self.repo.git_dir)).resolve())}
+        named = {"GIT_DIR": str(self._git_dir.resolve())}
         return named if self.is_bare else named | {"GIT_WORK_TREE": str(self.top)}
+
+    @cached_property
+    def _repo(self) -> "git.Repo":
+        import git
+
+        repo = git.Repo(self._git_dir if self.is_bare else self.top, expand_vars=False)
+        repo.git.update_environment(**self._environment)
+        return repo
 
     def run(self, *arguments: str, cwd: Path | None = None) -> str:
         """Run a reading git command, and return what it prints.
@@ -67,18 +74,7 @@ class GitRepository:
         Raises:
             SourceError: It fails.
         """
-        command = git.Git(str(cwd or self.top))
-        command.update_environment(**self._environment)
-        try:
-            # GitPython's stdout is text unless told otherwise; names keep their bytes as surrogates.
-            output = command.execute(["git", *arguments], stdout_as_string=False, strip_newline_in_stdout=False)
-        except git.GitCommandError as error:
-            reason = str(error.stderr).strip().removeprefix("stderr:").strip(" '\n")
-            raise SourceError(f"git {arguments[0]} failed: {reason}") from error
-        except git.GitCommandNotFound as error:
-            raise SourceError("the git program is not installed", hint="install git") from error
-        assert isinstance(output, bytes)
-        return output.decode("utf-8", "surrogateescape")
+        return _git(arguments, cwd or self.top, os.environ | self._environment)
 
     def commit(self, ref: str | None) -> str:
         """Resolve a branch, tag or commit (default: HEAD) to a commit id.
@@ -137,6 +133,8 @@ class GitRepository:
         """
         found = self._trees.get(tree_id)
         if found is None:
+            from git.objects.fun import tree_entries_from_data
+
             entries = tree_entries_from_data(self._object(tree_id, b"tree"))
             found = tuple(Entry(mode, sha.hex(), str(name)) for sha, mode, name in entries)
             self._trees[tree_id] = found
@@ -151,9 +149,12 @@ class GitRepository:
         return self._object(blob_id, b"blob", limit)
 
     def _object(self, object_id: str, expected: bytes, limit: int | None = None) -> bytes:
+        import git
+        from git.exc import ODBError
+
         with self._lock:
             try:
-                stream = self.repo.odb.stream(bytes.fromhex(object_id))
+                stream = self._repo.odb.stream(bytes.fromhex(object_id))
                 data: bytes = stream.read(-1 if limit is None else limit + 1)
             except (ValueError, ODBError, git.GitCommandError, OSError) as error:
                 hint = "the repository is damaged or shallow; run `git fsck`, or fetch the missing history"
@@ -165,8 +166,41 @@ class GitRepository:
     def close(self) -> None:
         """End the Git processes behind it; a later call starts them again."""
         with self._lock:
-            self.repo.close()
+            if "_repo" in self.__dict__:
+                self._repo.close()
             self._trees.clear()
+
+
+def _discover(folder: Path) -> tuple[Path, Path | None]:
+    """Find the Git folder and the work tree (None: bare) that ``folder`` is in.
+
+    Raises:
+        SourceError: It is in no repository, or git is not installed.
+    """
+    # What names a repository in the environment, as in hooks, names another one than the folder's.
+    environment = {name: value for name, value in os.environ.items() if name not in {"GIT_DIR", "GIT_WORK_TREE"}}
+    wanted = ("rev-parse", "--is-bare-repository", "--absolute-git-dir", "--show-cdup")
+    try:
+        bare, git_dir, up = _git(wanted, folder, environment).split("\n")[:3]
+    except SourceError as error:
+        if "not a git repository" not in error.message:
+            raise
+        hint = "run `git init` there, or give the path of a repository"
+        raise SourceError(f"{folder} is in no Git repository", hint=hint) from error
+    return Path(git_dir), None if bare == "true" else folder / up
+
+
+def _git(arguments: Sequence[str], folder: Path, environment: Mapping[str, str]) -> str:
+    # Messages are told apart by their words, so they must be in English.
+    variables = {**environment, "LC_ALL": "C"}
+    try:
+        ended = subprocess.run(["git", *arguments], cwd=folder, env=variables, capture_output=True, check=False)
+    except FileNotFoundError as error:
+        raise SourceError("the git program is not installed", hint="install git") from error
+    if ended.returncode:
+        reason = ended.stderr.decode("utf-8", "replace").strip()
+        raise SourceError(f"git {arguments[0]} failed: {reason}")
+    return ended.stdout.decode("utf-8", "surrogateescape")
 
 
 def _local(location: str | Path) -> Path:
