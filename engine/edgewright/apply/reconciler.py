@@ -154,6 +154,8 @@ class Reconciler:
         desired = self.source.snapshot()
         self._close_intents()
         self._attempt("refresh", self.publisher.refresh)
+        # An earlier run may have ended between taking a report and acting on it.
+        self._touched = {Address("rollout", rollout.metadata.name) for rollout in desired.rollouts()}
         while True:
             self._wake.clear()
             if self._fatal:
