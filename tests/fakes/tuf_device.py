@@ -1,6 +1,6 @@
 """A device's side of a published repository: python-tuf's own client, reading from a folder."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -31,19 +31,24 @@ class TufDevice:
         self._root = root
 
     def assignment(self, device: str) -> Assignment | None:
-        data = self._target(assignment_target(device))
-        return None if data is None else Assignment.from_bytes(data)
+        return self.assignments([device])[device]
+
+    def assignments(self, devices: Iterable[str]) -> dict[str, Assignment | None]:
+        """Those of several devices, as a site's cache holds them."""
+        updater = self._refreshed()
+        found = {device: _fetch(updater, assignment_target(device)) for device in devices}
+        return {device: None if data is None else Assignment.from_bytes(data) for device, data in found.items()}
 
     def manifest(self, package: str) -> bytes | None:
-        return self._target(package_target(package))
+        return _fetch(self._refreshed(), package_target(package))
 
     def blob(self, digest: str) -> bytes:
         data = (self._repository / blob_path(digest)).read_bytes()
         assert digest_bytes(data) == digest
         return data
 
-    def _target(self, path: str) -> bytes | None:
-        """Refresh everything, as an agent's pass does, and fetch one target."""
+    def _refreshed(self) -> Updater:
+        """Refresh everything, as an agent's pass does."""
         metadata, downloads = self._home / "metadata", self._home / "targets"
         for folder in (metadata, downloads):
             folder.mkdir(parents=True, exist_ok=True)
@@ -57,5 +62,9 @@ class TufDevice:
             bootstrap=self._root,
         )
         updater.refresh()
-        info = updater.get_targetinfo(path)
-        return None if info is None else Path(updater.download_target(info)).read_bytes()
+        return updater
+
+
+def _fetch(updater: Updater, path: str) -> bytes | None:
+    info = updater.get_targetinfo(path)
+    return None if info is None else Path(updater.download_target(info)).read_bytes()
