@@ -26,16 +26,18 @@ def watch(repo: RepoOption = Path(), state: StateOption = None) -> None:
 
     root = Workspace(repo, state=state).root
     ended = threading.Event()
+    one_at_a_time = threading.Lock()
 
     def again(_: frozenset[str] = frozenset()) -> None:
-        try:
-            show(current(Workspace(repo, worktree=True, state=state)), PlanOutput.TEXT)
-        except EdgewrightError as error:
-            print_error(error)
-        stderr().print("watching; Ctrl-C ends", style="dim")
+        with one_at_a_time:
+            try:
+                show(current(Workspace(repo, worktree=True, state=state)), PlanOutput.TEXT)
+            except EdgewrightError as error:
+                print_error(error)
+            stderr().print("watching; Ctrl-C ends", style="dim")
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: ended.set())
-    again()
     with watching(root, again, debounce=_DEBOUNCE_SECONDS):
+        again()  # after watching has begun, so that no save falls between
         ended.wait()
