@@ -17,7 +17,8 @@ from pydantic import TypeAdapter
 from e2e.crash_points import Fuse, FusedBlobs, FusedDelivery, FusedState
 from edgewright import durable
 from edgewright.apply.listening import Listener, Silence
-from edgewright.apply.reconciler import Outcome, Reconciler, Terms
+from edgewright.apply.outcomes import Outcome, Terms
+from edgewright.apply.reconciler import Reconciler
 from edgewright.cli.workspace import Workspace
 from edgewright.core.address import Address
 from edgewright.core.artifact import Action

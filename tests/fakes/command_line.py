@@ -18,7 +18,7 @@ from typing import Any
 from unittest.mock import patch
 
 from edgewright.apply.listening import Silence
-from edgewright.apply.reconciler import Outcome, Terms
+from edgewright.apply.outcomes import Outcome, Terms
 from edgewright.cli.main import run
 from edgewright.cli.workspace import Workspace
 from edgewright.delivery.keys import create_keys

@@ -9,8 +9,9 @@ from edgewright.apply.building import Workshop
 from edgewright.apply.configuring import Configurator
 from edgewright.apply.listening import Silence
 from edgewright.apply.observing import Reality
+from edgewright.apply.outcomes import Outcome, Terms
 from edgewright.apply.publishing import Publisher
-from edgewright.apply.reconciler import Outcome, Reconciler, Terms
+from edgewright.apply.reconciler import Reconciler
 from edgewright.apply.rolling import Roller
 from edgewright.cli.rendering import TemplateRenderer
 from edgewright.core.observed import SourceState

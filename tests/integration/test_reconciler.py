@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from edgewright.apply import reconciler as reconciling
+from edgewright.apply.outcomes import Terms
 from edgewright.core.address import Address
 from edgewright.core.artifact import Action
 from edgewright.core.plan import step_id
@@ -202,7 +203,7 @@ def test_a_run_that_is_stopped_can_be_resumed(tmp_path: Path) -> None:
         run.stop()
 
     threading.Thread(target=stop).start()
-    outcome = run.run(reconciling.Terms())
+    outcome = run.run(Terms())
     run.lease.release()
     assert outcome.stopped
     assert not outcome.failures
@@ -329,7 +330,7 @@ def test_a_lease_lost_while_nothing_is_written_is_noticed(tmp_path: Path) -> Non
 
     threading.Thread(target=take_over).start()
     with pytest.raises(LeaseLost):
-        world.reconciler().run(reconciling.Terms())
+        world.reconciler().run(Terms())
 
 
 def test_assignments_that_were_decided_but_not_published_go_out_after_a_crash(tmp_path: Path) -> None:

@@ -16,13 +16,13 @@ from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_aft
 from edgewright.apply.building import Workshop
 from edgewright.apply.listening import Listener
 from edgewright.apply.observing import Reality
+from edgewright.apply.outcomes import Failure, Outcome, Terms
 from edgewright.apply.publishing import Publisher
 from edgewright.apply.rolling import Roller
 from edgewright.core.address import Address
 from edgewright.core.plan import (
     AdvanceWave,
     BuildStep,
-    Note,
     Plan,
     Prune,
     Publish,
@@ -42,57 +42,6 @@ _TICK_SECONDS = 0.5
 """How long a pass waits for reports when nothing else can wake it."""
 _ATTEMPTS = 4
 _RENEW_EVERY = timedelta(seconds=10)
-
-
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """A step that did not succeed in this run."""
-
-    step: str
-    error: EdgewrightError
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """How a run ended."""
-
-    plan: Plan
-    """The last one: what is still to do."""
-    failures: tuple[Failure, ...] = ()
-    timed_out: bool = False
-    stopped: bool = False
-    """By a person; everything can be resumed."""
-    superseded_by: str | None = None
-    """A newer revision this run was not allowed to take up."""
-
-    @property
-    def converged(self) -> bool:
-        """Whether reality matches."""
-        return self.plan.empty and not self.failures and not self.blocked and not self.waiting
-
-    @property
-    def blocked(self) -> tuple[Note, ...]:
-        """What needs a change of the specs."""
-        return tuple(note for note in self.plan.notes if note.severity == "blocked")
-
-    @property
-    def waiting(self) -> tuple[Note, ...]:
-        """What needs time or a person."""
-        return tuple(note for note in self.plan.notes if note.severity == "waiting")
-
-
-@dataclass(frozen=True, slots=True)
-class Terms:
-    """What a run may do."""
-
-    allowed: frozenset[str] | None = None
-    """Ids of the steps of an approved plan, with all that follows from starting a rollout; None: whatever is
-    needed."""
-    follow: bool = False
-    """Take up a newer revision that appears during the run."""
-    until: datetime | None = None
-    retry_failures: bool = False
-    jobs: int = 2
 
 
 def _wait(cancel: threading.Event, seconds: float) -> None:

@@ -22,7 +22,8 @@ from edgewright.core.plan import Plan, step_id
 from edgewright.errors import EdgewrightError, PlanRefused
 
 if TYPE_CHECKING:  # the machinery of a run is imported when one starts
-    from edgewright.apply.reconciler import Reconciler, Terms
+    from edgewright.apply.outcomes import Terms
+    from edgewright.apply.reconciler import Reconciler
 
 _EXAMPLES = "Examples: edgewright apply · edgewright apply --yes --timeout 30m · edgewright apply next.plan"
 
@@ -48,7 +49,7 @@ def apply(
     Ctrl-C and crashes leave a state that the next apply resumes. Exit codes: 0 reality matches, 1 error, 3 stopped
     by a gate, a failed step or a rejected release, 4 still waiting, 130 interrupted.
     """
-    from edgewright.apply.reconciler import Terms
+    from edgewright.apply.outcomes import Terms
 
     workspace = Workspace(repo, ref=ref, state=state)
     until = workspace.clock() + _duration(timeout) if timeout else None

@@ -5,7 +5,7 @@ from typing import Any
 
 from rich.text import Text
 
-from edgewright.apply.reconciler import Outcome
+from edgewright.apply.outcomes import Outcome
 from edgewright.cli.options import Exit
 from edgewright.cli.render.plan_json import plan_json
 from edgewright.cli.render.plan_text import gate_text
