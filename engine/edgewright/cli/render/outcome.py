@@ -10,14 +10,17 @@ from edgewright.cli.options import Exit
 from edgewright.cli.render.plan_json import plan_json
 from edgewright.cli.render.plan_text import gate_text
 from edgewright.cli.render.quantities import count_text, short
+from edgewright.errors import Transient
 
 
 def exit_code(outcome: Outcome) -> Exit:
-    """Choose the exit code."""
+    """Choose the exit code. What only did not answer, or had no space, is an error, not a fault of the specs."""
     if outcome.stopped:
         return Exit.INTERRUPTED
-    if outcome.failures or outcome.blocked:
+    if outcome.blocked or any(not isinstance(failure.error, Transient) for failure in outcome.failures):
         return Exit.BLOCKED
+    if outcome.failures:
+        return Exit.ERROR
     if outcome.converged:
         return Exit.OK
     return Exit.WAITING

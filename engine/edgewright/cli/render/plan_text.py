@@ -129,7 +129,7 @@ def detail_text(step: Step) -> str:
     parts = []
     match step:
         case Train():
-            parts.append(f"{step.epochs} epochs")
+            parts.append(count_text(step.epochs, "epoch"))
         case Evaluate():
             what = f"{count_text(len(step.gates), 'gate')} to pass" if step.gates else "no gates"
             parts.append("the champion, on today's data" if step.subject == "champion" else what)
