@@ -1,0 +1,158 @@
+"""A Git repository of specs, of any size, applied whole: what plans that find nothing to do are measured on.
+
+A fifth of the resources each are datasets, models, thresholds, fleets and rollouts. Everything is applied by the real
+reconciler into a real state store, blob store and signed repository; only training and the devices are instant
+(``instant``). ``python -m benchmarks.workload FOLDER RESOURCES DEVICES`` is run by ``__main__``.
+"""
+
+import subprocess
+import sys
+from collections.abc import Iterable, Mapping
+from datetime import timedelta
+from pathlib import Path
+
+from benchmarks.instant import InstantBuilder, ObedientDevices
+from edgewright.apply.building import Workshop
+from edgewright.apply.configuring import Configurator
+from edgewright.apply.listening import Silence
+from edgewright.apply.observing import Reality
+from edgewright.apply.outcomes import Terms
+from edgewright.apply.publishing import Publisher
+from edgewright.apply.reconciler import Reconciler
+from edgewright.apply.rolling import Roller
+from edgewright.cli.rendering import TemplateRenderer
+from edgewright.cli.workspace import Workspace
+from edgewright.core.artifact import Artifact
+from edgewright.delivery.keys import create_keys
+from edgewright.state.lease import acquire
+from edgewright.state.store import SqlState
+
+KINDS = 5
+_STEPS_AT_ONCE = 64
+_LEASE = timedelta(minutes=1)
+_IDENTITY = ("-c", "user.name=benchmark", "-c", "user.email=benchmark@localhost", "-c", "commit.gpgsign=false")
+
+_DOCUMENTS = {
+    "datasets": """\
+kind: Dataset
+metadata: {{name: tags-{n}, labels: {{team: vision}}, description: "Price tags, part {n}"}}
+spec:
+  source: {{uri: data/{n}.csv, format: csv}}
+  columns: {{weight: {{type: number}}, label: {{type: category, values: [a, b]}}}}
+  split: {{train: 0.8, validation: 0.1, test: 0.1, seed: 7, groupBy: store}}
+  slices: [store]
+  checks: [{{rows: {{min: 10}}}}, {{column: label, missing: {{max: 0}}}}]
+""",
+    "models": """\
+kind: Model
+metadata: {{name: reader-{n}, labels: {{team: vision}}}}
+spec:
+  task: tabular-classification
+  dataset: tags-{n}
+  architecture: {{use: mlp, with: {{hidden: [32, 16]}}}}
+  training: {{epochs: 20, batchSize: 64, optimizer: adam, learningRate: 0.001, seed: {n}}}
+  package:
+    quantization: {{mode: static-int8, calibrationSamples: 80}}
+    golden: {{samples: 16, atol: 0.05}}
+  thresholds: reader-{n}
+""",
+    "thresholds": """\
+kind: Thresholds
+metadata: {{name: reader-{n}}}
+spec:
+  gates:
+    - {{metric: accuracy, min: 0.95}}
+    - {{metric: accuracy, slice: {{store: "*"}}, min: 0.90}}
+    - {{metric: accuracy, maxDegradation: 0.01, against: champion}}
+    - {{metric: sizeBytes, max: 400KiB}}
+""",
+    "fleets": """\
+kind: Fleet
+metadata: {{name: stores-{n}}}
+spec:
+  inventory: inventories/{n}.csv
+""",
+    "rollouts": """\
+kind: Rollout
+metadata: {{name: reader-{n}}}
+spec:
+  model: reader-{n}
+  fleet: stores-{n}
+  success: {{minRatio: 0.98, deadline: 24h}}
+""",
+}
+
+
+def write_repository(folder: Path, resources: int, devices: int) -> list[str]:
+    """Commit a repository with so many resources and devices; returns the devices' ids."""
+    parts = resources // KINDS
+    files = {"edgewright.yaml": "kind: Repository\nmetadata: {name: benchmark}\nspec: {paths: [specs]}\n"}
+    named: list[str] = []
+    for n in range(parts):
+        for kind, text in _DOCUMENTS.items():
+            files[f"specs/{kind}/{n:05}.yaml"] = text.format(n=n)
+        files[f"data/{n}.csv"] = "store,weight,label\n" + "".join(f"store-{i % 6},{i + n},a\n" for i in range(20))
+        ids = [f"lane-{number:06}" for number in range(n * devices // parts, (n + 1) * devices // parts)]
+        files[f"inventories/{n}.csv"] = "id,class,ring\n" + "".join(f"{id_},lane,general\n" for id_ in ids)
+        named += ids
+    for path, text in files.items():
+        file = folder / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(f"apiVersion: edgewright.dev/v1alpha1\n{text}" if path.endswith(".yaml") else text)
+    for command in (("init", "-q", "-b", "main"), ("add", "-A"), (*_IDENTITY, "commit", "-q", "-m", "Everything")):
+        subprocess.run(["git", *command], cwd=folder, check=True)
+    return named
+
+
+class _RememberingState(SqlState):
+    """Has what it recorded at hand: preparing asks for artifacts thousands of times."""
+
+    def __init__(self, file: Path) -> None:
+        super().__init__(file)
+        self._recorded: dict[str, Artifact] = {}
+
+    def record_artifact(self, artifact: Artifact) -> None:
+        """Store it, and remember it."""
+        super().record_artifact(artifact)
+        self._recorded[artifact.fingerprint] = artifact
+
+    def artifacts(self) -> Mapping[str, Artifact]:
+        """Give what was recorded."""
+        return dict(self._recorded)
+
+
+def apply_all(repository: Path, devices: Iterable[str]) -> None:
+    """Bring everything about, until every device has verified its model.
+
+    Raises:
+        RuntimeError: The run did not converge.
+    """
+    workspace = Workspace(repository)
+    folder, source, blobs, clock = workspace.folder, workspace.source, workspace.blobs, workspace.clock
+    create_keys(workspace.keys)
+    delivery = ObedientDevices(folder / "repository", folder / "reports", workspace.keys, clock)
+    delivery.create()
+    delivery.switch_on(devices)
+    with _RememberingState(folder / "state.db") as state, acquire(state, "benchmark", _LEASE, clock) as lease:
+        configurator = Configurator(source, state, state, blobs, TemplateRenderer(), clock)
+        reconciler = Reconciler(
+            source=source,
+            reality=Reality(state, blobs, delivery, workspace.sources),
+            reader=state,
+            writer=state,
+            delivery=delivery,
+            workshop=Workshop(source, state, state, blobs, InstantBuilder(), folder / "work", clock),
+            publisher=Publisher(state, state, blobs, delivery, clock),
+            roller=Roller(state, state, configurator, Silence(), clock),
+            lease=lease,
+            listener=Silence(),
+            clock=clock,
+        )
+        outcome = reconciler.run(Terms(jobs=_STEPS_AT_ONCE))
+    if not outcome.converged:
+        raise RuntimeError(f"the workload did not converge: {outcome.failures[:3]} {outcome.plan.notes[:3]}")
+
+
+if __name__ == "__main__":
+    target = Path(sys.argv[1])
+    apply_all(target, write_repository(target, resources=int(sys.argv[2]), devices=int(sys.argv[3])))
