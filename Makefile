@@ -34,8 +34,9 @@ lint: $(STAMP) ## ruff, mypy --strict, import-linter
 format: $(STAMP) ## Format the code
 	@$(BIN)/ruff check --fix . ; $(BIN)/ruff format .
 
-schemas: $(STAMP) ## Regenerate schemas/json from the pydantic models
+schemas: $(STAMP) ## Regenerate JSON Schemas and field tables from the pydantic models
 	@$(BIN)/python -m edgewright_schemas.jsonschema schemas/json
+	@$(BIN)/python -m edgewright_schemas.reference docs/specs.md
 
 bench: $(STAMP) ## Measure, and write docs/benchmarks.md
 	@$(BIN)/python -m benchmarks

@@ -284,7 +284,7 @@ def test_configured_paths_and_excludes(tmp_path: Path) -> None:
     assert len(GitSource(make_repository(tmp_path / "good", {**FILES, **extra})).snapshot().resources) == 6
     wrong = {"edgewright.yaml": REPOSITORY + "  paths: [specs, spces]\n", "specs/foreign.yaml": "a: 1\n"}
     assert [text.split(" (")[0] for text in broken(tmp_path / "bad", {**FILES, **wrong})] == [
-        "edgewright.yaml:5:18: spec.paths[1]: there is no spces",
+        "edgewright.yaml:5:18: spec.paths[1]: there is no folder spces",
         "specs/foreign.yaml:1:1: missing field 'apiVersion'",
         "specs/foreign.yaml:1:1: missing field 'kind'",
     ]

@@ -127,7 +127,7 @@ class Reconciler:
                 return self._end(after, timed_out=not after.empty)
             still = after.steps == current.steps and not self._wake.is_set()
             if still and not self._running and not self._hopeful(after, terms):
-                self._record(desired)
+                self._record(desired, after)
                 return self._end(after)
             if still:
                 self._wake.wait(self._pause(wakes, terms))
@@ -360,8 +360,14 @@ class Reconciler:
                 self.workshop.tidy(subject)
             self.writer.finish(intent.name, "done" if done else "interrupted")
 
-    def _record(self, desired: Snapshot) -> None:
-        """Note what is under management now."""
+    def _record(self, desired: Snapshot, last: Plan) -> None:
+        """Note what is under management now, and what stands in the way, once."""
+        for note in last.notes:
+            before = self.reader.events(limit=1, address=str(note.address))
+            if note.severity == "blocked" and (not before or before[0].message != note.message):
+                event = Event(self.clock(), note.reason, str(note.address), note.message, {}, desired.revision)
+                self.writer.add_events([event])
+                self.listener.happened(event)
         managed = {
             address: resource.document.metadata.annotations.get(PRUNE_ANNOTATION) == "disabled"
             for address, resource in desired.resources.items()

@@ -94,7 +94,7 @@ def plan_rollout(bench: Workbench, aim: Aim, nodes: ModelNodes, publish: str | N
         bench.steps.append(Rollback(address=address, release=summary.release, devices=left))
         return
     if nodes.package.blocked:
-        bench.note(address, "info", "ModelBlocked", f"model/{aim.rollout.spec.model} has no package to roll out")
+        bench.note(address, "info", "ModelBlocked", f"model/{aim.rollout.spec.model} has no new package to roll out")
         _resume(bench, address, aim, summary)
         return
     if aim.release is None or aim.key is None:

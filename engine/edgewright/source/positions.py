@@ -17,14 +17,17 @@ class Positions:
         self._read = read
         self._files: dict[str, list[Node]] = {}
 
-    def locate(self, blob: str, line: int, field: Sequence[str | int]) -> tuple[int, int]:
-        """Find the value of a field of the document that starts at ``line``; its parent's when it is not written."""
+    def locate(self, blob: str, line: int | None, field: Sequence[str | int]) -> tuple[int, int]:
+        """Find the value of a field of the document that starts at ``line``; its parent's when it is not written.
+
+        Without a line, the file's first document is meant.
+        """
         if blob not in self._files:
             text = self._read(blob).decode("utf-8-sig", "replace")
             self._files[blob] = [root for root, _ in read_documents("", text)[0]]
-        node = next((root for root in self._files[blob] if root.line == line), None)
+        node = next((root for root in self._files[blob] if line in {None, root.line}), None)
         if node is None:
-            return line, 1
+            return line or 1, 1
         for step in field:
             if isinstance(node.value, dict) and isinstance(step, str) and step in node.value:
                 node = node.value[step][1]

@@ -91,7 +91,9 @@ class _Reading:
                 self._repository_problem(index, str(error), error.hint)
                 continue
             if entry is None:
-                self._repository_problem(index, f"there is no {folder}", self.tree.suggest(folder))
+                near = self.tree.suggest(folder)
+                gone = "Git keeps no empty folder: take it out of spec.paths, or commit a file there"
+                self._repository_problem(index, f"there is no folder {folder}", near if "did you mean" in near else gone)
                 continue
             base = folder.removeprefix("./").strip("/")
             base = "" if base == "." else base
@@ -105,7 +107,7 @@ class _Reading:
     def _repository_problem(self, index: int, message: str, hint: str) -> None:
         entry = self.tree.find(REPOSITORY_FILE)
         assert entry is not None
-        line, column = self.positions.locate(entry.id, 1, ("spec", "paths", index))
+        line, column = self.positions.locate(entry.id, None, ("spec", "paths", index))
         self.problems.append(Problem(REPOSITORY_FILE, line, column, f"spec.paths[{index}]: {message}", hint))
 
     def _load(self, files: Mapping[str, tuple[str, bool]]) -> None:
