@@ -68,11 +68,12 @@ def _warm_up(template: Path, place: Path, series: Series) -> dict[str, Any]:
 
 
 def _chosen(names: Sequence[str]) -> list[int]:
-    """The first and the last point of each kind: an operation on a kind of file."""
+    """The first point of each kind (an operation on a kind of file), and the last of those that make files visible."""
     kinds: dict[str, list[int]] = {}
     for number, name in enumerate(names, 1):
         kinds.setdefault(re.sub(r"[0-9a-f]{64}|\b[0-9a-f]{2}\b|[0-9-]+", "…", name), []).append(number)
-    return sorted({number for numbers in kinds.values() for number in (numbers[0], numbers[-1])})
+    last = {numbers[-1] for kind, numbers in kinds.items() if kind.startswith("rename ")}
+    return sorted({numbers[0] for numbers in kinds.values()} | last)
 
 
 def _scenario(template: Path, place: Path, series: Series, at: int, seed: int) -> int:
