@@ -32,6 +32,11 @@ from edgewright_schemas.dataset import Dataset
 from edgewright_schemas.model import Model
 
 
+def work_name(fingerprint: str) -> str:
+    """Name the folder a step works in."""
+    return fingerprint.removeprefix("sha256:")[:24]
+
+
 @dataclass(frozen=True, slots=True)
 class Workshop:
     """Everything build steps need."""
@@ -89,7 +94,7 @@ class Workshop:
         shutil.rmtree(self._workdir(fingerprint), ignore_errors=True)
 
     def _workdir(self, fingerprint: str) -> Path:
-        return self.folder / fingerprint.removeprefix("sha256:")[:24]
+        return self.folder / work_name(fingerprint)
 
     def _task(self, desired: Snapshot, step: BuildStep, workdir: Path) -> BuildTask:
         assert step.fingerprint is not None

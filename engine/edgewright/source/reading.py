@@ -91,9 +91,10 @@ class _Reading:
                 self._repository_problem(index, str(error), error.hint)
                 continue
             if entry is None:
-                near = self.tree.suggest(folder)
-                gone = "Git keeps no empty folder: take it out of spec.paths, or commit a file there"
-                self._repository_problem(index, f"there is no folder {folder}", near if "did you mean" in near else gone)
+                hint = self.tree.suggest(folder)
+                if "did you mean" not in hint:
+                    hint = "Git keeps no empty folder: take it out of spec.paths, or commit a file there"
+                self._repository_problem(index, f"there is no folder {folder}", hint)
                 continue
             base = folder.removeprefix("./").strip("/")
             base = "" if base == "." else base

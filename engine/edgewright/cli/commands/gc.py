@@ -3,6 +3,7 @@
 from contextlib import nullcontext
 from datetime import timedelta
 from pathlib import Path
+from shutil import rmtree
 from typing import Annotated
 
 import typer
@@ -34,22 +35,29 @@ def gc(
     if output is Output.JSON:
         print_json({"dryRun": dry_run, **done})
         return
-    verb = "would remove" if dry_run else "removed"
-    stdout().print(
-        f"{verb} {count_text(done['artifacts'], 'artifact')}, {count_text(done['files'], 'stored file')} "
-        f"({bytes_text(done['bytes'])}) and {count_text(done['publishedPackages'], 'published package')}; "
-        f"{count_text(done['kept'], 'file')} stay, {done['young']} of them because they are too young to judge"
+    removed = ", ".join(
+        (
+            count_text(done["artifacts"], "artifact"),
+            f"{count_text(done['files'], 'stored file')} ({bytes_text(done['bytes'])})",
+            count_text(done["publishedPackages"], "published package"),
+            count_text(done["workFolders"], "folder") + " of abandoned work",
+        )
     )
+    stays = f"{count_text(done['kept'], 'file')} stay, {done['young']} of them because they are too young to judge"
+    stdout().print(f"{'would remove' if dry_run else 'removed'} {removed}; {stays}")
 
 
 def _collect(workspace: Workspace, *, dry_run: bool, newest: int, min_age: timedelta) -> dict[str, int]:
+    from edgewright.apply.building import work_name
     from edgewright.artifacts.gc import sweep
     from edgewright.artifacts.retention import kept, needed, referenced_blobs
-    from edgewright.core.planner import reachable
+    from edgewright.core.plan import BuildStep
+    from edgewright.core.planner import plan, reachable
 
     desired = workspace.source.snapshot()
     store, blobs, now = workspace.state, workspace.blobs, workspace.clock()
-    wanted = set(reachable(desired, workspace.reality(desired).observe(desired), now))
+    observed = workspace.reality(desired).observe(desired, retry_failures=True)
+    wanted = set(reachable(desired, observed, now))
     rollouts = [found for address in store.rollout_summaries() if (found := store.rollout(address)) is not None]
     uses = needed((entry.assignment for entry in store.assignments().values()), store.reports().values(), rollouts)
     for rollout in rollouts:
@@ -63,8 +71,15 @@ def _collect(workspace: Workspace, *, dry_run: bool, newest: int, min_age: timed
     swept = sweep(blobs, referenced_blobs(artifacts, keep, uses.configs), now, min_age=min_age, dry_run=dry_run)
     champions = {champion.package for champion in store.champions().values()}
     published = workspace.delivery(desired).collect(uses.packages | champions, dry_run=dry_run)
+    steps = plan(desired, observed, now).steps
+    planned = {work_name(step.fingerprint) for step in steps if isinstance(step, BuildStep) and step.fingerprint}
+    abandoned = [folder for folder in (workspace.folder / "work").glob("*") if folder.name not in planned]
+    if not dry_run:
+        for folder in abandoned:
+            rmtree(folder, ignore_errors=True)
     return {
         "artifacts": len(gone),
+        "workFolders": len(abandoned),
         "files": len(swept.blobs),
         "bytes": swept.bytes,
         "publishedPackages": len(published.packages),
