@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from pathlib import Path
+from threading import Lock
 
 from benchmarks.instant import InstantBuilder, ObedientDevices
 from edgewright.apply.building import Workshop
@@ -25,10 +26,11 @@ from edgewright.cli.workspace import Workspace
 from edgewright.core.artifact import Artifact
 from edgewright.delivery.keys import create_keys
 from edgewright.state.lease import acquire
-from edgewright.state.store import SqlState
+from edgewright.state.store import SqlState, Work
 
 KINDS = 5
-_STEPS_AT_ONCE = 64
+_STEPS_AT_ONCE = 1_000
+"""So many that the whole repository is planned few times."""
 _LEASE = timedelta(minutes=1)
 _IDENTITY = ("-c", "user.name=benchmark", "-c", "user.email=benchmark@localhost", "-c", "commit.gpgsign=false")
 
@@ -105,10 +107,11 @@ def write_repository(folder: Path, resources: int, devices: int) -> list[str]:
 
 
 class _RememberingState(SqlState):
-    """Has what it recorded at hand: preparing asks for artifacts thousands of times."""
+    """Has what it recorded at hand, and lets a thousand threads write in turn."""
 
     def __init__(self, file: Path) -> None:
         super().__init__(file)
+        self._turn = Lock()
         self._recorded: dict[str, Artifact] = {}
 
     def record_artifact(self, artifact: Artifact) -> None:
@@ -119,6 +122,10 @@ class _RememberingState(SqlState):
     def artifacts(self) -> Mapping[str, Artifact]:
         """Give what was recorded."""
         return dict(self._recorded)
+
+    def _write(self, work: Work, *, leased: bool = True) -> bool:
+        with self._turn:
+            return super()._write(work, leased=leased)
 
 
 def apply_all(repository: Path, devices: Iterable[str]) -> None:
