@@ -109,10 +109,10 @@ class Roller:
                     config=configs.get((device, release.config)),
                     release=release.fingerprint,
                 )
+            # A new version even for the same content: the rollout waits for the device to take up what it decided now.
+            version = before.assignment.version + 1 if before else 1
             wanted = tuple(models[name] for name in sorted(models))
-            if before is None or before.assignment.models != wanted:
-                version = before.assignment.version + 1 if before else 1
-                made.append(Assignment(device=device, version=version, models=wanted))
+            made.append(Assignment(device=device, version=version, models=wanted))
         return made
 
     def _configs(

@@ -168,8 +168,9 @@ def _resume(bench: Workbench, address: Address, aim: Aim, summary: RolloutSummar
             "AwaitingApproval",
             f"wave {wave} needs a person's yes: edgewright rollout approve {name}",
         )
-    elif summary.phase is Phase.WAITING and spec.window and not (window := in_window(spec.window, bench.now))[0]:
-        bench.note(address, "waiting", "OutsideWindow", f"the next window opens at {window[1]:%Y-%m-%d %H:%M %Z}")
+    elif summary.phase is Phase.WAITING and spec.window and not (window := in_window(spec.window, bench.now)).open:
+        opens = f"the next opens at {window.until:%Y-%m-%d %H:%M %Z}" if window.until else "none will ever open"
+        bench.note(address, "waiting", "OutsideWindow", f"waves start in the window only, and {opens}")
     else:
         _advance(bench, address, aim, summary)
 
