@@ -65,6 +65,7 @@ def a_rollout(*devices: str, phase: Phase = Phase.ROLLING) -> RolloutState:
                 since=NOW,
                 assigned_at=NOW - timedelta(microseconds=1),
                 after=4,
+                confirmed=True,
                 wave=-1,
                 release=new,
                 verified=old,
