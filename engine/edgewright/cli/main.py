@@ -61,6 +61,9 @@ def run() -> None:
         sys.exit(128 + signal.SIGPIPE)
     except KeyboardInterrupt:
         sys.exit(Exit.INTERRUPTED)
+    finally:
+        # The system takes all memory back at once; the interpreter would look through it for garbage first.
+        gc.freeze()
 
 
 if __name__ == "__main__":
