@@ -150,7 +150,7 @@ def apply_all(repository: Path, devices: Iterable[str]) -> None:
             delivery=delivery,
             workshop=Workshop(source, state, state, blobs, InstantBuilder(), folder / "work", clock),
             publisher=Publisher(state, state, blobs, delivery, clock),
-            roller=Roller(state, state, configurator, Silence(), clock),
+            roller=Roller(state, state, configurator, delivery, Silence(), clock),
             lease=lease,
             listener=Silence(),
             clock=clock,

@@ -461,6 +461,14 @@ class DeliveryReader(Protocol):
         """
         ...
 
+    def assigned(self) -> Mapping[str, int]:
+        """Versions of the assignments devices can fetch, by device.
+
+        Raises:
+            DeliveryUnavailable: The repository cannot be read.
+        """
+        ...
+
     def observe(self, known: Mapping[str, int]) -> Sequence[Report]:
         """Collect reports newer than the sequences known, by device.
 

@@ -116,6 +116,9 @@ class Devices:
     def published(self) -> frozenset[str]:
         return self._real.published()
 
+    def assigned(self) -> Mapping[str, int]:
+        return self._real.assigned()
+
     def observe(self, known: Mapping[str, int]) -> Sequence[Report]:
         timestamp = (self._repository / METADATA / "timestamp.json").read_bytes()
         if timestamp != self._seen:

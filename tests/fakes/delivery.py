@@ -28,6 +28,9 @@ class InMemoryDelivery:
     def published(self) -> frozenset[str]:
         return frozenset(self.packages)
 
+    def assigned(self) -> Mapping[str, int]:
+        return {device: assignment.version for device, assignment in self.assignments.items()}
+
     def observe(self, known: Mapping[str, int]) -> Sequence[Report]:
         return [r for d, r in sorted(self.reports.items()) if r.sequence > known.get(d, 0)]
 

@@ -22,7 +22,7 @@ from edgewright.core.artifact import Action
 from edgewright.core.observed import Observed, SourceState
 from edgewright.core.plan import BuildStep, Plan, Step, action_of, step_id
 from edgewright.core.planner import aims, plan
-from edgewright.core.rollout_state import DeviceState, Phase, Rejection, RolloutSummary
+from edgewright.core.rollout_state import Controls, DeviceState, Phase, Rejection, RolloutSummary
 from edgewright.core.snapshot import Snapshot
 from edgewright.errors import SpecError
 from edgewright_wire.canonical import digest_json
@@ -237,6 +237,8 @@ class Case:
         which = base if fields.pop("of", "head") == "base" and base else head
         aim = aims(which, observed, self.now)[address]
         phase = Phase(fields.pop("phase"))
+        if "requested" in fields:
+            fields["requested"] = Controls(**fields["requested"])
         fields["counts"] = {DeviceState(name): count for name, count in fields.get("counts", {}).items()}
         if "rejected" in fields:
             given = fields.pop("rejected")

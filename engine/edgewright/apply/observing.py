@@ -83,7 +83,7 @@ class Reality:
     def _rollouts(self) -> Mapping[Address, RolloutSummary]:
         requested = self.state.requested_controls()
         return {
-            address: replace(summary, requested=True) if address in requested else summary
+            address: replace(summary, requested=requested.get(address))
             for address, summary in self.state.rollout_summaries().items()
         }
 

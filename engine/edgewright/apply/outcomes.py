@@ -51,6 +51,8 @@ class Terms:
     allowed: frozenset[str] | None = None
     """Ids of the steps of an approved plan, with all that follows from starting a rollout; None: whatever is
     needed."""
+    revision: str | None = None
+    """The revision that was approved; None: whatever the source is at."""
     follow: bool = False
     """Take up a newer revision that appears during the run."""
     until: datetime | None = None

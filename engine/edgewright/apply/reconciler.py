@@ -32,6 +32,7 @@ from edgewright.core.plan import (
     step_id,
 )
 from edgewright.core.planner import aims, plan
+from edgewright.core.rollout_planning import Aim
 from edgewright.core.rollout_state import DeviceState
 from edgewright.core.snapshot import Snapshot
 from edgewright.errors import BlobCorrupt, Cancelled, EdgewrightError, LeaseLost, StepFailed, Transient
@@ -101,6 +102,8 @@ class Reconciler:
 
     def _loop(self, terms: Terms, pool: ThreadPoolExecutor) -> Outcome:
         desired = self.source.snapshot()
+        if terms.revision not in {None, desired.revision}:
+            return self._end(self._plan(desired, terms), superseded_by=desired.revision)
         self._close_intents()
         self._attempt("refresh", self.publisher.refresh)
         # An earlier run may have ended between taking a report and acting on it.
@@ -183,6 +186,7 @@ class Reconciler:
 
     def _act(self, desired: Snapshot, current: Plan, terms: Terms, pool: ThreadPoolExecutor) -> list[datetime]:
         """Start what is ready; returns the moments at which rollouts want to be looked at again."""
+        self._touched |= self.reader.requested_controls().keys()
         targets: set[Address] = set()
         held: set[Address] = set()
         for step in current.steps:
@@ -302,20 +306,30 @@ class Reconciler:
         for address, aim in aims(desired, observed, self.clock()).items():
             if address not in targets | spoken:
                 continue
-            goal = replace(aim, release=None, key=None) if address in held else aim
+            planned = address in targets and address not in held
+            goal = aim if planned else replace(aim, release=None, key=None)
             try:
                 wake = self.roller.advance(desired, address, goal)
             except LeaseLost:
                 raise
             except EdgewrightError as error:
-                self._failures[str(address)] = Failure(str(address), error)
+                self._stuck(desired, address, aim, error)
                 continue
             if wake is not None:
                 wakes.append(wake)
         return wakes
 
+    def _stuck(self, desired: Snapshot, address: Address, aim: Aim, error: EdgewrightError) -> None:
+        """Give a rollout up for this run, and until its key changes where it cannot succeed as declared."""
+        self._failures[str(address)] = Failure(str(address), error)
+        event = Event(self.clock(), "RolloutStuck", str(address), error.message, {}, desired.revision)
+        if isinstance(error, StepFailed) and aim.key is not None:
+            self.writer.record_failure(aim.key, error.message)
+        self.writer.add_events([event])
+        self.listener.happened(event)
+
     def _attempt(self, what: str, act: Callable[[], object]) -> None:
-        """Do something every pass does; what fails now is attempted again by the next pass."""
+        """Do something that stands in nobody's way when it fails: the next pass or run attempts it again."""
         try:
             act()
         except LeaseLost:

@@ -15,7 +15,7 @@ from edgewright.core.rollout_goal import DeviceView, Goal, RolloutEvent, view_de
 from edgewright.core.rollout_planning import Aim
 from edgewright.core.rollout_state import Controls, Phase, Release, RolloutState
 from edgewright.core.snapshot import Snapshot
-from edgewright.ports import Event, StateReader, StateWriter
+from edgewright.ports import DeliveryReader, Event, StateReader, StateWriter
 from edgewright_schemas.thresholds import Gate
 from edgewright_wire.canonical import digest_json
 from edgewright_wire.messages import Assignment, Blob, ConfigFile, ModelAssignment
@@ -30,6 +30,7 @@ class Roller:
     reader: StateReader
     writer: StateWriter
     configurator: Configurator
+    delivery: DeliveryReader
     listener: Listener
     clock: Callable[[], datetime]
 
@@ -96,6 +97,8 @@ class Roller:
         model = aim.rollout.spec.model
         current = self.reader.assignments([device for device, _ in decisions])
         configs = self._configs(decisions, aim, labels)
+        # Where nothing is known of a device, an older state store may have been lost: versions go on, never back.
+        published = self.delivery.assigned() if len(current) < len(decisions) else {}
         made = []
         for device, release in decisions:
             before = current.get(device)
@@ -110,7 +113,7 @@ class Roller:
                     release=release.fingerprint,
                 )
             # A new version even for the same content: the rollout waits for the device to take up what it decided now.
-            version = before.assignment.version + 1 if before else 1
+            version = 1 + (before.assignment.version if before else published.get(device, 0))
             wanted = tuple(models[name] for name in sorted(models))
             made.append(Assignment(device=device, version=version, models=wanted))
         return made

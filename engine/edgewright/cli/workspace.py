@@ -216,7 +216,7 @@ class Workspace:
             delivery=delivery,
             workshop=Workshop(self.source, state, state, blobs, builder, self.folder / "work", clock),
             publisher=Publisher(state, state, blobs, delivery, clock),
-            roller=Roller(state, state, configurator, listener, clock),
+            roller=Roller(state, state, configurator, delivery, listener, clock),
             lease=lease,
             listener=listener,
             clock=clock,

@@ -115,6 +115,9 @@ def plan_rollout(bench: Workbench, aim: Aim, nodes: ModelNodes, publish: str | N
         _resume(bench, address, aim, summary)
     elif aim.rollout.spec.suspend:
         bench.note(address, "waiting", "Suspended", "spec.suspend is true: nothing is assigned")
+    elif failure := bench.observed.failures.get(aim.key):
+        bench.consulted[f"failure {aim.key}"] = failure
+        bench.note(address, "blocked", "StepFailed", f"nothing is assigned: {failure}")
     else:
         _start(bench, address, aim, summary, publish)
 
@@ -140,7 +143,9 @@ def _settled(aim: Aim, summary: RolloutSummary | None) -> bool:
 def _note_deferred(bench: Workbench, address: Address, summary: RolloutSummary | None) -> None:
     deferred = summary.counts.get(DeviceState.DEFERRED, 0) if summary else 0
     if deferred:
-        bench.note(address, "info", "Deferred", f"{deferred} offline device(s) catch up by themselves when they return")
+        bench.note(
+            address, "info", "Deferred", f"offline devices, {deferred} in all, catch up by themselves when they return"
+        )
 
 
 def _resume(bench: Workbench, address: Address, aim: Aim, summary: RolloutSummary | None) -> None:
@@ -150,7 +155,14 @@ def _resume(bench: Workbench, address: Address, aim: Aim, summary: RolloutSummar
     spec = aim.rollout.spec
     name = aim.rollout.metadata.name
     wave = summary.wave + 1
-    if summary.requested:
+    if summary.requested is not None and summary.requested.aborted:
+        touched = sum(n for state, n in summary.counts.items() if state is not DeviceState.PENDING)
+        bench.steps.append(Rollback(address=address, release=summary.release, devices=touched))
+    elif summary.requested is not None and summary.requested.paused:
+        bench.note(
+            address, "waiting", "Pausing", "a pause was asked for: devices under way finish, nothing more starts"
+        )
+    elif summary.requested is not None:
         _advance(bench, address, aim, summary)
     elif spec.suspend and not _in_flight(summary):
         bench.note(address, "waiting", "Suspended", "spec.suspend is true: nothing more is assigned")

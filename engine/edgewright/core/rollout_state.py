@@ -179,8 +179,8 @@ class RolloutSummary:
     message: str = ""
     paused: bool = False
     approved_before: int = 0
-    requested: bool = False
-    """A person asked something that the rollout has not taken up yet."""
+    requested: Controls | None = None
+    """What a person asked for that the rollout has not taken up yet."""
 
 
 def summarize(state: RolloutState) -> RolloutSummary:

@@ -65,6 +65,14 @@ class AgentDelivery:
         """
         return self._reader.published()
 
+    def assigned(self) -> Mapping[str, int]:
+        """Versions of the assignments devices can fetch, by device.
+
+        Raises:
+            DeliveryUnavailable, DeliveryError: As in published.
+        """
+        return self._reader.assigned()
+
     def observe(self, known: Mapping[str, int]) -> Sequence[Report]:
         """Reports newer than the sequences known, by device. A bad one is skipped and logged.
 

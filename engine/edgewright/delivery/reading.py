@@ -52,6 +52,27 @@ class RepositoryReader:
         except OSError as error:
             raise _unavailable(self._folder, error) from error
 
+    def assigned(self) -> Mapping[str, int]:
+        """Versions of the assignments, by device; read from every bin, so not for every plan.
+
+        Raises:
+            DeliveryUnavailable, DeliveryError: As in published.
+        """
+        try:
+            if self._identity() is None:
+                return {}
+            snapshot = self._snapshot()
+            bins = [self._signed(_versioned(snapshot, role)) for role in self._bins(snapshot)]
+            targets = [item for signed in bins for item in signed["targets"].items()]
+            return {
+                path.rpartition("/")[2].removesuffix(".json"): int(target.get("custom", {}).get("version", 0))
+                for path, target in targets
+            }
+        except OSError as error:
+            raise _unavailable(self._folder, error) from error
+        except (ValueError, KeyError, TypeError) as error:
+            raise _unreadable(self._folder, error) from error
+
     def expiries(self) -> Mapping[str, datetime]:
         """When each signature that devices check runs out, by role; nothing where there is no repository yet.
 
@@ -63,9 +84,7 @@ class RepositoryReader:
                 return {}
             snapshot = self._snapshot()
             assignments = self._signed(_versioned(snapshot, ASSIGNMENTS_ROLE))
-            bits = int(assignments["delegations"]["succinct_roles"]["bit_length"])
-            width = len(f"{(1 << bits) - 1:x}")
-            bins = [f"{BIN_PREFIX}-{number:0{width}x}" for number in range(1 << bits)]
+            bins = self._bins(snapshot)
             names = {role: f"{role}.json" for role in ("root", "timestamp")}
             names |= {role: _versioned(snapshot, role) for role in (TARGETS, PACKAGES_ROLE, *bins)}
             dates = {role: self._signed(name)["expires"] for role, name in names.items()}
@@ -102,6 +121,12 @@ class RepositoryReader:
         except (ValueError, KeyError, TypeError) as error:
             raise _unreadable(self._folder, error) from error
         return packages
+
+    def _bins(self, snapshot: Any) -> list[str]:
+        assignments = self._signed(_versioned(snapshot, ASSIGNMENTS_ROLE))
+        bits = int(assignments["delegations"]["succinct_roles"]["bit_length"])
+        width = len(f"{(1 << bits) - 1:x}")
+        return [f"{BIN_PREFIX}-{number:0{width}x}" for number in range(1 << bits)]
 
     def _snapshot(self) -> Any:
         timestamp = self._signed("timestamp.json")

@@ -61,7 +61,14 @@ def apply(
             _ask()
     follows = yes and plan_file is None
     allowed = None if follows else frozenset(step_id(step) for step in found.steps)
-    terms = Terms(allowed=allowed, follow=follows, until=until, retry_failures=retry, jobs=jobs)
+    terms = Terms(
+        allowed=allowed,
+        revision=None if follows else found.commit,
+        follow=follows,
+        until=until,
+        retry_failures=retry,
+        jobs=jobs,
+    )
     raise typer.Exit(_run(workspace, terms, output, plan_id))
 
 

@@ -57,9 +57,7 @@ def plan_lines(plan: Plan, only: Address | None = None) -> Iterator[Text]:
 def summary_text(plan: Plan) -> str:
     """Write the last line: counts, or that there is nothing to do."""
     if plan.empty:
-        return f"Nothing to do: reality matches {_revision(plan.commit)}" + (
-            ", except for what is blocked above." if any(n.severity == "blocked" for n in plan.notes) else "."
-        )
+        return _nothing_text(plan)
     s = plan.summary
     parts = [
         f"{count} to {verb}"
@@ -72,6 +70,15 @@ def summary_text(plan: Plan) -> str:
     expected = sum(step.seconds or 0.0 for step in plan.steps)
     known = f" Builds take about {seconds_text(expected)}, going by the last time." if expected else ""
     return f"Plan: {', '.join(parts) or count_text(len(plan.steps), 'step')}.{known}"
+
+
+def _nothing_text(plan: Plan) -> str:
+    """Say that there is nothing to do, and whether that is because all is well."""
+    counts = [sum(note.severity == severity for note in plan.notes) for severity in ("blocked", "waiting")]
+    if not any(counts):
+        return f"Nothing to do: reality matches {_revision(plan.commit)}."
+    what = " and ".join(f"{n} {word}" for n, word in zip(counts, ("blocked", "waiting"), strict=True) if n)
+    return f"Nothing can be done now for {_revision(plan.commit)}: {what}, as said above."
 
 
 def _revision(commit: str) -> str:
