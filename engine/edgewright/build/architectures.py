@@ -1,4 +1,4 @@
-"""Built-in architectures, and the arguments each accepts.
+"""Built-in architectures; ``edgewright_schemas.builtins`` declares the arguments each accepts.
 
 ``train_module`` calls ``build_architecture``. Every module here exports to ONNX with plain operators (Conv, into which
 BatchNormalization folds, Relu, MaxPool, ReduceMean, Gemm) and keeps its activations in a range int8 represents well.
@@ -6,38 +6,19 @@ BatchNormalization folds, Relu, MaxPool, ReduceMean, Gemm) and keeps its activat
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Generic, Literal, TypeVar
+from typing import Any
 
 import torch
-from pydantic import Field, ValidationError
+from pydantic import ValidationError
 from torch import nn
 
 from edgewright.errors import StepFailed
 from edgewright_schemas.base import SpecModel
-
-Activation = Literal["relu", "silu"]
+from edgewright_schemas.builtins import ARCHITECTURES, MlpArguments, SmallCnnArguments
 
 _ACTIVATIONS: Mapping[str, type[nn.Module]] = {"relu": nn.ReLU, "silu": nn.SiLU}
 _SMALLEST_POOLED = 8
 """Height or width below which a block no longer halves the image."""
-
-
-class SmallCnnArguments(SpecModel):
-    """Arguments of ``small-cnn``."""
-
-    width: int = Field(default=32, ge=1, le=1024)
-    """Channels of the first block; the following blocks have twice as many."""
-    activation: Activation = "relu"
-    dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
-
-
-class MlpArguments(SpecModel):
-    """Arguments of ``mlp``."""
-
-    hidden: tuple[Annotated[int, Field(ge=1)], ...] = (64, 32)
-    """Units of each hidden layer."""
-    activation: Activation = "relu"
-    dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
 
 
 class SmallCnn(nn.Module):
@@ -129,22 +110,18 @@ def _tensor(value: Any) -> torch.Tensor:
     return value
 
 
-_Arguments = TypeVar("_Arguments", bound=SpecModel)
-
-
 @dataclass(frozen=True, slots=True)
-class _BuiltIn(Generic[_Arguments]):
-    """One built-in: its arguments, the rank of input it takes, how it is made."""
+class _BuiltIn:
+    """One built-in: the rank of input it takes, how it is made."""
 
-    arguments: type[_Arguments]
     rank: int
     takes: str
-    make: Callable[[_Arguments, Sequence[int], int], nn.Module]
+    make: Callable[[Any, Sequence[int], int], nn.Module]
 
 
-_BUILT_INS: Mapping[str, _BuiltIn[Any]] = {
-    "small-cnn": _BuiltIn(SmallCnnArguments, 3, "images", SmallCnn),
-    "mlp": _BuiltIn(MlpArguments, 1, "tabular features", Mlp),
+_BUILT_INS: Mapping[str, _BuiltIn] = {
+    "small-cnn": _BuiltIn(3, "images", SmallCnn),
+    "mlp": _BuiltIn(1, "tabular features", Mlp),
 }
 
 
@@ -169,7 +146,7 @@ def build_architecture(
             f"architecture {use!r} is not known",
             hint=f"use {' or '.join(_BUILT_INS)}, or your own class as path/file.py:Class",
         )
-    parsed = _parse(use, built_in.arguments, arguments)
+    parsed = _parse(use, ARCHITECTURES[use], arguments)
     if len(input_shape) != built_in.rank:
         fitting = [name for name, other in _BUILT_INS.items() if other.rank == len(input_shape)]
         raise StepFailed(

@@ -12,13 +12,21 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
-from pydantic import Field, ValidationError
+from pydantic import ValidationError
 
 from edgewright.build import usercode
 from edgewright.build.dataset_columns import Columns
 from edgewright.core.nearest import suggestion
 from edgewright.errors import StepFailed
 from edgewright_schemas.base import SpecModel, Use, is_code_reference
+from edgewright_schemas.builtins import (
+    CenterCropArguments,
+    ClipArguments,
+    DropMissingArguments,
+    GrayscaleArguments,
+    ResizeArguments,
+    SelectArguments,
+)
 
 Pixels = npt.NDArray[np.uint8]
 Values = dict[str, Any]
@@ -26,7 +34,7 @@ Step = Callable[[Values], Values | None]
 
 
 class _BuiltIn(SpecModel):
-    """Arguments of a built-in step, and what it does."""
+    """What a built-in step does with its arguments, which ``edgewright_schemas.builtins`` declares."""
 
     @abstractmethod
     def apply(self, row: Values, columns: Columns) -> Values | None:
@@ -53,11 +61,8 @@ class _Image(_BuiltIn):
         """Return the changed image."""
 
 
-class _Resize(_Image):
+class _Resize(ResizeArguments, _Image):
     """Scale to height  x  width, bilinear with antialiasing."""
-
-    height: int = Field(ge=1, le=16384)
-    width: int = Field(ge=1, le=16384)
 
     def change(self, image: Pixels) -> Pixels:
         if image.shape[:2] == (self.height, self.width):
@@ -71,7 +76,7 @@ class _Resize(_Image):
         return scaled[0] if image.ndim == 2 else np.stack(scaled, axis=-1)
 
 
-class _Grayscale(_Image):
+class _Grayscale(GrayscaleArguments, _Image):
     """Turn RGB into grey by ITU-R BT.601 luma."""
 
     def change(self, image: Pixels) -> Pixels:
@@ -82,11 +87,8 @@ class _Grayscale(_Image):
         return np.asarray(Image.fromarray(np.ascontiguousarray(image[..., :3])).convert("L"))
 
 
-class _CenterCrop(_Image):
+class _CenterCrop(CenterCropArguments, _Image):
     """Cut height  x  width out of the middle."""
-
-    height: int = Field(ge=1)
-    width: int = Field(ge=1)
 
     def change(self, image: Pixels) -> Pixels:
         top, left = (image.shape[0] - self.height) // 2, (image.shape[1] - self.width) // 2
@@ -98,10 +100,8 @@ class _CenterCrop(_Image):
         return image[top : top + self.height, left : left + self.width]
 
 
-class _DropMissing(_BuiltIn):
+class _DropMissing(DropMissingArguments, _BuiltIn):
     """Drop rows without a value in one of the columns; by default in any that needs one."""
-
-    columns: tuple[str, ...] | None = None
 
     def apply(self, row: Values, columns: Columns) -> Values | None:
         needed = columns.required() if self.columns is None else self.columns
@@ -111,12 +111,8 @@ class _DropMissing(_BuiltIn):
         return self.columns or ()
 
 
-class _Clip(_BuiltIn):
+class _Clip(ClipArguments, _BuiltIn):
     """Limit a number to min and max."""
-
-    column: str
-    min: float | None = None
-    max: float | None = None
 
     def apply(self, row: Values, columns: Columns) -> Values | None:
         value = row.get(self.column)
@@ -135,11 +131,8 @@ class _Clip(_BuiltIn):
         return (self.column,)
 
 
-class _Select(_BuiltIn):
+class _Select(SelectArguments, _BuiltIn):
     """Keep the rows whose column has one of the values."""
-
-    column: str
-    values: tuple[str | int | float | bool, ...] = Field(min_length=1)
 
     def apply(self, row: Values, columns: Columns) -> Values | None:
         value = row.get(self.column)

@@ -17,8 +17,12 @@ class Positions:
         self._read = read
         self._files: dict[str, list[Node]] = {}
 
-    def locate(self, blob: str, line: int | None, field: Sequence[str | int]) -> tuple[int, int]:
+    def locate(
+        self, blob: str, line: int | None, field: Sequence[str | int], *, at_key: bool = False
+    ) -> tuple[int, int]:
         """Find the value of a field of the document that starts at ``line``; its parent's when it is not written.
+
+        With ``at_key``, find the field's name instead of its value.
 
         Without a line, the file's first document is meant.
         """
@@ -28,9 +32,9 @@ class Positions:
         node = next((root for root in self._files[blob] if line in {None, root.line}), None)
         if node is None:
             return line or 1, 1
-        for step in field:
+        for depth, step in enumerate(field, 1):
             if isinstance(node.value, dict) and isinstance(step, str) and step in node.value:
-                node = node.value[step][1]
+                node = node.value[step][0 if at_key and depth == len(field) else 1]
             elif isinstance(node.value, list) and isinstance(step, int) and step < len(node.value):
                 node = node.value[step]
             else:

@@ -12,10 +12,11 @@ from edgewright.core.address import Address
 from edgewright.errors import Problem, SpecError
 from edgewright.source.contents import Contents
 from edgewright.source.documents import Content, Row, typed
+from edgewright.source.known import check_known
 from edgewright.source.load import LoadedDocument, LoadedFile, load_file
 from edgewright.source.paths import PathRefused
 from edgewright.source.positions import Positions
-from edgewright.source.references import check_references, field_name
+from edgewright.source.references import Complaint, check_references
 from edgewright.source.trees import Tree
 from edgewright.source.yamlnodes import MAX_BYTES
 from edgewright_schemas.kinds import Document
@@ -55,16 +56,18 @@ class _Reading:
         files = dict(self._files(spec))
         self._load(files)
         for complaint in check_references(self.documents, self.mentioned):
-            self._complain(complaint.address, complaint.field, complaint.message, complaint.hint)
+            self._complain(complaint)
+        for complaint in check_known(self.documents):
+            self._complain(complaint)
         for address, document in self.documents.items():
             for complaint in self.contents.check(address, document):
-                self._complain(address, complaint.field, complaint.message, complaint.hint)
+                self._complain(complaint)
         self.problems.extend(self.contents.problems)
 
-    def _complain(self, address: Address, field: tuple[str | int, ...], message: str, hint: str) -> None:
-        row = self.rows[address]
-        line, column = self.positions.locate(row.blob, row.line, field)
-        self.problems.append(Problem(row.path, line, column, f"{field_name(field)}: {message}", hint))
+    def _complain(self, found: Complaint) -> None:
+        row = self.rows[found.address]
+        line, column = self.positions.locate(row.blob, row.line, found.field, at_key=found.at_key)
+        self.problems.append(Problem(row.path, line, column, f"{found.where}: {found.message}", found.hint))
 
     def _repository(self) -> RepositorySpec:
         """Read the root's Repository document; its problems are found again when all files are loaded."""

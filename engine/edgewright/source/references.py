@@ -33,6 +33,8 @@ class Complaint:
     field: Field
     message: str
     hint: str = ""
+    at_key: bool = False
+    """Whether the field's name is wrong, not its value."""
 
     @property
     def where(self) -> str:
@@ -76,13 +78,13 @@ def _dataset_paths(document: Dataset) -> Iterator[NamedPath]:
     elif not is_url(source.uri):
         yield NamedPath(("spec", "source", "uri"), source.uri, "content")
     for index, step in enumerate(document.spec.steps):
-        if _means_code(step.use):
+        if means_code(step.use):
             yield NamedPath(("spec", "steps", index, "use"), step.use, "code")
 
 
 def _model_paths(document: Model) -> Iterator[NamedPath]:
     spec = document.spec
-    if spec.architecture is not None and _means_code(spec.architecture.use):
+    if spec.architecture is not None and means_code(spec.architecture.use):
         yield NamedPath(("spec", "architecture", "use"), spec.architecture.use, "code")
     if spec.source is not None and not is_url(spec.source.uri):
         yield NamedPath(("spec", "source", "uri"), spec.source.uri, "content")
@@ -99,8 +101,8 @@ def _fleet_paths(document: Fleet) -> Iterator[NamedPath]:
         yield NamedPath(("spec", "config", "template"), document.spec.config.template, "needed-content")
 
 
-def _means_code(use: str) -> bool:
-    """Whether ``use`` names code, also when its ``:name`` was forgotten."""
+def means_code(use: str) -> bool:
+    """Tell whether ``use`` names code, also when its ``:name`` was forgotten."""
     return is_code_reference(use) or use.partition(":")[0].endswith(".py") or "/" in use
 
 

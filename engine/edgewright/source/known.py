@@ -1,0 +1,120 @@
+"""Names that specs use and edgewright must know: built-ins, their arguments, metrics. Called by ``reading``.
+
+Each of them would fail only when it is used: minutes or days later, or, for a gate, never pass.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from edgewright.core.address import Address
+from edgewright.core.nearest import suggestion
+from edgewright.source.references import Complaint, Field, means_code
+from edgewright_schemas.base import SpecModel, Use
+from edgewright_schemas.builtins import (
+    ARCHITECTURES,
+    CLASSIFICATION_METRICS,
+    DATASET_STEPS,
+    METRICS,
+    MODEL_METRICS,
+    REGRESSION_METRICS,
+)
+from edgewright_schemas.dataset import Dataset
+from edgewright_schemas.kinds import Document
+from edgewright_schemas.model import Model, Task
+from edgewright_schemas.thresholds import Thresholds
+
+
+def check_known(documents: Mapping[Address, Document]) -> Iterator[Complaint]:
+    """Find built-ins, arguments and metrics that do not exist or do not fit."""
+    for address, document in documents.items():
+        match document:
+            case Dataset():
+                for index, step in enumerate(document.spec.steps):
+                    yield from _check_use(address, ("spec", "steps", index), step, "step", DATASET_STEPS)
+            case Model():
+                yield from _check_model(address, document, documents)
+            case Thresholds():
+                for index, gate in enumerate(document.spec.gates):
+                    if gate.metric not in METRICS:
+                        hint = suggestion(gate.metric, METRICS, limit=len(METRICS))
+                        message = f"there is no metric {gate.metric!r}"
+                        yield Complaint(address, ("spec", "gates", index, "metric"), message, hint)
+
+
+def _check_use(
+    address: Address, field: Field, use: Use, what: str, known: Mapping[str, type[SpecModel]]
+) -> Iterator[Complaint]:
+    if means_code(use.use):
+        return
+    arguments = known.get(use.use)
+    if arguments is None:
+        hint = f"{suggestion(use.use, known)}; your own: code/file.py:name"
+        yield Complaint(address, (*field, "use"), f"there is no built-in {what} {use.use!r}", hint)
+        return
+    try:
+        arguments.model_validate(use.with_)
+    except ValidationError as error:
+        names = [info.alias or name for name, info in arguments.model_fields.items()]
+        found = [((*field, "with", *_path(detail, use.with_)), detail) for detail in error.errors(include_url=False)]
+        # The branches of a union fail at one place, and a list also for what is wrong inside it: say the inmost once.
+        outer = {at[:length] for at, _ in found for length in range(len(at))}
+        once = {at: detail for at, detail in reversed(found) if at not in outer}
+        for at in sorted(once, key=str):
+            yield _wrong_argument(address, at, use.use, once[at], names)
+
+
+def _path(detail: ErrorDetails, written: Mapping[str, Any]) -> Field:
+    """Leave out of an error's location what is no part of the value: the names of a union's branches."""
+    node: Any = written
+    path: list[str | int] = []
+    for step in detail["loc"]:
+        if isinstance(node, Mapping) and not path:
+            path.append(step)
+            node = node.get(str(step))
+        elif isinstance(node, list) and isinstance(step, int) and step < len(node):
+            path.append(step)
+            node = node[step]
+    return tuple(path)
+
+
+def _wrong_argument(address: Address, at: Field, use: str, detail: ErrorDetails, names: list[str]) -> Complaint:
+    if detail["type"] == "extra_forbidden":
+        hint = suggestion(str(at[-1]), names) or "remove it"
+        return Complaint(address, at, f"{use} takes no such argument", hint, at_key=True)
+    if detail["type"] == "missing":
+        return Complaint(address, at, f"{use} needs this argument", "add it")
+    message = detail["msg"]
+    return Complaint(address, at, f"{message[:1].lower()}{message[1:]}, found {detail['input']!r:.40}")
+
+
+def _check_model(address: Address, model: Model, documents: Mapping[Address, Document]) -> Iterator[Complaint]:
+    spec = model.spec
+    if spec.architecture is not None:
+        yield from _check_use(address, ("spec", "architecture"), spec.architecture, "architecture", ARCHITECTURES)
+    fitting = _fitting(spec.task)
+    stopping = spec.training.early_stopping if spec.training is not None else None
+    watched = ("loss", "mae", "rmse") if spec.task == "regression" else ("loss", "accuracy", "f1Macro")
+    if stopping is not None and stopping.metric not in watched:
+        field: Field = ("spec", "training", "earlyStopping", "metric")
+        yield Complaint(address, field, f"{stopping.metric} does not fit {spec.task}", _use_one_of(*watched))
+    target = Address("thresholds", spec.thresholds or "")
+    thresholds = documents.get(target)
+    if isinstance(thresholds, Thresholds):
+        for index, gate in enumerate(thresholds.spec.gates):
+            if gate.metric in METRICS and gate.metric not in (*fitting, *MODEL_METRICS):
+                message = (
+                    f"{gate.metric} is not measured for model {model.metadata.name!r}, whose task is {spec.task}, "
+                    "so this gate can never pass"
+                )
+                yield Complaint(target, ("spec", "gates", index, "metric"), message, _use_one_of(*fitting))
+
+
+def _fitting(task: Task) -> tuple[str, ...]:
+    return REGRESSION_METRICS if task == "regression" else CLASSIFICATION_METRICS
+
+
+def _use_one_of(*names: str) -> str:
+    return f"use one of {', '.join(names)}"

@@ -1,0 +1,90 @@
+"""What specs may name without bringing it along: architectures and dataset steps, with their arguments, and metrics.
+
+``source`` checks specs against these tables, and the build's modules do what they say; so nothing heavy is imported.
+"""
+
+from collections.abc import Mapping
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from edgewright_schemas.base import SpecModel
+
+Activation = Literal["relu", "silu"]
+
+
+class SmallCnnArguments(SpecModel):
+    """Arguments of ``small-cnn``."""
+
+    width: int = Field(default=32, ge=1, le=1024)
+    """Channels of the first block; the following blocks have twice as many."""
+    activation: Activation = "relu"
+    dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
+
+
+class MlpArguments(SpecModel):
+    """Arguments of ``mlp``."""
+
+    hidden: tuple[Annotated[int, Field(ge=1)], ...] = (64, 32)
+    """Units of each hidden layer."""
+    activation: Activation = "relu"
+    dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
+
+
+ARCHITECTURES: Mapping[str, type[SpecModel]] = {"small-cnn": SmallCnnArguments, "mlp": MlpArguments}
+
+
+class ResizeArguments(SpecModel):
+    """Arguments of ``resize``: pixels."""
+
+    height: int = Field(ge=1, le=16384)
+    width: int = Field(ge=1, le=16384)
+
+
+class GrayscaleArguments(SpecModel):
+    """``grayscale`` takes none."""
+
+
+class CenterCropArguments(SpecModel):
+    """Arguments of ``center-crop``: pixels."""
+
+    height: int = Field(ge=1)
+    width: int = Field(ge=1)
+
+
+class DropMissingArguments(SpecModel):
+    """Arguments of ``drop-missing``."""
+
+    columns: tuple[str, ...] | None = None
+    """By default every column that needs a value."""
+
+
+class ClipArguments(SpecModel):
+    """Arguments of ``clip``."""
+
+    column: str
+    min: float | None = None
+    max: float | None = None
+
+
+class SelectArguments(SpecModel):
+    """Arguments of ``select``."""
+
+    column: str
+    values: tuple[str | int | float | bool, ...] = Field(min_length=1)
+
+
+DATASET_STEPS: Mapping[str, type[SpecModel]] = {
+    "resize": ResizeArguments,
+    "grayscale": GrayscaleArguments,
+    "center-crop": CenterCropArguments,
+    "drop-missing": DropMissingArguments,
+    "clip": ClipArguments,
+    "select": SelectArguments,
+}
+
+CLASSIFICATION_METRICS = ("accuracy", "f1Macro", "precisionMacro", "recallMacro", "loss")
+REGRESSION_METRICS = ("mae", "rmse", "r2")
+MODEL_METRICS = ("sizeBytes", "latencyP50Ms", "latencyP95Ms")
+"""Figures of a model itself, whatever its task."""
+METRICS = (*CLASSIFICATION_METRICS, *REGRESSION_METRICS, *MODEL_METRICS)
