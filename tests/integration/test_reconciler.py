@@ -21,6 +21,7 @@ from edgewright.errors import (
 from edgewright.ports import Progress
 from edgewright_wire.canonical import digest_bytes
 from fakes.reconciling import FILES, World, model, rollout
+from fakes.state import InMemoryState
 
 EVERYTHING = ["build-dataset tags", "train reader", "export reader", "evaluate reader", "package reader"]
 TWO = {**FILES, **model("counter", epochs=9, thresholds=False), **rollout("counter")}
@@ -453,3 +454,58 @@ def test_two_models_made_of_the_same_are_trained_once(tmp_path: Path) -> None:
     assert [w for w in work if w.startswith("train")] == ["train counter"]
     assert {"package counter", "package reader"} <= set(work)
     assert all(slots.keys() == {"counter", "reader"} for slots in world.running().values())
+
+
+def test_labels_that_change_nothing_on_the_device_are_confirmed_by_it(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    world.run()
+    before = world.devices.assignments["lane-2"]
+    world.source.commit({"fleets/lanes.csv": "id,store\nlane-1,a\nlane-2,moved\n"})
+    assert world.run().converged
+    after = world.devices.assignments["lane-2"]
+    assert after.models == before.models
+    assert after.version == before.version + 1
+
+
+def test_what_was_approved_is_applied_and_no_commit_after_it(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    approved = world.plan()
+    newer = world.source.commit(model("reader", epochs=5))
+    allowed = frozenset(map(step_id, approved.steps))
+    outcome = world.run(allowed=allowed, revision=approved.commit)
+    assert outcome.superseded_by == newer
+    assert world.work() == []
+    assert world.running() == {}
+
+
+def test_after_the_state_store_is_lost_versions_go_on_where_they_were(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    world.run()
+    world.source.commit(model("reader", epochs=5))
+    world.run()
+    published = {device: a.version for device, a in world.devices.assignments.items()}
+    world.state = InMemoryState(leased=False)
+    assert world.run().converged
+    again = {device: a.version for device, a in world.devices.assignments.items()}
+    assert all(again[device] > published[device] for device in published)
+
+
+def test_a_suspended_rollout_is_not_started_by_a_run(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    world.run()
+    before = world.running()
+    suspended = rollout("reader")["specs/rollout-reader.yaml"].replace("waves:", "suspend: true, waves:")
+    world.source.commit({"specs/rollout-reader.yaml": suspended, "templates/lane.toml.j2": "id = 'other'\n"})
+    outcome = world.run()
+    assert [note.reason for note in outcome.waiting] == ["Suspended"]
+    assert world.running() == before
+    assert world.reasons("rollout/reader")[-1] == "RolloutSucceeded"
+
+
+def test_a_rollout_that_cannot_be_configured_is_remembered(tmp_path: Path) -> None:
+    world = World(tmp_path, {**FILES, "templates/lane.toml.j2": "site = {{ device.labels.site }}\n"})
+    world.run()
+    assert world.reasons("rollout/reader") == ["RolloutStuck", "StepFailed"]
+    (note,) = world.plan().notes
+    assert (note.severity, note.reason) == ("blocked", "StepFailed")
+    assert "templates/lane.toml.j2:1" in note.message
