@@ -5,20 +5,40 @@ import sys
 from typing import Any
 
 from rich.console import Console
+from rich.text import Text
 
+from edgewright.cli.render.plain import plain
 from edgewright.errors import EdgewrightError, SpecError
 
 _PIPED_WIDTH = 500
 
 
+class _Plain(Console):
+    """Prints strings as they are, without markup; and neither strings nor texts command the terminal."""
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """Turn a string, also one in a table's cell, into text."""
+        return super().render_str(plain(text), **options)
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        """Print strings, texts and tables."""
+        super().print(*(self._cleaned(part) if isinstance(part, Text) else part for part in objects), **options)
+
+    def _cleaned(self, text: Text) -> Text:
+        if plain(text.plain) == text.plain:
+            return text
+        pieces = text.render(self)
+        return Text.assemble(*((plain(piece.text), piece.style or "") for piece in pieces))
+
+
 def stdout() -> Console:
     """For results. Piped, it neither colours nor wraps nor cuts."""
-    return Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else _PIPED_WIDTH)
+    return _Plain(markup=False, highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else _PIPED_WIDTH)
 
 
 def stderr() -> Console:
     """For progress and errors."""
-    return Console(stderr=True, highlight=False, soft_wrap=True)
+    return _Plain(stderr=True, markup=False, highlight=False, soft_wrap=True)
 
 
 def print_json(value: Any) -> None:
@@ -31,11 +51,11 @@ def print_error(error: EdgewrightError) -> None:
     console = stderr()
     if isinstance(error, SpecError):
         for problem in error.problems:
-            console.print(str(problem), markup=False)
+            console.print(str(problem))
         count = len(error.problems)
         console.print(f"{count} problem{'' if count == 1 else 's'} found", style="bold red")
         return
-    console.print(f"error: {error.message}", style="red", markup=False)
+    console.print(f"error: {error.message}", style="red")
     if error.hint:
         for line in error.hint.splitlines():
-            console.print(f"  {line}", markup=False)
+            console.print(f"  {line}")

@@ -59,6 +59,13 @@ def rollout_text(state: RolloutState) -> str:
     return f"{state.phase.value}{wave}: {counts or 'no devices'}"
 
 
+def _again_text(seconds: float | None) -> str:
+    """Write when a failed step is tried again."""
+    if seconds is None:
+        return ""
+    return f" (trying again in {seconds_text(seconds)})" if seconds >= 0.05 else " (trying again)"
+
+
 class PlainListener(Silence):
     """Writes a line for what matters: steps, epochs, changes of rollouts and their reasons."""
 
@@ -69,7 +76,7 @@ class PlainListener(Silence):
 
     def _say(self, text: str) -> None:
         with self._lock:
-            self._console.print(text, markup=False)
+            self._console.print(text)
 
     def started(self, step: Step) -> None:
         """Say so."""
@@ -87,7 +94,7 @@ class PlainListener(Silence):
 
     def failed(self, step: Step, error: EdgewrightError, retry_in: float | None) -> None:
         """Say why, and whether it is tried again."""
-        again = "" if retry_in is None else f" (trying again in {seconds_text(retry_in)})"
+        again = _again_text(retry_in)
         self._say(f"{step_id(step)}: failed: {error.message}{again}")
 
     def rolled(self, address: Address, state: RolloutState) -> None:
@@ -145,7 +152,7 @@ class LiveListener(Silence):
         """Leave a line above the picture."""
         with self._lock:
             self._tasks.pop(step_id(step), None)
-        again = "" if retry_in is None else f" (trying again in {seconds_text(retry_in)})"
+        again = _again_text(retry_in)
         self._console.print(Text.assemble(("✗", "red"), f" {step_id(step)}: {error.message}{again}"))
 
     def rolled(self, address: Address, state: RolloutState) -> None:

@@ -90,11 +90,12 @@ def _row(
 
 
 def _print(rows: list[dict[str, Any]]) -> None:
-    from rich.table import Table
+    from edgewright.cli.render.table import print_table
 
-    table = Table(box=None, pad_edge=False)
-    for heading in ("DEVICE", "FLEET", "LABELS", "LAST SEEN (UTC)", "MODEL", "ASSIGNED", "ACTIVE", "VERIFIED", "STATE"):
-        table.add_column(heading, no_wrap=True)
+    if not rows:
+        stdout().print("no devices")
+        return
+    lines = []
     for row in rows:
         labels = ",".join(f"{key}={value}" for key, value in sorted(row["labels"].items()))
         seen = row["lastSeen"][:19].replace("T", " ") if row["lastSeen"] else "never"
@@ -104,5 +105,6 @@ def _print(rows: list[dict[str, Any]]) -> None:
                 digests = [short(model[key]) if model[key] else "-" for key in ("assigned", "active", "verified")]
                 standing = " ".join(part for part in (model["phase"] or "silent", model["reason"]) if part)
                 cells = [model["model"], *digests, standing]
-            table.add_row(row["device"], row["fleet"], labels, seen, *cells)
-    stdout().print(table if rows else "no devices")
+            lines.append((row["device"], row["fleet"] or "-", labels, seen, *cells))
+    headings = ("DEVICE", "FLEET", "LABELS", "LAST SEEN (UTC)", "MODEL", "ASSIGNED", "ACTIVE", "VERIFIED", "STATE")
+    print_table(stdout(), headings, lines, whole={"DEVICE", "FLEET", "MODEL"})

@@ -1,5 +1,6 @@
 """``edgewright history``: what happened, newest first."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -9,6 +10,7 @@ from edgewright.cli.console import print_json, stdout
 from edgewright.cli.options import Output, OutputOption, RepoOption, StateOption
 from edgewright.cli.render.quantities import short
 from edgewright.cli.workspace import Workspace
+from edgewright.ports import Event
 
 
 def register(app: typer.Typer) -> None:
@@ -40,13 +42,19 @@ def history(
             ]
         )
         return
-    from rich.table import Table
+    _print(events)
 
-    table = Table(box=None, pad_edge=False)
-    for heading in ("WHEN (UTC)", "COMMIT", "WHAT", "WHERE", "MESSAGE"):
-        table.add_column(heading, no_wrap=heading != "MESSAGE")
-    for event in events:
-        when = f"{event.at:%Y-%m-%d %H:%M:%S}"
-        table.add_row(when, short(event.revision)[:7], event.reason, event.address, event.message)
+
+def _print(events: Sequence[Event]) -> None:
+    from edgewright.cli.render.table import print_table
+
     console = stdout()
-    console.print(table if events else "nothing has happened yet")
+    if not events:
+        console.print("nothing has happened yet")
+        return
+    rows = [
+        (f"{event.at:%Y-%m-%d %H:%M:%S}", short(event.revision)[:7], event.reason, event.address, event.message)
+        for event in events
+    ]
+    headings = ("WHEN (UTC)", "COMMIT", "WHAT", "WHERE", "MESSAGE")
+    print_table(console, headings, rows, whole={"COMMIT", "WHAT", "WHERE"})

@@ -37,25 +37,24 @@ def status(
     if output is Output.JSON:
         print_json(rollout_json(name, found))
         return
-    from rich.table import Table
+    from edgewright.cli.render.table import print_table
 
     console = stdout()
     package = short(found.release.package) if found.release else "none"
     why = f" ({found.reason}: {found.message})" if found.reason else ""
-    console.print(f"rollout/{name}: {found.phase.value}, package {package}{why}", markup=False)
-    table = Table(box=None, pad_edge=False)
-    for heading in ("WAVE", "DEVICE", "STATE", "SINCE (UTC)", "VERIFIED", "WHY"):
-        table.add_column(heading, no_wrap=heading != "WHY")
+    console.print(f"rollout/{name}: {found.phase.value}, package {package}{why}")
+    rows = []
     for device, progress in sorted(found.devices.items(), key=lambda item: (item[1].wave, item[0])):
         since = f"{progress.since:%Y-%m-%d %H:%M:%S}" if progress.since else "-"
         verified = short(progress.verified.package) if progress.verified else "-"
         reason = ": ".join(part for part in (progress.reason, progress.message) if part)
         wave = str(progress.wave + 1) if progress.wave >= 0 else "-"
-        table.add_row(wave, device, progress.state.value, since, verified, reason)
-    console.print(table)
+        rows.append((wave, device, progress.state.value, since, verified, reason))
+    headings = ("WAVE", "DEVICE", "STATE", "SINCE (UTC)", "VERIFIED", "WHY")
+    print_table(console, headings, rows, whole={"DEVICE", "STATE", "VERIFIED"})
     for rejection in found.rejected:
         why = rejection.message or rejection.reason
-        console.print(f"rejected: {short(rejection.package)} at {rejection.at:%Y-%m-%d %H:%M} UTC: {why}", markup=False)
+        console.print(f"rejected: {short(rejection.package)} at {rejection.at:%Y-%m-%d %H:%M} UTC: {why}")
 
 
 @app.command("pause", epilog="Example: edgewright rollout pause price-tag-reader")
@@ -105,7 +104,7 @@ def _request(
     found = _find(workspace, name)
     asked = workspace.state.requested_controls().get(address, found.controls)
     workspace.state.request_controls(address, change(replace(found, controls=asked)).controls)
-    stderr().print(f"{address} {done}; the running or the next apply acts on it", markup=False)
+    stderr().print(f"{address} {done}; the running or the next apply acts on it")
 
 
 def rollout_json(name: str, state: RolloutState) -> dict[str, Any]:

@@ -72,14 +72,14 @@ def _condition(condition: "Condition") -> dict[str, Any]:
 
 
 def _print(commit: str, applied: str | None, rows: list[tuple[str, Any, dict[str, int]]]) -> None:
-    from rich.table import Table
+    from rich.text import Text
+
+    from edgewright.cli.render.table import print_table
 
     console = stdout()
     last = f"applied last: {short(applied)}" if applied else "nothing applied yet"
     console.print(f"commit {short(commit)} ({last})")
-    table = Table(box=None, pad_edge=False)
-    for heading in ("RESOURCE", "STATUS", "REASON", "DEVICES", "MESSAGE"):
-        table.add_column(heading, no_wrap=heading != "MESSAGE")
+    cells = []
     for address, conditions, counts in rows:
         headline = next((c for c in conditions if c.status == "True"), conditions[0])
         colour = {"Ready": "green", "Stalled": "red"}.get(headline.type, "yellow")
@@ -90,5 +90,9 @@ def _print(commit: str, applied: str | None, rows: list[tuple[str, Any, dict[str
             devices = f"{counts.get(DeviceState.VERIFIED.value, 0)}/{total} verified"
             rest = [f"{n} {s}" for s, n in counts.items() if s != DeviceState.VERIFIED.value]
             devices += f" ({', '.join(rest)})" if rest else ""
-        table.add_row(address, f"[{colour}]{name}[/]", headline.reason, devices, headline.message)
-    console.print(table if rows else count_text(0, "resource"))
+        cells.append((address, Text(name, style=colour), headline.reason, devices, headline.message))
+    if not rows:
+        console.print(count_text(0, "resource"))
+        return
+    headings = ("RESOURCE", "STATUS", "REASON", "DEVICES", "MESSAGE")
+    print_table(console, headings, cells, whole={"RESOURCE", "STATUS", "REASON"})

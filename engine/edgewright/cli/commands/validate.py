@@ -50,5 +50,5 @@ def _show(problems: tuple[Problem, ...], output: Output) -> None:
         return
     console = stdout()
     for problem in problems:
-        console.print(str(problem), markup=False)
+        console.print(str(problem))
     stderr().print(f"{count_text(len(problems), 'problem')} found", style="bold red")

@@ -1,0 +1,84 @@
+"""What commands show: text from outside is shown as it is, tables are whole, and answers are about what was asked."""
+
+import io
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from edgewright.cli.render.plain import plain
+from edgewright.cli.render.table import print_table
+from edgewright.core.artifact import Action
+from fakes.builder import FakeBuilder
+from fakes.command_line import WHOLE, converge, edgewright, failing, repository
+
+NASTY = "bad [/tag] [bold]x[/bold]"
+DEVICES = ("lane-1", "lane-2")
+
+
+@pytest.fixture
+def fresh(tmp_path: Path) -> Path:
+    """A whole repository that was never applied."""
+    return repository(tmp_path / "fresh", WHOLE)
+
+
+def test_text_from_outside_is_shown_as_it_is_and_commands_no_terminal(tmp_path: Path) -> None:
+    labels = "id,store\nlane-1,[/lyon]\nlane-2,[red]b\n"
+    shop = repository(tmp_path / "shop", {**WHOLE, "fleets/lanes.csv": labels})
+    builder = FakeBuilder()
+    builder.failures[Action.EXPORT, "reader"] = failing(f"{NASTY} \x1b[31mred\x1b[0m \x1b]0;title\x07 end\x9b2J")
+    converge(shop, builder=builder)
+    edgewright(shop, "devices", "list").expect(0, "store=[/lyon]", "store=[red]b")
+    for command in (["status"], ["history"], ["explain", "model/reader"], ["plan"], ["apply", "--yes"]):
+        ran = edgewright(shop, *command)
+        assert ran.code in {0, 3}, ran.said
+        assert f"{NASTY} red " in ran.said, ran.said
+        assert " end2J" in ran.said, ran.said
+        assert not {"\x1b", "\x07", "\x9b"} & set(ran.said)
+
+
+def test_a_rollout_and_the_names_in_errors_are_shown_as_they_are(fresh: Path) -> None:
+    converge(fresh, devices=DEVICES)
+    edgewright(fresh, "rollout", "status", "reader").expect(0, "rollout/reader: succeeded", "lane-1")
+    edgewright(fresh, "rollout", "status", "[/x]").expect(1, "rollout/[/x] has not started")
+
+
+def test_escapes_are_removed_whole() -> None:
+    assert plain("\x1b[1;31ma\x1b[0m\tb\nc\x1b]8;;http://x\x1b\\d\x1b(Be\rf") == "a\tb\ncdef"
+    assert plain("é 🛒 [/x]") == "é 🛒 [/x]"
+    assert plain("a\u202eb") == "ab"
+
+
+HEADINGS = ("DEVICE", "LABELS", "MESSAGE")
+ROW = ("a-device-with-a-rather-long-id-0001", "store=lyon,class=npu-camera", "it said " + "word " * 20)
+
+
+def drawn(width: int, *, terminal: bool) -> list[str]:
+    """Draw one row."""
+    out = io.StringIO()
+    console = Console(file=out, width=width, force_terminal=terminal, color_system=None, soft_wrap=True)
+    print_table(console, HEADINGS, [ROW, ("b", "", "")], whole={"DEVICE"})
+    return out.getvalue().splitlines()
+
+
+def test_a_narrow_terminal_folds_cells_and_cuts_nothing() -> None:
+    lines = drawn(80, terminal=True)
+    assert all(len(line) <= 80 for line in lines)
+    assert lines[1].startswith(ROW[0] + " ")
+    assert len(lines) > 4
+    text = "".join("".join(lines).split())
+    assert "…" not in text
+    assert text.count("word") == 20
+    assert ROW[0] in drawn(20, terminal=True)[1]
+
+
+def test_a_piped_table_has_a_line_for_each_row_and_no_trailing_blanks(fresh: Path) -> None:
+    lines = drawn(80, terminal=False)
+    assert len(lines) == 3
+    assert lines[1].endswith("word word")
+    assert lines[2] == "b"
+    converge(fresh, devices=DEVICES)
+    for command in (["status"], ["history"], ["devices", "list"], ["rollout", "status", "reader"]):
+        shown = edgewright(fresh, *command).expect(0).stdout.splitlines()
+        assert shown
+        assert all(line == line.rstrip() for line in shown), command
