@@ -1,6 +1,7 @@
 """What commands show: text from outside is shown as it is, tables are whole, and answers are about what was asked."""
 
 import io
+import shlex
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,8 @@ from edgewright.cli.render.plain import plain
 from edgewright.cli.render.table import print_table
 from edgewright.core.artifact import Action
 from fakes.builder import FakeBuilder
-from fakes.command_line import WHOLE, converge, edgewright, failing, repository
+from fakes.command_line import WHOLE, converge, edgewright, edgewright_as, failing, repository
+from fakes.repositories import run_git
 
 NASTY = "bad [/tag] [bold]x[/bold]"
 DEVICES = ("lane-1", "lane-2")
@@ -82,3 +84,34 @@ def test_a_piped_table_has_a_line_for_each_row_and_no_trailing_blanks(fresh: Pat
         shown = edgewright(fresh, *command).expect(0).stdout.splitlines()
         assert shown
         assert all(line == line.rstrip() for line in shown), command
+
+
+# ── init ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_init_makes_keys_where_the_environment_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EDGEWRIGHT_KEYS", str(tmp_path / "safe/keys"))
+    target = tmp_path / "my-fleet"
+    edgewright_as(["edgewright", "init", str(target)]).expect(0, f"made signing keys in {tmp_path / 'safe/keys'}")
+    assert (tmp_path / "safe/keys/online.pem").exists()
+    assert not (target / ".edgewright/keys").exists()
+    edgewright(target, "plan").expect(0, "build-dataset")
+
+
+def test_init_inside_another_repository_advises_to_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run_git(tmp_path, "init", "-q", "-b", "main")
+    target = tmp_path / "the shop"
+    ran = edgewright_as(["edgewright", "init", str(target), "--name", "shop"])
+    ran.expect(0, f"next: cd {shlex.quote(str(target))} && git add . && git commit", "&& edgewright plan")
+    monkeypatch.chdir(target)
+    run_git(target, "add", ".")
+    run_git(target, "commit", "-q", "-m", "Declare a first fleet")
+    edgewright_as(["edgewright", "plan"]).expect(0, "build-dataset")
+
+
+def test_init_in_a_folder_whose_name_is_no_name(tmp_path: Path) -> None:
+    target = tmp_path / "my shop é"
+    ran = edgewright_as(["edgewright", "init", str(target)])
+    ran.expect(1, "lower-case letters", f"edgewright init {shlex.quote(str(target))} --name my-shop-e")
+    assert not target.exists()
+    edgewright_as(["edgewright", "init", str(target), "--name", "my-shop-e"]).expect(0)

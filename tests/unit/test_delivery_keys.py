@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from edgewright import durable
-from edgewright.delivery.keys import ROLES, create_keys, keys_folder, load_keys
+from edgewright.delivery.keys import ROLES, create_keys, load_keys
 from edgewright.errors import DeliveryError, DeliveryUnavailable
 
 
@@ -110,10 +110,3 @@ def test_missing_keys_are_explained(tmp_path: Path) -> None:
     (tmp_path / "keys/root.pub").write_text("nonsense")
     with pytest.raises(DeliveryError, match="cannot read the public key"):
         load_keys(tmp_path / "keys")
-
-
-def test_the_environment_can_name_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("EDGEWRIGHT_KEYS", raising=False)
-    assert keys_folder(tmp_path) == tmp_path / ".edgewright/keys"
-    monkeypatch.setenv("EDGEWRIGHT_KEYS", "/media/safe")
-    assert keys_folder(tmp_path) == Path("/media/safe")

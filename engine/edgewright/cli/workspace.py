@@ -37,6 +37,11 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
+def _delivery_spec(desired: Snapshot) -> DeliverySpec:
+    repository = desired.repository()
+    return repository.spec.delivery if repository else DeliverySpec()
+
+
 class Workspace:
     """One spec repository, at one ref or as it is being edited."""
 
@@ -134,16 +139,19 @@ class Workspace:
         """The driver that reaches devices, as the Repository document says."""
         from edgewright.delivery.agent import AgentDelivery
 
-        repository = desired.repository()
-        spec = repository.spec.delivery if repository else DeliverySpec()
+        spec = _delivery_spec(desired)
         return AgentDelivery(
-            repository=self._place(spec.repository),
+            repository=self.delivery_folder(desired),
             reports=self._place(spec.reports),
             keys=self.keys,
             clock=self.clock,
             bins=spec.bins,
             cache=self.folder / "cache",
         )
+
+    def delivery_folder(self, desired: Snapshot) -> Path:
+        """The folder that is served to devices."""
+        return self._place(_delivery_spec(desired).repository)
 
     def make_folder(self) -> None:
         """Make the state folder, invisible to Git.
@@ -168,7 +176,7 @@ class Workspace:
     def keys(self) -> Path:
         """Where the signing keys are."""
         chosen = os.environ.get("EDGEWRIGHT_KEYS")
-        return Path(chosen).expanduser() if chosen else self.folder / "keys"
+        return Path(chosen).expanduser().absolute() if chosen else self.folder / "keys"
 
     def _place(self, configured: str) -> Path:
         """Resolve a configured folder; what is below ``.edgewright`` moves with ``--state``."""

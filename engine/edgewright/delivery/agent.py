@@ -42,7 +42,7 @@ class AgentDelivery:
         Args:
             repository: Folder that is served to agents; created by ``create``, or by the first publish or assign.
             reports: Folder agents drop reports into.
-            keys: Folder of the signing keys (``delivery.keys.keys_folder``).
+            keys: Folder of the signing keys.
             clock: Gives aware UTC times.
             bins: Over how many signed files assignments are spread; a power of two. May change at any time.
             cache: Folder for an index that saves reading unchanged reports in the next process.

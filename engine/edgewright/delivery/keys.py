@@ -43,7 +43,6 @@ PACKAGES = "packages"
 ONLINE = "online"
 ROLES = (ROOT, TARGETS, PACKAGES, ONLINE)
 ENVIRONMENT = "EDGEWRIGHT_KEYS"
-DEFAULT_FOLDER = Path(".edgewright/keys")
 
 _WORK = {
     ROOT: "create the repository or renew its root here",
@@ -78,12 +77,6 @@ class KeyRing:
                 hint=f"bring the {role} key this repository was created with",
             )
         return CryptoSigner(private, self.public[role])
-
-
-def keys_folder(repository: Path) -> Path:
-    """Where the keys of a spec repository are: ``EDGEWRIGHT_KEYS``, or ``.edgewright/keys`` below it."""
-    chosen = os.environ.get(ENVIRONMENT)
-    return Path(chosen).expanduser() if chosen else repository / DEFAULT_FOLDER
 
 
 def create_keys(folder: Path) -> KeyRing:

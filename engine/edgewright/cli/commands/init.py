@@ -1,7 +1,10 @@
 """``edgewright init``: start a spec repository."""
 
+import re
+import shlex
+import unicodedata
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -9,6 +12,9 @@ from edgewright.cli.console import stdout
 from edgewright.cli.options import StateOption
 from edgewright.cli.render.quantities import count_text
 from edgewright.errors import EdgewrightError
+
+if TYPE_CHECKING:
+    from edgewright_templates.scaffold import ScaffoldRefused
 
 
 def register(app: typer.Typer) -> None:
@@ -31,29 +37,54 @@ def init(
     It is a Git repository with one commit. Signing keys are made beside the state, readable by you alone, and are
     never committed.
     """
-    from edgewright.cli.workspace import STATE_FOLDER, Workspace
+    from edgewright.cli.workspace import Workspace
     from edgewright.delivery.keys import create_keys
     from edgewright_templates.scaffold import ScaffoldRefused, write_scaffold
 
-    folder = Path(state).expanduser() if state else directory / STATE_FOLDER
+    committed = True
     if not keys_only:
         try:
             written = write_scaffold(directory, name or directory.resolve().name)
         except ScaffoldRefused as refused:
-            raise EdgewrightError(str(refused), hint="choose an empty folder, or another name") from refused
-        _commit(directory, written)
-        stdout().print(f"wrote {count_text(len(written), 'file')} to {directory}", markup=False)
-    create_keys(folder / "keys")
-    stdout().print(f"made signing keys in {folder / 'keys'} (never commit them; keep a copy)", markup=False)
+            raise EdgewrightError(str(refused), hint=_way_out(refused, directory, name)) from refused
+        committed = _commit(directory, written)
+        stdout().print(f"wrote {count_text(len(written), 'file')} to {directory}")
     workspace = Workspace(directory, worktree=True, state=state)
-    workspace.delivery(workspace.source.snapshot()).create()
-    stdout().print(f"devices trust {folder / 'repository/metadata/root.json'}", markup=False)
+    create_keys(workspace.keys)
+    stdout().print(f"made signing keys in {_shown(workspace.keys)} (never commit them; keep a copy)")
+    desired = workspace.source.snapshot()
+    workspace.delivery(desired).create()
+    trusted = workspace.delivery_folder(desired) / "metadata/root.json"
+    stdout().print(f"devices trust {_shown(trusted)}")
     if not keys_only:
-        stdout().print(f"next: cd {directory} && edgewright plan", markup=False)
+        commit = "" if committed else "git add . && git commit -m 'Declare a first fleet' && "
+        stdout().print(f"next: cd {shlex.quote(str(directory))} && {commit}edgewright plan")
 
 
-def _commit(directory: Path, written: list[Path]) -> None:
-    """Make it a Git repository with one commit, signed by nobody in particular when Git knows no name."""
+def _shown(path: Path) -> Path:
+    here = Path.cwd()
+    return path.relative_to(here) if path.is_relative_to(here) else path
+
+
+def _way_out(refused: "ScaffoldRefused", directory: Path, name: str | None) -> str:
+    """Say what to do about a scaffold that was refused; a folder's name that is no name needs another one."""
+    if name is None and (valid := nearest_name(directory.resolve().name)) != directory.resolve().name:
+        return f"{refused.hint}: edgewright init {shlex.quote(str(directory))} --name {valid}"
+    return refused.hint
+
+
+def nearest_name(text: str) -> str:
+    """Turn any text into a name resources may have."""
+    ascii_only = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode().lower()
+    return re.sub(r"[^a-z0-9.]+", "-", ascii_only).strip("-.") or "my-fleet"
+
+
+def _commit(directory: Path, written: list[Path]) -> bool:
+    """Make it a Git repository with one commit, signed by nobody in particular when Git knows no name.
+
+    Returns:
+        False inside another repository, where committing is for its owner.
+    """
     from git import Actor, InvalidGitRepositoryError, Repo
 
     try:
@@ -61,10 +92,11 @@ def _commit(directory: Path, written: list[Path]) -> None:
     except InvalidGitRepositoryError:
         repo = Repo.init(directory, initial_branch="main")
     else:
-        return
+        return False
     with repo:
         repo.index.add([str(path.resolve().relative_to(directory.resolve())) for path in written])
         with repo.config_reader() as config:
             known = config.has_option("user", "email")
         actor = None if known else Actor("edgewright", "edgewright@localhost")
         repo.index.commit("Declare a first fleet", author=actor, committer=actor)
+    return True
