@@ -286,6 +286,24 @@ def test_validate(applied: Path, fresh: Path) -> None:
     edgewright(fresh, "validate", "--ref", "HEAD").expect(0)
 
 
+@pytest.mark.parametrize(
+    ("template", "expected"),
+    [
+        ("id = {{ device.id }}\n{% if %}\n", "templates/lane.toml.j2:2:1: Expected an expression"),
+        (
+            "id = {{ device.id }}\nx = {{ valeus.x }}\n",
+            "templates/lane.toml.j2:2:1: 'valeus' is undefined (device lane-1",
+        ),
+        ("s = {{ device.labels.shelf }}\n", "templates/lane.toml.j2:1:1: 'dict object' has no attribute 'shelf'"),
+    ],
+)
+def test_validate_tries_the_templates(fresh: Path, template: str, expected: str) -> None:
+    edgewright(fresh, "validate").expect(0, "no problems")
+    (fresh / "templates/lane.toml.j2").write_text(template)
+    edgewright(fresh, "validate").expect(1, expected, "1 problem")
+    edgewright(fresh, "validate", "--ref", "HEAD").expect(0)
+
+
 def test_schema() -> None:
     schema = edgewright_as(["edgewright", "schema", "model"]).expect(0).json()
     assert schema["$schema"].startswith("https://json-schema.org/")

@@ -8,7 +8,9 @@ from edgewright.cli.console import print_json, stderr, stdout
 from edgewright.cli.options import Exit, Output, OutputOption, RefOption, RepoOption, StateOption
 from edgewright.cli.render.quantities import count_text
 from edgewright.cli.workspace import Workspace
+from edgewright.core.snapshot import Snapshot
 from edgewright.errors import Problem, SpecError
+from edgewright_schemas.fleet import Fleet
 
 
 def register(app: typer.Typer) -> None:
@@ -24,7 +26,8 @@ def validate(
 ) -> None:
     """Check every spec and report all problems as file:line:column.
 
-    Reads the work tree, or a commit with --ref. Exit code 0 when all is well, 1 otherwise.
+    Reads the work tree, or a commit with --ref; tries each fleet's template on the devices of its inventory. Exit
+    code 0 when all is well, 1 otherwise.
     """
     workspace = Workspace(repo, ref=ref, worktree=ref is None, state=state)
     try:
@@ -32,6 +35,7 @@ def validate(
         count = len(found.resources)
         for inventory in found.inventories:
             _ = found.inventories[inventory]
+        _try_templates(workspace, found)
     except SpecError as error:
         _show(error.problems, output)
         raise typer.Exit(Exit.ERROR) from None
@@ -39,6 +43,16 @@ def validate(
         print_json({"valid": True, "resources": count, "problems": []})
     else:
         stdout().print(f"{count_text(count, 'resource')}, no problems")
+
+
+def _try_templates(workspace: Workspace, found: Snapshot) -> None:
+    fleets = [r.document for r in found.resources.values() if isinstance(r.document, Fleet)]
+    if any(fleet.spec.config is not None for fleet in fleets):
+        from edgewright.cli.trying_templates import template_problems
+
+        problems = template_problems(workspace.source, found)
+        if problems:
+            raise SpecError(problems)
 
 
 def _show(problems: tuple[Problem, ...], output: Output) -> None:
