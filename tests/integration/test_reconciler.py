@@ -490,6 +490,16 @@ def test_after_the_state_store_is_lost_versions_go_on_where_they_were(tmp_path: 
     assert all(again[device] > published[device] for device in published)
 
 
+def test_an_older_copy_of_the_state_store_does_not_stop_delivery(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    world.run()
+    for device, assignment in world.devices.assignments.items():
+        world.devices.assignments[device] = assignment.model_copy(update={"version": 7})
+    world.source.commit(model("reader", epochs=5))
+    assert world.run().converged
+    assert {a.version for a in world.devices.assignments.values()} == {8}
+
+
 def test_a_suspended_rollout_is_not_started_by_a_run(tmp_path: Path) -> None:
     world = World(tmp_path)
     world.run()

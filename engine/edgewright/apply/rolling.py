@@ -97,8 +97,8 @@ class Roller:
         model = aim.rollout.spec.model
         current = self.reader.assignments([device for device, _ in decisions])
         configs = self._configs(decisions, aim, labels)
-        # Where nothing is known of a device, an older state store may have been lost: versions go on, never back.
-        published = self.delivery.assigned() if len(current) < len(decisions) else {}
+        # The state store may have been lost, or be an older copy: versions go on from what is out, never back.
+        published = self.delivery.assigned() if decisions else {}
         made = []
         for device, release in decisions:
             before = current.get(device)
@@ -113,7 +113,7 @@ class Roller:
                     release=release.fingerprint,
                 )
             # A new version even for the same content: the rollout waits for the device to take up what it decided now.
-            version = 1 + (before.assignment.version if before else published.get(device, 0))
+            version = 1 + max(before.assignment.version if before else 0, published.get(device, 0))
             wanted = tuple(models[name] for name in sorted(models))
             made.append(Assignment(device=device, version=version, models=wanted))
         return made
