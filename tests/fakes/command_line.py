@@ -93,20 +93,20 @@ def repository(folder: Path, files: dict[str, str] | dict[str, str | bytes]) -> 
     return made
 
 
-def edgewright(repo: Path, *arguments: str) -> Ran:
-    """Run a command in this process; nobody is at the keyboard."""
+def edgewright(repo: Path, *arguments: str, keyboard: "Keyboard | None" = None) -> Ran:
+    """Run a command in this process; nobody is at the keyboard, unless one is given."""
     command, *rest = arguments
     subcommand = rest[:1] if command in {"rollout", "devices"} else []
     given = ["edgewright", command, *subcommand, "--repo", str(repo), *rest[len(subcommand) :]]
-    return edgewright_as(given)
+    return edgewright_as(given, keyboard)
 
 
-def edgewright_as(argv: Sequence[str]) -> Ran:
+def edgewright_as(argv: Sequence[str], keyboard: "Keyboard | None" = None) -> Ran:
     """Run exactly this command line in this process."""
     out, err = io.StringIO(), io.StringIO()
     with (
         patch.object(sys, "argv", list(argv)),
-        patch.object(sys, "stdin", io.StringIO()),
+        patch.object(sys, "stdin", keyboard or io.StringIO()),
         redirect_stdout(out),
         redirect_stderr(err),
     ):
@@ -116,6 +116,24 @@ def edgewright_as(argv: Sequence[str]) -> Ran:
         except SystemExit as ended:
             code = int(ended.code or 0)
     return Ran(code, out.getvalue(), err.getvalue())
+
+
+class Keyboard:
+    """Somebody at the keyboard who types this and then Ctrl-D; or who presses Ctrl-C, where it is None."""
+
+    def __init__(self, typed: str | None) -> None:
+        self._interrupts = typed is None
+        self._typed = io.StringIO(typed or "")
+
+    def isatty(self) -> bool:
+        """Whether somebody is there."""
+        return True
+
+    def readline(self) -> str:
+        """Wait for a line."""
+        if self._interrupts:
+            raise KeyboardInterrupt
+        return self._typed.readline()
 
 
 def spawn(repo: Path, *arguments: str, **options: Any) -> subprocess.Popen[str]:

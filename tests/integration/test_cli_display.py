@@ -11,7 +11,7 @@ from edgewright.cli.render.plain import plain
 from edgewright.cli.render.table import print_table
 from edgewright.core.artifact import Action
 from fakes.builder import FakeBuilder
-from fakes.command_line import WHOLE, converge, edgewright, edgewright_as, failing, repository
+from fakes.command_line import WHOLE, Keyboard, converge, edgewright, edgewright_as, edit, failing, repository
 from fakes.repositories import run_git
 
 NASTY = "bad [/tag] [bold]x[/bold]"
@@ -115,3 +115,35 @@ def test_init_in_a_folder_whose_name_is_no_name(tmp_path: Path) -> None:
     ran.expect(1, "lower-case letters", f"edgewright init {shlex.quote(str(target))} --name my-shop-e")
     assert not target.exists()
     edgewright_as(["edgewright", "init", str(target), "--name", "my-shop-e"]).expect(0)
+
+
+# ── plan and apply ────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("what", [["--worktree"], ["--base", "HEAD"]])
+def test_what_can_never_be_applied_is_refused_before_it_is_shown(fresh: Path, tmp_path: Path, what: list[str]) -> None:
+    out = tmp_path / "next.plan"
+    ran = edgewright(fresh, "plan", *what, "--out", str(out)).expect(1, "cannot be saved")
+    assert ran.stdout == ""
+    assert not out.exists()
+
+
+@pytest.mark.parametrize(("typed", "code"), [("n\n", 0), ("", 130), (None, 130)], ids=["no", "Ctrl-D", "Ctrl-C"])
+def test_not_saying_yes(fresh: Path, typed: str | None, code: int) -> None:
+    ran = edgewright(fresh, "apply", "-o", "json", keyboard=Keyboard(typed))
+    ran.expect(code, "Apply this plan?", "build-dataset dataset/tags")
+    assert ran.stdout == "", "it is for JSON alone"
+    assert not (fresh / ".edgewright/state.db").exists()
+
+
+def test_saying_yes(fresh: Path) -> None:
+    edit(fresh, {"data/tags.csv": "nothing\n"})
+    ran = edgewright(fresh, "apply", "-o", "json", "--timeout", "0s", keyboard=Keyboard("y\n"))
+    assert ran.json()["timedOut"] is True
+
+
+def test_the_plan_shown_before_json_is_not_on_stdout(fresh: Path) -> None:
+    converge(fresh, devices=DEVICES)
+    ran = edgewright(fresh, "apply", "-o", "json").expect(0)
+    assert ran.json()["converged"] is True
+    assert "Nothing to do" in ran.stderr

@@ -56,7 +56,7 @@ def apply(
     found = current(workspace, retry=retry)
     plan_id = _check_saved(plan_file, found) if plan_file else None
     if plan_file is None and not yes:
-        show(found, PlanOutput.TEXT)
+        show(found, PlanOutput.TEXT, stderr() if output is Output.JSON else None)
         if not found.empty:
             _ask()
     follows = yes and plan_file is None
@@ -142,5 +142,14 @@ def _check_saved(path: Path, found: Plan) -> str:
 def _ask() -> None:
     if not sys.stdin.isatty():
         raise EdgewrightError("nobody is there to say yes", hint="add --yes, or apply a plan saved with plan --out")
-    if not typer.confirm("Apply this plan?"):
+    console = stderr()
+    console.print("Apply this plan? [y/N]: ", end="")
+    try:
+        answer = sys.stdin.readline()
+    except KeyboardInterrupt:
+        answer = ""
+    if not answer:  # Ctrl-C or the end of the input: no answer, not even an empty line
+        console.print()
+        raise typer.Exit(Exit.INTERRUPTED)
+    if answer.strip().lower() not in {"y", "yes"}:
         raise typer.Exit(Exit.OK)

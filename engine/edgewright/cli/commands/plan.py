@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,6 +12,9 @@ from edgewright.cli.workspace import Workspace
 from edgewright.core.plan import Plan
 from edgewright.core.planner import plan as compute
 from edgewright.errors import EdgewrightError, StorageFull
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 _EXAMPLES = (
     "Examples: edgewright plan --worktree · edgewright plan --out next.plan && edgewright apply next.plan · "
@@ -44,13 +47,15 @@ def plan(
     """
     if head is not None and base is None:
         raise EdgewrightError("--head needs --base", hint="write both: --base main --head my-branch")
+    if out is not None:
+        _check_savable(worktree=worktree, comparison=base is not None)
     if base is not None:
         found = _between(Workspace(repo, ref=head or ref, worktree=worktree, state=state), base)
     else:
         found = current(Workspace(repo, ref=ref, worktree=worktree, state=state), retry=retry)
     show(found, output)
     if out is not None:
-        _save(found, out, comparison=base is not None)
+        _save(found, out)
     if detailed_exitcode and not found.empty:
         raise typer.Exit(Exit.CHANGES)
 
@@ -73,8 +78,8 @@ def _between(workspace: Workspace, base: str) -> Plan:
     return compute(desired, assumed, now)
 
 
-def show(found: Plan, output: PlanOutput) -> None:
-    """Write a plan to stdout."""
+def show(found: Plan, output: PlanOutput, console: "Console | None" = None) -> None:
+    """Write a plan; as text also elsewhere than to stdout."""
     match output:
         case PlanOutput.JSON:
             from edgewright.cli.render.plan_json import plan_json
@@ -87,20 +92,29 @@ def show(found: Plan, output: PlanOutput) -> None:
         case PlanOutput.TEXT:
             from edgewright.cli.render.plan_text import plan_text
 
-            console = stdout()
+            console = console or stdout()
             for line in plan_text(found):
                 console.print(line)
 
 
-def _save(found: Plan, out: Path, *, comparison: bool) -> None:
-    from edgewright.cli.render.plan_json import plan_json
-    from edgewright.durable import write_atomic
-
+def _check_savable(*, worktree: bool, comparison: bool) -> None:
+    """Refuse to save what could never be applied, before anything is shown."""
+    if worktree:
+        raise EdgewrightError(
+            "a plan of uncommitted edits cannot be saved: apply makes reality match a commit",
+            hint="commit, then plan without --worktree; or leave out --out",
+        )
     if comparison:
         raise EdgewrightError(
             "a comparison of two revisions cannot be saved: it is not about reality",
             hint="leave out --base and --head to save a plan for apply",
         )
+
+
+def _save(found: Plan, out: Path) -> None:
+    from edgewright.cli.render.plan_json import plan_json
+    from edgewright.durable import write_atomic
+
     try:
         write_atomic(out, json.dumps(plan_json(found), indent=2).encode())
     except OSError as error:
