@@ -1,5 +1,6 @@
 """Opening a store: none, old, new, damaged, read-only, full. Permissions and limits here are the kernel's own."""
 
+import os
 import shutil
 import sqlite3
 from collections.abc import Callable
@@ -128,6 +129,28 @@ def test_a_damaged_database_is_told_and_not_taken_for_an_empty_one(file: Path) -
     file.write_bytes(data)
     with pytest.raises(StateError, match="damaged"):
         read(file)
+
+
+@pytest.mark.parametrize("use", [read, write])
+@pytest.mark.parametrize("size", [100, 3000, 5000, 9000, 20000])
+def test_a_truncated_database_is_damaged_and_not_of_a_newer_version(
+    file: Path, use: Callable[[Path], object], size: int
+) -> None:
+    os.truncate(file, size)
+    with pytest.raises(StateError, match="damaged") as caught:
+        use(file)
+    assert not isinstance(caught.value, StateTooNew)
+    assert "restore it from a backup" in caught.value.hint
+
+
+@pytest.mark.parametrize("use", [read, write])
+@pytest.mark.parametrize("change", ["UPDATE alembic_version SET version_num = ''", "DELETE FROM alembic_version"])
+def test_a_store_without_its_revision_is_damaged(file: Path, use: Callable[[Path], object], change: str) -> None:
+    with sqlite3.connect(file) as connection:
+        connection.execute(change)
+    connection.close()
+    with pytest.raises(StateError, match=r"damaged.*its revision is lost"):
+        use(file)
 
 
 @pytest.mark.parametrize("use", [read, write])

@@ -11,7 +11,7 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect, m
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 
 from edgewright.errors import StateError, StorageFull
-from edgewright.state.queries import BUSY_SECONDS, EngineQueries, NoState, Queries, compare
+from edgewright.state.queries import BUSY_SECONDS, EngineQueries, NoState, Queries, compare, stored_revision
 from edgewright.state.troubles import lease_lost, translate
 from edgewright.state.writing import Statements
 
@@ -45,7 +45,7 @@ class Database:
             StateError: It has to be upgraded first, or cannot be read.
         """
         with self._translated(), self._engine.connect() as connection:
-            standing = compare(_revision(connection), self.where)
+            standing = compare(_revision(connection, self.where), self.where)
         if standing == "empty":
             return NoState()
         if standing == "older":
@@ -90,7 +90,7 @@ class Database:
         if self._file is not None:
             _make_folder(self._file.parent)
         with self._translated(), self._engine.connect() as connection:
-            standing = compare(_revision(connection), self.where)
+            standing = compare(_revision(connection, self.where), self.where)
         if standing != "current":
             with self.transaction() as connection:
                 from edgewright.state.upgrading import upgrade
@@ -140,7 +140,7 @@ def _configure_sqlite(connection: sqlite3.Connection, _record: Any) -> None:
     connection.execute("PRAGMA foreign_keys = ON")
 
 
-def _revision(connection: Connection) -> str | None:
+def _revision(connection: Connection, where: str) -> str | None:
     tables = inspect(connection).get_table_names()
     if "alembic_version" not in tables:
         if tables and connection.dialect.name == "sqlite":
@@ -149,8 +149,7 @@ def _revision(connection: Connection) -> str | None:
                 hint="name another file or URL with --state",
             )
         return None
-    found = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
-    return None if found is None else str(found)
+    return stored_revision(connection.execute(text("SELECT version_num FROM alembic_version")).all(), where)
 
 
 def _make_folder(folder: Path) -> None:

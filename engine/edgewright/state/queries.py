@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 from edgewright.errors import StateError, StateTooNew
 from edgewright.state.revisions import HEAD, REVISIONS
-from edgewright.state.troubles import sqlite_troubles, translate
+from edgewright.state.troubles import damaged, sqlite_troubles, translate
 
 if TYPE_CHECKING:  # SQLAlchemy takes longer to import than a whole plan may
     from sqlalchemy import Engine
@@ -127,9 +127,22 @@ def compare(revision: str | None, where: str) -> str:
     if revision in REVISIONS:
         return "older"
     raise StateTooNew(
-        f"the state store {where} was of a newer edgewright (its revision is {revision}, this one knows {HEAD})",
+        f"the state store {where} was written by a newer edgewright "
+        f"(its revision is {revision}, this one knows {HEAD})",
         hint="upgrade edgewright, or restore a backup of the store from before the upgrade",
     )
+
+
+def stored_revision(rows: Sequence[Sequence[Any]], where: str) -> str:
+    """Take the revision out of the rows of its table.
+
+    Raises:
+        StateError: It is not there, which no version leaves so: part of the store is lost.
+    """
+    found = rows[0][0] if rows else None
+    if not isinstance(found, str) or not found:
+        raise damaged(where, "its revision is lost")
+    return found
 
 
 def _connect(path: Path) -> sqlite3.Connection:
@@ -159,8 +172,7 @@ def _revision(connection: sqlite3.Connection, where: str) -> str | None:
         if tables:
             raise StateError(f"{where} is a database of something else", hint="name another file or URL with --state")
         return None
-    found = connection.execute("SELECT version_num FROM alembic_version").fetchone()
-    return str(found[0]) if found else None
+    return stored_revision(connection.execute("SELECT version_num FROM alembic_version").fetchall(), where)
 
 
 def _upgraded_copy(connection: sqlite3.Connection, where: str) -> sqlite3.Connection:

@@ -29,10 +29,7 @@ def translate(error: BaseException, where: str) -> EdgewrightError:
                 hint="make the folder and the file writable for this user, or name another store with --state",
             )
         case sqlite3.SQLITE_NOTADB | sqlite3.SQLITE_CORRUPT:
-            return StateError(
-                f"the state store {where} is damaged or is no database: {error}",
-                hint="restore it from a backup, or move it away: apply then rebuilds what it knew",
-            )
+            return damaged(where, str(error))
         case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
             return Transient(
                 f"the state store {where} is busy: {error}", hint="another process is writing; run again in a moment"
@@ -42,6 +39,14 @@ def translate(error: BaseException, where: str) -> EdgewrightError:
                 f"the state store {where} cannot be used: {error}",
                 hint="if another edgewright is upgrading it, run again; else restore it from a backup",
             )
+
+
+def damaged(where: str, why: str) -> StateError:
+    """Say that a store is not what edgewright wrote."""
+    return StateError(
+        f"the state store {where} is damaged or is no database: {why}",
+        hint="restore it from a backup, or move it away: apply then rebuilds what it knew",
+    )
 
 
 @contextmanager
