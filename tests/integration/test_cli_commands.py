@@ -238,7 +238,7 @@ def test_devices(applied: Path) -> None:
     (model,) = rows[0]["models"]
     assert model["verified"] == model["assigned"]
     edgewright(applied, "devices", "list").expect(0, "store=a", "verified")
-    edgewright(applied, "devices", "list", "--fleet", "none").expect(0, "no devices")
+    edgewright(applied, "devices", "list", "--fleet", "lnes").expect(1, "no fleet/lnes", "did you mean lanes?")
 
 
 def test_rollout_steering(shop: Path) -> None:
@@ -252,7 +252,7 @@ def test_rollout_steering(shop: Path) -> None:
 def test_a_rollout_is_paused_resumed_and_aborted(fresh: Path) -> None:
     converge(fresh, seconds=3)  # no device answers
     edgewright(fresh, "rollout", "pause", "reader").expect(0, "paused")
-    edgewright(fresh, "plan").expect(0, "advance-wave")  # to take the request up
+    edgewright(fresh, "plan").expect(0, "a pause was asked for")
     edgewright(fresh, "apply", "--yes", "--timeout", "20s").expect(4, "Paused", "edgewright rollout resume reader")
     edgewright(fresh, "rollout", "resume", "reader").expect(0, "resumed")
     edgewright(fresh, "apply", "--yes", "--timeout", "0s").expect(4, "Time is up")

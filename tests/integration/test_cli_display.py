@@ -11,7 +11,17 @@ from edgewright.cli.render.plain import plain
 from edgewright.cli.render.table import print_table
 from edgewright.core.artifact import Action
 from fakes.builder import FakeBuilder
-from fakes.command_line import WHOLE, Keyboard, converge, edgewright, edgewright_as, edit, failing, repository
+from fakes.command_line import (
+    WHOLE,
+    Keyboard,
+    converge,
+    edgewright,
+    edgewright_as,
+    edit,
+    failing,
+    repository,
+    write_report,
+)
 from fakes.repositories import run_git
 
 NASTY = "bad [/tag] [bold]x[/bold]"
@@ -147,3 +157,36 @@ def test_the_plan_shown_before_json_is_not_on_stdout(fresh: Path) -> None:
     ran = edgewright(fresh, "apply", "-o", "json").expect(0)
     assert ran.json()["converged"] is True
     assert "Nothing to do" in ran.stderr
+
+
+# ── answers ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_explaining_what_has_no_steps(fresh: Path) -> None:
+    edgewright(fresh, "explain", "fleet/lanes").expect(0, "no steps of its own; it is used by rollout/reader")
+    edgewright(fresh, "explain", "thresholds/good").expect(0, "no steps of its own; it is used by model/reader")
+
+
+def test_suggestions_are_about_this_repository(fresh: Path) -> None:
+    for asked, meant in (("reader", "model/reader"), ("nothing", "dataset/tags"), ("lanes", "fleet/lanes")):
+        ran = edgewright(fresh, "explain", asked).expect(1, "is no address", meant)
+        assert "price-tag" not in ran.said
+
+
+def test_history_of_what_never_was(fresh: Path) -> None:
+    edgewright(fresh, "history", "model/raeder").expect(1, "model/raeder is not declared", "did you mean model/reader?")
+    edgewright(fresh, "history", "model/reader").expect(0, "nothing has happened yet")
+    edgewright(fresh, "history").expect(0, "nothing has happened yet")
+
+
+def test_a_device_that_reports_under_another_id_is_seen(fresh: Path) -> None:
+    write_report(fresh / ".edgewright", "lnae-2", 1, None)
+    rows = edgewright(fresh, "devices", "list", "-o", "json").expect(0).json()
+    assert [(row["device"], row["fleet"]) for row in rows] == [
+        ("lane-1", "lanes"),
+        ("lane-2", "lanes"),
+        ("lnae-2", None),
+    ]
+    line = edgewright(fresh, "devices", "list").expect(0).stdout.splitlines()[-1]
+    assert line.split()[:2] == ["lnae-2", "-"]
+    assert len(edgewright(fresh, "devices", "list", "--fleet", "lanes", "-o", "json").json()) == 2

@@ -10,7 +10,9 @@ from edgewright.cli.options import Output, OutputOption, RefOption, RepoOption, 
 from edgewright.cli.render.quantities import short
 from edgewright.cli.workspace import Workspace
 from edgewright.core.membership import members
+from edgewright.core.nearest import suggestion
 from edgewright.core.snapshot import Snapshot
+from edgewright.errors import EdgewrightError
 from edgewright.ports import DeviceAssignment
 from edgewright_schemas.fleet import Fleet
 from edgewright_wire.messages import Report
@@ -36,7 +38,10 @@ def list_devices(
     fleet: Annotated[str | None, typer.Option("--fleet", help="Only this fleet's devices.")] = None,
     output: OutputOption = Output.TEXT,
 ) -> None:
-    """List devices with their labels, what they are assigned and what they say they run."""
+    """List devices with their labels, what they are assigned and what they say they run.
+
+    Devices that report but are in no fleet are listed as well, with ``-`` as their fleet.
+    """
     workspace = Workspace(repo, ref=ref, state=state)
     desired = workspace.source.snapshot()
     store = workspace.state
@@ -44,11 +49,17 @@ def list_devices(
     for report in workspace.delivery(desired).observe({id_: r.sequence for id_, r in reports.items()}):
         reports[report.device] = report
     assignments = store.assignments()
-    fleets = _fleets(desired, store.enrolled())
+    enrolled = store.enrolled()
+    fleets = _fleets(desired, enrolled)
+    if fleet is not None and fleet not in fleets:
+        raise EdgewrightError(f"there is no fleet/{fleet}", hint=suggestion(fleet, filter(None, fleets)))
+    # A device of no fleet is shown as well: most likely its id is written differently in an inventory.
+    counted = {device for devices in fleets.values() for device in devices}
+    fleets[None] = {device: enrolled.get(device, {}) for device in sorted(reports.keys() - counted)}
     rows = [
         _row(device, name, labels, assignments.get(device), reports.get(device))
         for name, devices in fleets.items()
-        if fleet in {None, name}
+        if fleet is None or fleet == name
         for device, labels in devices.items()
     ]
     if output is Output.JSON:
@@ -57,13 +68,13 @@ def list_devices(
     _print(rows)
 
 
-def _fleets(desired: Snapshot, enrolled: Any) -> dict[str, Any]:
+def _fleets(desired: Snapshot, enrolled: Any) -> dict[str | None, Any]:
     documents = (resource.document for resource in desired.resources.values())
     return {d.metadata.name: members(desired, d, enrolled) for d in documents if isinstance(d, Fleet)}
 
 
 def _row(
-    device: str, fleet: str, labels: Any, assigned: DeviceAssignment | None, report: Report | None
+    device: str, fleet: str | None, labels: Any, assigned: DeviceAssignment | None, report: Report | None
 ) -> dict[str, Any]:
     said = {m.model: m for m in report.models} if report else {}
     wanted = {m.model: m for m in assigned.assignment.models} if assigned else {}

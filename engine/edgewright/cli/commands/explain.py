@@ -12,10 +12,12 @@ from edgewright.cli.render.quantities import count_text, seconds_text, short, sh
 from edgewright.cli.workspace import Workspace
 from edgewright.core.address import Address, parse_address
 from edgewright.core.artifact import Artifact
+from edgewright.core.graph import references
 from edgewright.core.nearest import suggestion
 from edgewright.core.plan import Plan
 from edgewright.core.planner import plan as compute
 from edgewright.core.planner import reachable
+from edgewright.core.snapshot import Snapshot
 from edgewright.errors import EdgewrightError
 
 
@@ -38,7 +40,9 @@ def explain(
     try:
         wanted = parse_address(address)
     except ValueError as error:
-        raise EdgewrightError(str(error)) from error
+        named = [str(known) for known in sorted(desired.resources) if known.name == address]
+        hint = f"did you mean {named[0]}?" if named else suggestion(address, map(str, desired.resources))
+        raise EdgewrightError(f"{address!r} is no address; write kind/name", hint=hint) from error
     if wanted not in desired.resources:
         hint = suggestion(address, [str(known) for known in desired.resources])
         raise EdgewrightError(f"{address} is not declared at {short(desired.revision)}", hint=hint)
@@ -49,8 +53,21 @@ def explain(
     if output is Output.JSON:
         print_json(_json(wanted, found, reused))
     else:
-        for line in _text(wanted, found, reused):
+        lines = list(_text(wanted, found, reused))
+        for line in lines or [_nothing_text(wanted, desired)]:
             stdout().print(line)
+
+
+def _nothing_text(wanted: Address, desired: Snapshot) -> str:
+    """Say why there is nothing to explain, and where to look instead."""
+    if wanted.kind in {"dataset", "model", "rollout"}:
+        return f"{wanted} has nothing to do now"
+    users = [
+        str(user)
+        for user, resource in sorted(desired.resources.items())
+        if wanted in {reference.target for reference in references(resource.document)}
+    ]
+    return f"{wanted} has no steps of its own" + (f"; it is used by {', '.join(users)}" if users else "")
 
 
 def _json(wanted: Address, found: Plan, reused: list[Artifact]) -> dict[str, Any]:

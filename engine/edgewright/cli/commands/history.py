@@ -10,6 +10,8 @@ from edgewright.cli.console import print_json, stdout
 from edgewright.cli.options import Output, OutputOption, RepoOption, StateOption
 from edgewright.cli.render.quantities import short
 from edgewright.cli.workspace import Workspace
+from edgewright.core.nearest import suggestion
+from edgewright.errors import EdgewrightError
 from edgewright.ports import Event
 
 
@@ -26,7 +28,10 @@ def history(
     output: OutputOption = Output.TEXT,
 ) -> None:
     """Show what was built, judged, rolled out and returned, newest first."""
-    events = Workspace(repo, state=state).state.events(limit=limit, address=address)
+    workspace = Workspace(repo, state=state)
+    events = workspace.state.events(limit=limit, address=address)
+    if address is not None and not events:
+        _check_known(workspace, address)
     if output is Output.JSON:
         print_json(
             [
@@ -43,6 +48,18 @@ def history(
         )
         return
     _print(events)
+
+
+def _check_known(workspace: Workspace, address: str) -> None:
+    """Refuse a resource that nothing has happened to when there is no such resource.
+
+    Raises:
+        EdgewrightError: It is neither declared nor was it ever applied; or what is declared cannot be read.
+    """
+    known = {str(one) for one in (*workspace.source.snapshot().resources, *workspace.state.inventory())}
+    if address not in known:
+        hint = suggestion(address, known)
+        raise EdgewrightError(f"{address} is not declared, and nothing ever happened to it", hint=hint)
 
 
 def _print(events: Sequence[Event]) -> None:
