@@ -13,7 +13,7 @@ from examples.demo.lab import Lab, Ran, wait_for
 from rich.console import Console
 from rich.table import Table
 
-console = Console(highlight=False)
+console = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
 MODEL = "specs/model.yaml"
 ABSENT = "lane-09"
 
