@@ -6,7 +6,7 @@ import pytest
 
 from edgewright.errors import SpecError
 from edgewright.source.git import GitSource
-from fakes.repositories import DATASET, FILES, MODEL, THRESHOLDS, make_repository
+from fakes.repositories import DATASET, FILES, MODEL, ROLLOUT, THRESHOLDS, make_repository
 
 
 def problems(folder: Path, changes: dict[str, str]) -> list[str]:
@@ -88,4 +88,12 @@ def test_early_stopping_watches_a_metric_of_the_task(tmp_path: Path) -> None:
     assert problems(tmp_path, {"specs/model.yaml": model}) == [
         "specs/model.yaml:9:38: spec.training.earlyStopping.metric: rmse does not fit tabular-classification "
         "(use one of loss, accuracy, f1Macro)"
+    ]
+
+
+def test_a_window_must_open_at_some_time(tmp_path: Path) -> None:
+    rollout = ROLLOUT + '  window: {cron: "0 0 30 2 *", duration: 1h}\n'
+    assert problems(tmp_path, {"specs/rollout.yaml": rollout}) == [
+        "specs/rollout.yaml:7:18: spec.window.cron: no date fits '0 0 30 2 *', so this window never opens "
+        "(its fields are minute, hour, day of month, month and day of week)"
     ]

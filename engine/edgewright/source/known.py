@@ -1,9 +1,10 @@
-"""Names that specs use and edgewright must know: built-ins, their arguments, metrics. Called by ``reading``.
+"""Names that specs use and edgewright must know: built-ins, their arguments, metrics, windows. Called by ``reading``.
 
 Each of them would fail only when it is used: minutes or days later, or, for a gate, never pass.
 """
 
 from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 from pydantic import ValidationError
@@ -11,6 +12,7 @@ from pydantic_core import ErrorDetails
 
 from edgewright.core.address import Address
 from edgewright.core.nearest import suggestion
+from edgewright.core.schedule import in_window
 from edgewright.source.references import Complaint, Field, means_code
 from edgewright_schemas.base import SpecModel, Use
 from edgewright_schemas.builtins import (
@@ -24,11 +26,12 @@ from edgewright_schemas.builtins import (
 from edgewright_schemas.dataset import Dataset
 from edgewright_schemas.kinds import Document
 from edgewright_schemas.model import Model, Task
+from edgewright_schemas.rollout import Rollout
 from edgewright_schemas.thresholds import Thresholds
 
 
 def check_known(documents: Mapping[Address, Document]) -> Iterator[Complaint]:
-    """Find built-ins, arguments and metrics that do not exist or do not fit."""
+    """Find built-ins, arguments and metrics that do not exist or do not fit, and windows that never open."""
     for address, document in documents.items():
         match document:
             case Dataset():
@@ -42,6 +45,17 @@ def check_known(documents: Mapping[Address, Document]) -> Iterator[Complaint]:
                         hint = suggestion(gate.metric, METRICS, limit=len(METRICS))
                         message = f"there is no metric {gate.metric!r}"
                         yield Complaint(address, ("spec", "gates", index, "metric"), message, hint)
+            case Rollout():
+                yield from _check_window(address, document)
+
+
+def _check_window(address: Address, rollout: Rollout) -> Iterator[Complaint]:
+    window = rollout.spec.window
+    # Any time does: the look ahead spans decades.
+    if window is not None and in_window(window, datetime(2024, 1, 1, tzinfo=UTC)) == (False, None):
+        message = f"no date fits {window.cron!r}, so this window never opens"
+        hint = "its fields are minute, hour, day of month, month and day of week"
+        yield Complaint(address, ("spec", "window", "cron"), message, hint)
 
 
 def _check_use(
