@@ -165,6 +165,32 @@ def test_dangling_references_name_the_nearest(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    "model",
+    [
+        MODEL.replace("name: reader", "nmae: reader"),
+        MODEL.replace("kind: Model", "kind: Modle"),
+        MODEL.replace("task: ", "task "),
+        b"\xff" + MODEL.encode(),
+    ],
+    ids=["its name", "its kind", "its YAML", "its bytes"],
+)
+def test_what_a_broken_document_may_have_declared_does_not_dangle(tmp_path: Path, model: str | bytes) -> None:
+    found = broken(tmp_path, {"specs/model.yaml": model})
+    assert found
+    assert {text.partition(":")[0] for text in found} == {"specs/model.yaml"}
+
+
+def test_a_broken_document_hides_no_reference_to_another_kind(tmp_path: Path) -> None:
+    changes: dict[str, str | bytes] = {
+        "specs/model.yaml": MODEL.replace("task", "tusk"),
+        "specs/rollout.yaml": ROLLOUT.replace("stores", "x"),
+    }
+    assert "specs/rollout.yaml:6:10: spec.fleet: there is no fleet named 'x' (known: stores)" in broken(
+        tmp_path, changes
+    )
+
+
 def test_a_gate_that_can_never_pass(tmp_path: Path) -> None:
     assert broken(tmp_path, {"specs/dataset.yaml": DATASET.replace("[store]", "[stores]")}) == [
         "specs/thresholds.yaml:6:41: spec.gates[0].slice.store: dataset 'tags' has no slice 'store', "

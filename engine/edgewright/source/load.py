@@ -19,8 +19,8 @@ from edgewright_schemas.kinds import KINDS
 _GROUP = API_VERSION.partition("/")[0]
 _FIRST_COLUMN = rb"""(?m)^["']?%s["']?[ \t]*:[ \t]*["']?([^\s"'#]*)"""
 _API_VERSION_LINE = re.compile(_FIRST_COLUMN % b"apiVersion")
-_NAME = re.compile(r"""\bname["']?[ \t]*:[ \t]*["']?([^\s"',}#]+)""")
 _KIND_LINE = re.compile(_FIRST_COLUMN % b"kind")
+UNKNOWN_KIND = "?"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +43,8 @@ class LoadedFile:
     problems: tuple[Problem, ...] = ()
     is_spec: bool = True
     """Whether any document of it is for edgewright."""
-    mentioned: frozenset[str] = frozenset()
-    """Of a file with problems, the names that stand in it: what refers to one of them may be right."""
+    broken: frozenset[str] = frozenset()
+    """Kinds, in lower case, of the documents with problems; ``UNKNOWN_KIND`` where that cannot be told."""
 
 
 def load_file(path: str, data: bytes, *, required: bool = False) -> LoadedFile:
@@ -69,6 +69,8 @@ def load_file(path: str, data: bytes, *, required: bool = False) -> LoadedFile:
         return _broken(path, line, column, what, "save the file as UTF-8")
     roots, problems = read_documents(path, text)
     documents: list[LoadedDocument] = []
+    # Broken syntax ends the file: which documents would follow is not known.
+    broken = {UNKNOWN_KIND} if problems else set()
     reported = {(problem.line, problem.column) for problem in problems}
     for root, is_clean in roots:
         loaded = _load_document(path, root, required)
@@ -77,8 +79,9 @@ def load_file(path: str, data: bytes, *, required: bool = False) -> LoadedFile:
             problems.extend(p for p in loaded if is_clean or (p.line, p.column) not in reported)
         elif is_clean:
             documents.append(loaded)
-    mentioned = frozenset(_NAME.findall(text)) if problems else frozenset()
-    return LoadedFile(tuple(documents), tuple(problems), mentioned=mentioned)
+        if loaded and not isinstance(loaded, LoadedDocument):
+            broken.add(_kind(root))
+    return LoadedFile(tuple(documents), tuple(problems), broken=frozenset(broken))
 
 
 def looks_like_spec(data: bytes) -> bool:
@@ -98,7 +101,12 @@ def _resembles(group: str) -> bool:
 
 
 def _broken(path: str, line: int, column: int, message: str, hint: str) -> LoadedFile:
-    return LoadedFile(problems=(Problem(path, line, column, message, hint),))
+    return LoadedFile(problems=(Problem(path, line, column, message, hint),), broken=frozenset({UNKNOWN_KIND}))
+
+
+def _kind(root: Node) -> str:
+    kind = root.value["kind"][1].value if isinstance(root.value, dict) and "kind" in root.value else None
+    return kind.lower() if isinstance(kind, str) and kind in KINDS else UNKNOWN_KIND
 
 
 def _load_document(path: str, root: Node, required: bool) -> LoadedDocument | list[Problem]:

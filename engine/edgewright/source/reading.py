@@ -46,7 +46,7 @@ class _Reading:
         self.rows: dict[Address, Row] = {}
         self.documents: dict[Address, Document] = {}
         self.problems: list[Problem] = []
-        self.mentioned: set[str] = set()
+        self.broken: set[str] = set()
         self.positions = Positions(tree.objects.blob)
         self.contents = Contents(tree)
 
@@ -55,7 +55,7 @@ class _Reading:
         spec = self._repository()
         files = dict(self._files(spec))
         self._load(files)
-        for complaint in check_references(self.documents, self.mentioned):
+        for complaint in check_references(self.documents, self.broken):
             self._complain(complaint)
         for complaint in check_known(self.documents):
             self._complain(complaint)
@@ -123,7 +123,7 @@ class _Reading:
             if rows is None:
                 loaded = load_file(path, self.tree.objects.blob(blob, MAX_BYTES), required=required)
                 self.problems.extend(loaded.problems)
-                self.mentioned |= loaded.mentioned
+                self.broken |= loaded.broken
                 rows = [_row(path, blob, document) for document in loaded.documents]
                 if not loaded.problems:
                     fresh[_key(blob, required)] = _encode(loaded)

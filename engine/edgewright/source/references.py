@@ -10,6 +10,7 @@ from typing import Literal, assert_never
 from edgewright.core.address import Address
 from edgewright.core.graph import CircularReferences, references, topological_order
 from edgewright.core.nearest import suggestion
+from edgewright.source.load import UNKNOWN_KIND
 from edgewright.source.paths import is_url
 from edgewright_schemas.base import is_code_reference
 from edgewright_schemas.dataset import ColumnCheck, Dataset
@@ -111,7 +112,7 @@ def check_references(documents: Mapping[Address, Document], broken: Collection[s
 
     Args:
         documents: Every valid document.
-        broken: Names that occur in documents with problems of their own; a reference to one of them is not dangling.
+        broken: Kinds of documents with problems of their own, or ``UNKNOWN_KIND``: what seems to dangle may be one.
     """
     complaints: list[Complaint] = []
     edges: dict[Address, list[Address]] = {}
@@ -121,7 +122,7 @@ def check_references(documents: Mapping[Address, Document], broken: Collection[s
             target = reference.target
             if target in documents:
                 edges[address].append(target)
-            elif target.name not in broken:
+            elif not {target.kind, UNKNOWN_KIND} & set(broken):
                 complaints.append(Complaint(address, reference.field, *_dangling(target, documents)))
         if isinstance(document, Model):
             complaints.extend(_check_slices(document, documents))
