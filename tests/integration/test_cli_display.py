@@ -62,7 +62,7 @@ def test_escapes_are_removed_whole() -> None:
 
 
 HEADINGS = ("DEVICE", "LABELS", "MESSAGE")
-ROW = ("a-device-with-a-rather-long-id-0001", "store=lyon,class=npu-camera", "it said " + "word " * 20)
+ROW = ("a-device-with-a-rather-long-id-0001", "store=lyon, class=npu-camera", "it said " + "word " * 20)
 
 
 def drawn(width: int, *, terminal: bool) -> list[str]:
@@ -82,6 +82,8 @@ def test_a_narrow_terminal_folds_cells_and_cuts_nothing() -> None:
     assert "…" not in text
     assert text.count("word") == 20
     assert ROW[0] in drawn(20, terminal=True)[1]
+    assert any(line.strip().startswith("class=npu-camera") for line in lines), "labels fold between words"
+    assert len(drawn(400, terminal=True)) == 3
 
 
 def test_a_piped_table_has_a_line_for_each_row_and_no_trailing_blanks(fresh: Path) -> None:

@@ -108,7 +108,7 @@ def _print(rows: list[dict[str, Any]]) -> None:
         return
     lines = []
     for row in rows:
-        labels = ",".join(f"{key}={value}" for key, value in sorted(row["labels"].items()))
+        labels = ", ".join(f"{key}={value}" for key, value in sorted(row["labels"].items()))
         seen = row["lastSeen"][:19].replace("T", " ") if row["lastSeen"] else "never"
         for model in row["models"] or [None]:
             cells = ["", "", "", "", ""]

@@ -9,7 +9,7 @@ from rich.text import Text
 _UNBOUNDED = 100_000
 _GAP = 2
 """Blanks between columns."""
-_NARROWEST = 6
+_NARROWEST = 8
 """Columns a folding cell keeps; below that the table is wider than the terminal instead."""
 
 
@@ -29,14 +29,34 @@ def print_table(
         table.add_column(heading, no_wrap=heading in whole, overflow="fold")
     for row in rows:
         table.add_row(*row)
-    width = _UNBOUNDED
     if console.is_terminal:
-        natural = [
-            max(console.measure(cell).maximum for cell in (column.header, *column.cells)) for column in table.columns
-        ]
-        least = [w if c.no_wrap else min(w, _NARROWEST) for w, c in zip(natural, table.columns, strict=True)]
-        width = max(console.width, sum(least) + _GAP * (len(least) - 1))
-    for line in console.render_lines(table, console.options.update(width=width), pad=False):
+        _fit(table, console)
+    for line in console.render_lines(table, console.options.update(width=_UNBOUNDED), pad=False):
         text = Text.assemble(*((segment.text, segment.style or "") for segment in line))
         text.rstrip()
         console.print(text)
+
+
+def _fit(table: Table, console: Console) -> None:
+    """Fold columns so that the table fits: between words if that is enough, else anywhere."""
+    unbounded = console.options.update(width=_UNBOUNDED)
+    sizes = [
+        [console.measure(cell, options=unbounded) for cell in (column.header, *column.cells)]
+        for column in table.columns
+    ]
+    natural = [max(size.maximum for size in cells) for cells in sizes]
+    words = [max(size.minimum for size in cells) for cells in sizes]
+    room = console.width - _GAP * (len(natural) - 1)
+    for narrowest in (words, [min(word, _NARROWEST) for word in words]):
+        least = [
+            full if column.no_wrap else min(full, fold)
+            for column, full, fold in zip(table.columns, natural, narrowest, strict=True)
+        ]
+        if sum(least) <= room:
+            break
+    spare = max(0, room - sum(least))
+    by_want = sorted(range(len(natural)), key=lambda i: natural[i] - least[i])
+    for left, i in zip(range(len(by_want), 0, -1), by_want, strict=True):
+        more = min(natural[i] - least[i], spare // left)
+        table.columns[i].width = least[i] + more
+        spare -= more
