@@ -304,6 +304,22 @@ def test_validate_tries_the_templates(fresh: Path, template: str, expected: str)
     edgewright(fresh, "validate", "--ref", "HEAD").expect(0)
 
 
+def test_validate_finds_data_that_is_nowhere(fresh: Path) -> None:
+    spec = fresh / "specs/dataset.yaml"
+    written = spec.read_text()
+    spec.write_text(written.replace("data/tags.csv", "data/tgas.csv"))
+    expected = "spec.source.uri: there is no data/tgas.csv, neither in this revision nor beside it"
+    edgewright(fresh, "validate").expect(1, "specs/dataset.yaml:", expected, "did you mean data/tags.csv?")
+    spec.write_text(written.replace("data/tags.csv", "s3://bucket/tgas.csv"))
+    edgewright(fresh, "validate").expect(0)
+    spec.write_text(written.replace("data/tags.csv", "outside/rows.csv"))
+    (fresh / ".gitignore").write_text("outside/\n")
+    edgewright(fresh, "validate").expect(1, "add the file, or write a URL")
+    (fresh / "outside").mkdir()
+    (fresh / "outside/rows.csv").write_text("weight,label\n1,a\n")
+    edgewright(fresh, "validate").expect(0, "no problems")
+
+
 def test_schema() -> None:
     schema = edgewright_as(["edgewright", "schema", "model"]).expect(0).json()
     assert schema["$schema"].startswith("https://json-schema.org/")

@@ -35,7 +35,7 @@ def validate(
         count = len(found.resources)
         for inventory in found.inventories:
             _ = found.inventories[inventory]
-        _try_templates(workspace, found)
+        _look_further(workspace, found)
     except SpecError as error:
         _show(error.problems, output)
         raise typer.Exit(Exit.ERROR) from None
@@ -45,14 +45,18 @@ def validate(
         stdout().print(f"{count_text(count, 'resource')}, no problems")
 
 
-def _try_templates(workspace: Workspace, found: Snapshot) -> None:
+def _look_further(workspace: Workspace, found: Snapshot) -> None:
+    """Check what a snapshot does not: files outside Git, and what templates make of the devices."""
+    from edgewright.cli.missing_sources import missing_sources
+
+    problems = missing_sources(workspace.source, found, workspace.root)
     fleets = [r.document for r in found.resources.values() if isinstance(r.document, Fleet)]
     if any(fleet.spec.config is not None for fleet in fleets):
         from edgewright.cli.trying_templates import template_problems
 
-        problems = template_problems(workspace.source, found)
-        if problems:
-            raise SpecError(problems)
+        problems += template_problems(workspace.source, found)
+    if problems:
+        raise SpecError(problems)
 
 
 def _show(problems: tuple[Problem, ...], output: Output) -> None:
