@@ -102,7 +102,7 @@ def _plan_prunes(bench: Workbench) -> None:
             gone[0],
             "warning",
             "EmptySnapshot",
-            f"the revision declares nothing; {len(gone)} managed resource(s) are kept, since that is rarely meant",
+            f"the revision declares nothing; what was managed is kept ({len(gone)} in all), since that is rarely meant",
         )
         return
     for address in gone:
