@@ -1,0 +1,37 @@
+"""The Protocols through which decisions become effects, read and write sides apart.
+
+Drivers below ``source``, ``state``, ``artifacts``, ``build`` and ``delivery`` implement them; ``apply`` is driven
+through them; ``cli`` wires. Fakes under tests/fakes implement the same Protocols and pass the same suites. A module
+for each side of the engine; everything is imported from here.
+"""
+
+from edgewright.ports.blobs import BlobReader, BlobStore, BlobWriter
+from edgewright.ports.builds import Builder, BuildTask, Built, Cancel, Progress
+from edgewright.ports.configs import ConfigRenderer, ConfigRequest
+from edgewright.ports.deliveries import DeliveryReader, DeliveryWriter, PackageContent
+from edgewright.ports.sources import SnapshotSource, SourceObserver
+from edgewright.ports.states import DeviceAssignment, Event, Intent, Lease, StateReader, StateWriter
+
+__all__ = [
+    "BlobReader",
+    "BlobStore",
+    "BlobWriter",
+    "BuildTask",
+    "Builder",
+    "Built",
+    "Cancel",
+    "ConfigRenderer",
+    "ConfigRequest",
+    "DeliveryReader",
+    "DeliveryWriter",
+    "DeviceAssignment",
+    "Event",
+    "Intent",
+    "Lease",
+    "PackageContent",
+    "Progress",
+    "SnapshotSource",
+    "SourceObserver",
+    "StateReader",
+    "StateWriter",
+]

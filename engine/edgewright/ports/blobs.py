@@ -1,0 +1,55 @@
+"""Content-addressed blobs. Implemented by ``artifacts``."""
+
+from pathlib import Path
+from typing import Protocol
+
+from edgewright.core.artifact import FileRef
+
+
+class BlobReader(Protocol):
+    """Reads content-addressed blobs."""
+
+    def has(self, digest: str) -> bool:
+        """Whether a blob is stored (by name and size; contents are checked when read)."""
+        ...
+
+    def path(self, digest: str) -> Path:
+        """Where the blob's bytes are. The bytes have been checked against the digest at least once by this process.
+
+        Raises:
+            BlobCorrupt: They do not match; the blob has been set aside.
+            KeyError: It is not there.
+        """
+        ...
+
+    def read(self, digest: str) -> bytes:
+        """Read and check a blob.
+
+        Raises:
+            BlobCorrupt, KeyError: As in path.
+        """
+        ...
+
+
+class BlobWriter(Protocol):
+    """Stores content-addressed blobs durably (written beside, fsynced, renamed)."""
+
+    def put_file(self, path: Path) -> FileRef:
+        """Store a file's bytes.
+
+        Raises:
+            StorageFull: No space.
+        """
+        ...
+
+    def put_bytes(self, data: bytes) -> FileRef:
+        """Store bytes.
+
+        Raises:
+            StorageFull: No space.
+        """
+        ...
+
+
+class BlobStore(BlobReader, BlobWriter, Protocol):
+    """Both sides."""
