@@ -1,15 +1,15 @@
-"""``make bench``: measures edgewright beside dvc, and writes docs/benchmarks.md from what it measured."""
+"""``make bench``: measures edgewright beside dvc and alone, and writes docs/benchmarks*.md from what it measured."""
 
 import json
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from benchmarks import dataset_check, machine, page, peer
-from benchmarks.measuring import Figures, Run, alternate, run, summarize
+from benchmarks.measuring import Run, alternate, run, summarize
 
 BIN = Path(sys.executable).parent
 PYTHON = sys.executable
@@ -49,16 +49,15 @@ def _applied(resources: int) -> Iterator[Path]:
         yield folder
 
 
-def _measure_growth(resources: int, beside: Callable[[], Run] | None) -> tuple[page.Size, Figures | None]:
+def _measure_growth(resources: int) -> page.Size:
     with _applied(resources) as repository:
         _say(f"planning {resources:,} resources")
         first = summarize([_first_plan(repository) for _ in range(FEW_TIMES)])
-        commands = [lambda: _plan(repository)] + ([beside] if beside else [])
-        planned, *others = alternate(TIMES, *commands)
+        planned = alternate(TIMES, lambda: _plan(repository))[0]
         status, validate = alternate(
             FEW_TIMES, *(lambda name=name: run([EDGEWRIGHT, name], repository) for name in ("status", "validate"))
         )
-        return page.Size(resources, planned, first, status, validate), others[0] if others else None
+        return page.Size(resources, planned, first, status, validate)
 
 
 def _look(folder: Path) -> Run:
@@ -77,33 +76,43 @@ def _measure_dataset() -> page.DatasetCheck:
         return page.DatasetCheck(first, unchanged, _look(folder))
 
 
-def main() -> None:
-    """Measure everything and write the page."""
-    load = machine.load()
+def _write(name: str, text: str) -> None:
+    target = peer.ROOT / "docs" / name
+    target.write_text(text)
+    print(text)
+
+
+def goals() -> None:
+    """Measure what has a goal: a plan beside dvc, the dataset check, help."""
+    described = machine.describe()
     dvc = peer.install(PYTHON)
     with _folder() as folder:
         beside = peer.Peer(dvc, folder)
         _say(f"reproducing {peer.STAGES} dvc stages")
         beside.prepare()
-        measured = [_measure_growth(n, beside.status if n == RESOURCES else None) for n in GROWTH]
-    status = next(figures for _, figures in measured if figures)
-    with _folder() as folder:
+        with _applied(RESOURCES) as repository:
+            _say(f"planning {RESOURCES:,} resources")
+            _plan(repository)
+            planned, status = alternate(TIMES, lambda: _plan(repository), beside.status)
         _say("asking for help")
         shown = alternate(TIMES, lambda: run([EDGEWRIGHT, "--help"], folder))[0]
-    found = page.Found(
-        resources=RESOURCES,
-        devices=DEVICES,
-        sizes=[size for size, _ in measured],
-        plan=next(size.plan for size, _ in measured if size.resources == RESOURCES),
-        dvc=status,
-        dvc_version=run([str(dvc), "--version"], peer.ROOT).output.strip(),
-        dataset=_measure_dataset(),
-        help=shown,
-        load=load,
-    )
-    target = peer.ROOT / "docs/benchmarks.md"
-    target.write_text(page.write(found, machine.describe()))
-    print(target.read_text())
+    version = run([str(dvc), "--version"], peer.ROOT).output.strip()
+    found = page.Goals(RESOURCES, DEVICES, planned, status, version, _measure_dataset(), shown)
+    _write("benchmarks.md", page.write_goals(found, described))
+
+
+def growth() -> None:
+    """Measure how plans grow with the repository."""
+    described = machine.describe()
+    sizes = [_measure_growth(resources) for resources in GROWTH]
+    _write("benchmarks-growth.md", page.write_growth(DEVICES, sizes, described))
+
+
+def main() -> None:
+    """Measure what the command line names; everything by default."""
+    parts = {"goals": goals, "growth": growth}
+    for name in sys.argv[1:] or parts:
+        parts[name]()
 
 
 if __name__ == "__main__":

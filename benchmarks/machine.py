@@ -21,12 +21,8 @@ def describe() -> Mapping[str, str]:
         "Git": _output("git", "version").removeprefix("git version "),
         **{library: version(library) for library in LIBRARIES},
         "Commit": _output("git", "-C", str(Path(__file__).parent), "rev-parse", "--short=12", "HEAD"),
+        "Load before": f"{os.getloadavg()[0]:.1f}",
     }
-
-
-def load() -> float:
-    """How many processes wanted to run in the last minute."""
-    return os.getloadavg()[0]
 
 
 def _processor() -> str:

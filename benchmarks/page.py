@@ -1,4 +1,4 @@
-"""docs/benchmarks.md, from what was measured and nothing else. Called by ``__main__``."""
+"""docs/benchmarks.md and docs/benchmarks-growth.md, from what was measured and nothing else. Called by ``__main__``."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -34,40 +34,44 @@ class DatasetCheck:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """Everything measured."""
+class Goals:
+    """What was measured against a goal."""
 
     resources: int
     """Of the plan that is compared with dvc."""
     devices: int
-    """Of every plan."""
-    sizes: Sequence[Size]
     plan: Figures
     dvc: Figures
     dvc_version: str
     dataset: DatasetCheck
     help: Figures
-    load: float
-    """Of the machine, before anything was measured."""
 
 
-def write(found: Found, machine: Mapping[str, str]) -> str:
-    """Write the page."""
-    parts = ([_HEAD], _goals(found), _growth(found), _dataset(found), _machine(found, machine))
+def write_goals(found: Goals, machine: Mapping[str, str]) -> str:
+    """Write docs/benchmarks.md."""
+    versions = {**machine, "dvc": found.dvc_version}
+    growth = ["", "How time and memory grow with the repository: [Growth](benchmarks-growth.md)."]
+    return _page(["# Benchmarks", "", *_HEAD], _goals(found), growth, _dataset(found), _machine("goals", versions))
+
+
+def write_growth(devices: int, sizes: Sequence[Size], machine: Mapping[str, str]) -> str:
+    """Write docs/benchmarks-growth.md."""
+    return _page(["# Growth", "", *_HEAD], _growth(devices, sizes), _machine("growth", machine))
+
+
+def _page(*parts: Iterable[str]) -> str:
     return "\n".join(line for part in parts for line in part) + "\n"
 
 
 _HEAD = """\
-# Benchmarks
-
 `make bench` writes this page from what it measures; nothing here is written by hand. Every time is the median
 wall-clock time of whole processes, start-up included, unless said otherwise; memory is the peak resident memory of
 the process. Plans are measured on a real Git repository with its state store, blob store and signed repository, in
 which the reconciler has applied everything and every device has verified its model; only training and the devices
-were simulated."""
+were simulated.""".splitlines()
 
 
-def _goals(found: Found) -> Iterator[str]:
+def _goals(found: Goals) -> Iterator[str]:
     plan, dvc, check, shown = found.plan, found.dvc, found.dataset.unchanged, found.help
     ratio = plan.seconds / dvc.seconds
     files = peer.STAGES * peer.FILES_PER_STAGE
@@ -112,9 +116,9 @@ def _goals(found: Found) -> Iterator[str]:
     yield f"Shortest runs: {_seconds(plan.best)} against {_seconds(dvc.best)}, ratio {plan.best / dvc.best:.2f}."
 
 
-def _growth(found: Found) -> Iterator[str]:
-    yield from _heading("Growth")
-    yield f"Nothing to do, {found.devices:,} devices. The first plan has no cache: it reads and checks every spec and"
+def _growth(devices: int, sizes: Sequence[Size]) -> Iterator[str]:
+    yield ""
+    yield f"Nothing to do, {devices:,} devices. The first plan has no cache: it reads and checks every spec and"
     yield "inventory."
     yield ""
     yield from _table(
@@ -129,12 +133,12 @@ def _growth(found: Found) -> Iterator[str]:
                 _seconds(size.status.seconds),
                 _seconds(size.validate.seconds),
             )
-            for size in found.sizes
+            for size in sizes
         ],
     )
 
 
-def _dataset(found: Found) -> Iterator[str]:
+def _dataset(found: Goals) -> Iterator[str]:
     check = found.dataset
     yield from _heading("Dataset check")
     yield f"{dataset_check.FILES:,} files outside Git; the time of the check alone, the memory of its process."
@@ -149,14 +153,12 @@ def _dataset(found: Found) -> Iterator[str]:
     )
 
 
-def _machine(found: Found, machine: Mapping[str, str]) -> Iterator[str]:
+def _machine(part: str, machine: Mapping[str, str]) -> Iterator[str]:
     yield from _heading("Measured on")
-    rows = {**machine, "dvc": found.dvc_version, "Load before": f"{found.load:.1f}"}
-    rows["Date"] = f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
-    yield from _table(("", ""), rows.items())
+    yield from _table(("", ""), {**machine, "Date": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"}.items())
     yield from _heading("Measure again")
-    yield "`make bench`. It installs dvc into `.venv-bench`, works in temporary folders and takes many minutes, most of"
-    yield "them to apply what is then planned. A busy machine gives larger figures: look at the load before."
+    yield f"`make bench`, or this page alone: `python -m benchmarks {part}`. It works in temporary folders, and applies"
+    yield "what it then plans, which takes minutes. A busy machine gives larger figures: look at the load before."
 
 
 def _heading(text: str) -> Iterator[str]:
