@@ -56,7 +56,7 @@ class FileBlobStore:
         name = hex_of(digest)
         try:
             # Thousands are looked for in one plan, and a Path would take most of the time.
-            found = os.stat(f"{self._root}/sha256/{name[:2]}/{name}")  # noqa: PTH116
+            found = os.stat(f"{self._root}/sha256/{name[:2]}/{name}")  # noqa: PTH116 - asked for every file of every artifact: a Path for each costs as much as the look
         except OSError:
             return False
         return found.st_size > 0 or digest == EMPTY

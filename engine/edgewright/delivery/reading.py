@@ -144,7 +144,7 @@ def _are_there(files: Mapping[str, int]) -> bool:
     for path, size in files.items():
         try:
             # Thousands are looked for in one plan, and a Path would take most of the time.
-            if os.stat(path).st_size != size:  # noqa: PTH116
+            if os.stat(path).st_size != size:  # noqa: PTH116 - asked for every file of every artifact: a Path for each costs as much as the look
                 return False
         except FileNotFoundError:
             return False
