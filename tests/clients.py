@@ -2,8 +2,12 @@
 
 import os
 import shutil
+from pathlib import Path
 
 import pytest
+
+_SERVERS = ("/usr/sbin", "/usr/lib/git-core")
+"""Where Debian keeps servers and git's own programs; not on an ordinary user's path."""
 
 
 def require_client(name: str) -> str:
@@ -12,7 +16,8 @@ def require_client(name: str) -> str:
     Returns:
         Its path.
     """
-    path = shutil.which(name)
+    folders = [os.environ.get("PATH", os.defpath), *_SERVERS, *map(str, Path("/usr/lib/postgresql").glob("*/bin"))]
+    path = shutil.which(name, path=os.pathsep.join(folders))
     if path is not None:
         return path
     reason = f"{name} is not installed; run tests/install-clients as root on Debian or Ubuntu"

@@ -14,11 +14,16 @@
     ├── StepFailed                 a step cannot succeed until something it depends on changes
     │   └── UserCodeFailed         the repository's own code raised
     ├── DeliveryError              what reaches devices was refused or is not usable
+    ├── ForgeError                 a forge refused: token, rights, or no such repository or pull request
+    ├── NoticeError                a receiver of notifications refused, or a secret for it is missing
     ├── Cancelled                  stopped on purpose; the work can resume
     └── Transient                  may succeed when tried again
         ├── SourceUnavailable      a remote or URL did not answer
         ├── StorageFull            no space, or the disk failed
-        └── DeliveryUnavailable    a repository, share or server did not answer
+        ├── DeliveryUnavailable    a repository, share or server did not answer
+        ├── StateUnavailable       the database did not answer, or the connection broke
+        ├── ForgeUnavailable       a forge did not answer, or asked to come again later
+        └── NoticeUnavailable      a receiver of notifications did not answer, or asked to come again later
 
 What may be tried again is exactly what derives from ``Transient``.
 """
@@ -108,6 +113,14 @@ class DeliveryError(EdgewrightError):
     """What reaches devices was refused or is not usable."""
 
 
+class ForgeError(EdgewrightError):
+    """A forge refused: the token, its rights, or there is no such repository or pull request."""
+
+
+class NoticeError(EdgewrightError):
+    """A receiver of notifications refused, or a secret for it is missing."""
+
+
 class Cancelled(EdgewrightError):
     """Stopped on purpose; the work can resume."""
 
@@ -126,3 +139,24 @@ class StorageFull(Transient):
 
 class DeliveryUnavailable(Transient):
     """A repository, a share or a server did not answer."""
+
+
+class StateUnavailable(Transient):
+    """The database did not answer, or the connection broke."""
+
+
+class _AskedToWait(Transient):
+    """Someone did not answer usefully, and may have said when to come again."""
+
+    def __init__(self, message: str, *, hint: str = "", retry_after: float | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.retry_after = retry_after
+        """Seconds; None where nothing was said."""
+
+
+class ForgeUnavailable(_AskedToWait):
+    """A forge did not answer, or asked to come again later."""
+
+
+class NoticeUnavailable(_AskedToWait):
+    """A receiver of notifications did not answer, or asked to come again later."""

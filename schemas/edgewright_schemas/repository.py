@@ -1,31 +1,25 @@
 """Kind Repository: ``edgewright.yaml`` at the root of a spec repository."""
 
+from datetime import timedelta
 from typing import Literal
 
-from pydantic import Field, field_validator
+from pydantic import field_validator
 
-from edgewright_schemas.base import API_VERSION, Metadata, SpecModel
+from edgewright_schemas.base import API_VERSION, Duration, Metadata, Name, SpecModel
+from edgewright_schemas.environment import AgentDelivery, Environment, Reconciliation, Verification
+from edgewright_schemas.notifications import Notification
+
+__all__ = ["REPOSITORY_FILE", "AgentDelivery", "Previews", "Repository", "RepositorySpec"]
 
 REPOSITORY_FILE = "edgewright.yaml"
 
 
-class AgentDelivery(SpecModel):
-    """Where the files that agents fetch are published, and where their reports arrive."""
+class Previews(SpecModel):
+    """What the controller does for pull requests."""
 
-    repository: str = ".edgewright/repository"
-    """A folder any web server, share or site cache can serve; below the repository, or absolute."""
-    reports: str = ".edgewright/reports"
-    """A folder devices drop their reports into."""
-    bins: int = Field(default=16, ge=2, le=16384)
-    """Into how many signed files assignments are spread; a power of two, about one for 500 devices."""
-
-    @field_validator("bins")
-    @classmethod
-    def _power_of_two(cls, bins: int) -> int:
-        if bins & (bins - 1):
-            lower = 1 << (bins.bit_length() - 1)
-            raise ValueError(f"must be a power of two: {lower} or {2 * lower}")
-        return bins
+    enabled: bool = True
+    max_age: Duration = timedelta(days=30)
+    """Open pull requests without a commit for so long are left alone."""
 
 
 class RepositorySpec(SpecModel):
@@ -37,6 +31,28 @@ class RepositorySpec(SpecModel):
     exclude: tuple[str, ...] = ()
     """Globs, from the root, of files and folders that hold no specs; ``*`` also crosses folders."""
     delivery: AgentDelivery = AgentDelivery()
+    reconciliation: Reconciliation = Reconciliation()
+    """Defaults for all environments."""
+    environments: tuple[Environment, ...] = ()
+    """Places that the specs are made real in, each with a state and fleets of its own. Without any, the repository is
+    its own only environment."""
+    verification: Verification | None = None
+    """Whose signatures a revision must carry to be taken up. Read from the last revision that was accepted."""
+    previews: Previews = Previews()
+    notifications: tuple[Notification, ...] = ()
+
+    @field_validator("environments", "notifications")
+    @classmethod
+    def _names_differ(cls, items: tuple[Environment | Notification, ...]) -> tuple[Environment | Notification, ...]:
+        names = [item.name for item in items]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"{twice[0]!r} is declared twice")
+        return items
+
+    def environment(self, name: Name) -> Environment | None:
+        """Find an environment by name."""
+        return next((environment for environment in self.environments if environment.name == name), None)
 
 
 class Repository(SpecModel):

@@ -6,6 +6,7 @@ from typing import TypeVar
 
 from edgewright.core.address import Address
 from edgewright_schemas.dataset import Dataset
+from edgewright_schemas.environment import Reconciliation
 from edgewright_schemas.fleet import Device, Fleet
 from edgewright_schemas.kinds import Document
 from edgewright_schemas.model import Model
@@ -57,6 +58,8 @@ class Snapshot:
     A path that exists only outside Git is not here."""
     inventories: Mapping[str, tuple[Device, ...]] = field(default_factory=dict)
     """Devices of each inventory file, by path."""
+    environment: str = ""
+    """The environment it was resolved for; empty where the repository declares none."""
 
     def dataset(self, name: str) -> Dataset | None:
         """Find a dataset by name."""
@@ -84,6 +87,14 @@ class Snapshot:
     def repository(self) -> Repository | None:
         """Find the Repository document; every checked-out repository has at most one."""
         return next((r.document for r in self.resources.values() if isinstance(r.document, Repository)), None)
+
+    def reconciliation(self) -> Reconciliation:
+        """Say how reality is kept equal, as the environment or else the repository declares it."""
+        repository = self.repository()
+        if repository is None:
+            return Reconciliation()
+        environment = repository.spec.environment(self.environment)
+        return (environment and environment.reconciliation) or repository.spec.reconciliation
 
     def _document(self, kind: str, name: str, type_: type[T]) -> T | None:
         resource = self.resources.get(Address(kind, name))

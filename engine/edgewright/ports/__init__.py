@@ -9,7 +9,9 @@ from edgewright.ports.blobs import BlobReader, BlobStore, BlobWriter
 from edgewright.ports.builds import Builder, BuildTask, Built, Cancel, Progress
 from edgewright.ports.configs import ConfigRenderer, ConfigRequest
 from edgewright.ports.deliveries import DeliveryReader, DeliveryWriter, PackageContent
-from edgewright.ports.sources import SnapshotSource, SourceObserver
+from edgewright.ports.forges import Comment, Forge, ForgeReader, ForgeWriter, PullRequest, StatusState
+from edgewright.ports.notices import Notice, Notifier, Severity
+from edgewright.ports.sources import Fetched, Merge, SnapshotSource, SourceObserver, Upstream
 from edgewright.ports.states import DeviceAssignment, Event, Intent, Lease, StateReader, StateWriter
 
 __all__ = [
@@ -20,18 +22,30 @@ __all__ = [
     "Builder",
     "Built",
     "Cancel",
+    "Comment",
     "ConfigRenderer",
     "ConfigRequest",
     "DeliveryReader",
     "DeliveryWriter",
     "DeviceAssignment",
     "Event",
+    "Fetched",
+    "Forge",
+    "ForgeReader",
+    "ForgeWriter",
     "Intent",
     "Lease",
+    "Merge",
+    "Notice",
+    "Notifier",
     "PackageContent",
     "Progress",
+    "PullRequest",
+    "Severity",
     "SnapshotSource",
     "SourceObserver",
     "StateReader",
     "StateWriter",
+    "StatusState",
+    "Upstream",
 ]

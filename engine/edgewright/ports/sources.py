@@ -1,12 +1,16 @@
 """Reading what is desired, and looking at data outside Git. Implemented by ``source`` and ``build.sources``."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from edgewright.core.observed import SourceState
+from edgewright.core.signing import Signature
 from edgewright.core.snapshot import Snapshot
 from edgewright_schemas.dataset import Source as DatasetSource
+from edgewright_schemas.environment import Follow
+from edgewright_schemas.repository import Repository
 
 
 class SnapshotSource(Protocol):
@@ -51,4 +55,98 @@ class SourceObserver(Protocol):
 
     def observe(self, source: DatasetSource) -> SourceState:
         """Digest what is there now; unchanged files are not read again."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """What one fetch brought."""
+
+    changed: tuple[str, ...] = ()
+    """Followed refs that lead elsewhere now."""
+    rewritten: tuple[str, ...] = ()
+    """Those whose old commit is no ancestor of the new one (a force push), as far as the history at hand tells."""
+    gone: tuple[str, ...] = ()
+    """Those that are no longer there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Merge:
+    """Two revisions, merged in memory."""
+
+    revision: str | None
+    """A commit holding the result; None where they conflict."""
+    conflicts: tuple[str, ...] = ()
+    """Paths that both changed."""
+    base: str = ""
+    """The revision both come from; empty where the history at hand does not reach it."""
+
+
+class Upstream(Protocol):
+    """A Git repository that is followed: a mirror of a remote one, or a local one as it is."""
+
+    def fetch(self, follows: Iterable[Follow]) -> Fetched:
+        """Bring what is followed (and the default branch) up to date; one at a time, safe from several threads.
+
+        What was there stays usable when it fails; a fetch that was cut off is repeated harmlessly.
+
+        Raises:
+            SourceUnavailable: The remote does not answer.
+            SourceError: It refuses (credentials), or is no Git repository.
+        """
+        ...
+
+    def resolve(self, follow: Follow | None) -> str:
+        """Find the commit that is followed (None: the default branch), as of the last fetch.
+
+        Raises:
+            SourceError: There is no such branch, tag or version, with the nearest there is.
+        """
+        ...
+
+    def check(self, follow: Follow | None, commit: str, trusted: str | None) -> Signature:
+        """Check the signatures of a commit (and of the tag that led to it).
+
+        Args:
+            follow: What led to the commit.
+            commit: The candidate.
+            trusted: The revision whose verification rules and keys apply; None: none was accepted yet, so the
+                candidate's own apply (trust on first use).
+
+        Raises:
+            SourceError: The rules cannot be read.
+        """
+        ...
+
+    def declared(self, commit: str) -> Repository | None:
+        """Read a revision's Repository document alone; None where there is none.
+
+        Raises:
+            SpecError: It is wrong.
+            SourceError: The commit is not there.
+        """
+        ...
+
+    def bring(self, ref: str) -> str:
+        """Fetch one more ref or commit, such as ``refs/pull/7/head``, and return its commit.
+
+        Raises:
+            SourceUnavailable, SourceError: As in fetch.
+        """
+        ...
+
+    def merge(self, base: str, head: str) -> Merge:
+        """Merge a head into a base without touching refs or work trees; fetches the history it needs, within bounds.
+
+        Raises:
+            SourceUnavailable, SourceError: As in fetch.
+        """
+        ...
+
+    def source(self, revision: Callable[[], str], environment: str = "") -> SnapshotSource:
+        """Make a source whose revision is what ``revision`` returns, seen as one environment."""
+        ...
+
+    def close(self) -> None:
+        """End what runs on its behalf."""
         ...

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from edgewright.core.address import Address
 from edgewright.core.artifact import Action, Artifact
+from edgewright.core.conditions import Condition
 from edgewright.core.observed import Champion
 from edgewright.core.rollout_state import Controls, RolloutState, RolloutSummary
 from edgewright_wire.messages import Assignment, Report
@@ -46,7 +47,11 @@ class DeviceAssignment:
 
 
 class StateReader(Protocol):
-    """Reads the state store."""
+    """Reads the state store, as one environment.
+
+    Artifacts, failures and durations are shared by all environments of a store: the same fingerprint is the same
+    artifact everywhere. Everything else is the environment's own.
+    """
 
     def artifacts(self) -> Mapping[str, Artifact]:
         """All artifacts, by fingerprint."""
@@ -110,6 +115,34 @@ class StateReader(Protocol):
 
     def version(self) -> str:
         """Name this state of the store: it changes with every write, and with nothing else."""
+        ...
+
+    def report_sequences(self) -> Mapping[str, int]:
+        """The sequence of each device's newest report, without reading the reports."""
+        ...
+
+    def accepted_revision(self) -> str | None:
+        """The last revision whose signatures and specs were found right: what is in force."""
+        ...
+
+    def conditions(self) -> Mapping[Address, Sequence[Condition]]:
+        """How each resource stood when it was last judged; the repository itself is ``repository/<name>``."""
+        ...
+
+    def events_after(self, cursor: int, *, limit: int = 100) -> Sequence[tuple[int, Event]]:
+        """Events with a higher number than ``cursor``, each with its number, oldest first."""
+        ...
+
+    def last_event(self) -> int:
+        """The number of the newest event; 0 before the first."""
+        ...
+
+    def notified(self) -> Mapping[str, int]:
+        """Up to which event each receiver has been told, by the receiver's name."""
+        ...
+
+    def signals(self) -> Mapping[str, int]:
+        """How often each signal was given, by name. Controllers that stand by tell the active one in this way."""
         ...
 
 
@@ -201,6 +234,29 @@ class StateWriter(Protocol):
 
     def request_controls(self, address: Address, controls: Controls) -> None:
         """Ask something of a rollout; replaces what was asked before and not taken up."""
+        ...
+
+    def accept_revision(self, revision: str) -> None:
+        """Note that a revision is in force."""
+        ...
+
+    def set_conditions(self, conditions: Mapping[Address, Sequence[Condition]]) -> None:
+        """Replace the conditions of all resources; only what differs is written."""
+        ...
+
+    def set_notified(self, receiver: str, cursor: int) -> None:
+        """Note up to which event a receiver has been told."""
+        ...
+
+    def signal(self, name: str) -> None:
+        """Give a signal; needs no lease."""
+        ...
+
+    def prune_history(self, *, keep: int) -> int:
+        """Forget all but the newest events, and closed intents and used plans older than those; gives how many events.
+
+        Events that a receiver has not been told of stay.
+        """
         ...
 
     def take_controls(self, taken: Mapping[Address, Controls]) -> None:

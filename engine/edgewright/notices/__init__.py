@@ -1,0 +1,1 @@
+"""Notifications: chat webhooks, signed webhooks and mail behind one port."""

@@ -1,0 +1,121 @@
+"""Environments of a repository: what each follows, what differs in it, and how it is kept."""
+
+from datetime import timedelta
+from typing import Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from edgewright_schemas.base import Duration, Name, SpecModel
+
+Scalar = bool | int | float | str
+
+
+class AgentDelivery(SpecModel):
+    """Where the files that agents fetch are published, and where their reports arrive."""
+
+    repository: str = ".edgewright/repository"
+    """A folder any web server, share or site cache can serve; below the repository, or absolute."""
+    reports: str = ".edgewright/reports"
+    """A folder devices drop their reports into."""
+    bins: int = Field(default=16, ge=2, le=16384)
+    """Into how many signed files assignments are spread; a power of two, about one for 500 devices."""
+
+    @field_validator("bins")
+    @classmethod
+    def _power_of_two(cls, bins: int) -> int:
+        if bins & (bins - 1):
+            lower = 1 << (bins.bit_length() - 1)
+            raise ValueError(f"must be a power of two: {lower} or {2 * lower}")
+        return bins
+
+
+class Follow(SpecModel):
+    """What of Git is followed; exactly one."""
+
+    branch: str | None = Field(default=None, min_length=1, examples=["main"])
+    tag: str | None = Field(default=None, min_length=1, examples=["v1.4.0"])
+    semver: str | None = Field(default=None, min_length=1, examples=[">=1.4.0 <2.0.0"])
+    """The newest tag in a range of semantic versions; a leading ``v`` of tags is ignored. Pre-releases only where the
+    range names one."""
+    commit: str | None = Field(default=None, pattern=r"^[0-9a-f]{40}$")
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> "Follow":
+        if sum(value is not None for value in (self.branch, self.tag, self.semver, self.commit)) != 1:
+            raise ValueError("give exactly one of branch, tag, semver and commit")
+        return self
+
+    def __str__(self) -> str:
+        """Say it in words: ``branch main``."""
+        kind, value = next((k, v) for k, v in self.model_dump(exclude_none=True).items())
+        return f"{kind} {value}"
+
+
+class Reconciliation(SpecModel):
+    """How reality is kept equal to the specs."""
+
+    interval: Duration = timedelta(minutes=1)
+    """How often Git is asked for something new, give or take a fifth; webhooks are quicker."""
+    drift_interval: Duration = timedelta(minutes=5)
+    """How often devices, published files and stored blobs are compared with what they should be."""
+    self_heal: bool = True
+    """Repair what no longer matches; otherwise only report it, with a diff."""
+    prune: bool = True
+    """Stop managing what is no longer declared; otherwise only report it."""
+    suspend: bool = False
+    """Look and report, but change nothing."""
+
+    @field_validator("interval", "drift_interval")
+    @classmethod
+    def _not_too_short(cls, value: timedelta) -> timedelta:
+        if value < timedelta(seconds=1):
+            raise ValueError("must be at least 1s")
+        return value
+
+
+class Environment(SpecModel):
+    """One place the specs are made real in."""
+
+    name: Name
+    follow: Follow
+    overlays: tuple[str, ...] = ()
+    """Folders or files whose documents are merged into those of the same kind and name, in this order: mappings field
+    by field, ``null`` removes a field, anything else (lists too) is replaced. A document of a new kind and name is
+    added. They are no part of the other environments."""
+    values: dict[str, Scalar] = {}
+    """What ``${name}`` stands for in every document; a name that is not here is an error. ``$${`` writes ``${``."""
+    delivery: AgentDelivery | None = None
+    """By default the repository's, below a folder of the environment's own."""
+    reconciliation: Reconciliation | None = None
+    """By default the repository's."""
+
+
+class SshTrust(SpecModel):
+    """SSH signatures."""
+
+    allowed_signers: str
+    """A file of the repository in the format of ssh-keygen(1), ALLOWED SIGNERS."""
+    revoked: str | None = None
+    """A file of the repository with revoked public keys, one on a line, or an OpenSSH key revocation list."""
+
+
+class GpgTrust(SpecModel):
+    """GPG signatures."""
+
+    keys: str
+    """A file of the repository with public keys (armored or not), and their revocations."""
+
+
+class Verification(SpecModel):
+    """Which signatures a revision must carry. The rules and keys used are those of the last accepted revision."""
+
+    subject: Literal["commit", "tag", "both"] = "commit"
+    """What must be signed: the commit, the tag that is followed, or both."""
+    ssh: SshTrust | None = None
+    gpg: GpgTrust | None = None
+
+    @model_validator(mode="after")
+    def _some_trust(self) -> "Verification":
+        if self.ssh is None and self.gpg is None:
+            raise ValueError("give ssh, gpg or both: whose signatures are trusted")
+        return self

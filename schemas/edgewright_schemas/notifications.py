@@ -1,0 +1,71 @@
+"""Notifications: who is told of what. Addresses and passwords are never written here, only named."""
+
+from datetime import timedelta
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from edgewright_schemas.base import Duration, Name, SpecModel
+
+
+class SecretRef(SpecModel):
+    """Names a secret that the controller is given."""
+
+    secret: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$", examples=["slack-url"])
+    """Read from the variable ``EDGEWRIGHT_SECRET_SLACK_URL``, or from the file ``slack-url`` in the folder that
+    ``EDGEWRIGHT_SECRETS`` names."""
+
+
+class SlackSink(SpecModel):
+    """An incoming webhook as Slack, Mattermost, Rocket.Chat and others offer them."""
+
+    url: SecretRef
+
+
+class WebhookSink(SpecModel):
+    """Any HTTP endpoint: a JSON body, signed in ``X-Edgewright-Signature`` with HMAC-SHA256."""
+
+    url: SecretRef
+    key: SecretRef
+
+
+class EmailSink(SpecModel):
+    """Electronic mail through an SMTP server."""
+
+    host: str
+    port: int = Field(default=587, ge=1, le=65535)
+    security: Literal["starttls", "tls", "none"] = "starttls"
+    """``none`` only for a server on the same machine."""
+    user: str | None = None
+    password: SecretRef | None = None
+    sender: str
+    recipients: tuple[str, ...] = Field(min_length=1)
+
+
+class Limit(SpecModel):
+    """At most so many in any such time; what is left out is counted in the next one."""
+
+    count: int = Field(default=20, ge=1)
+    per: Duration = timedelta(minutes=10)
+
+
+class Notification(SpecModel):
+    """One receiver, and what it is told; exactly one of slack, webhook and email."""
+
+    name: Name
+    slack: SlackSink | None = None
+    webhook: WebhookSink | None = None
+    email: EmailSink | None = None
+    kinds: tuple[str, ...] = ()
+    """Kinds of resources, like ``Rollout``; all by default."""
+    severity: Literal["info", "warning", "error"] = "warning"
+    """This and worse."""
+    reasons: tuple[str, ...] = ()
+    """Only events with these reasons; all by default."""
+    limit: Limit = Limit()
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> "Notification":
+        if sum(sink is not None for sink in (self.slack, self.webhook, self.email)) != 1:
+            raise ValueError("give exactly one of slack, webhook and email")
+        return self
