@@ -1,7 +1,6 @@
 """Options that several commands share, and the exit codes."""
 
 from enum import IntEnum, StrEnum
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -37,7 +36,19 @@ class PlanOutput(StrEnum):
 
 
 RepoOption = Annotated[
-    Path, typer.Option("--repo", help="The spec repository.", show_default="here", rich_help_panel="Where")
+    str,
+    typer.Option("--repo", help="The spec repository: a path or a URL.", show_default="here", rich_help_panel="Where"),
+]
+HERE = "."
+EnvOption = Annotated[
+    str | None,
+    typer.Option(
+        "--env",
+        help="One of the environments that edgewright.yaml declares.",
+        envvar="EDGEWRIGHT_ENV",
+        show_default=False,
+        rich_help_panel="Where",
+    ),
 ]
 RefOption = Annotated[
     str | None,

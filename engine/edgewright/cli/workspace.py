@@ -5,6 +5,7 @@ what signs, and nothing here for torch.
 """
 
 import os
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -14,22 +15,25 @@ from typing import TYPE_CHECKING
 
 from edgewright.apply.observing import Reality
 from edgewright.core.snapshot import Snapshot
-from edgewright.errors import StateError
-from edgewright_schemas.repository import AgentDelivery as DeliverySpec
+from edgewright.errors import EdgewrightError, StateError
+from edgewright_schemas.environment import AgentDelivery as DeliverySpec
 
 if TYPE_CHECKING:  # annotations alone must not import what a command may not need
+    from edgewright.apply.following import Followed
     from edgewright.apply.listening import Listener
     from edgewright.apply.reconciler import Reconciler
     from edgewright.artifacts.blobs import FileBlobStore
     from edgewright.build.sources import SourceIndex
     from edgewright.delivery.agent import AgentDelivery
-    from edgewright.source.git import GitSource
-    from edgewright.source.worktree import WorktreeSource
+    from edgewright.ports import SnapshotSource, Upstream
     from edgewright.state.lease import SqlLease
     from edgewright.state.store import SqlState
 
 STATE_FOLDER = ".edgewright"
-_LEASE = timedelta(seconds=30)
+ENVIRONMENTS_FOLDER = "environments"
+LEASE_TIME = timedelta(seconds=30)
+_REMOTE = re.compile(r"^(?!file:)[a-z][a-z0-9+.-]*://|^[^/:@\s]+@[^/:\s]+:", re.IGNORECASE)
+"""A URL, or what scp takes: ``git@host:path``."""
 
 
 def utc_now() -> datetime:
@@ -37,77 +41,129 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
-def _delivery_spec(desired: Snapshot) -> DeliverySpec:
-    repository = desired.repository()
-    return repository.spec.delivery if repository else DeliverySpec()
-
-
 class Workspace:
-    """One spec repository, at one ref or as it is being edited."""
+    """One spec repository, at one ref or as it is being edited, seen as one environment."""
 
     def __init__(
         self,
-        repo: Path,
+        repo: str | Path,
         *,
         ref: str | None = None,
         worktree: bool = False,
         state: str | None = None,
+        env: str | None = None,
         clock: Callable[[], datetime] = utc_now,
     ) -> None:
         """Remember where things are; nothing is opened yet.
 
         Args:
-            repo: A folder in the repository's work tree, or a bare repository.
-            ref: Branch, tag or commit; HEAD by default.
+            repo: A folder in the repository's work tree, a bare repository, or the URL of a remote one.
+            ref: Branch, tag or commit; by default what the environment follows, or HEAD.
             worktree: Read uncommitted edits instead of a commit.
-            state: Folder for state, blobs, cache and keys, ``.edgewright`` at the repository's root by default; or
-                the URL of a database, the rest staying there.
+            state: Folder for state, blobs, cache and keys, ``.edgewright`` at the repository's root by default (of a
+                remote one: here); or the URL of a database, the rest staying there.
+            env: One of the environments the repository declares.
             clock: Gives aware UTC times.
         """
-        self._repo = repo
+        self._repo = str(repo)
         self._ref = ref
         self._worktree = worktree
         is_url = state is not None and "://" in state
         self._state_url = state if is_url else None
         self._state = None if is_url else state
+        self.env = env or ""
+        self.is_remote = _REMOTE.match(self._repo) is not None
         self.clock = clock
+
+    def for_environment(self, env: str) -> "Workspace":
+        """The same repository and state, as another environment."""
+        return Workspace(
+            self._repo, ref=self._ref, state=self._state_url or self._state, env=env or None, clock=self.clock
+        )
 
     @cached_property
     def root(self) -> Path:
-        """The spec repository's root folder.
+        """The spec repository's root folder; of a remote one, the folder its state folder is in.
 
         Raises:
             SourceError: There is no repository.
         """
-        return self.source.root
+        if self.is_remote:
+            return self.folder.absolute().parent
+        from edgewright.source.repositories import GitRepository
+
+        return GitRepository(self._repo).root
 
     @cached_property
     def folder(self) -> Path:
-        """Where state, blobs, cache and keys are."""
-        return Path(self._state).expanduser() if self._state else self.root / STATE_FOLDER
+        """Where state, blobs, cache and keys are, of all environments."""
+        if self._state:
+            return Path(self._state).expanduser()
+        return Path(STATE_FOLDER).absolute() if self.is_remote else self.root / STATE_FOLDER
+
+    @property
+    def home(self) -> Path:
+        """The environment's own folder."""
+        return self.folder / ENVIRONMENTS_FOLDER / self.env if self.env else self.folder
 
     @cached_property
-    def source(self) -> "GitSource | WorktreeSource":
-        """What is desired.
+    def upstream(self) -> "Upstream":
+        """The repository that is followed.
 
         Raises:
-            SourceError: There is no repository.
+            SourceError: There is none.
+        """
+        from edgewright.source.credentials import Credentials
+        from edgewright.source.upstreams import open_upstream
+
+        return open_upstream(
+            self._repo, self.folder / "git", Credentials.from_environment(), cache=self.folder / "cache"
+        )
+
+    @cached_property
+    def source(self) -> "SnapshotSource":
+        """What is desired; of a remote repository, as of now.
+
+        Raises:
+            SourceError: There is no repository, or no such environment.
+            SourceUnavailable: The remote does not answer.
         """
         if self._worktree:
             from edgewright.source.worktree import WorktreeSource
 
+            if self.env:
+                return WorktreeSource(self._repo, cache=self._cache, environment=self.env)
             return WorktreeSource(self._repo, cache=self._cache)
-        return self.source_at(self._ref)
+        if not self.is_remote and (self._ref is not None or not self.env):
+            return self.source_at(self._ref)
+        from edgewright.apply.following import fetch_follow
 
-    def source_at(self, ref: str | None) -> "GitSource":
+        follow = fetch_follow(self.upstream, self.env, self._ref)
+        return self.upstream.source(lambda: self.upstream.resolve(follow), self.env)
+
+    def source_at(self, ref: str | None) -> "SnapshotSource":
         """What is desired at another ref.
 
         Raises:
             SourceError: There is no repository.
+            SourceUnavailable: The remote does not answer.
         """
+        if self.is_remote:
+            from edgewright.apply.following import fetch_follow
+
+            follow = fetch_follow(self.upstream, "", ref)
+            return self.upstream.source(lambda: self.upstream.resolve(follow), self.env)
         from edgewright.source.git import GitSource
 
+        if self.env:
+            return GitSource(self._repo, ref, cache=self._cache, environment=self.env)
         return GitSource(self._repo, ref, cache=self._cache)
+
+    def followed(self) -> "Followed":
+        """What is in force: as ``source``, but only revisions whose signatures and specs are right."""
+        from edgewright.apply.following import Followed
+
+        return Followed(self.upstream, self.env, self._ref, self.state, self.state, self.clock)
 
     @property
     def _cache(self) -> Path | None:
@@ -119,7 +175,8 @@ class Workspace:
         """The state store; opened when it is first read."""
         from edgewright.state.store import SqlState
 
-        return SqlState(self._state_url or self.folder / "state.db")
+        where = self._state_url or self.folder / "state.db"
+        return SqlState(where, environment=self.env) if self.env else SqlState(where)
 
     @cached_property
     def blobs(self) -> "FileBlobStore":
@@ -139,19 +196,40 @@ class Workspace:
         """The driver that reaches devices, as the Repository document says."""
         from edgewright.delivery.agent import AgentDelivery
 
-        spec = _delivery_spec(desired)
+        spec, place = self._delivery(desired)
         return AgentDelivery(
-            repository=self.delivery_folder(desired),
-            reports=self._place(spec.reports),
+            repository=place(spec.repository),
+            reports=place(spec.reports),
             keys=self.keys,
             clock=self.clock,
             bins=spec.bins,
-            cache=self.folder / "cache",
+            cache=self.home / "cache",
         )
 
     def delivery_folder(self, desired: Snapshot) -> Path:
         """The folder that is served to devices."""
-        return self._place(_delivery_spec(desired).repository)
+        spec, place = self._delivery(desired)
+        return place(spec.repository)
+
+    def reports_folder(self, desired: Snapshot) -> Path:
+        """The folder devices drop their reports into."""
+        spec, place = self._delivery(desired)
+        return place(spec.reports)
+
+    def _delivery(self, desired: Snapshot) -> tuple[DeliverySpec, Callable[[str], Path]]:
+        """Find what is declared of delivery, and how its folders are to be understood."""
+        repository = desired.repository()
+        environment = repository.spec.environment(self.env) if repository else None
+        if environment is not None and environment.delivery is not None:
+            return environment.delivery, lambda folder: self._place(folder, self.folder)
+        spec = repository.spec.delivery if repository else DeliverySpec()
+
+        def own(folder: str) -> Path:
+            """Keep environments that share the repository's default apart."""
+            is_ours = Path(folder).parts[:1] == (STATE_FOLDER,)
+            return self._place(folder, self.home) if is_ours else self._place(folder, self.folder) / self.env
+
+        return spec, own
 
     def make_folder(self) -> None:
         """Make the state folder, invisible to Git.
@@ -174,20 +252,34 @@ class Workspace:
 
     @property
     def keys(self) -> Path:
-        """Where the signing keys are."""
+        """Where the signing keys are: the environment's own, or else those of the repository."""
         chosen = os.environ.get("EDGEWRIGHT_KEYS")
-        return Path(chosen).expanduser().absolute() if chosen else self.folder / "keys"
+        if chosen:
+            return Path(chosen).expanduser().absolute()
+        own = self.home / "keys"
+        return own if own.is_dir() else self.folder / "keys"
 
-    def _place(self, configured: str) -> Path:
+    def _place(self, configured: str, home: Path) -> Path:
         """Resolve a configured folder; what is below ``.edgewright`` moves with ``--state``."""
         path = Path(configured)
         if not path.is_absolute() and path.parts[:1] == (STATE_FOLDER,):
-            return self.folder.joinpath(*path.parts[1:])
+            return home.joinpath(*path.parts[1:])
         return self.root / path
 
     def reality(self, desired: Snapshot) -> Reality:
-        """Every read side, for planning."""
+        """Every read side, for planning.
+
+        Raises:
+            EdgewrightError: The repository declares environments, and none was named.
+        """
+        self._check_named(desired)
         return Reality(self.state, self.blobs, self.delivery(desired), self.sources)
+
+    def _check_named(self, desired: Snapshot) -> None:
+        repository = desired.repository()
+        if repository is not None and repository.spec.environments and not self.env:
+            names = ", ".join(environment.name for environment in repository.spec.environments)
+            raise EdgewrightError(f"this repository declares environments: {names}", hint="name one with --env")
 
     @contextmanager
     def lease(self, purpose: str) -> Iterator["SqlLease"]:
@@ -199,11 +291,17 @@ class Workspace:
         from edgewright.state.lease import acquire
 
         self.make_folder()
-        with acquire(self.state, purpose, _LEASE, self.clock) as lease:
+        with acquire(self.state, purpose, LEASE_TIME, self.clock) as lease:
             yield lease
 
-    def reconciler(self, desired: Snapshot, lease: "SqlLease", listener: "Listener") -> "Reconciler":
-        """Everything a run needs, wired."""
+    def reconciler(
+        self,
+        desired: Snapshot,
+        lease: "SqlLease",
+        listener: "Listener",
+        source: "SnapshotSource | None" = None,
+    ) -> "Reconciler":
+        """Everything a run needs, wired; ``source`` in place of the workspace's own."""
         from edgewright.apply.building import Workshop
         from edgewright.apply.configuring import Configurator
         from edgewright.apply.publishing import Publisher
@@ -212,17 +310,18 @@ class Workspace:
         from edgewright.build.process import ProcessBuilder
         from edgewright.cli.rendering import TemplateRenderer
 
+        source = source or self.source
         delivery = self.delivery(desired)
         state, blobs, clock = self.state, self.blobs, self.clock
         builder = ProcessBuilder(folders=[self.root])
-        configurator = Configurator(self.source, state, state, blobs, TemplateRenderer(), clock)
+        configurator = Configurator(source, state, state, blobs, TemplateRenderer(), clock)
         return Reconciler(
-            source=self.source,
+            source=source,
             reality=Reality(state, blobs, delivery, self.sources),
             reader=state,
             writer=state,
             delivery=delivery,
-            workshop=Workshop(self.source, state, state, blobs, builder, self.folder / "work", clock),
+            workshop=Workshop(source, state, state, blobs, builder, self.folder / "work", clock),
             publisher=Publisher(state, state, blobs, delivery, clock),
             roller=Roller(state, state, configurator, delivery, listener, clock),
             lease=lease,

@@ -14,7 +14,17 @@ import typer
 
 from edgewright.cli.commands.plan import current, show
 from edgewright.cli.console import print_json, stderr, stdout
-from edgewright.cli.options import Exit, Output, OutputOption, PlanOutput, RefOption, RepoOption, StateOption
+from edgewright.cli.options import (
+    HERE,
+    EnvOption,
+    Exit,
+    Output,
+    OutputOption,
+    PlanOutput,
+    RefOption,
+    RepoOption,
+    StateOption,
+)
 from edgewright.cli.render.plan_json import FORMAT_VERSION
 from edgewright.cli.render.quantities import short
 from edgewright.cli.workspace import Workspace
@@ -35,9 +45,10 @@ def register(app: typer.Typer) -> None:
 
 def apply(
     plan_file: Annotated[Path | None, typer.Argument(help="A plan saved with plan --out; single use.")] = None,
-    repo: RepoOption = Path(),
+    repo: RepoOption = HERE,
     ref: RefOption = None,
     state: StateOption = None,
+    env: EnvOption = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask; follow newer commits of the ref.")] = False,
     timeout: Annotated[str | None, typer.Option("--timeout", help="Stop after this long, like 30m.")] = None,
     retry: Annotated[bool, typer.Option("--retry", help="Try steps again that failed before.")] = False,
@@ -51,7 +62,7 @@ def apply(
     """
     from edgewright.apply.outcomes import Terms
 
-    workspace = Workspace(repo, ref=ref, state=state)
+    workspace = Workspace(repo, ref=ref, state=state, env=env)
     until = workspace.clock() + _duration(timeout) if timeout else None
     found = current(workspace, retry=retry)
     plan_id = _check_saved(plan_file, found) if plan_file else None

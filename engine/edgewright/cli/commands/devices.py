@@ -1,12 +1,11 @@
 """``edgewright devices``: which devices there are and what each runs."""
 
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from edgewright.cli.console import print_json, stdout
-from edgewright.cli.options import Output, OutputOption, RefOption, RepoOption, StateOption
+from edgewright.cli.options import HERE, EnvOption, Output, OutputOption, RefOption, RepoOption, StateOption
 from edgewright.cli.render.quantities import short
 from edgewright.cli.workspace import Workspace
 from edgewright.core.membership import members
@@ -32,9 +31,10 @@ def _devices() -> None:
 
 @app.command("list", epilog="Example: edgewright devices list --fleet stores -o json")
 def list_devices(
-    repo: RepoOption = Path(),
+    repo: RepoOption = HERE,
     ref: RefOption = None,
     state: StateOption = None,
+    env: EnvOption = None,
     fleet: Annotated[str | None, typer.Option("--fleet", help="Only this fleet's devices.")] = None,
     output: OutputOption = Output.TEXT,
 ) -> None:
@@ -42,7 +42,7 @@ def list_devices(
 
     Devices that report but are in no fleet are listed as well, with ``-`` as their fleet.
     """
-    workspace = Workspace(repo, ref=ref, state=state)
+    workspace = Workspace(repo, ref=ref, state=state, env=env)
     desired = workspace.source.snapshot()
     store = workspace.state
     reports = dict(store.reports())

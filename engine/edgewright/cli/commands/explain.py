@@ -1,12 +1,20 @@
 """``edgewright explain``: why a step would or would not run."""
 
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from edgewright.cli.console import print_json, stdout
-from edgewright.cli.options import Output, OutputOption, RefOption, RepoOption, StateOption, WorktreeOption
+from edgewright.cli.options import (
+    HERE,
+    EnvOption,
+    Output,
+    OutputOption,
+    RefOption,
+    RepoOption,
+    StateOption,
+    WorktreeOption,
+)
 from edgewright.cli.render.plan_text import plan_lines
 from edgewright.cli.render.quantities import count_text, seconds_text, short, shorten
 from edgewright.cli.workspace import Workspace
@@ -28,14 +36,15 @@ def register(app: typer.Typer) -> None:
 
 def explain(
     address: Annotated[str, typer.Argument(help="A resource, like model/price-tag-reader.")],
-    repo: RepoOption = Path(),
+    repo: RepoOption = HERE,
     ref: RefOption = None,
     worktree: WorktreeOption = False,
     state: StateOption = None,
+    env: EnvOption = None,
     output: OutputOption = Output.TEXT,
 ) -> None:
     """Say why steps of one resource would or would not run: each part of a fingerprint that changed, old → new."""
-    workspace = Workspace(repo, ref=ref, worktree=worktree, state=state)
+    workspace = Workspace(repo, ref=ref, worktree=worktree, state=state, env=env)
     desired = workspace.source.snapshot()
     try:
         wanted = parse_address(address)

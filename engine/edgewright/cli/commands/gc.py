@@ -2,14 +2,13 @@
 
 from contextlib import nullcontext
 from datetime import timedelta
-from pathlib import Path
 from shutil import rmtree
 from typing import Annotated
 
 import typer
 
 from edgewright.cli.console import print_json, stdout
-from edgewright.cli.options import Output, OutputOption, RefOption, RepoOption, StateOption
+from edgewright.cli.options import HERE, EnvOption, Output, OutputOption, RefOption, RepoOption, StateOption
 from edgewright.cli.render.quantities import bytes_text, count_text
 from edgewright.cli.workspace import Workspace
 
@@ -20,16 +19,17 @@ def register(app: typer.Typer) -> None:
 
 
 def gc(
-    repo: RepoOption = Path(),
+    repo: RepoOption = HERE,
     ref: RefOption = None,
     state: StateOption = None,
+    env: EnvOption = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be removed.")] = False,
     newest: Annotated[int, typer.Option("--newest", min=0, help="Keep so many of each step in any case.")] = 2,
     min_age_hours: Annotated[float, typer.Option("--min-age-hours", min=0, help="Keep younger files.")] = 1.0,
     output: OutputOption = Output.TEXT,
 ) -> None:
     """Remove artifacts that neither the current commit, a champion, a device nor a rollout refers to."""
-    workspace = Workspace(repo, ref=ref, state=state)
+    workspace = Workspace(repo, ref=ref, state=state, env=env)
     with nullcontext() if dry_run else workspace.lease("edgewright gc"):
         done = _collect(workspace, dry_run=dry_run, newest=newest, min_age=timedelta(hours=min_age_hours))
     if output is Output.JSON:

@@ -1,13 +1,12 @@
 """``edgewright history``: what happened, newest first."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from edgewright.cli.console import print_json, stdout
-from edgewright.cli.options import Output, OutputOption, RepoOption, StateOption
+from edgewright.cli.options import HERE, EnvOption, Output, OutputOption, RepoOption, StateOption
 from edgewright.cli.render.quantities import short
 from edgewright.cli.workspace import Workspace
 from edgewright.core.nearest import suggestion
@@ -22,13 +21,14 @@ def register(app: typer.Typer) -> None:
 
 def history(
     address: Annotated[str | None, typer.Argument(help="Only this resource, like model/price-tag-reader.")] = None,
-    repo: RepoOption = Path(),
+    repo: RepoOption = HERE,
     state: StateOption = None,
+    env: EnvOption = None,
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="How many entries.")] = 50,
     output: OutputOption = Output.TEXT,
 ) -> None:
     """Show what was built, judged, rolled out and returned, newest first."""
-    workspace = Workspace(repo, state=state)
+    workspace = Workspace(repo, state=state, env=env)
     events = workspace.state.events(limit=limit, address=address)
     if address is not None and not events:
         _check_known(workspace, address)

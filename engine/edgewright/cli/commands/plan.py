@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edgewright.cli.console import print_json, stdout
-from edgewright.cli.options import Exit, PlanOutput, RefOption, RepoOption, StateOption, WorktreeOption
+from edgewright.cli.options import HERE, EnvOption, Exit, PlanOutput, RefOption, RepoOption, StateOption, WorktreeOption
 from edgewright.cli.workspace import Workspace
 from edgewright.core.plan import Plan
 from edgewright.core.planner import plan as compute
@@ -28,10 +28,11 @@ def register(app: typer.Typer) -> None:
 
 
 def plan(
-    repo: RepoOption = Path(),
+    repo: RepoOption = HERE,
     ref: RefOption = None,
     worktree: WorktreeOption = False,
     state: StateOption = None,
+    env: EnvOption = None,
     output: Annotated[PlanOutput, typer.Option("-o", "--output", help="How to write the plan.")] = PlanOutput.TEXT,
     out: Annotated[Path | None, typer.Option("--out", help="Save the plan for apply.")] = None,
     detailed_exitcode: Annotated[
@@ -50,9 +51,9 @@ def plan(
     if out is not None:
         _check_savable(worktree=worktree, comparison=base is not None)
     if base is not None:
-        found = _between(Workspace(repo, ref=head or ref, worktree=worktree, state=state), base)
+        found = _between(Workspace(repo, ref=head or ref, worktree=worktree, state=state, env=env), base)
     else:
-        found = current(Workspace(repo, ref=ref, worktree=worktree, state=state), retry=retry)
+        found = current(Workspace(repo, ref=ref, worktree=worktree, state=state, env=env), retry=retry)
     show(found, output)
     if out is not None:
         _save(found, out)

@@ -2,13 +2,12 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from edgewright.cli.console import print_json, stderr, stdout
-from edgewright.cli.options import Output, OutputOption, RepoOption, StateOption
+from edgewright.cli.options import HERE, EnvOption, Output, OutputOption, RepoOption, StateOption
 from edgewright.cli.render.quantities import short
 from edgewright.cli.workspace import Workspace
 from edgewright.core import rollout_controls as steer
@@ -30,10 +29,14 @@ NameArgument = Annotated[str, typer.Argument(help="The rollout's name.")]
 
 @app.command("status", epilog="Example: edgewright rollout status price-tag-reader -o json")
 def status(
-    name: NameArgument, repo: RepoOption = Path(), state: StateOption = None, output: OutputOption = Output.TEXT
+    name: NameArgument,
+    repo: RepoOption = HERE,
+    state: StateOption = None,
+    env: EnvOption = None,
+    output: OutputOption = Output.TEXT,
 ) -> None:
     """Show where a rollout and each of its devices stand."""
-    found = _find(Workspace(repo, state=state), name)
+    found = _find(Workspace(repo, state=state, env=env), name)
     if output is Output.JSON:
         print_json(rollout_json(name, found))
         return
@@ -58,32 +61,38 @@ def status(
 
 
 @app.command("pause", epilog="Example: edgewright rollout pause price-tag-reader")
-def pause(name: NameArgument, repo: RepoOption = Path(), state: StateOption = None) -> None:
+def pause(name: NameArgument, repo: RepoOption = HERE, state: StateOption = None, env: EnvOption = None) -> None:
     """Assign nothing more until resumed; devices under way finish."""
-    _request(repo, state, name, "paused", steer.pause)
+    _request(Workspace(repo, state=state, env=env), name, "paused", steer.pause)
 
 
 @app.command("resume", epilog="Example: edgewright rollout resume price-tag-reader")
-def resume(name: NameArgument, repo: RepoOption = Path(), state: StateOption = None) -> None:
+def resume(name: NameArgument, repo: RepoOption = HERE, state: StateOption = None, env: EnvOption = None) -> None:
     """Go on after a pause."""
-    _request(repo, state, name, "resumed", steer.resume)
+    _request(Workspace(repo, state=state, env=env), name, "resumed", steer.resume)
 
 
 @app.command("approve", epilog="Example: edgewright rollout approve price-tag-reader --wave 3")
 def approve(
     name: NameArgument,
-    repo: RepoOption = Path(),
+    repo: RepoOption = HERE,
     state: StateOption = None,
+    env: EnvOption = None,
     wave: Annotated[int | None, typer.Option("--wave", min=1, help="Up to this wave.", show_default="the next")] = None,
 ) -> None:
     """Say yes to a wave that needs it."""
-    _request(repo, state, name, "approved", lambda found: steer.approve(found, wave or found.wave + 1))
+    _request(
+        Workspace(repo, state=state, env=env),
+        name,
+        "approved",
+        lambda found: steer.approve(found, wave or found.wave + 1),
+    )
 
 
 @app.command("abort", epilog="Example: edgewright rollout abort price-tag-reader")
-def abort(name: NameArgument, repo: RepoOption = Path(), state: StateOption = None) -> None:
+def abort(name: NameArgument, repo: RepoOption = HERE, state: StateOption = None, env: EnvOption = None) -> None:
     """Stop, return every touched device to its last verified package, and reject the release."""
-    _request(repo, state, name, "to be aborted", steer.abort)
+    _request(Workspace(repo, state=state, env=env), name, "to be aborted", steer.abort)
 
 
 def _find(workspace: Workspace, name: str) -> RolloutState:
@@ -96,10 +105,7 @@ def _find(workspace: Workspace, name: str) -> RolloutState:
     return found
 
 
-def _request(
-    repo: Path, state: str | None, name: str, done: str, change: Callable[[RolloutState], RolloutState]
-) -> None:
-    workspace = Workspace(repo, state=state)
+def _request(workspace: Workspace, name: str, done: str, change: Callable[[RolloutState], RolloutState]) -> None:
     address = Address("rollout", name.removeprefix("rollout/"))
     found = _find(workspace, name)
     asked = workspace.state.requested_controls().get(address, found.controls)

@@ -1,12 +1,11 @@
 """``edgewright status``: how everything stands."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 
 from edgewright.cli.console import print_json, stdout
-from edgewright.cli.options import Output, OutputOption, RefOption, RepoOption, StateOption
+from edgewright.cli.options import HERE, EnvOption, Output, OutputOption, RefOption, RepoOption, StateOption
 from edgewright.cli.render.quantities import count_text, short
 from edgewright.cli.workspace import Workspace
 from edgewright.core.planner import plan as compute
@@ -22,9 +21,10 @@ def register(app: typer.Typer) -> None:
 
 
 def status(
-    repo: RepoOption = Path(),
+    repo: RepoOption = HERE,
     ref: RefOption = None,
     state: StateOption = None,
+    env: EnvOption = None,
     output: OutputOption = Output.TEXT,
 ) -> None:
     """Show every resource with its condition, and for rollouts how many devices are verified.
@@ -33,7 +33,7 @@ def status(
     """
     from edgewright.core.conditions import conditions_of
 
-    workspace = Workspace(repo, ref=ref, state=state)
+    workspace = Workspace(repo, ref=ref, state=state, env=env)
     desired = workspace.source.snapshot()
     observed = workspace.reality(desired).observe(desired)
     found = compute(desired, observed, workspace.clock())

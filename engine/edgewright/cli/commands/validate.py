@@ -1,11 +1,9 @@
 """``edgewright validate``: check specs without planning."""
 
-from pathlib import Path
-
 import typer
 
 from edgewright.cli.console import print_json, stderr, stdout
-from edgewright.cli.options import Exit, Output, OutputOption, RefOption, RepoOption, StateOption
+from edgewright.cli.options import HERE, EnvOption, Exit, Output, OutputOption, RefOption, RepoOption, StateOption
 from edgewright.cli.render.quantities import count_text
 from edgewright.cli.workspace import Workspace
 from edgewright.core.snapshot import Snapshot
@@ -19,9 +17,10 @@ def register(app: typer.Typer) -> None:
 
 
 def validate(
-    repo: RepoOption = Path(),
+    repo: RepoOption = HERE,
     ref: RefOption = None,
     state: StateOption = None,
+    env: EnvOption = None,
     output: OutputOption = Output.TEXT,
 ) -> None:
     """Check every spec and report all problems as file:line:column.
@@ -29,7 +28,7 @@ def validate(
     Reads the work tree, or a commit with --ref; tries each fleet's template on the devices of its inventory. Exit
     code 0 when all is well, 1 otherwise.
     """
-    workspace = Workspace(repo, ref=ref, worktree=ref is None, state=state)
+    workspace = Workspace(repo, ref=ref, worktree=ref is None, state=state, env=env)
     try:
         found = workspace.source.snapshot()
         count = len(found.resources)

@@ -2,13 +2,12 @@
 
 import signal
 import threading
-from pathlib import Path
 
 import typer
 
 from edgewright.cli.commands.plan import current, show
 from edgewright.cli.console import print_error, stderr
-from edgewright.cli.options import PlanOutput, RepoOption, StateOption
+from edgewright.cli.options import HERE, EnvOption, PlanOutput, RepoOption, StateOption
 from edgewright.cli.workspace import Workspace
 from edgewright.errors import EdgewrightError
 
@@ -20,18 +19,18 @@ def register(app: typer.Typer) -> None:
     app.command("watch", epilog="Example: edgewright watch --repo my-fleet")(watch)
 
 
-def watch(repo: RepoOption = Path(), state: StateOption = None) -> None:
+def watch(repo: RepoOption = HERE, state: StateOption = None, env: EnvOption = None) -> None:
     """Plan uncommitted edits on every save, until Ctrl-C."""
     from edgewright.source.watch import watch as watching
 
-    root = Workspace(repo, state=state).root
+    root = Workspace(repo, state=state, env=env).root
     ended = threading.Event()
     one_at_a_time = threading.Lock()
 
     def again(_: frozenset[str] = frozenset()) -> None:
         with one_at_a_time:
             try:
-                show(current(Workspace(repo, worktree=True, state=state)), PlanOutput.TEXT)
+                show(current(Workspace(repo, worktree=True, state=state, env=env)), PlanOutput.TEXT)
             except EdgewrightError as error:
                 print_error(error)
             stderr().print("watching; Ctrl-C ends", style="dim")

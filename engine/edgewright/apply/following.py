@@ -1,0 +1,284 @@
+"""What is in force: the newest revision of what an environment follows whose signatures and specs are right.
+
+A revision that is refused stops itself and nothing else: the last accepted one stays in force. Used by ``cli`` for
+runs, and by the controller.
+"""
+
+import threading
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from pathlib import Path
+
+from edgewright.core.nearest import suggestion
+from edgewright.core.signing import Signature, SignatureState
+from edgewright.core.snapshot import Snapshot
+from edgewright.core.standing import SourceStanding
+from edgewright.errors import EdgewrightError, SourceError, SpecError, Transient
+from edgewright.ports import SnapshotSource, StateReader, StateWriter, Upstream
+from edgewright_schemas.environment import Environment, Follow
+from edgewright_schemas.repository import Repository
+
+_SIGNED = "+signed"
+"""Marks, in the store, an accepted revision whose signature was checked: trust then never starts anew."""
+_PROBLEMS = {
+    SignatureState.MISSING: "SignatureMissing",
+    SignatureState.UNKNOWN: "SignatureUnknown",
+    SignatureState.REVOKED: "SignatureRevoked",
+    SignatureState.EXPIRED: "SignatureExpired",
+    SignatureState.BAD: "SignatureBad",
+}
+
+
+def follow_of(repository: Repository | None, name: str) -> Environment:
+    """Find a declared environment.
+
+    Raises:
+        SourceError: It is not declared, with the nearest that is.
+    """
+    declared = repository.spec.environments if repository else ()
+    found = next((environment for environment in declared if environment.name == name), None)
+    if found is None:
+        names = [environment.name for environment in declared]
+        hint = suggestion(name, names) if names else "edgewright.yaml declares no environments; leave --env out"
+        raise SourceError(f"there is no environment {name!r}", hint=hint)
+    return found
+
+
+def fetch_follow(upstream: Upstream, environment: str, ref: str | None) -> Follow | None:
+    """Bring a repository up to date once, and say what an environment follows there (None: the default branch).
+
+    Raises:
+        SourceError: No such environment, or the repository refuses.
+        SourceUnavailable: It does not answer.
+    """
+    if ref is not None:
+        return _follow_ref(upstream, ref)
+    upstream.fetch(())
+    if not environment:
+        return None
+    follow = follow_of(upstream.declared(upstream.resolve(None)), environment).follow
+    upstream.fetch((follow,))
+    return follow
+
+
+def _follow_ref(upstream: Upstream, ref: str) -> Follow:
+    """Understand a ref a person wrote: a branch, else a tag, else a commit.
+
+    Raises:
+        SourceError: It is none of them.
+        SourceUnavailable: The remote does not answer.
+    """
+    if len(ref) == 40 and all(letter in "0123456789abcdef" for letter in ref):
+        follow = Follow(commit=ref)
+        upstream.fetch((follow,))
+        return follow
+    tried = (Follow(branch=ref), Follow(tag=ref))
+    upstream.fetch(tried)
+    for follow in tried:
+        try:
+            upstream.resolve(follow)
+        except SourceError:
+            continue
+        return follow
+    upstream.resolve(tried[0])
+    return tried[0]
+
+
+class Followed:
+    """Implements ports.SnapshotSource over the revision in force. Safe to use from several threads."""
+
+    def __init__(
+        self,
+        upstream: Upstream,
+        environment: str,
+        ref: str | None,
+        reader: StateReader,
+        writer: StateWriter,
+        clock: Callable[[], datetime],
+    ) -> None:
+        """Nothing is read yet; ``look`` decides.
+
+        Args:
+            upstream: The repository, which someone else fetches.
+            environment: One that it declares, or empty.
+            ref: Followed in place of what the environment declares.
+            reader: Knows what was accepted before.
+            writer: Keeps what is accepted; its lease must be held when ``look`` is called.
+            clock: Gives aware times.
+        """
+        self._upstream = upstream
+        self._environment = environment
+        self._ref = ref
+        self._reader = reader
+        self._writer = writer
+        self._clock = clock
+        self._in_force = ""
+        self._signed = False
+        self._refused = ""
+        self._lock = threading.Lock()
+        self._look_again = threading.Event()
+        self._look_again.set()
+        self._source = upstream.source(self._force, environment)
+        self.follow: Follow | None = None
+        """What is followed, as of the last look."""
+        self.standing = SourceStanding(in_force=None, candidate=None)
+
+    def touch(self) -> None:
+        """Say that the repository may have changed; the next ``revision`` looks."""
+        self._look_again.set()
+
+    def look(self) -> SourceStanding:
+        """Take up what is followed, if it may be.
+
+        Raises:
+            LeaseLost, StorageFull: The store could not keep what was accepted.
+        """
+        with self._lock:
+            self._look_again.clear()
+            now = self._clock()
+            if not self._in_force:
+                self._restore()
+            before = self.standing
+            try:
+                candidate, problem, message = self._judge()
+            except SpecError as error:
+                candidate, problem, message = self._refused, "SpecInvalid", str(error)
+            except Transient as error:
+                candidate, problem, message = before.candidate or "", "SourceUnavailable", str(error)
+                self._look_again.set()
+            except SourceError as error:
+                candidate, problem, message = "", "RefMissing", str(error)
+            since = before.since if before.reason == problem and before.candidate == candidate else now
+            self.standing = SourceStanding(
+                in_force=self._in_force or None,
+                candidate=candidate or None,
+                reason=problem,
+                message=message,
+                since=since,
+                fetched_at=now,
+            )
+            return self.standing
+
+    def _restore(self) -> None:
+        """Take up what was in force before this process began.
+
+        A signed revision that cannot be had any more must not make trust start anew.
+        """
+        kept = self._reader.accepted_revision() or ""
+        revision, signed = kept.removesuffix(_SIGNED), kept.endswith(_SIGNED)
+        if not revision:
+            return
+        try:
+            self._upstream.bring(revision)
+        except SourceError as error:
+            if signed:
+                raise SourceError(
+                    f"revision {revision[:12]}, whose keys are trusted, is no longer in the repository",
+                    hint="push it back, or name a revision to trust with --accept",
+                ) from error
+            return
+        self._in_force, self._signed = revision, signed
+
+    def accept(self, revision: str) -> None:
+        """Put a revision in force on a person's word.
+
+        Raises:
+            SourceError, SpecError: It is not there, or wrong.
+        """
+        commit = self._upstream.bring(revision)
+        signed = self._declares_verification(commit)
+        self._upstream.source(lambda: commit, self._environment).snapshot()
+        self._take(commit, signed=signed)
+
+    def _declares_verification(self, commit: str) -> bool:
+        declared = self._upstream.declared(commit)
+        return declared is not None and declared.spec.verification is not None
+
+    def _judge(self) -> tuple[str, str, str]:
+        """Look at the candidate: (revision, problem, message); without a problem it is in force now.
+
+        Raises:
+            SpecError, SourceError, Transient: It cannot be taken up; ``_refused`` names it where it is known.
+        """
+        self._refused = ""
+        self.follow = self._follows()
+        candidate = self._upstream.resolve(self.follow)
+        if candidate == self._in_force:
+            return candidate, "", ""
+        self._refused = candidate
+        trusted = self._in_force or None
+        signature = self._upstream.check(self.follow, candidate, trusted)
+        if not signature.accepted:
+            return candidate, _PROBLEMS[signature.state], str(signature)
+        self._upstream.source(lambda: candidate, self._environment).snapshot()
+        self._take(candidate, signed=self._declares_verification(candidate))
+        return candidate, "", ""
+
+    def _take(self, revision: str, *, signed: bool) -> None:
+        self._writer.accept_revision(revision + (_SIGNED if signed else ""))
+        self._in_force, self._signed = revision, signed
+
+    def _follows(self) -> Follow | None:
+        """Find what is followed, as declared by the default branch, or else by the revision in force."""
+        if self._ref is not None:
+            return _follow_ref(self._upstream, self._ref)
+        if not self._environment:
+            return None
+        declaring = self._upstream.resolve(None)
+        if self._signed and not self._check_declaring(declaring).accepted:
+            declaring = self._in_force
+        return follow_of(self._upstream.declared(declaring), self._environment).follow
+
+    def _check_declaring(self, revision: str) -> Signature:
+        return self._upstream.check(None, revision, self._in_force)
+
+    def _force(self) -> str:
+        if not self._in_force:
+            standing = self.standing
+            raise SourceError(
+                f"no revision is in force: {standing.message or 'nothing was looked at yet'}",
+                hint="see the condition of the repository in edgewright status",
+            )
+        return self._in_force
+
+    # ── ports.SnapshotSource ──────────────────────────────────────────────────────────────────────────────────
+
+    def revision(self) -> str:
+        """The revision in force; looks first where the repository may have changed.
+
+        Raises:
+            SourceError: None ever was.
+        """
+        if self._look_again.is_set():
+            try:
+                self.look()
+            except Transient:
+                self._look_again.set()
+        return self._force()
+
+    def snapshot(self) -> Snapshot:
+        """Read what is in force.
+
+        Raises:
+            SourceError: None ever was.
+        """
+        self.revision()
+        return self._source.snapshot()
+
+    def materialize(self, revision: str, paths: Sequence[str], into: Path) -> None:
+        """As ports.SnapshotSource."""
+        self._source.materialize(revision, paths, into)
+
+    def read(self, revision: str, path: str) -> bytes:
+        """As ports.SnapshotSource."""
+        return self._source.read(revision, path)
+
+
+def raise_for(standing: SourceStanding) -> None:
+    """Turn a refusal into what a command ends with.
+
+    Raises:
+        EdgewrightError: The candidate was refused.
+    """
+    if standing.reason:
+        raise EdgewrightError(standing.message, hint="the last accepted revision stays in force")
