@@ -15,7 +15,6 @@ from ruamel.yaml import YAML
 from ruamel.yaml.scalarstring import LiteralScalarString
 
 from edgewright.cli.render.plan_json import plan_json
-from edgewright.cli.render.plan_markdown import plan_markdown
 from edgewright.cli.render.plan_text import plan_text
 from edgewright.core.address import Address, parse_address
 from edgewright.core.artifact import Action
@@ -25,6 +24,7 @@ from edgewright.core.planner import aims, plan
 from edgewright.core.rollout_state import Controls, DeviceState, Phase, Rejection, RolloutSummary
 from edgewright.core.snapshot import Snapshot
 from edgewright.errors import SpecError
+from edgewright.render.plan_markdown import plan_markdown
 from edgewright_wire.canonical import digest_json
 from fakes.applied import GOOD, Figures, Outputs, apply, build, standing
 from fakes.source import snapshot_of

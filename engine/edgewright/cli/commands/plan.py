@@ -87,7 +87,7 @@ def show(found: Plan, output: PlanOutput, console: "Console | None" = None) -> N
 
             print_json(plan_json(found))
         case PlanOutput.MARKDOWN:
-            from edgewright.cli.render.plan_markdown import plan_markdown
+            from edgewright.render.plan_markdown import plan_markdown
 
             typer.echo(plan_markdown(found))
         case PlanOutput.TEXT:

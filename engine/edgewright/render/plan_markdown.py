@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from edgewright.cli.render.plan_text import change_text, detail_text, sign_of, summary_text
-from edgewright.cli.render.quantities import bytes_text, seconds_text
 from edgewright.core.plan import Evaluate, GateOutcome, Note, Plan, StartRollout, Step, action_of
+from edgewright.render.plan_words import change_text, detail_text, sign_of, summary_text
+from edgewright.render.quantities import bytes_text, seconds_text
 
 _MARKS = {True: "✅", False: "❌", None: "❔"}
 _SEVERITY = {"blocked": "⛔", "waiting": "⏳", "warning": "⚠️", "info": "ℹ️"}

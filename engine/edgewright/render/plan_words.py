@@ -1,0 +1,107 @@
+"""What plans say, in words that need neither a terminal nor Markdown. Used by the renderers of both."""
+
+from edgewright.core.plan import (
+    KNOWN_AFTER_APPLY,
+    AdvanceWave,
+    Evaluate,
+    Package,
+    Plan,
+    Prune,
+    Publish,
+    Reason,
+    Rollback,
+    StartRollout,
+    Step,
+    Train,
+)
+from edgewright.render.quantities import bytes_text, count_text, seconds_text, short, shorten
+
+
+def summary_text(plan: Plan) -> str:
+    """Write the last line: counts, or that there is nothing to do."""
+    if plan.empty:
+        return _nothing_text(plan)
+    expected = sum(step.seconds or 0.0 for step in plan.steps)
+    known = f" Builds take about {seconds_text(expected)}, going by the last time." if expected else ""
+    return f"Plan: {counts_text(plan)}.{known}"
+
+
+def counts_text(plan: Plan) -> str:
+    """Write how much there is to do: ``1 to build, 1 to roll out (12 devices, 3.1 MiB)``."""
+    s = plan.summary
+    parts = [
+        f"{count} to {verb}"
+        for count, verb in ((s.build, "build"), (s.train, "make"), (s.package, "package"), (s.prune, "prune"))
+        if count
+    ]
+    if s.rollout:
+        what = f"{s.rollout} to roll out"
+        parts.append(f"{what} ({count_text(s.devices, 'device')}, {bytes_text(s.bytes)})" if s.devices else what)
+    return ", ".join(parts) or (count_text(len(plan.steps), "step") if plan.steps else "nothing to do")
+
+
+def _nothing_text(plan: Plan) -> str:
+    """Say that there is nothing to do, and whether that is because all is well."""
+    counts = [sum(note.severity == severity for note in plan.notes) for severity in ("blocked", "waiting")]
+    if not any(counts):
+        return f"Nothing to do: reality matches {revision_text(plan.commit)}."
+    what = " and ".join(f"{n} {word}" for n, word in zip(counts, ("blocked", "waiting"), strict=True) if n)
+    return f"Nothing can be done now for {revision_text(plan.commit)}: {what}, as said above."
+
+
+def revision_text(revision: str) -> str:
+    """Name a revision: ``commit 1a2b3c4d5e6f``, or the work tree."""
+    return "the work tree" if revision.startswith("worktree:") else f"commit {short(revision)}"
+
+
+def sign_of(step: Step) -> tuple[str, str]:
+    """Choose a step's sign and its colour."""
+    if isinstance(step, Prune):
+        return "-", "red"
+    if isinstance(step, StartRollout | AdvanceWave | Publish):
+        return "▸", "blue"
+    if isinstance(step, Rollback):
+        return "◂", "red"
+    first = any(reason.field == "artifact" and reason.new == "first build" for reason in step.reasons)
+    return ("+", "green") if first else ("~", "yellow")
+
+
+def old_and_new(step: Step, reason: Reason) -> tuple[str, str]:
+    """Write what a reason's field was and what it will be, both short."""
+    unknown = reason.field == "package" and reason.new is None and isinstance(step, Publish | StartRollout)
+    return shorten(reason.old), KNOWN_AFTER_APPLY if unknown else shorten(reason.new)
+
+
+def change_text(step: Step, reason: Reason) -> str:
+    """Write what a reason's field was and will be, in one phrase."""
+    if reason.field == "fleet":
+        return "its devices changed"
+    return " → ".join(old_and_new(step, reason))
+
+
+def detail_text(step: Step) -> str:
+    """Write what a step does, in a phrase."""
+    parts = []
+    match step:
+        case Train():
+            parts.append(count_text(step.epochs, "epoch"))
+        case Evaluate():
+            what = f"{count_text(len(step.gates), 'gate')} to pass" if step.gates else "no gates"
+            parts.append("the champion, on today's data" if step.subject == "champion" else what)
+        case Package():
+            parts.append(step.variant or "variant decided by the gates")
+        case AdvanceWave():
+            parts.append(f"wave {step.wave} of {step.waves}, {count_text(step.devices, 'device')} not there yet")
+        case Rollback():
+            parts.append(f"{count_text(step.devices, 'device')} return to the last verified package")
+        case Publish():
+            parts.append(bytes_text(step.bytes))
+        case StartRollout(config_only=True):
+            parts.append("configuration only")
+        case _:
+            pass
+    if step.seconds:
+        parts.append(f"about {seconds_text(step.seconds)}")
+    if unless := getattr(step, "unless", ""):
+        parts.append(f"unless {unless}")
+    return "; ".join(parts)
