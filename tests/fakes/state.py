@@ -1,7 +1,7 @@
 """A state store in memory, for tests of what is driven through ports.StateReader and ports.StateWriter.
 
-It passes the same suite as SqlState (tests/contract/state). Handles made from one Memory see the same store, as
-processes do; each may try to take the lease.
+It passes the same suite as SqlState (tests/contract/state). Handles made from one Memory see the same environment, as
+processes do; each may try to take the lease. ``Memory.other`` is another environment of the same store.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -13,6 +13,7 @@ from typing import TypeVar
 
 from edgewright.core.address import Address
 from edgewright.core.artifact import Action, Artifact
+from edgewright.core.conditions import Condition
 from edgewright.core.observed import Champion
 from edgewright.core.rollout_state import Controls, RolloutState, RolloutSummary, summarize
 from edgewright.errors import LeaseHeld, LeaseLost, StateError
@@ -23,11 +24,21 @@ T = TypeVar("T")
 
 
 @dataclass
-class Tables:
-    """What is stored."""
+class SharedTables:
+    """What environments share."""
 
     artifacts: dict[str, Artifact] = field(default_factory=dict)
     failures: dict[str, str] = field(default_factory=dict)
+
+    def copied(self) -> "SharedTables":
+        """Copy every table; the values are frozen."""
+        return SharedTables(dict(self.artifacts), dict(self.failures))
+
+
+@dataclass
+class Tables:
+    """What one environment stores."""
+
     champions: dict[str, Champion] = field(default_factory=dict)
     rollouts: dict[Address, RolloutState] = field(default_factory=dict)
     controls: dict[Address, Controls] = field(default_factory=dict)
@@ -37,8 +48,13 @@ class Tables:
     inventory: dict[Address, bool] = field(default_factory=dict)
     intents: dict[str, tuple[Intent, str | None]] = field(default_factory=dict)
     plans: dict[str, datetime] = field(default_factory=dict)
-    events: list[Event] = field(default_factory=list)
+    events: list[tuple[int, Event]] = field(default_factory=list)
+    last_event: int = 0
     revision: str | None = None
+    accepted: str | None = None
+    conditions: dict[Address, Sequence[Condition]] = field(default_factory=dict)
+    notified: dict[str, int] = field(default_factory=dict)
+    signals: dict[str, int] = field(default_factory=dict)
 
     def copied(self) -> "Tables":
         """Copy every table; the values are frozen."""
@@ -46,14 +62,28 @@ class Tables:
 
 
 @dataclass
-class Memory:
-    """One store and its lease."""
+class Store:
+    """What environments share, and how often it changed."""
 
+    tables: SharedTables = field(default_factory=SharedTables)
+    version: int = 0
+    environments: dict[str, "Memory"] = field(default_factory=dict)
+
+
+@dataclass
+class Memory:
+    """One environment of a store, and its lease."""
+
+    store: Store = field(default_factory=Store)
     tables: Tables = field(default_factory=Tables)
     version: int = 0
     fence: int = 0
     holder: str = ""
     expires_at: datetime | None = None
+
+    def other(self, environment: str) -> "Memory":
+        """Another environment of the same store."""
+        return self.store.environments.setdefault(environment, Memory(self.store))
 
 
 class InMemoryLease:
@@ -104,7 +134,7 @@ class InMemoryState:
     # ── reading ───────────────────────────────────────────────────────────────────────────────────────────────
 
     def artifacts(self) -> Mapping[str, Artifact]:
-        made = sorted(self.memory.tables.artifacts.values(), key=_age)
+        made = sorted(self.memory.store.tables.artifacts.values(), key=_age)
         return {artifact.fingerprint: artifact for artifact in made}
 
     def champions(self) -> Mapping[str, Champion]:
@@ -126,7 +156,7 @@ class InMemoryState:
         return dict(sorted(self.memory.tables.inventory.items()))
 
     def failures(self) -> Mapping[str, str]:
-        return _sorted(self.memory.tables.failures)
+        return _sorted(self.memory.store.tables.failures)
 
     def open_intents(self) -> Sequence[Intent]:
         found = [intent for intent, outcome in self.memory.tables.intents.values() if outcome is None]
@@ -136,7 +166,7 @@ class InMemoryState:
         return self.memory.tables.plans.get(plan_id)
 
     def events(self, *, limit: int = 100, address: str | None = None) -> Sequence[Event]:
-        found = [e for e in reversed(self.memory.tables.events) if address is None or e.address == address]
+        found = [e for _, e in reversed(self.memory.tables.events) if address is None or e.address == address]
         return found[:limit]
 
     def last_revision(self) -> str | None:
@@ -152,22 +182,43 @@ class InMemoryState:
         return {(a.action, str(a.address)): timedelta(seconds=a.seconds) for a in self.artifacts().values()}
 
     def version(self) -> str:
-        return str(self.memory.version)
+        return f"{self.memory.version}-{self.memory.store.version}"
+
+    def report_sequences(self) -> Mapping[str, int]:
+        return {device: report.sequence for device, report in self.memory.tables.reports.items()}
+
+    def accepted_revision(self) -> str | None:
+        return self.memory.tables.accepted
+
+    def conditions(self) -> Mapping[Address, Sequence[Condition]]:
+        return dict(sorted(self.memory.tables.conditions.items()))
+
+    def events_after(self, cursor: int, *, limit: int = 100) -> Sequence[tuple[int, Event]]:
+        return [(number, event) for number, event in self.memory.tables.events if number > cursor][:limit]
+
+    def last_event(self) -> int:
+        return self.memory.tables.last_event
+
+    def notified(self) -> Mapping[str, int]:
+        return _sorted(self.memory.tables.notified)
+
+    def signals(self) -> Mapping[str, int]:
+        return _sorted(self.memory.tables.signals)
 
     # ── writing ───────────────────────────────────────────────────────────────────────────────────────────────
 
     def record_artifact(self, artifact: Artifact) -> None:
-        with self._write() as tables:
+        with self._write_shared() as tables:
             tables.artifacts[artifact.fingerprint] = artifact
             tables.failures.pop(artifact.fingerprint, None)
 
     def forget_artifacts(self, fingerprints: Iterable[str]) -> None:
-        with self._write() as tables:
+        with self._write_shared() as tables:
             for fingerprint in fingerprints:
                 tables.artifacts.pop(fingerprint, None)
 
     def record_failure(self, fingerprint: str, message: str) -> None:
-        with self._write() as tables:
+        with self._write_shared() as tables:
             tables.failures[fingerprint] = message
 
     def set_champion(self, model: str, champion: Champion) -> None:
@@ -189,7 +240,7 @@ class InMemoryState:
             if champion is not None:
                 tables.champions[champion[0]] = champion[1]
             tables.rollouts[address] = replace(state, devices=_sorted(state.devices))
-            tables.events += events
+            _append(tables, events)
             for assignment in assignments:
                 known = tables.assignments.get(assignment.device)
                 if known is not None and known.assignment == assignment:
@@ -240,7 +291,7 @@ class InMemoryState:
 
     def add_events(self, events: Sequence[Event]) -> None:
         with self._write() as tables:
-            tables.events += events
+            _append(tables, events)
 
     def set_last_revision(self, revision: str) -> None:
         with self._write() as tables:
@@ -265,18 +316,65 @@ class InMemoryState:
                 if tables.controls.get(address) == controls:
                     del tables.controls[address]
 
+    def accept_revision(self, revision: str) -> None:
+        with self._write() as tables:
+            tables.accepted = revision
+
+    def set_conditions(self, conditions: Mapping[Address, Sequence[Condition]]) -> None:
+        with self._write() as tables:
+            tables.conditions = {address: tuple(found) for address, found in conditions.items() if found}
+
+    def set_notified(self, receiver: str, cursor: int) -> None:
+        with self._write() as tables:
+            tables.notified[receiver] = cursor
+
+    def signal(self, name: str) -> None:
+        with self._write(leased=False) as tables:
+            tables.signals[name] = tables.signals.get(name, 0) + 1
+
+    def prune_history(self, *, keep: int) -> int:
+        with self._write() as tables:
+            told = min(tables.notified.values(), default=tables.last_event)
+            before = len(tables.events)
+            old = [number for number, _ in tables.events[: max(before - keep, 0)] if number <= told]
+            tables.events = tables.events[len(old) :]
+            if tables.events and tables.events[0][0] > 1:
+                first = tables.events[0][1].at
+                tables.intents = {n: i for n, i in tables.intents.items() if i[1] is None or i[0].at >= first}
+                tables.plans = {plan: at for plan, at in tables.plans.items() if at >= first}
+        return len(old)
+
     @contextmanager
     def _write(self, *, leased: bool = True) -> Iterator[Tables]:
         """Give a copy of the tables that replaces them at the end, or leaves no trace."""
-        if self.fence is None and leased:
-            raise StateError("the state store would be written without its lease")
-        if self.fence is not None and self.fence != self.memory.fence:
-            raise LeaseLost("another process has taken over the lease of this environment")
+        self._check(leased)
         tables = self.memory.tables.copied()
         yield tables
         if tables != self.memory.tables:
             self.memory.tables = tables
             self.memory.version += 1
+
+    @contextmanager
+    def _write_shared(self) -> Iterator[SharedTables]:
+        """Do the same for what environments share."""
+        self._check(leased=True)
+        store = self.memory.store
+        tables = store.tables.copied()
+        yield tables
+        if tables != store.tables:
+            store.tables = tables
+            store.version += 1
+
+    def _check(self, leased: bool) -> None:
+        if self.fence is None and leased:
+            raise StateError("the state store would be written without its lease")
+        if self.fence is not None and self.fence != self.memory.fence:
+            raise LeaseLost("another process has taken over the lease of this environment")
+
+
+def _append(tables: Tables, events: Sequence[Event]) -> None:
+    tables.events += enumerate(events, tables.last_event + 1)
+    tables.last_event += len(events)
 
 
 def _age(artifact: Artifact) -> tuple[str, str]:

@@ -53,7 +53,7 @@ def test_reading_makes_no_files(tmp_path: Path) -> None:
     with SqlState(tmp_path / ".edgewright" / "state.db") as state:
         assert dict(state.artifacts()) == {}
         assert state.rollout(ROLLOUT) is None
-        assert state.version() == "0"
+        assert state.version() == "0-0"
     assert list(tmp_path.iterdir()) == []
 
 

@@ -67,15 +67,15 @@ class Database:
             yield connection
 
     @contextmanager
-    def writing(self, fence: int | None) -> Iterator[Statements]:
-        """Open a transaction under a fencing token; None checks no lease.
+    def writing(self, fence: int | None, environment: str) -> Iterator[Statements]:
+        """Open a transaction of an environment under a fencing token; None checks no lease.
 
         Raises:
             LeaseLost: The fence has moved on.
             StateError, StorageFull, Transient: As in transaction.
         """
         with self.transaction() as connection:
-            statements = Statements(connection)
+            statements = Statements(connection, environment)
             if not statements.advance(fence):
                 raise lease_lost()
             yield statements

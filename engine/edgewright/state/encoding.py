@@ -16,6 +16,7 @@ from pydantic_core import to_json as pydantic_json
 
 from edgewright.core.address import Address, parse_address
 from edgewright.core.artifact import Action, Artifact, FileRef
+from edgewright.core.conditions import Condition
 from edgewright.core.observed import Champion
 from edgewright.core.rollout_state import (
     Controls,
@@ -182,6 +183,16 @@ def assignment_of(row: Row) -> DeviceAssignment:
 def controls_of(text: str) -> Controls:
     """Read controls."""
     return load(Controls, text)
+
+
+def conditions_text(conditions: Sequence[Condition]) -> str:
+    """Write a resource's conditions."""
+    return dump(tuple[Condition, ...], tuple(conditions))
+
+
+def conditions_of(bodies: Sequence[str]) -> list[tuple[Condition, ...]]:
+    """Read the conditions of resources, all at once."""
+    return load(list[tuple[Condition, ...]], "[" + ",".join(bodies) + "]")
 
 
 # ── rollouts ──────────────────────────────────────────────────────────────────────────────────────────────────

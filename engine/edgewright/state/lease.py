@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from threading import Event, Thread
 
-from sqlalchemy import Row, select, update
+from sqlalchemy import ColumnElement, Row, select, update
 
 from edgewright.errors import LeaseHeld, StateError, Transient
 from edgewright.state.encoding import certain_text
@@ -18,6 +18,7 @@ from edgewright.state.processes import Process, is_dead, this_process
 from edgewright.state.schema import control
 from edgewright.state.store import SqlState
 from edgewright.state.troubles import lease_lost
+from edgewright.state.writing import make_control
 
 Clock = Callable[[], datetime]
 
@@ -66,9 +67,7 @@ class SqlLease:
         """
         expires = certain_text(self._clock() + self._ttl)
         with self._state.transaction() as connection:
-            extended = connection.execute(
-                update(control).where(control.c.fence == self.fence).values(expires_at=expires)
-            ).rowcount
+            extended = connection.execute(update(control).where(self._ours()).values(expires_at=expires)).rowcount
         if not extended:
             raise lease_lost()
 
@@ -77,10 +76,11 @@ class SqlLease:
         self._state.hold(None)
         with self._state.transaction() as connection:
             connection.execute(
-                update(control)
-                .where(control.c.fence == self.fence)
-                .values(fence=self.fence + 1, holder="", expires_at="")
+                update(control).where(self._ours()).values(fence=self.fence + 1, holder="", expires_at="")
             )
+
+    def _ours(self) -> ColumnElement[bool]:
+        return (control.c.environment == self._state.environment) & (control.c.fence == self.fence)
 
     def __enter__(self) -> "SqlLease":
         self._thread = Thread(target=self._renew_always, name="lease", daemon=True)
@@ -123,7 +123,9 @@ def acquire(state: SqlState, holder: str, ttl: timedelta, clock: Clock = utc_now
     now = clock()
     me = this_process()
     with state.transaction() as connection:
-        row = connection.execute(select(control).with_for_update()).one()
+        mine = control.c.environment == state.environment
+        make_control(connection, state.environment)
+        row = connection.execute(select(control).where(mine).with_for_update()).one()
         held = _holding(row)
         if held is not None and held.until > now and not is_dead(held.process):
             raise LeaseHeld(
@@ -132,7 +134,9 @@ def acquire(state: SqlState, holder: str, ttl: timedelta, clock: Clock = utc_now
             )
         fence = int(row.fence) + 1
         connection.execute(
-            update(control).values(
+            update(control)
+            .where(mine)
+            .values(
                 fence=fence,
                 holder=holder or "edgewright",
                 host=me.host,

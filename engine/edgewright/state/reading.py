@@ -1,12 +1,14 @@
 """The read side of the store, whichever database answers; ``store`` says which."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
+from typing import Any
 
 from pydantic_core import from_json
 
 from edgewright.core.address import Address
 from edgewright.core.artifact import Action, Artifact
+from edgewright.core.conditions import Condition
 from edgewright.core.observed import Champion
 from edgewright.core.rollout_state import Controls, RolloutState, RolloutSummary
 from edgewright.ports import DeviceAssignment, Event, Intent
@@ -23,8 +25,10 @@ FEW = 500
 class StoredState:
     """Implements ports.StateReader over SELECTs."""
 
-    def __init__(self, queries: Callable[[], Queries]) -> None:
+    def __init__(self, queries: Callable[[], Queries], environment: str) -> None:
         self._queries = queries
+        self.environment = environment
+        """Whose state is read; '' where there is only one."""
 
     def artifacts(self) -> Mapping[str, Artifact]:
         """All artifacts by fingerprint, oldest first; each is decoded when it is first looked at."""
@@ -35,23 +39,24 @@ class StoredState:
 
     def champions(self) -> Mapping[str, Champion]:
         """By model name."""
-        found = self._rows("SELECT model, body FROM champions ORDER BY model")
+        found = self._mine("SELECT model, body FROM champions WHERE environment = :environment ORDER BY model")
         with decoding("a champion"):
             return {model: encoding.champion_of(body) for model, body in found}
 
     def rollout_summaries(self) -> Mapping[Address, RolloutSummary]:
         """All rollouts ever started; their devices are not read."""
-        found = self._rows("SELECT address, summary FROM rollouts ORDER BY address")
+        found = self._mine("SELECT address, summary FROM rollouts WHERE environment = :environment ORDER BY address")
         with decoding("a rollout"):
             return {encoding.address_of(address): encoding.load(RolloutSummary, summary) for address, summary in found}
 
     def rollout(self, address: Address) -> RolloutState | None:
         """One rollout whole, its devices in name order."""
         # One statement, so that state and devices are of the same transaction.
-        found = self._rows(
+        found = self._mine(
             "SELECT r.state, r.releases, d.device, d.body FROM rollouts r "
-            "LEFT JOIN rollout_devices d ON d.address = r.address WHERE r.address = :address ORDER BY d.device",
-            {"address": str(address)},
+            "LEFT JOIN rollout_devices d ON d.environment = r.environment AND d.address = r.address "
+            "WHERE r.environment = :environment AND r.address = :address ORDER BY d.device",
+            address=str(address),
         )
         if not found:
             return None
@@ -73,53 +78,69 @@ class StoredState:
         """Resources under management; True where pruning is disabled."""
         return {
             encoding.address_of(address): bool(disabled)
-            for address, disabled in self._rows("SELECT address, prune_disabled FROM inventory ORDER BY address")
+            for address, disabled in self._mine(
+                "SELECT address, prune_disabled FROM inventory WHERE environment = :environment ORDER BY address"
+            )
         }
 
     def failures(self) -> Mapping[str, str]:
         """Messages of steps that failed for good, by fingerprint."""
-        return dict(self._pairs("SELECT fingerprint, message FROM failures ORDER BY fingerprint"))
+        return dict(_pairs(self._rows("SELECT fingerprint, message FROM failures ORDER BY fingerprint")))
 
     def open_intents(self) -> Sequence[Intent]:
         """Intents without an outcome, oldest first."""
         return [
             encoding.intent_of(row)
-            for row in self._rows(
-                "SELECT name, action, address, detail, at FROM intents WHERE outcome IS NULL ORDER BY at, name"
+            for row in self._mine(
+                "SELECT name, action, address, detail, at FROM intents "
+                "WHERE environment = :environment AND outcome IS NULL ORDER BY at, name"
             )
         ]
 
     def plan_used(self, plan_id: str) -> datetime | None:
         """When a plan was used, if it was."""
-        found = self._rows("SELECT used_at FROM used_plans WHERE plan_id = :plan_id", {"plan_id": plan_id})
+        found = self._mine(
+            "SELECT used_at FROM used_plans WHERE environment = :environment AND plan_id = :plan_id", plan_id=plan_id
+        )
         return datetime.fromisoformat(found[0][0]) if found else None
 
     def events(self, *, limit: int = 100, address: str | None = None) -> Sequence[Event]:
         """Newest first."""
-        where = "" if address is None else "WHERE address = :address "
-        found = self._rows(
-            f"SELECT at, reason, address, message, data, revision FROM events {where}ORDER BY id DESC LIMIT :limit",  # noqa: S608 - constants
-            {"limit": limit} if address is None else {"limit": limit, "address": address},
-        )
+        columns = "SELECT at, reason, address, message, data, revision FROM events WHERE environment = :environment"
+        if address is None:
+            found = self._mine(f"{columns} ORDER BY id DESC LIMIT :limit", limit=limit)
+        else:
+            found = self._mine(
+                f"{columns} AND address = :address ORDER BY id DESC LIMIT :limit", limit=limit, address=address
+            )
         return [encoding.event_of(row) for row in found]
 
     def last_revision(self) -> str | None:
         """The revision applied last."""
-        found = self._rows("SELECT last_revision FROM control WHERE id = 1")
+        found = self._mine("SELECT last_revision FROM control WHERE environment = :environment")
+        return found[0][0] if found else None
+
+    def accepted_revision(self) -> str | None:
+        """The last revision whose signatures and specs were found right."""
+        found = self._mine("SELECT accepted_revision FROM control WHERE environment = :environment")
         return found[0][0] if found else None
 
     def enrolled(self) -> Mapping[str, Mapping[str, str]]:
         """Labels of enrolled devices, by id."""
         return {
             device: from_json(labels)
-            for device, labels in self._pairs("SELECT device, labels FROM enrolled ORDER BY device")
+            for device, labels in _pairs(
+                self._mine("SELECT device, labels FROM enrolled WHERE environment = :environment ORDER BY device")
+            )
         }
 
     def requested_controls(self) -> Mapping[Address, Controls]:
         """What people asked of rollouts and the lease's holder has not taken up yet."""
         return {
             encoding.address_of(address): encoding.controls_of(body)
-            for address, body in self._pairs("SELECT address, body FROM controls ORDER BY address")
+            for address, body in _pairs(
+                self._mine("SELECT address, body FROM controls WHERE environment = :environment ORDER BY address")
+            )
         }
 
     def durations(self) -> Mapping[tuple[Action, str], timedelta]:
@@ -130,28 +151,85 @@ class StoredState:
             return {(Action(action), addr): timedelta(seconds=seconds) for (action, addr), seconds in last.items()}
 
     def version(self) -> str:
-        """Name this state of the store: it changes with every write, and with nothing else."""
-        found = self._rows("SELECT version FROM control WHERE id = 1")
-        return str(found[0][0]) if found else "0"
+        """Name this state of the environment and of what it shares: it changes with every write to them."""
+        found = self._mine(
+            "SELECT (SELECT version FROM control WHERE environment = :environment), (SELECT version FROM shared)"
+        )
+        own, shared = found[0] if found else (0, 0)
+        return f"{own or 0}-{shared or 0}"
+
+    def report_sequences(self) -> Mapping[str, int]:
+        """The sequence of each device's newest report."""
+        return dict(_pairs(self._mine("SELECT device, sequence FROM reports WHERE environment = :environment")))
+
+    def conditions(self) -> Mapping[Address, Sequence[Condition]]:
+        """How each resource stood when it was last judged."""
+        found = self._mine("SELECT address, body FROM conditions WHERE environment = :environment ORDER BY address")
+        with decoding("a condition"):
+            return dict(
+                zip(
+                    [encoding.address_of(address) for address, _ in found],
+                    encoding.conditions_of([body for _, body in found]),
+                    strict=True,
+                )
+            )
+
+    def events_after(self, cursor: int, *, limit: int = 100) -> Sequence[tuple[int, Event]]:
+        """Events with a higher number than ``cursor``, each with its number, oldest first."""
+        found = self._mine(
+            "SELECT id, at, reason, address, message, data, revision FROM events "
+            "WHERE environment = :environment AND id > :cursor ORDER BY id LIMIT :limit",
+            cursor=cursor,
+            limit=limit,
+        )
+        return [(row[0], encoding.event_of(row[1:])) for row in found]
+
+    def last_event(self) -> int:
+        """The number of the newest event, also when history has been pruned; 0 before the first."""
+        found = self._mine("SELECT last_event FROM control WHERE environment = :environment")
+        return int(found[0][0]) if found else 0
+
+    def notified(self) -> Mapping[str, int]:
+        """Up to which event each receiver has been told, by the receiver's name."""
+        return dict(
+            _pairs(
+                self._mine("SELECT receiver, cursor FROM notified WHERE environment = :environment ORDER BY receiver")
+            )
+        )
+
+    def signals(self) -> Mapping[str, int]:
+        """How often each signal was given, by name."""
+        return dict(
+            _pairs(self._mine("SELECT name, given FROM signals WHERE environment = :environment ORDER BY name"))
+        )
+
+    def environments(self) -> Sequence[str]:
+        """The environments that ever wrote, in name order."""
+        return [name for (name,) in self._rows("SELECT environment FROM control ORDER BY environment")]
 
     def _rows(self, sql: str, parameters: Parameters = NONE) -> Sequence[Row]:
         return self._queries().rows(sql, parameters)
 
-    def _pairs(self, sql: str) -> Iterable[tuple[str, str]]:
-        return ((key, value) for key, value in self._rows(sql))
+    def _mine(self, sql: str, **parameters: Any) -> Sequence[Row]:
+        """Fetch this environment's rows."""
+        return self._rows(sql, {"environment": self.environment, **parameters})
 
     def _of_devices(self, table: str, columns: str, devices: Iterable[str] | None) -> Iterable[Row]:
-        select = f"SELECT device, {columns} FROM {table}"  # noqa: S608 - called with constants only
+        select = f"SELECT device, {columns} FROM {table} WHERE environment = :environment"  # noqa: S608 - called with constants only
         if devices is None:
-            return self._rows(f"{select} ORDER BY device")
+            return self._mine(f"{select} ORDER BY device")
         wanted = sorted(set(devices))
         if not wanted:
             return ()
         if len(wanted) > FEW:
             chosen = set(wanted)
-            return [row for row in self._rows(f"{select} ORDER BY device") if row[0] in chosen]
+            return [row for row in self._mine(f"{select} ORDER BY device") if row[0] in chosen]
         names = {f"d{index}": device for index, device in enumerate(wanted)}
-        return self._rows(f"{select} WHERE device IN ({', '.join(':' + n for n in names)}) ORDER BY device", names)
+        return self._mine(f"{select} AND device IN ({', '.join(':' + n for n in names)}) ORDER BY device", **names)
+
+
+def _pairs(rows: Iterable[Row]) -> Iterator[tuple[str, Any]]:
+    return ((key, value) for key, value in rows)
 
 
 def _age(row: Row) -> tuple[str, str]:

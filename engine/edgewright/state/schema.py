@@ -1,5 +1,8 @@
 """The tables, for SQLite and PostgreSQL alike. Used by ``writing`` and ``lease``, and compared with the migrations.
 
+A store holds environments. Artifacts and failures are shared by all of them; every other table's key begins with the
+environment it belongs to, '' where there is only one. ``shared`` counts what changed in the shared tables.
+
 Times are ISO 8601 text in UTC with microseconds (they sort as text), truth values are 0 and 1, and structures are
 compact JSON text: both databases, and both ways of reading them, then see the same.
 """
@@ -8,10 +11,15 @@ from sqlalchemy import BigInteger, Column, Float, Index, Integer, MetaData, Stri
 
 metadata = MetaData()
 
+
+def _environment() -> Column[str]:
+    return Column("environment", String(64), primary_key=True, server_default="")
+
+
 control = Table(
     "control",
     metadata,
-    Column("id", Integer, primary_key=True, autoincrement=False),
+    _environment(),
     Column("version", BigInteger, nullable=False),
     Column("fence", BigInteger, nullable=False),
     Column("holder", Text, nullable=False),
@@ -22,8 +30,19 @@ control = Table(
     Column("since", Text, nullable=False),
     Column("expires_at", Text, nullable=False),
     Column("last_revision", Text),
+    Column("accepted_revision", Text),
+    Column("last_event", BigInteger, nullable=False, server_default="0"),
 )
-"""One row: how often the store changed, who may write, and the revision applied last. An empty holder: nobody."""
+"""One row for each environment that ever wrote: how often it changed, who may write, the revision applied last, the one
+in force, and the number of the newest event. An empty holder: nobody."""
+
+shared = Table(
+    "shared",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("version", BigInteger, nullable=False),
+)
+"""One row: how often the tables that environments share changed."""
 
 artifacts = Table(
     "artifacts",
@@ -47,6 +66,7 @@ failures = Table(
 champions = Table(
     "champions",
     metadata,
+    _environment(),
     Column("model", String(255), primary_key=True),
     Column("body", Text, nullable=False),
 )
@@ -54,6 +74,7 @@ champions = Table(
 rollouts = Table(
     "rollouts",
     metadata,
+    _environment(),
     Column("address", String(255), primary_key=True),
     Column("summary", Text, nullable=False),
     Column("state", Text, nullable=False),
@@ -64,6 +85,7 @@ rollouts = Table(
 rollout_devices = Table(
     "rollout_devices",
     metadata,
+    _environment(),
     Column("address", String(255), primary_key=True),
     Column("device", String(128), primary_key=True),
     Column("body", Text, nullable=False),
@@ -72,6 +94,7 @@ rollout_devices = Table(
 controls = Table(
     "controls",
     metadata,
+    _environment(),
     Column("address", String(255), primary_key=True),
     Column("body", Text, nullable=False),
 )
@@ -80,6 +103,7 @@ controls = Table(
 assignments = Table(
     "assignments",
     metadata,
+    _environment(),
     Column("device", String(128), primary_key=True),
     Column("version", BigInteger, nullable=False),
     Column("published", Integer, nullable=False),
@@ -89,6 +113,7 @@ assignments = Table(
 reports = Table(
     "reports",
     metadata,
+    _environment(),
     Column("device", String(128), primary_key=True),
     Column("sequence", BigInteger, nullable=False),
     Column("sent_at", String(40), nullable=False),
@@ -98,6 +123,7 @@ reports = Table(
 enrolled = Table(
     "enrolled",
     metadata,
+    _environment(),
     Column("device", String(128), primary_key=True),
     Column("labels", Text, nullable=False),
 )
@@ -105,6 +131,7 @@ enrolled = Table(
 inventory = Table(
     "inventory",
     metadata,
+    _environment(),
     Column("address", String(255), primary_key=True),
     Column("prune_disabled", Integer, nullable=False),
 )
@@ -112,6 +139,7 @@ inventory = Table(
 intents = Table(
     "intents",
     metadata,
+    _environment(),
     Column("name", String(255), primary_key=True),
     Column("action", String(32), nullable=False),
     Column("address", Text, nullable=False),
@@ -123,6 +151,7 @@ intents = Table(
 used_plans = Table(
     "used_plans",
     metadata,
+    _environment(),
     Column("plan_id", String(255), primary_key=True),
     Column("used_at", String(40), nullable=False),
 )
@@ -130,12 +159,38 @@ used_plans = Table(
 events = Table(
     "events",
     metadata,
-    Column("id", Integer, primary_key=True, autoincrement=True),
+    _environment(),
+    Column("id", BigInteger, primary_key=True, autoincrement=False),
     Column("at", String(40), nullable=False),
     Column("reason", String(64), nullable=False),
     Column("address", String(255), nullable=False),
     Column("message", Text, nullable=False),
     Column("data", Text, nullable=False),
     Column("revision", Text, nullable=False),
-    Index("events_by_address", "address", "id"),
+    Index("events_by_address", "environment", "address", "id"),
+)
+"""``id`` counts from 1 in each environment, in the order of the writes; ``events_after`` reads along the key."""
+
+conditions = Table(
+    "conditions",
+    metadata,
+    _environment(),
+    Column("address", String(255), primary_key=True),
+    Column("body", Text, nullable=False),
+)
+
+notified = Table(
+    "notified",
+    metadata,
+    _environment(),
+    Column("receiver", String(255), primary_key=True),
+    Column("cursor", BigInteger, nullable=False),
+)
+
+signals = Table(
+    "signals",
+    metadata,
+    _environment(),
+    Column("name", String(255), primary_key=True),
+    Column("given", BigInteger, nullable=False),
 )

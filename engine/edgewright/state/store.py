@@ -4,7 +4,7 @@ Reading makes and changes nothing. The first write makes the store, or upgrades 
 write is one transaction that first checks the lease (``lease``), which also makes writers wait for one another.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
 from pathlib import Path
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from edgewright.core.address import Address
 from edgewright.core.artifact import Artifact
+from edgewright.core.conditions import Condition
 from edgewright.core.observed import Champion
 from edgewright.core.rollout_state import Controls, RolloutState
 from edgewright.errors import StateError
@@ -34,13 +35,14 @@ Work = Callable[["Statements"], bool]
 class SqlState(StoredState):
     """Implements ports.StateReader and ports.StateWriter. Safe to use from several threads."""
 
-    def __init__(self, url: str | Path) -> None:
+    def __init__(self, url: str | Path, environment: str = "") -> None:
         """Remember where the store is; nothing is opened yet.
 
         Args:
-            url: A path, ``sqlite:///PATH``, or any URL that SQLAlchemy takes, like ``postgresql+psycopg://…``.
+            url: A path, ``sqlite:///PATH``, ``postgresql://…``, or any URL that SQLAlchemy takes.
+            environment: Whose state is read and written; several may be in one store.
         """
-        super().__init__(self._reading)
+        super().__init__(self._reading, environment)
         self._file = _file_of(url)
         self._url = str(url)
         self._lock = RLock()
@@ -156,6 +158,31 @@ class SqlState(StoredState):
         """Drop requests that the rollout's stored state now holds; one asked anew since then stays."""
         self._write(lambda s: s.take_controls(taken))
 
+    def accept_revision(self, revision: str) -> None:
+        """Note that a revision is in force."""
+        self._write(lambda s: s.accept_revision(revision))
+
+    def set_conditions(self, conditions: Mapping[Address, Sequence[Condition]]) -> None:
+        """Replace the conditions of all resources; only what differs is written."""
+        self._write(lambda s: s.set_conditions(conditions))
+
+    def set_notified(self, receiver: str, cursor: int) -> None:
+        """Note up to which event a receiver has been told."""
+        self._write(lambda s: s.set_notified(receiver, cursor))
+
+    def signal(self, name: str) -> None:
+        """Give a signal; needs no lease."""
+        self._write(lambda s: s.signal(name), leased=False)
+
+    def prune_history(self, *, keep: int) -> int:
+        """Forget all but the newest events, and closed intents and used plans older than those; gives how many events.
+
+        Events that a receiver has not been told of stay. Each of many short transactions forgets a batch.
+        """
+        events = sum(self._until_none(lambda s: s.prune_events(keep)))
+        sum(self._until_none(lambda s: s.prune_journal()))
+        return events
+
     # ── for lease ─────────────────────────────────────────────────────────────────────────────────────────────
 
     def hold(self, fence: int | None) -> None:
@@ -180,11 +207,22 @@ class SqlState(StoredState):
                 f"the state store {database.where} would be written without its lease",
                 hint="another process may have taken it over; run the command again",
             )
-        with database.writing(fence) as statements:
+        with database.writing(fence, self.environment) as statements:
             changed = work(statements)
             if not changed:
                 statements.undo()
             return changed
+
+    def _until_none(self, forget: Callable[["Statements"], int]) -> Iterator[int]:
+        """Repeat a statement, each time in a transaction of its own, until it changes no row."""
+        counts = [1]
+
+        def work(s: "Statements") -> bool:
+            counts.append(forget(s))
+            return counts[-1] > 0
+
+        while self._write(work):
+            yield counts[-1]
 
     def _reading(self) -> Queries:
         with self._lock:

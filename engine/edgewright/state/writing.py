@@ -8,12 +8,13 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Executable, Table, bindparam, delete, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Executable, Table, bindparam, delete, func, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.sql.base import ReadOnlyColumnCollection
 
 from edgewright.core.address import Address
 from edgewright.core.artifact import Artifact
+from edgewright.core.conditions import Condition
 from edgewright.core.observed import Champion
 from edgewright.core.rollout_state import Controls, RolloutState
 from edgewright.errors import StateError
@@ -25,21 +26,31 @@ from edgewright_wire.messages import Assignment, Report
 Excluded = ReadOnlyColumnCollection[str, Any]
 CHUNK = 1000
 """Names in one IN list; both databases bound them."""
+BATCH = 1000
+"""Rows of history that one transaction forgets, so that others need not wait long."""
 
 
 class Statements:
     """The write side inside one transaction."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, environment: str) -> None:
         self._connection = connection
+        self._environment = environment
 
     def advance(self, fence: int | None) -> bool:
-        """Count a write, and keep other writers out until the transaction ends; False when the fence has moved on."""
+        """Count a write, and keep other writers of the environment out until the transaction ends.
+
+        Returns:
+            False when the fence has moved on.
+        """
         table = schema.control
-        count = update(table).where(table.c.id == 1).values(version=table.c.version + 1)
+        count = update(table).where(self._mine(table)).values(version=table.c.version + 1)
         if fence is not None:
-            count = count.where(table.c.fence == fence)
-        return self._connection.execute(count).rowcount > 0
+            return self._connection.execute(count.where(table.c.fence == fence)).rowcount > 0
+        if self._connection.execute(count).rowcount == 0:
+            make_control(self._connection, self._environment)
+            self._connection.execute(count)
+        return True
 
     def undo(self) -> None:
         """Roll the transaction back: it has changed nothing but the count."""
@@ -49,6 +60,7 @@ class Statements:
 
     def record_artifact(self, artifact: Artifact) -> bool:
         """Add or replace by fingerprint; clear a failure recorded for it."""
+        self._share()
         row = dict(zip(encoding.ARTIFACT_COLUMNS, encoding.artifact_row(artifact), strict=True))
         self._upsert(schema.artifacts, [row])
         self._remove(schema.failures, [artifact.fingerprint])
@@ -56,10 +68,12 @@ class Statements:
 
     def forget_artifacts(self, fingerprints: Iterable[str]) -> bool:
         """Remove artifacts."""
+        self._share()
         return self._remove(schema.artifacts, fingerprints)
 
     def record_failure(self, fingerprint: str, message: str) -> bool:
         """Remember that a step failed for good."""
+        self._share()
         return self._upsert(schema.failures, [{"fingerprint": fingerprint, "message": message}])
 
     def set_champion(self, model: str, champion: Champion) -> bool:
@@ -81,7 +95,7 @@ class Statements:
             ],
         )
         table = schema.rollout_devices
-        mine = table.c.address == str(address)
+        mine = self._mine(table) & (table.c.address == str(address))
         stored = {row.device: row.body for row in self._connection.execute(select(table).where(mine))}
         fresh = [
             {"address": str(address), "device": device, "body": body}
@@ -103,7 +117,8 @@ class Statements:
         table = schema.assignments
         stored: dict[str, tuple[int, str]] = {}
         for devices in _chunks([a.device for a in assignments]):
-            query = select(table.c.device, table.c.version, table.c.body).where(table.c.device.in_(devices))
+            known_rows = select(table.c.device, table.c.version, table.c.body)
+            query = known_rows.where(self._mine(table), table.c.device.in_(devices))
             stored |= {device: (version, body) for device, version, body in self._connection.execute(query)}
         rows = []
         for assignment in assignments:
@@ -126,7 +141,12 @@ class Statements:
         table = schema.assignments
         confirm = (
             update(table)
-            .where(table.c.device == bindparam("d"), table.c.version == bindparam("v"), table.c.published == 0)
+            .where(
+                self._mine(table),
+                table.c.device == bindparam("d"),
+                table.c.version == bindparam("v"),
+                table.c.published == 0,
+            )
             .values(published=1)
         )
         values = [{"d": device, "v": version} for device, version in versions.items()]
@@ -155,12 +175,13 @@ class Statements:
 
     def set_inventory(self, resources: Mapping[Address, bool]) -> bool:
         """Replace the inventory."""
-        table = schema.inventory
         wanted = {str(address): int(disabled) for address, disabled in resources.items()}
-        stored = {row.address: row.prune_disabled for row in self._connection.execute(select(table))}
-        rows = [{"address": a, "prune_disabled": d} for a, d in wanted.items() if stored.get(a) != d]
-        changed = self._upsert(table, rows)
-        return self._remove(table, stored.keys() - wanted.keys()) or changed
+        return self._replace(schema.inventory, "prune_disabled", wanted)
+
+    def set_conditions(self, conditions: Mapping[Address, Sequence[Condition]]) -> bool:
+        """Replace the conditions."""
+        wanted = {str(address): encoding.conditions_text(found) for address, found in conditions.items() if found}
+        return self._replace(schema.conditions, "body", wanted)
 
     def begin(self, intent: Intent) -> bool:
         """Journal an intent. An open one stays as it is; a closed one is opened again."""
@@ -178,8 +199,8 @@ class Statements:
     def finish(self, name: str, outcome: str) -> bool:
         """Close an intent."""
         table = schema.intents
-        closing = update(table).where(table.c.name == name, table.c.outcome.is_(None)).values(outcome=outcome)
-        return self._connection.execute(closing).rowcount > 0
+        closing = update(table).where(self._mine(table), table.c.name == name, table.c.outcome.is_(None))
+        return self._connection.execute(closing.values(outcome=outcome)).rowcount > 0
 
     def use_plan(self, plan_id: str, at: datetime) -> bool:
         """Mark a plan used; whether it was unused."""
@@ -188,8 +209,15 @@ class Statements:
 
     def add_events(self, events: Sequence[Event]) -> bool:
         """Append to history."""
+        if not events:
+            return False
+        table = schema.control
+        counting = update(table).where(self._mine(table)).values(last_event=table.c.last_event + len(events))
+        last = self._connection.execute(counting.returning(table.c.last_event)).scalar_one()
         rows = [
             {
+                "environment": self._environment,
+                "id": number,
                 "at": certain_text(event.at),
                 "reason": event.reason,
                 "address": event.address,
@@ -197,17 +225,28 @@ class Statements:
                 "data": to_json(dict(event.data)),
                 "revision": event.revision,
             }
-            for event in events
+            for number, event in enumerate(events, last - len(events) + 1)
         ]
-        if rows:
-            self._connection.execute(insert(schema.events), rows)
-        return bool(rows)
+        self._connection.execute(insert(schema.events), rows)
+        return True
 
     def set_last_revision(self, revision: str) -> bool:
         """Note the revision applied."""
-        table = schema.control
-        note = update(table).where(table.c.last_revision.is_distinct_from(revision)).values(last_revision=revision)
-        return self._connection.execute(note).rowcount > 0
+        return self._note(schema.control.c.last_revision, revision)
+
+    def accept_revision(self, revision: str) -> bool:
+        """Note that a revision is in force."""
+        return self._note(schema.control.c.accepted_revision, revision)
+
+    def set_notified(self, receiver: str, cursor: int) -> bool:
+        """Note up to which event a receiver has been told."""
+        return self._upsert(schema.notified, [{"receiver": receiver, "cursor": cursor}])
+
+    def signal(self, name: str) -> bool:
+        """Give a signal."""
+        table = schema.signals
+        again = update(table).where(self._mine(table), table.c.name == name).values(given=table.c.given + 1)
+        return self._connection.execute(again).rowcount > 0 or self._upsert(table, [{"name": name, "given": 1}])
 
     def enroll(self, devices: Mapping[str, Mapping[str, str]]) -> bool:
         """Add devices, or replace the labels of known ones."""
@@ -228,8 +267,65 @@ class Statements:
         """Drop requests that are still what was taken."""
         table = schema.controls
         values = [{"a": str(address), "b": encoding.dump(Controls, controls)} for address, controls in taken.items()]
-        drop = delete(table).where(table.c.address == bindparam("a"), table.c.body == bindparam("b"))
+        drop = delete(table).where(self._mine(table), table.c.address == bindparam("a"), table.c.body == bindparam("b"))
         return self._changes(drop, values)
+
+    def prune_events(self, keep: int) -> int:
+        """Forget a batch of events that are neither among the newest nor untold to a receiver; gives how many."""
+        events, notified = schema.events, schema.notified
+        mine = select(events.c.id).where(self._mine(events))
+        last = self._connection.scalar(mine.order_by(events.c.id.desc()).offset(keep).limit(1))
+        told = self._connection.scalar(select(func.min(notified.c.cursor)).where(self._mine(notified)))
+        if last is None:
+            return 0
+        batch = (
+            mine.where(events.c.id <= (last if told is None else min(last, told))).order_by(events.c.id).limit(BATCH)
+        )
+        gone = self._connection.scalars(batch).all()
+        if gone:
+            self._connection.execute(delete(events).where(self._mine(events), events.c.id <= gone[-1]))
+        return len(gone)
+
+    def prune_journal(self) -> int:
+        """Forget a batch of closed intents and of used plans that are older than history; gives how many."""
+        events, intents, plans = schema.events, schema.intents, schema.used_plans
+        oldest = select(events.c.id, events.c.at).where(self._mine(events)).order_by(events.c.id).limit(1)
+        first = self._connection.execute(oldest).one_or_none()
+        if first is None or first.id == 1:  # nothing was ever forgotten
+            return 0
+        closed = (intents.c.at < first.at) & intents.c.outcome.is_not(None)
+        return self._prune(intents, intents.c.name, closed) + self._prune(
+            plans, plans.c.plan_id, plans.c.used_at < first.at
+        )
+
+    def _prune(self, table: Table, key: ColumnElement[str], old: ColumnElement[bool]) -> int:
+        gone = self._connection.scalars(select(key).where(self._mine(table), old).limit(BATCH)).all()
+        if gone:
+            self._connection.execute(delete(table).where(self._mine(table), key.in_(gone)))
+        return len(gone)
+
+    def _mine(self, table: Table) -> ColumnElement[bool]:
+        mine: ColumnElement[bool] = table.c.environment == self._environment
+        return mine
+
+    def _share(self) -> None:
+        """Count a write to the shared tables before it is made; writers of other environments then wait."""
+        self._connection.execute(update(schema.shared).values(version=schema.shared.c.version + 1))
+
+    def _note(self, column: ColumnElement[str], value: str) -> bool:
+        table = schema.control
+        note = update(table).where(self._mine(table), column.is_distinct_from(value)).values({column: value})
+        return self._connection.execute(note).rowcount > 0
+
+    def _replace(self, table: Table, column: str, wanted: Mapping[str, Any]) -> bool:
+        """Replace all rows, which are of addresses; only those that differ are written."""
+        found = self._connection.execute(select(table.c.address, table.c[column]).where(self._mine(table)))
+        stored: dict[str, Any] = {row[0]: row[1] for row in found}
+        rows = [
+            {"address": address, column: value} for address, value in wanted.items() if stored.get(address) != value
+        ]
+        changed = self._upsert(table, rows)
+        return self._remove(table, stored.keys() - wanted.keys()) or changed
 
     def _upsert(
         self,
@@ -242,6 +338,8 @@ class Statements:
         """Insert rows, or replace those of the same key where ``only`` holds or, without it, if something differs."""
         if not rows:
             return False
+        if "environment" in table.c:
+            rows = [{"environment": self._environment, **row} for row in rows]
         keys = [column.name for column in table.primary_key]
         others = [column.name for column in table.columns if column.name not in keys and column.name in rows[0]]
         dialect = postgresql if self._connection.dialect.name == "postgresql" else sqlite
@@ -261,12 +359,13 @@ class Statements:
         return self._changes(statement, rows)
 
     def _remove(self, table: Table, keys: Collection[str] | Iterable[str]) -> bool:
-        """Delete rows by their only key."""
-        (key,) = table.primary_key
+        """Delete rows by their only key beside the environment."""
+        (key,) = (column for column in table.primary_key if column.name != "environment")
         values = [{"k": value} for value in keys]
-        return (
-            bool(values) and self._connection.execute(delete(table).where(key == bindparam("k")), values).rowcount > 0
-        )
+        statement = delete(table).where(key == bindparam("k"))
+        if "environment" in table.c:
+            statement = statement.where(self._mine(table))
+        return bool(values) and self._connection.execute(statement, values).rowcount > 0
 
     def _changes(self, statement: Executable, rows: Sequence[Mapping[str, Any]]) -> bool:
         """Run a statement for each row; whether any was changed. A driver that cannot count many counts as changed."""
@@ -275,6 +374,14 @@ class Statements:
         parameters = rows[0] if len(rows) == 1 else rows
         options = {"preserve_rowcount": True}
         return self._connection.execute(statement, parameters, execution_options=options).rowcount != 0
+
+
+def make_control(connection: Connection, environment: str) -> None:
+    """Make an environment's row of control, unless it is there."""
+    nobody = {"holder": "", "host": "", "machine": "", "pid": 0, "started": "", "since": "", "expires_at": ""}
+    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
+    row = dialect.insert(schema.control).values(environment=environment, version=0, fence=0, **nobody)
+    connection.execute(row.on_conflict_do_nothing(index_elements=["environment"]))
 
 
 def _chunks(names: Sequence[str]) -> Iterator[Sequence[str]]:
