@@ -5,9 +5,10 @@ only a change of the spec or a person helps. ``check`` holds what must be true o
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from types import MappingProxyType
 from typing import Literal
 
 from edgewright.core.address import Address
@@ -15,6 +16,8 @@ from edgewright.core.plan import Note, Plan, Step, action_of
 from edgewright.core.rollout_state import Phase, RolloutSummary
 
 ConditionType = Literal["Ready", "Reconciling", "Stalled"]
+Headline = ConditionType
+"""The one that is true."""
 Status = Literal["True", "False", "Unknown"]
 
 _REASON = re.compile(r"[A-Z][A-Za-z0-9]*")
@@ -60,19 +63,76 @@ def conditions_of(
     """
     notes = [note for note in plan.notes if note.address == address]
     steps = [step for step in plan.steps if step.address == address]
-    stalled, reason, message = _standing(notes, steps, rollout)
-    ready = not stalled and reason == ""
-    if ready:
-        reason, message = _ready(notes, rollout)
+    return _judge(notes, steps, rollout, revision=revision, now=now, before=before)
+
+
+def conditions_of_all(
+    desired_addresses: Iterable[Address],
+    plan: Plan,
+    rollouts: Mapping[Address, RolloutSummary],
+    *,
+    revision: str,
+    now: datetime,
+    before: Mapping[Address, Sequence[Condition]] = MappingProxyType({}),
+) -> dict[Address, tuple[Condition, ...]]:
+    """Derive the conditions of many resources, in their order; the plan is gone through once. As ``conditions_of``.
+
+    The repository itself is left out: see ``standing``.
+    """
+    notes: dict[Address, list[Note]] = {}
+    steps: dict[Address, list[Step]] = {}
+    for note in plan.notes:
+        notes.setdefault(note.address, []).append(note)
+    for step in plan.steps:
+        steps.setdefault(step.address, []).append(step)
+    return {
+        address: _judge(
+            notes.get(address, []),
+            steps.get(address, []),
+            rollouts.get(address),
+            revision=revision,
+            now=now,
+            before=before.get(address, ()),
+        )
+        for address in desired_addresses
+        if address.kind != "repository"
+    }
+
+
+def headline(conditions: Sequence[Condition]) -> Condition | None:
+    """Pick the one condition that is true; None where there are none."""
+    return next((condition for condition in conditions if condition.status == "True"), None)
+
+
+def standing_for(
+    state: ConditionType, reason: str, message: str, *, revision: str, now: datetime, before: Sequence[Condition]
+) -> tuple[Condition, ...]:
+    """Write the three conditions of something that is in one state; ``since`` stays where the status does."""
     known = {condition.type: condition for condition in before}
     conditions = []
     for type_ in _TYPES:
-        holds = {"Ready": ready, "Stalled": stalled, "Reconciling": not ready and not stalled}[type_]
-        status: Status = "True" if holds else "False"
+        status: Status = "True" if type_ == state else "False"
         last = known.get(type_)
         since = last.since if last is not None and last.status == status else now
         conditions.append(Condition(type_, status, reason, message, revision, since))
     return tuple(conditions)
+
+
+def _judge(
+    notes: list[Note],
+    steps: list[Step],
+    rollout: RolloutSummary | None,
+    *,
+    revision: str,
+    now: datetime,
+    before: Sequence[Condition],
+) -> tuple[Condition, ...]:
+    stalled, reason, message = _standing(notes, steps, rollout)
+    state: ConditionType = "Stalled" if stalled else "Reconciling"
+    if not reason:
+        state = "Ready"
+        reason, message = _ready(notes, rollout)
+    return standing_for(state, reason, message, revision=revision, now=now, before=before)
 
 
 def _standing(notes: list[Note], steps: list[Step], rollout: RolloutSummary | None) -> tuple[bool, str, str]:

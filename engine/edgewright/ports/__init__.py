@@ -5,14 +5,17 @@ through them; ``cli`` wires. Fakes under tests/fakes implement the same Protocol
 for each side of the engine; everything is imported from here.
 """
 
+from edgewright.core.events import Event
+from edgewright.core.notices import Notice
+from edgewright.core.reasons import Severity
 from edgewright.ports.blobs import BlobReader, BlobStore, BlobWriter
 from edgewright.ports.builds import Builder, BuildTask, Built, Cancel, Progress
 from edgewright.ports.configs import ConfigRenderer, ConfigRequest
 from edgewright.ports.deliveries import DeliveryReader, DeliveryWriter, PackageContent
 from edgewright.ports.forges import Comment, Forge, ForgeReader, ForgeWriter, PullRequest, StatusState
-from edgewright.ports.notices import Notice, Notifier, Severity
+from edgewright.ports.notices import Notifier
 from edgewright.ports.sources import Fetched, Merge, SnapshotSource, SourceObserver, Upstream
-from edgewright.ports.states import DeviceAssignment, Event, Intent, Lease, StateReader, StateWriter
+from edgewright.ports.states import DeviceAssignment, Intent, Lease, StateReader, StateWriter
 
 __all__ = [
     "BlobReader",

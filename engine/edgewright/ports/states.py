@@ -1,29 +1,17 @@
 """The state store: what is known of reality, read and written. Implemented by ``state``."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Protocol
 
 from edgewright.core.address import Address
 from edgewright.core.artifact import Action, Artifact
 from edgewright.core.conditions import Condition
+from edgewright.core.events import Event
 from edgewright.core.observed import Champion
 from edgewright.core.rollout_state import Controls, RolloutState, RolloutSummary
 from edgewright_wire.messages import Assignment, Report
-
-
-@dataclass(frozen=True, slots=True)
-class Event:
-    """Something that happened, for ``history``."""
-
-    at: datetime
-    reason: str
-    """One word: Applied, StepDone, StepFailed, GateFailed, WavePassed, DeviceVerified, RolledBack, …"""
-    address: str
-    message: str
-    data: Mapping[str, Any] = field(default_factory=dict)
-    revision: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,97 @@
+"""Every reason that events and conditions give: how bad it is, and what it means. ``docs/status.md`` lists them.
+
+A test finds the reasons in the engine's code and holds this table and the page to them.
+"""
+
+from collections.abc import Mapping
+from typing import Literal, NamedTuple
+
+Severity = Literal["info", "warning", "error"]
+
+
+class Meaning(NamedTuple):
+    """One reason."""
+
+    severity: Severity
+    words: str
+
+
+_INFO = {
+    "AwaitingApproval": "a wave waits for `edgewright rollout approve`",
+    "Deferred": "offline devices catch up when they return",
+    "DeviceDeferred": "a device is offline; it catches up later",
+    "DevicesJoined": "devices joined a rollout's fleet",
+    "DevicesLeft": "devices left a rollout's fleet",
+    "DeviceReturning": "a device goes back to its last verified release",
+    "DeviceVerified": "a device runs the release and has verified it",
+    "Fetching": "the source is being asked for the first time",
+    "FellBack": "the preferred variant failed a gate; another one is packaged",
+    "HistoryRewritten": "the followed branch was rewritten; its new commit is in force",
+    "OutsideWindow": "a wave waits for the rollout's window",
+    "Planned": "a run would do something",
+    "Progressing": "a new revision is being taken up",
+    "PruneDisabled": "no longer declared; its annotation forbids pruning",
+    "Pruned": "no longer declared, and no longer managed",
+    "Published": "a package can be fetched by devices",
+    "Rolling": "devices of a wave are changing",
+    "RolloutStarted": "a rollout begins",
+    "RolloutSucceeded": "a rollout has reached its whole fleet",
+    "RolloutWaiting": "a rollout waits",
+    "Soaking": "a wave is verified; its soak time runs",
+    "Starting": "a rollout is about to begin",
+    "StepCancelled": "a step was stopped; it can resume",
+    "StepDone": "a step was done",
+    "Succeeded": "a rollout has succeeded",
+    "Suspended": "the spec says `suspend: true`",
+    "Test": "sent by `edgewright notify test`",
+    "UpToDate": "reality matches the spec",
+    "Waiting": "a rollout waits",
+    "WavePassed": "a wave has passed",
+    "WaveStarted": "a wave begins",
+}
+_WARNING = {
+    "DeviceFailed": "a device failed to take the release",
+    "DeviceIneligible": "a device cannot take the release",
+    "EmptySnapshot": "the revision declares nothing; what was managed is kept",
+    "GateInconclusive": "a gate on devices has no evidence yet",
+    "NoDeviceAnswered": "no device of a wave has answered",
+    "NoDevices": "a wave has no devices",
+    "NoticeFailed": "a receiver of notifications cannot be told",
+    "NoticesLeftOut": "notices were left out because of a receiver's limit",
+    "Paused": "a person, or a failure, paused a rollout",
+    "RolledBack": "a device runs its last verified release again",
+    "Returning": "a rollout was halted; its devices go back",
+    "RolloutPaused": "a rollout was paused",
+    "RolloutSuspended": "a rollout was suspended by its spec",
+    "SourceMoved": "a source outside Git is no longer what the spec pins",
+    "SourceUnavailable": "the source did not answer",
+}
+_ERROR = {
+    "DatasetBlocked": "the model's dataset cannot be built",
+    "DeviceGateFailed": "a gate measured on devices failed",
+    "DeviceGateInconclusive": "a gate measured on devices stayed without evidence",
+    "DevicesFailed": "too many devices failed",
+    "GateFailed": "a gate failed; nothing reaches a device",
+    "ModelBlocked": "the rollout's model has no new package",
+    "RefMissing": "the branch, tag or commit to follow does not exist",
+    "ReleaseRejected": "this release failed before; change the spec to try again",
+    "RolloutAborted": "a person aborted a rollout",
+    "RolloutFailed": "a rollout failed and was taken back",
+    "RolloutHalted": "a rollout was halted",
+    "RolloutStuck": "a rollout cannot go on",
+    "SignatureBad": "a signature does not fit the revision",
+    "SignatureExpired": "the signing key had expired",
+    "SignatureMissing": "the revision is not signed",
+    "SignatureRevoked": "the signing key is revoked",
+    "SignatureUnknown": "the signing key is not trusted",
+    "SourceNotPinned": "a source outside Git has no digest in the spec",
+    "SourceRefused": "the source refused: credentials or rights",
+    "SpecInvalid": "the revision's specs are wrong",
+    "StepFailed": "a step cannot succeed until something changes",
+}
+REASONS: Mapping[str, Meaning] = {
+    **{reason: Meaning("error", words) for reason, words in _ERROR.items()},
+    **{reason: Meaning("warning", words) for reason, words in _WARNING.items()},
+    **{reason: Meaning("info", words) for reason, words in _INFO.items()},
+}
+"""Worst first."""
