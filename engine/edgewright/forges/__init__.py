@@ -1,1 +1,1 @@
-"""Forges: GitHub, GitLab, Gitea and Forgejo behind one port."""
+"""Drivers of ``ports.forges``: GitHub, GitLab, Gitea with Forgejo. ``settings`` finds which, ``opening`` opens it."""
