@@ -74,10 +74,19 @@ class Devices(InMemoryDelivery):
         self.online: set[str] = {"lane-1", "lane-2"}
         self.refused: set[str] = set()
         """Devices that refuse whatever is new to them."""
+        self.down: EdgewrightError | None = None
+        """What reading the delivery fails with."""
         self._sequence = 0
         self._said: dict[str, int] = {}
 
+    def published(self) -> frozenset[str]:
+        if self.down is not None:
+            raise self.down
+        return super().published()
+
     def observe(self, known: Mapping[str, int]) -> Sequence[Report]:
+        if self.down is not None:
+            raise self.down
         for device in sorted(self.online):
             assignment = self.assignments.get(device)
             version = assignment.version if assignment else 0

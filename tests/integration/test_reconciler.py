@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from edgewright.apply import reconciler as reconciling
+from edgewright.apply import working
 from edgewright.apply.outcomes import Terms
 from edgewright.core.address import Address
 from edgewright.core.artifact import Action
@@ -31,7 +32,7 @@ TWO = {**FILES, **model("counter", epochs=9, thresholds=False), **rollout("count
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Waits of these tests are short; what is waited for comes at once."""
     monkeypatch.setattr(reconciling, "_TICK_SECONDS", 0.02)
-    monkeypatch.setattr(reconciling, "_wait", lambda cancel, seconds: None)
+    monkeypatch.setattr(working, "_wait", lambda cancel, seconds: None)
 
 
 def test_a_run_converges_and_a_second_one_does_nothing(tmp_path: Path) -> None:

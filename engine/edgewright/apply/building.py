@@ -4,9 +4,11 @@ Every part may be repeated after a crash: the intent's name and the work folder 
 files are content-addressed, and the artifact is recorded last.
 """
 
+import fcntl
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -31,10 +33,37 @@ from edgewright_schemas.base import is_code_reference
 from edgewright_schemas.dataset import Dataset
 from edgewright_schemas.model import Model
 
+_ASK_AGAIN_SECONDS = 0.2
+
 
 def work_name(fingerprint: str) -> str:
     """Name the folder a step works in."""
     return fingerprint.removeprefix("sha256:")[:24]
+
+
+@contextmanager
+def one_at_a_time(lock: Path, cancel: Cancel) -> Iterator[bool]:
+    """Keep others on this machine, such as another environment's run, from the same work; ends with this process.
+
+    Yields:
+        Whether someone else was at it before.
+
+    Raises:
+        Cancelled: ``cancel`` was set while waiting.
+    """
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    waited = False
+    with lock.open("wb") as stream:
+        while True:
+            try:
+                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                waited = True
+                if cancel.wait(_ASK_AGAIN_SECONDS):
+                    raise Cancelled("stopped while another run was at the same step") from None
+            else:
+                break
+        yield waited
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +88,15 @@ class Workshop:
             StepFailed, Transient, Cancelled: As ports.Builder.build.
             BlobCorrupt: An input's bytes changed; it is forgotten, so that the next plan makes it again.
         """
+        assert step.fingerprint is not None
+        with one_at_a_time(self._lock(step.fingerprint), cancel) as waited:
+            if waited and (made := self.reader.artifacts().get(step.fingerprint)) is not None:
+                return made
+            return self._make(desired, step, progress, cancel)
+
+    def _make(
+        self, desired: Snapshot, step: BuildStep, progress: Callable[[Progress], None], cancel: Cancel
+    ) -> Artifact:
         assert step.fingerprint is not None
         action = action_of(step)
         name = f"{action}:{step.fingerprint}"
@@ -92,6 +130,10 @@ class Workshop:
     def tidy(self, fingerprint: str) -> None:
         """Remove the work folder of a step whose artifact is recorded. Its intent is closed after that."""
         shutil.rmtree(self._workdir(fingerprint), ignore_errors=True)
+
+    def _lock(self, fingerprint: str) -> Path:
+        """One of 256 files, so that they stay few."""
+        return self.folder.parent / "locks" / work_name(fingerprint)[:2]
 
     def _workdir(self, fingerprint: str) -> Path:
         return self.folder / work_name(fingerprint)

@@ -5,22 +5,22 @@ runs, and by the controller.
 """
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 
 from edgewright.core.nearest import suggestion
 from edgewright.core.signing import Signature, SignatureState
 from edgewright.core.snapshot import Snapshot
-from edgewright.core.standing import SourceStanding
+from edgewright.core.standing import SourceStanding, StandingReason
 from edgewright.errors import EdgewrightError, SourceError, SpecError, Transient
-from edgewright.ports import SnapshotSource, StateReader, StateWriter, Upstream
+from edgewright.ports import StateReader, StateWriter, Upstream
 from edgewright_schemas.environment import Environment, Follow
 from edgewright_schemas.repository import Repository
 
 _SIGNED = "+signed"
 """Marks, in the store, an accepted revision whose signature was checked: trust then never starts anew."""
-_PROBLEMS = {
+_PROBLEMS: Mapping[SignatureState, StandingReason] = {
     SignatureState.MISSING: "SignatureMissing",
     SignatureState.UNKNOWN: "SignatureUnknown",
     SignatureState.REVOKED: "SignatureRevoked",
@@ -139,6 +139,7 @@ class Followed:
             if not self._in_force:
                 self._restore()
             before = self.standing
+            problem: StandingReason
             try:
                 candidate, problem, message = self._judge()
             except SpecError as error:
@@ -194,7 +195,7 @@ class Followed:
         declared = self._upstream.declared(commit)
         return declared is not None and declared.spec.verification is not None
 
-    def _judge(self) -> tuple[str, str, str]:
+    def _judge(self) -> tuple[str, StandingReason, str]:
         """Look at the candidate: (revision, problem, message); without a problem it is in force now.
 
         Raises:

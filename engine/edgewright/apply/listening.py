@@ -1,10 +1,14 @@
 """What a run tells whoever watches it: progress lines, live tables, logs."""
 
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Protocol
 
 from edgewright.core.address import Address
+from edgewright.core.conditions import Condition
 from edgewright.core.plan import Plan, Step
 from edgewright.core.rollout_state import RolloutState
+from edgewright.core.snapshot import Snapshot
 from edgewright.errors import EdgewrightError
 from edgewright.ports import Event, Progress
 
@@ -40,6 +44,18 @@ class Listener(Protocol):
         """Something was written to history."""
         ...
 
+    def rested(self, desired: Snapshot, conditions: Mapping[Address, Sequence[Condition]], *, settled: bool) -> None:
+        """A standing run has finished a pass; ``settled``: only others can bring it further."""
+        ...
+
+    def waiting(self) -> None:
+        """A standing run is alive, and has nothing to do."""
+        ...
+
+    def troubled(self, error: EdgewrightError, until: datetime) -> None:
+        """A standing run could not finish a pass, and tries again then."""
+        ...
+
 
 class Silence:
     """A listener that hears nothing."""
@@ -63,4 +79,13 @@ class Silence:
         """Ignore it."""
 
     def happened(self, event: Event) -> None:
+        """Ignore it."""
+
+    def rested(self, desired: Snapshot, conditions: Mapping[Address, Sequence[Condition]], *, settled: bool) -> None:
+        """Ignore it."""
+
+    def waiting(self) -> None:
+        """Ignore it."""
+
+    def troubled(self, error: EdgewrightError, until: datetime) -> None:
         """Ignore it."""

@@ -55,6 +55,8 @@ class Terms:
     """The revision that was approved; None: whatever the source is at."""
     follow: bool = False
     """Take up a newer revision that appears during the run."""
+    standing: bool = False
+    """Go on for ever: what failed is tried again later, and newer revisions are taken up."""
     until: datetime | None = None
     retry_failures: bool = False
     jobs: int = 2

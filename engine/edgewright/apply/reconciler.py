@@ -1,4 +1,4 @@
-"""Observe, plan, act, record, until reality matches: what ``apply`` runs, and later the controller.
+"""Observe, plan, act, record, until reality matches: what ``apply`` runs once, and the controller all day.
 
 Level-triggered: every pass plans anew from what is desired and observed, so it does not matter what an earlier
 pass, run or process had got to. A pass starts the steps that are ready; their outcomes wake the next pass.
@@ -6,20 +6,22 @@ pass, run or process had got to. A pass starts the steps that are ready; their o
 
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
 
-from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
-
+from edgewright.apply.backing_off import Backoff
+from edgewright.apply.bookkeeping import Books
 from edgewright.apply.building import Workshop
+from edgewright.apply.judging import Judge
 from edgewright.apply.listening import Listener
 from edgewright.apply.observing import Reality
 from edgewright.apply.outcomes import Failure, Outcome, Terms
 from edgewright.apply.publishing import Publisher
 from edgewright.apply.rolling import Roller
+from edgewright.apply.working import Workers
 from edgewright.core.address import Address
+from edgewright.core.artifact import Artifact
 from edgewright.core.plan import (
     AdvanceWave,
     BuildStep,
@@ -33,27 +35,20 @@ from edgewright.core.plan import (
 )
 from edgewright.core.planner import aims, plan
 from edgewright.core.rollout_planning import Aim
-from edgewright.core.rollout_state import DeviceState
+from edgewright.core.schedule import in_window
 from edgewright.core.snapshot import Snapshot
-from edgewright.errors import BlobCorrupt, Cancelled, EdgewrightError, LeaseLost, StepFailed, Transient
-from edgewright.ports import DeliveryReader, Event, Lease, SnapshotSource, StateReader, StateWriter
-from edgewright_schemas.base import PRUNE_ANNOTATION
+from edgewright.core.standing import SourceStanding, repository_address
+from edgewright.errors import BlobCorrupt, Cancelled, EdgewrightError, LeaseLost, StepFailed
+from edgewright.ports import DeliveryReader, Lease, SnapshotSource, StateReader, StateWriter
+from edgewright_schemas.environment import AgentDelivery
 
 _TICK_SECONDS = 0.5
 """How long a pass waits for reports when nothing else can wake it."""
-_ATTEMPTS = 4
+_POLL_SECONDS = 2.0
+"""How often a standing run looks for reports, requests and other controllers' signals that nothing woke it for."""
 _RENEW_EVERY = timedelta(seconds=10)
-
-
-def _wait(cancel: threading.Event, seconds: float) -> None:
-    cancel.wait(seconds)
-
-
-@dataclass
-class _Running:
-    step: BuildStep
-    cancel: threading.Event
-    future: "Future[None]"
+_ROLLING = StartRollout | AdvanceWave | Rollback
+_WHOLE = "reconciliation"
 
 
 @dataclass
@@ -71,69 +66,114 @@ class Reconciler:
     lease: Lease
     listener: Listener
     clock: Callable[[], datetime]
-    _running: dict[str, _Running] = field(default_factory=dict)
+    standing: Callable[[], SourceStanding] | None = None
+    """Where the source of the specs stands, for the repository's own condition."""
     _failures: dict[str, Failure] = field(default_factory=dict)
     _wake: threading.Event = field(default_factory=threading.Event)
     _stop: threading.Event = field(default_factory=threading.Event)
-    _fatal: list[BaseException] = field(default_factory=list)
     _touched: set[Address] = field(default_factory=set)
     """Rollouts whose devices have spoken since they were looked at last."""
     _renewed: datetime | None = None
+
+    def __post_init__(self) -> None:
+        self.books = Books(self.reader, self.writer, self.delivery, self.listener, self.clock)
+        self.judge = Judge(self.reader, self.writer, self.listener, self.clock, self.standing)
+        self.backoff = Backoff(self.clock)
 
     def stop(self) -> None:
         """Ask the run to end soon, leaving everything resumable. Safe from a signal handler."""
         self._stop.set()
         self._wake.set()
 
+    def wake(self) -> None:
+        """Say that something may have changed: a commit, a report, a request. Safe from any thread."""
+        self._wake.set()
+
     def run(self, terms: Terms) -> Outcome:
         """Work until reality matches, nothing more can be done, time is up, or someone stops it.
 
+        A standing run ends only when it is stopped, or when the revision in force changes what it was wired with.
+
         Raises:
-            SpecError, SourceError, StateError, DeliveryError: Nothing sensible can be done.
+            SpecError, SourceError, StateError, DeliveryError: Nothing sensible can be done (not in a standing run,
+                which tries again later).
             LeaseLost: Another process took over; nothing more was written.
         """
-        pool = ThreadPoolExecutor(max_workers=terms.jobs, thread_name_prefix="step")
+        self._workers = Workers(self.workshop, self.listener, self._settled, self._wake.set, terms.jobs)
         try:
-            return self._loop(terms, pool)
+            return self._loop(terms)
         finally:
-            for running in self._running.values():
-                running.cancel.set()
-            pool.shutdown(wait=True)
+            self._workers.close()
 
-    def _loop(self, terms: Terms, pool: ThreadPoolExecutor) -> Outcome:
+    def _loop(self, terms: Terms) -> Outcome:
         desired = self.source.snapshot()
         if terms.revision not in {None, desired.revision}:
             return self._end(self._plan(desired, terms), superseded_by=desired.revision)
-        self._close_intents()
-        self._attempt("refresh", self.publisher.refresh)
         # An earlier run may have ended between taking a report and acting on it.
         self._touched = {Address("rollout", rollout.metadata.name) for rollout in desired.rollouts()}
+        begun = False
         while True:
             self._wake.clear()
-            if self._fatal:
-                raise self._fatal[0]
+            if self._workers.fatal:
+                raise self._workers.fatal[0]
             if self._stop.is_set():
                 return self._end(self._plan(desired, terms), stopped=True)
-            self._keep_lease()
-            newer = self.source.revision()
-            if newer != desired.revision:
-                if not terms.follow:
-                    return self._end(self._plan(desired, terms), superseded_by=newer)
-                desired = self.source.snapshot()
-                self._failures.clear()
-            self._take_reports(desired)
-            current = self._plan(desired, terms)
-            self._cancel_unneeded(current)
-            wakes = self._act(desired, current, terms, pool)
-            after = self._plan(desired, terms)
-            if terms.until is not None and self.clock() >= terms.until:
-                return self._end(after, timed_out=not after.empty)
-            still = after.steps == current.steps and not self._wake.is_set()
-            if still and not self._running and not self._hopeful(after, terms):
-                self._record(desired, after)
-                return self._end(after)
+            try:
+                self._keep_lease()
+                if not begun:
+                    self.books.close_intents(self.workshop)
+                    self._attempt("refresh", self.publisher.refresh)
+                    begun = True
+                newer = self.source.revision()
+                if newer != desired.revision:
+                    fresh = self.source.snapshot() if terms.follow or terms.standing else None
+                    if fresh is None or (terms.standing and _wiring(fresh) != _wiring(desired)):
+                        return self._end(self._plan(desired, terms), superseded_by=newer)
+                    desired = fresh
+                    self._take_up(desired, terms)
+                    self._failures.clear()
+                    self.backoff.clear()
+                if (ended := self._pass(desired, terms)) is not None:
+                    return ended
+                self.backoff.succeeded(_WHOLE)
+            except LeaseLost:
+                raise
+            except EdgewrightError as error:
+                if not terms.standing:
+                    raise
+                self._trouble(desired, error)
+
+    def _pass(self, desired: Snapshot, terms: Terms) -> Outcome | None:
+        """Observe, plan and act once, then wait for what may change something; an outcome ends the run."""
+        self._touched |= self.books.take_reports(desired)
+        current = self._plan(desired, terms)
+        self._workers.cancel_all_but({getattr(step, "fingerprint", None) or "" for step in current.steps})
+        wakes, acted = self._act(desired, current, terms)
+        after = self._plan(desired, terms) if acted or self._workers.busy else current
+        if terms.until is not None and self.clock() >= terms.until:
+            return self._end(after, timed_out=not after.empty)
+        still = after.steps == current.steps and not self._wake.is_set()
+        settled = still and not self._workers.busy and not self._hopeful(after, terms)
+        if settled:
+            self.books.settle(desired, after)
+        if terms.standing:
+            conditions = self.judge.judge(desired, after, self._failures)
+            self.listener.rested(desired, conditions, settled=settled)
             if still:
-                self._wake.wait(self._pause(wakes, terms))
+                self._idle(desired, after, wakes)
+        elif settled:
+            return self._end(after)
+        elif still:
+            self._wake.wait(self._pause(wakes, terms))
+        return None
+
+    def _take_up(self, desired: Snapshot, terms: Terms) -> None:
+        if terms.standing:
+            repository = desired.repository()
+            address = repository_address(repository.metadata.name if repository else "")
+            self.books.event(
+                "RevisionTaken", address, f"revision {desired.revision[:12]} is in force", desired.revision
+            )
 
     def _keep_lease(self) -> None:
         """Find out in time that another process has taken over, also while nothing is written.
@@ -162,20 +202,42 @@ class Reconciler:
         nearest = min(((moment - self.clock()).total_seconds() for moment in moments), default=_TICK_SECONDS)
         return max(0.01, min(_TICK_SECONDS, nearest))
 
+    def _idle(self, desired: Snapshot, last: Plan, wakes: list[datetime]) -> None:
+        """Wait until something may have changed: told so, a report, a write of someone else's, or a moment."""
+        moments = [*wakes, *_openings(desired, last, self.clock())]
+        moments.append(self.clock() + desired.reconciliation().drift_interval)
+        if (again := self.backoff.next()) is not None:
+            moments.append(again)
+        until = min(moments)
+        version = self.reader.version()
+        while not self._wake.is_set() and (left := (until - self.clock()).total_seconds()) > 0:
+            self._wake.wait(min(left, _POLL_SECONDS))
+            self.listener.waiting()
+            self._keep_lease()
+            if self.reader.version() != version or self.delivery.observe(self.reader.report_sequences()):
+                return
+
+    def _trouble(self, desired: Snapshot, error: EdgewrightError) -> None:
+        """Wait after a pass that could not be finished: a share, a database or a repository did not answer."""
+        until = self.backoff.failed(_WHOLE, error)
+        self.listener.troubled(error, until)
+        while not self._stop.is_set() and (left := (until - self.clock()).total_seconds()) > 0:
+            self._stop.wait(min(left, _POLL_SECONDS))
+            self.listener.waiting()
+
     def _hopeful(self, current: Plan, terms: Terms) -> bool:
         """Whether time or reports alone may bring this plan further."""
         return any(
-            isinstance(step, StartRollout | AdvanceWave | Rollback)
-            and self._may(step, terms)
-            and not self._given_up(step)
-            and not step.needs
+            isinstance(step, _ROLLING) and self._may(step, terms) and not self._given_up(step, terms) and not step.needs
             for step in current.steps
         )
 
-    def _given_up(self, step: Step) -> bool:
-        """Whether this run has tried a step in vain; a rollout is given up whole."""
-        rollout = isinstance(step, StartRollout | AdvanceWave | Rollback)
-        return (str(step.address) if rollout else step_id(step)) in self._failures
+    def _given_up(self, step: Step, terms: Terms) -> bool:
+        """Whether this run has tried a step in vain; a rollout is given up whole. A standing run tries again later."""
+        key = str(step.address) if isinstance(step, _ROLLING) else step_id(step)
+        if key in self._failures and terms.standing and not self.backoff.is_waiting(key):
+            del self._failures[key]
+        return key in self._failures
 
     def _may(self, step: Step, terms: Terms) -> bool:
         if terms.allowed is None or step_id(step) in terms.allowed:
@@ -184,92 +246,64 @@ class Reconciler:
 
     # ── acting ────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def _act(self, desired: Snapshot, current: Plan, terms: Terms, pool: ThreadPoolExecutor) -> list[datetime]:
-        """Start what is ready; returns the moments at which rollouts want to be looked at again."""
+    def _act(self, desired: Snapshot, current: Plan, terms: Terms) -> tuple[list[datetime], bool]:
+        """Start what is ready.
+
+        Returns:
+            The moments at which rollouts want to be looked at again, and whether anything was done.
+        """
+        if terms.standing and desired.reconciliation().suspend:
+            self._workers.cancel_all_but(set())
+            return [], False
         self._touched |= self.reader.requested_controls().keys()
         targets: set[Address] = set()
         held: set[Address] = set()
+        acted = False
         for step in current.steps:
-            if step.needs or not self._may(step, terms) or self._given_up(step):
+            if step.needs or not self._may(step, terms) or self._given_up(step, terms):
                 held.add(step.address)
                 continue
             match step:
                 case StartRollout() | AdvanceWave() | Rollback():
                     targets.add(step.address)
                 case Publish():
-                    self._guard(step, partial(self._publish, step))
+                    acted |= self._guard(step, desired, partial(self._publish, step))
                 case Prune():
-                    self._guard(step, partial(self._prune, step))
+                    acted |= self._guard(step, desired, partial(self._prune, step))
                 case _:
-                    self._start(desired, step, terms, pool)
+                    acted |= self._workers.start(desired, step)
+        acted |= bool(targets or self._touched)
         wakes = self._roll(desired, targets, held)
         self._attempt("assign", self.publisher.flush_assignments)
-        return wakes
+        return wakes, acted
 
-    def _start(self, desired: Snapshot, step: BuildStep, terms: Terms, pool: ThreadPoolExecutor) -> None:
-        key = step.fingerprint
-        if key is None or key in self._running or len(self._running) >= terms.jobs:
-            return
-        cancel = threading.Event()
-        self.listener.started(step)
-        future = pool.submit(self._build, desired, step, cancel)
-        self._running[key] = _Running(step, cancel, future)
-        future.add_done_callback(partial(self._finished, key))
-
-    def _finished(self, key: str, future: "Future[None]") -> None:
-        if (error := future.exception()) is not None:
-            self._fatal.append(error)
-        self._wake.set()  # before the step leaves the books, so that no pass can miss both
-        self._running.pop(key, None)
-
-    def _build(self, desired: Snapshot, step: BuildStep, cancel: threading.Event) -> None:
-        """Run one build step in a pool thread.
+    def _settled(self, step: BuildStep, desired: Snapshot, result: Artifact | EdgewrightError) -> None:
+        """Write down how a build step ended. Called from its thread.
 
         Raises:
-            LeaseLost: And whatever else must end the run; ``_finished`` takes it from the future.
+            LeaseLost: Another process took over.
         """
+        match result:
+            case Artifact():
+                self.backoff.succeeded(step_id(step))
+                message = f"{step_id(step)} done in {result.seconds:.1f} s"
+                self.books.event("StepDone", step.address, message, desired.revision)
+            case Cancelled():
+                message = f"{step_id(step)} stopped; it can resume"
+                self.books.event("StepCancelled", step.address, message, desired.revision)
+            case _:
+                if isinstance(result, StepFailed):
+                    self.writer.record_failure(step.fingerprint or "", result.message)
+                self._fail(step, result, desired)
 
-        def again(state: RetryCallState) -> None:
-            error = state.outcome.exception() if state.outcome else None
-            if isinstance(error, EdgewrightError):
-                self.listener.failed(step, error, state.upcoming_sleep)
-
-        retrying = Retrying(
-            retry=retry_if_exception_type(Transient),
-            wait=wait_random_exponential(multiplier=1, max=30),
-            stop=stop_after_attempt(_ATTEMPTS),
-            sleep=partial(_wait, cancel),
-            before_sleep=again,
-            reraise=True,
-        )
-        try:
-            artifact = retrying(self.workshop.make, desired, step, self.listener.progressed, cancel)
-            self._event("StepDone", step, desired, f"{step_id(step)} done in {artifact.seconds:.1f} s")
-            self.listener.done(step, artifact.seconds)
-        except Cancelled:
-            self._event("StepCancelled", step, desired, f"{step_id(step)} stopped; it can resume")
-        except BlobCorrupt as error:
-            self.listener.failed(step, error, 0.0)
-        except StepFailed as error:
-            self.writer.record_failure(step.fingerprint or "", error.message)
-            self._fail(step, error, desired)
-        except LeaseLost:
-            raise
-        except EdgewrightError as error:
-            self._fail(step, error, desired)
-
-    def _fail(self, step: Step, error: EdgewrightError, desired: Snapshot | None = None) -> None:
+    def _fail(self, step: Step, error: EdgewrightError, desired: Snapshot) -> None:
         self._failures[step_id(step)] = Failure(step_id(step), error)
+        self.backoff.failed(step_id(step), error)
         self.listener.failed(step, error, None)
-        if desired is not None:
-            self._event("StepFailed", step, desired, f"{step_id(step)}: {error.message}")
+        message = f"{step_id(step)}: {error.message}"
+        self.books.event("StepFailed", step.address, message, desired.revision, once=True)
 
-    def _event(self, reason: str, step: Step, desired: Snapshot, message: str) -> None:
-        event = Event(self.clock(), reason, str(step.address), message, {}, desired.revision)
-        self.writer.add_events([event])
-        self.listener.happened(event)
-
-    def _guard(self, step: Step, act: Callable[[], None]) -> None:
+    def _guard(self, step: Step, desired: Snapshot, act: Callable[[], None]) -> bool:
         """Run a short step here; one that fails stands in nobody else's way."""
         self.listener.started(step)
         begun = self.clock()
@@ -280,9 +314,11 @@ class Reconciler:
         except BlobCorrupt as error:
             self.listener.failed(step, error, 0.0)
         except EdgewrightError as error:
-            self._fail(step, error)
+            self._fail(step, error, desired)
         else:
+            self.backoff.succeeded(step_id(step))
             self.listener.done(step, (self.clock() - begun).total_seconds())
+        return True
 
     def _publish(self, step: Publish) -> None:
         artifact = self.reader.artifacts().get(step.package_fingerprint or "")
@@ -293,8 +329,7 @@ class Reconciler:
     def _prune(self, step: Prune) -> None:
         kept = {address: disabled for address, disabled in self.reader.inventory().items() if address != step.address}
         self.writer.set_inventory(kept)
-        message = "no longer declared; devices keep what they run"
-        self.writer.add_events([Event(self.clock(), "Pruned", str(step.address), message)])
+        self.books.event("Pruned", step.address, "no longer declared; devices keep what they run", "")
 
     def _roll(self, desired: Snapshot, targets: set[Address], held: set[Address]) -> list[datetime]:
         """Advance rollouts that have a step, and those whose devices spoke; held ones only in what is under way."""
@@ -315,6 +350,7 @@ class Reconciler:
             except EdgewrightError as error:
                 self._stuck(desired, address, aim, error)
                 continue
+            self.backoff.succeeded(str(address))
             if wake is not None:
                 wakes.append(wake)
         return wakes
@@ -322,11 +358,10 @@ class Reconciler:
     def _stuck(self, desired: Snapshot, address: Address, aim: Aim, error: EdgewrightError) -> None:
         """Give a rollout up for this run, and until its key changes where it cannot succeed as declared."""
         self._failures[str(address)] = Failure(str(address), error)
-        event = Event(self.clock(), "RolloutStuck", str(address), error.message, {}, desired.revision)
+        self.backoff.failed(str(address), error)
         if isinstance(error, StepFailed) and aim.key is not None:
             self.writer.record_failure(aim.key, error.message)
-        self.writer.add_events([event])
-        self.listener.happened(event)
+        self.books.event("RolloutStuck", address, error.message, desired.revision, once=True)
 
     def _attempt(self, what: str, act: Callable[[], object]) -> None:
         """Do something that stands in nobody's way when it fails: the next pass or run attempts it again."""
@@ -336,58 +371,27 @@ class Reconciler:
             raise
         except EdgewrightError as error:
             self._failures[what] = Failure(what, error)
+            self.backoff.failed(what, error)
         else:
             self._failures.pop(what, None)
+            self.backoff.succeeded(what)
 
-    # ── keeping the books ─────────────────────────────────────────────────────────────────────────────────────
 
-    def _take_reports(self, desired: Snapshot) -> None:
-        known = {id_: report.sequence for id_, report in self.reader.reports().items()}
-        fresh = self.delivery.observe(known)
-        if not fresh:
-            return
-        self.writer.record_reports(fresh)
-        devices = [report.device for report in fresh]
-        assigned = self.reader.assignments(devices)
-        models = {model.model for entry in assigned.values() for model in entry.assignment.models}
-        waiting = self.reader.rollout_summaries() if len(assigned) < len(devices) else {}
-        for rollout in desired.rollouts():
-            address = Address("rollout", rollout.metadata.name)
-            summary = waiting.get(address)
-            if rollout.spec.model in models or (summary and summary.counts.get(DeviceState.DEFERRED)):
-                self._touched.add(address)
+def _wiring(desired: Snapshot) -> object:
+    """What of a revision decides how a run is wired: where devices are reached."""
+    repository = desired.repository()
+    if repository is None:
+        return AgentDelivery()
+    environment = repository.spec.environment(desired.environment)
+    return (environment and environment.delivery) or repository.spec.delivery
 
-    def _cancel_unneeded(self, current: Plan) -> None:
-        wanted = {getattr(step, "fingerprint", None) for step in current.steps}
-        for fingerprint, running in list(self._running.items()):
-            if fingerprint not in wanted:
-                running.cancel.set()
 
-    def _close_intents(self) -> None:
-        """Settle what a crashed run left open: done where its effect is there, else planned anew by this run."""
-        recorded = self.reader.artifacts()
-        published = self.delivery.published()
-        for intent in self.reader.open_intents():
-            subject = intent.name.partition(":")[2]
-            done = subject in (published if intent.action == "publish" else recorded)
-            if done and intent.action != "publish":
-                self.workshop.tidy(subject)
-            self.writer.finish(intent.name, "done" if done else "interrupted")
-
-    def _record(self, desired: Snapshot, last: Plan) -> None:
-        """Note what is under management now, and what stands in the way, once."""
-        for note in last.notes:
-            before = self.reader.events(limit=1, address=str(note.address))
-            if note.severity == "blocked" and (not before or before[0].message != note.message):
-                event = Event(self.clock(), note.reason, str(note.address), note.message, {}, desired.revision)
-                self.writer.add_events([event])
-                self.listener.happened(event)
-        managed = {
-            address: resource.document.metadata.annotations.get(PRUNE_ANNOTATION) == "disabled"
-            for address, resource in desired.resources.items()
-        }
-        inventory = self.reader.inventory()
-        if inventory != {**inventory, **managed}:
-            self.writer.set_inventory({**inventory, **managed})
-        if self.reader.last_revision() != desired.revision:
-            self.writer.set_last_revision(desired.revision)
+def _openings(desired: Snapshot, last: Plan, now: datetime) -> list[datetime]:
+    """When the windows that rollouts wait for open."""
+    waiting = {note.address.name for note in last.notes if note.reason == "OutsideWindow"}
+    return [
+        opens
+        for rollout in desired.rollouts()
+        if rollout.metadata.name in waiting and rollout.spec.window is not None
+        if (opens := in_window(rollout.spec.window, now).until) is not None
+    ]
