@@ -1,1 +1,1 @@
-"""Notifications: chat webhooks, signed webhooks and mail behind one port."""
+"""Drivers that tell people and machines: chat webhooks, signed webhooks, mail. Each implements ports.Notifier."""
