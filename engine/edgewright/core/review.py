@@ -80,7 +80,7 @@ def _devices_left(base: Snapshot, head: Snapshot) -> Iterator[ReviewWarning]:
         what = "1 device is" if len(left) == 1 else f"{len(left)} devices are"
         resource = head.resources.get(address)
         yield ReviewWarning(
-            "DevicesLeft",
+            "DevicesUnmanaged",
             address,
             f"{what} left unmanaged for model/{model}, running what they run now: {names}",
             resource.location if resource else None,
@@ -90,7 +90,7 @@ def _devices_left(base: Snapshot, head: Snapshot) -> Iterator[ReviewWarning]:
         if fleet is not None and fleet.spec.selector is not None:
             chosen = ", ".join(f"{key}={value}" for key, value in fleet.spec.selector.match_labels.items())
             yield ReviewWarning(
-                "DevicesLeft", address, f"enrolled devices with {chosen} are no longer reached through it"
+                "DevicesUnmanaged", address, f"enrolled devices with {chosen} are no longer reached through it"
             )
 
 
