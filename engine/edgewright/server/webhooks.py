@@ -137,7 +137,7 @@ def _parse(forge: str, content_type: str, body: bytes) -> Any:
 
 
 def _is_local(name: str) -> bool:
-    return name.startswith(("/", "./", "../", "~", "file:"))
+    return name.startswith(("/", ".", "~", "file:"))
 
 
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*://[^/]*/")
