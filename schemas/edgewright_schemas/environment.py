@@ -1,13 +1,20 @@
 """Environments of a repository: what each follows, what differs in it, and how it is kept."""
 
 from datetime import timedelta
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from edgewright_schemas.base import Duration, Name, SpecModel
+from edgewright_schemas.base import Duration, SpecModel
 
 Scalar = bool | int | float | str
+
+EnvironmentName = Annotated[
+    str, Field(pattern=r"^[a-z0-9]([-a-z0-9.]{0,61}[a-z0-9])?$", examples=["staging", "production"])
+]
+"""Lower-case letters, digits, ``-`` and ``.``; at most 63 characters, as it becomes part of the names of files."""
+
+ValueName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_.-]*$")]
 
 
 class AgentDelivery(SpecModel):
@@ -33,11 +40,14 @@ class Follow(SpecModel):
     """What of Git is followed; exactly one."""
 
     branch: str | None = Field(default=None, min_length=1, examples=["main"])
+    """The newest commit of a branch."""
     tag: str | None = Field(default=None, min_length=1, examples=["v1.4.0"])
+    """The commit a tag leads to, also after the tag was moved."""
     semver: str | None = Field(default=None, min_length=1, examples=[">=1.4.0 <2.0.0"])
     """The newest tag in a range of semantic versions; a leading ``v`` of tags is ignored. Pre-releases only where the
     range names one."""
     commit: str | None = Field(default=None, pattern=r"^[0-9a-f]{40}$")
+    """One commit, by its whole id."""
 
     @model_validator(mode="after")
     def _exactly_one(self) -> "Follow":
@@ -76,14 +86,16 @@ class Reconciliation(SpecModel):
 class Environment(SpecModel):
     """One place the specs are made real in."""
 
-    name: Name
+    name: EnvironmentName
+    """What commands call it: ``--env production``."""
     follow: Follow
     overlays: tuple[str, ...] = ()
     """Folders or files whose documents are merged into those of the same kind and name, in this order: mappings field
     by field, ``null`` removes a field, anything else (lists too) is replaced. A document of a new kind and name is
     added. They are no part of the other environments."""
-    values: dict[str, Scalar] = {}
-    """What ``${name}`` stands for in every document; a name that is not here is an error. ``$${`` writes ``${``."""
+    values: dict[ValueName, Scalar] = {}
+    """What ``${name}`` stands for in the text of every document: alone, it takes the value's type; a name that is not
+    here is an error. ``$${`` writes ``${``."""
     delivery: AgentDelivery | None = None
     """By default the repository's, below a folder of the environment's own."""
     reconciliation: Reconciliation | None = None
@@ -112,7 +124,9 @@ class Verification(SpecModel):
     subject: Literal["commit", "tag", "both"] = "commit"
     """What must be signed: the commit, the tag that is followed, or both."""
     ssh: SshTrust | None = None
+    """Whose SSH signatures are trusted."""
     gpg: GpgTrust | None = None
+    """Whose GPG signatures are trusted."""
 
     @model_validator(mode="after")
     def _some_trust(self) -> "Verification":

@@ -10,6 +10,7 @@ import inspect
 import json
 import sys
 from collections.abc import Iterator
+from datetime import timedelta
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
@@ -20,7 +21,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema
 from pydantic.json_schema import models_json_schema as _models_json_schema
 
-from edgewright_schemas import base
+from edgewright_schemas import base, environment, notifications
 from edgewright_schemas.kinds import KINDS
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -63,6 +64,10 @@ class _Generator(GenerateJsonSchema):
         """Say no: editors show the field's name already."""
         return False
 
+    def encode_default(self, dft: Any) -> Any:
+        """Write durations as specs do."""
+        return base.format_duration(dft) if isinstance(dft, timedelta) else super().encode_default(dft)
+
 
 def _finish(schema: dict[str, Any], kind: str) -> dict[str, Any]:
     definitions: dict[str, Any] = schema.get("$defs", {})
@@ -86,7 +91,7 @@ def _finish(schema: dict[str, Any], kind: str) -> dict[str, Any]:
 
 
 def _models() -> Iterator[type[BaseModel]]:
-    modules = {sys.modules[model.__module__] for model in KINDS.values()} | {base}
+    modules = {sys.modules[model.__module__] for model in KINDS.values()} | {base, environment, notifications}
     for module in modules:
         for value in vars(module).values():
             if isinstance(value, type) and issubclass(value, BaseModel):

@@ -20,42 +20,57 @@ class SlackSink(SpecModel):
     """An incoming webhook as Slack, Mattermost, Rocket.Chat and others offer them."""
 
     url: SecretRef
+    """The secret that holds the webhook's address."""
 
 
 class WebhookSink(SpecModel):
     """Any HTTP endpoint: a JSON body, signed in ``X-Edgewright-Signature`` with HMAC-SHA256."""
 
     url: SecretRef
+    """The secret that holds the address."""
     key: SecretRef
+    """The secret that bodies are signed with."""
 
 
 class EmailSink(SpecModel):
     """Electronic mail through an SMTP server."""
 
     host: str
+    """The server's name."""
     port: int = Field(default=587, ge=1, le=65535)
+    """The server's port."""
     security: Literal["starttls", "tls", "none"] = "starttls"
     """``none`` only for a server on the same machine."""
     user: str | None = None
+    """Who signs in to the server; nobody by default."""
     password: SecretRef | None = None
+    """The secret that holds the user's password."""
     sender: str
+    """The address that mail comes from."""
     recipients: tuple[str, ...] = Field(min_length=1)
+    """The addresses that mail goes to."""
 
 
 class Limit(SpecModel):
     """At most so many in any such time; what is left out is counted in the next one."""
 
     count: int = Field(default=20, ge=1)
+    """How many."""
     per: Duration = timedelta(minutes=10)
+    """In what time."""
 
 
 class Notification(SpecModel):
     """One receiver, and what it is told; exactly one of slack, webhook and email."""
 
     name: Name
+    """What messages and logs call it."""
     slack: SlackSink | None = None
+    """A chat."""
     webhook: WebhookSink | None = None
+    """Another program."""
     email: EmailSink | None = None
+    """People, by mail."""
     kinds: tuple[str, ...] = ()
     """Kinds of resources, like ``Rollout``; all by default."""
     severity: Literal["info", "warning", "error"] = "warning"
@@ -63,6 +78,7 @@ class Notification(SpecModel):
     reasons: tuple[str, ...] = ()
     """Only events with these reasons; all by default."""
     limit: Limit = Limit()
+    """How many messages at most."""
 
     @model_validator(mode="after")
     def _exactly_one(self) -> "Notification":

@@ -77,6 +77,8 @@ def _one_type(node: Schema, definitions: Schema) -> str:
     kind, pattern, values = node.get("type", "anything"), node.get("pattern", ""), node.get("additionalProperties")
     if kind == "array":
         return f"list of {_type(node.get('items', {}), definitions)}"
+    if named := node.get("patternProperties"):
+        values = next(iter(named.values()))
     if kind == "object" and isinstance(values, Mapping):
         return f"map to {_type(values, definitions)}"
     units = {"wdhms": "duration", "KiB": "size"}

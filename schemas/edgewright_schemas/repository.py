@@ -5,7 +5,7 @@ from typing import Literal
 
 from pydantic import field_validator
 
-from edgewright_schemas.base import API_VERSION, Duration, Metadata, Name, SpecModel
+from edgewright_schemas.base import API_VERSION, Duration, Metadata, SpecModel
 from edgewright_schemas.environment import AgentDelivery, Environment, Reconciliation, Verification
 from edgewright_schemas.notifications import Notification
 
@@ -18,6 +18,7 @@ class Previews(SpecModel):
     """What the controller does for pull requests."""
 
     enabled: bool = True
+    """Write a plan under every pull request."""
     max_age: Duration = timedelta(days=30)
     """Open pull requests without a commit for so long are left alone."""
 
@@ -39,7 +40,9 @@ class RepositorySpec(SpecModel):
     verification: Verification | None = None
     """Whose signatures a revision must carry to be taken up. Read from the last revision that was accepted."""
     previews: Previews = Previews()
+    """What is said of pull requests."""
     notifications: tuple[Notification, ...] = ()
+    """Who is told of what happens."""
 
     @field_validator("environments", "notifications")
     @classmethod
@@ -50,7 +53,7 @@ class RepositorySpec(SpecModel):
             raise ValueError(f"{twice[0]!r} is declared twice")
         return items
 
-    def environment(self, name: Name) -> Environment | None:
+    def environment(self, name: str) -> Environment | None:
         """Find an environment by name."""
         return next((environment for environment in self.environments if environment.name == name), None)
 

@@ -10,7 +10,7 @@ from edgewright.core.nearest import suggestion
 from edgewright.core.snapshot import Resource, Snapshot
 from edgewright.errors import Problem
 from edgewright.ports import SnapshotSource
-from edgewright.source.positions import Positions
+from edgewright.source.positions import Positions, Written
 from edgewright.source.references import named_paths
 from edgewright_schemas.dataset import Dataset
 
@@ -33,16 +33,17 @@ def missing_sources(source: SnapshotSource, desired: Snapshot, root: Path) -> tu
             for named in named_paths(document):
                 is_there = named.path in desired.content or (root / named.path).exists()
                 if named.role == "content" and not is_there:
-                    line, column = _locate(source, desired.revision, resource, named.field)
+                    at = _locate(source, desired.revision, resource, named.field)
                     message = f"spec.source.uri: there is no {named.path}, neither in this revision nor beside it"
                     hint = _nearest(root, named.path) or "add the file, or write a URL"
-                    found.append(Problem(resource.location.path, line, column, message, hint))
+                    found.append(Problem(at.path, at.line, at.column, message, hint))
     return tuple(found)
 
 
-def _locate(source: SnapshotSource, revision: str, resource: Resource, field: tuple[str | int, ...]) -> tuple[int, int]:
-    where = resource.location
-    return Positions(lambda _: source.read(revision, where.path)).locate(resource.blob, where.line, field)
+def _locate(source: SnapshotSource, revision: str, resource: Resource, field: tuple[str | int, ...]) -> Written:
+    places = [Written(at.path, at.line, at.column) for at in (resource.location, *resource.overlays)]
+    positions = Positions(lambda path, _: source.read(revision, path))
+    return positions.locate(places[0], field, overlays=places[1:])
 
 
 def _nearest(root: Path, path: str) -> str:

@@ -40,6 +40,8 @@ class Resource:
     location: Location
     blob: str
     """Git blob id of its file."""
+    overlays: tuple[Location, ...] = ()
+    """The overlay documents that were merged into it, in order."""
 
 
 @dataclass(frozen=True, slots=True)

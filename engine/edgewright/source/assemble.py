@@ -1,8 +1,8 @@
 """A tree of files to a checked snapshot. Called by ``git`` and ``worktree``.
 
-Two levels of cache make a repeated load cheap: a root folder whose id was seen before gives its whole snapshot; in
-another one, every file whose blob id was seen before is not parsed again (``reading``). Only what has no problem is
-kept.
+Two levels of cache make a repeated load cheap: a root folder whose id was seen before gives its whole snapshot of an
+environment; in another one, every file whose blob id was seen before is not parsed again (``resolving``). Only what has
+no problem is kept.
 """
 
 import json
@@ -16,7 +16,7 @@ from edgewright.source.documents import Content, Row, typed
 from edgewright.source.trees import Tree
 from edgewright_schemas.fleet import Device
 
-_SNAPSHOTS_KEPT = 16
+_SNAPSHOTS_KEPT = 32
 
 
 class LazyResources(Mapping[Address, Resource]):
@@ -36,7 +36,8 @@ class LazyResources(Mapping[Address, Resource]):
         if found is None:
             row = self._rows[address]
             document = typed(row.kind, row.body)
-            found = Resource(address, document, Location(row.path, row.line, row.column), row.blob)
+            overlays = tuple(Location(path, line, column) for path, line, column, _ in row.overlays)
+            found = Resource(address, document, Location(row.path, row.line, row.column), row.blob, overlays)
             self._built[address] = found
         return found
 
@@ -84,25 +85,26 @@ class LazyInventories(Mapping[str, tuple[Device, ...]]):
         return path in self._blobs
 
 
-def assemble(tree: Tree, revision: str) -> Snapshot:
-    """Read and check everything.
+def assemble(tree: Tree, revision: str, environment: str = "") -> Snapshot:
+    """Read and check everything as an environment sees it; without one, the base alone.
 
     Raises:
         SpecError: With every problem found.
-        SourceError: An object cannot be read.
+        SourceError: An object cannot be read, or there is no such environment.
     """
-    known = tree.cache.get("snapshot", tree.root)
+    key = f"{tree.root}:{environment}" if environment else tree.root
+    known = tree.cache.get("snapshot", key)
     if known is not None:
-        return _snapshot(tree, revision, Content(**json.loads(known)))
+        return _snapshot(tree, revision, environment, Content(**json.loads(known)))
     from edgewright.source.reading import read_all
 
-    content = read_all(tree)
-    tree.cache.put("snapshot", {tree.root: json.dumps(content._asdict(), separators=(",", ":"))})
+    content = read_all(tree, environment)
+    tree.cache.put("snapshot", {key: json.dumps(content._asdict(), separators=(",", ":"))})
     tree.cache.keep_newest("snapshot", _SNAPSHOTS_KEPT)
-    return _snapshot(tree, revision, content)
+    return _snapshot(tree, revision, environment, content)
 
 
-def _snapshot(tree: Tree, revision: str, content: Content) -> Snapshot:
+def _snapshot(tree: Tree, revision: str, environment: str, content: Content) -> Snapshot:
     def devices(path: str, blob: str) -> tuple[Device, ...]:
         known = tree.cache.get("inventory", blob)
         if known is None:
@@ -119,4 +121,5 @@ def _snapshot(tree: Tree, revision: str, content: Content) -> Snapshot:
         code_files={path: tuple(files) for path, files in content.code_files.items()},
         content=content.content,
         inventories=LazyInventories(content.inventories, devices),
+        environment=environment,
     )

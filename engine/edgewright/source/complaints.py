@@ -17,9 +17,14 @@ from pydantic_core import ErrorDetails
 from edgewright.core.nearest import nearest, suggestion
 from edgewright.errors import Problem
 from edgewright.source.yamlnodes import Node
+from edgewright_schemas.repository import REPOSITORY_FILE
 
 _PATTERNS = {
     r"^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$": "lower-case letters, digits, '-' and '.', at most 253 characters",
+    r"^[a-z0-9]([-a-z0-9.]{0,61}[a-z0-9])?$": "lower-case letters, digits, '-' and '.', at most 63 characters",
+    r"^[A-Za-z_][A-Za-z0-9_.-]*$": "letters, digits, '_', '.' and '-', beginning with a letter or '_'",
+    r"^[0-9a-f]{40}$": "a whole commit id, 40 hexadecimal digits",
+    r"^[a-z0-9][a-z0-9-]{0,62}$": "lower-case letters, digits and '-', at most 63 characters",
     r"^sha256:[0-9a-f]{64}$": "'sha256:' and 64 hexadecimal digits",
     r"^[^/\\]+$": "a file name without '/'",
     r"^[A-Za-z0-9]([A-Za-z0-9._-]{0,126}[A-Za-z0-9])?$": "letters, digits, '.', '_' and '-', at most 128 characters",
@@ -42,18 +47,18 @@ class _Place:
     union_node: Node | None = None
 
 
-def explain(path: str, root: Node, model: type[BaseModel], errors: Sequence[ErrorDetails]) -> list[Problem]:
+def explain(root: Node, model: type[BaseModel], errors: Sequence[ErrorDetails]) -> list[Problem]:
     """Turn the errors of one document into problems, one for each thing that is wrong."""
     placed = [(_follow(root, model, error["loc"]), error) for error in errors]
     problems: list[Problem] = []
     unions: dict[str, list[tuple[_Place, ErrorDetails]]] = defaultdict(list)
     for place, error in placed:
         if place.union is None:
-            problems.append(_problem(path, place, error))
+            problems.append(_problem(place, error))
         else:
             unions[place.union[0]].append((place, error))
     for field, members in unions.items():
-        problems.extend(_one_branch(path, field, members))
+        problems.extend(_one_branch(field, members))
     return problems
 
 
@@ -90,11 +95,16 @@ def _tagged(branches: Iterable[Any], tag: str) -> Any:
 
 
 def _follow(root: Node, model: type[BaseModel], loc: tuple[int | str, ...]) -> _Place:
-    node, key, annotation, field = root, None, model, ""
+    node, key, field = root, None, ""
+    annotation: Any = model
     union: tuple[str, str] | None = None
     branches: tuple[Any, ...] = ()
     union_node: Node | None = None
     for step in loc:
+        if step == "[key]":  # what is wrong is the name itself
+            node = Node(key.path, key.line, key.column, key.value) if key else node
+            annotation = str
+            continue
         annotation = _unwrap(annotation)
         options = _branches(annotation)
         if options and isinstance(step, str):
@@ -124,7 +134,7 @@ def _child(annotation: Any, step: int | str) -> Any:
     return args[1] if origin is dict and len(args) == 2 else Any
 
 
-def _one_branch(path: str, field: str, members: list[tuple[_Place, ErrorDetails]]) -> list[Problem]:
+def _one_branch(field: str, members: list[tuple[_Place, ErrorDetails]]) -> list[Problem]:
     """Report the branch of a union that was meant; the others' complaints would only confuse."""
     first = members[0][0]
     node = first.union_node or first.node
@@ -135,11 +145,11 @@ def _one_branch(path: str, field: str, members: list[tuple[_Place, ErrorDetails]
     if not fitting:
         expected = " or ".join(dict.fromkeys(_shape(branch) for branch in first.branches))
         message = f"{field}: expected {expected}, found {describe(node)}"
-        return [Problem(path, node.line, node.column, message)]
+        return [Problem(node.path, node.line, node.column, message)]
     tried = [(tag, errors) for tag, errors in by_tag.items() if _tagged(first.branches, tag) in fitting]
     # Most of the fields written belong to the branch that was meant; then, the fewest complaints.
     _, errors = min(tried, key=lambda item: (-_known_fields(_tagged(first.branches, item[0]), node), len(item[1])))
-    return [_problem(path, place, error) for place, error in errors]
+    return [_problem(place, error) for place, error in errors]
 
 
 def _shape_fits(branch: Any, node: Node) -> bool:
@@ -182,6 +192,11 @@ def _known_fields(branch: Any, node: Node) -> int:
 
 def describe(node: Node) -> str:
     """Say what stands there, short enough for a message."""
+    found = _described(node)
+    return f"{found}, which {node.written:.40} stands for" if node.written else found
+
+
+def _described(node: Node) -> str:
     match node.value:
         case None:
             return "nothing"
@@ -198,20 +213,24 @@ def describe(node: Node) -> str:
             return "a mapping"
 
 
-def _problem(path: str, place: _Place, error: ErrorDetails) -> Problem:
+def _problem(place: _Place, error: ErrorDetails) -> Problem:
     kind, name = error["type"], str(error["loc"][-1]) if error["loc"] else ""
     node = place.node
     if kind == "extra_forbidden":
         at = place.key or node
         known = _fields(place.annotation) if _is_model(place.annotation) else []
-        return Problem(path, at.line, at.column, f"unknown field {place.field!r}", suggestion(name, known, limit=20))
+        return Problem(at.path, at.line, at.column, f"unknown field {place.field!r}", suggestion(name, known, limit=20))
+    if kind == "missing" and node.removed and name in node.removed:
+        at = node.removed[name]
+        return Problem(at.path, at.line, at.column, f"null removes field {place.field!r}, which is needed", "leave it")
     if kind == "missing":
-        return Problem(path, node.line, node.column, f"missing field {place.field!r}", "add it")
+        return Problem(node.path, node.line, node.column, f"missing field {place.field!r}", "add it")
     if kind == "value_error" and error["loc"][-1:] != ():
         text = str(error.get("ctx", {}).get("error", error["msg"]))
-        return Problem(path, node.line, node.column, f"{place.field}: {text}")
+        node = node.patched or node  # a rule over several fields was most likely kept before
+        return Problem(node.path, node.line, node.column, f"{place.field}: {text}")
     message = f"{place.field or 'document'}: {_text(error, node)}"
-    return Problem(path, node.line, node.column, message, _hint(error, place))
+    return Problem(node.path, node.line, node.column, message, _hint(error, place))
 
 
 def _is_model(annotation: Any) -> bool:
@@ -219,17 +238,13 @@ def _is_model(annotation: Any) -> bool:
 
 
 def _hint(error: ErrorDetails, place: _Place) -> str:
-    annotation = _unwrap(place.annotation)
-    if error["type"] == "literal_error" and isinstance(place.node.value, str):
-        return suggestion(place.node.value, [str(value) for value in get_args(annotation)], limit=20)
-    if error["type"] == "string_type" and isinstance(place.node.value, bool | int | float):
-        return "write it in quotes"
-    if (
-        error["type"] in _NUMBERS
-        and isinstance(place.node.value, str)
-        and re.fullmatch(r"-?\d+(\.\d+)?", place.node.value)
-    ):
-        return "write it without quotes"
+    annotation, node = _unwrap(place.annotation), place.node
+    if error["type"] == "literal_error" and isinstance(node.value, str):
+        return suggestion(node.value, [str(value) for value in get_args(annotation)], limit=20)
+    if error["type"] == "string_type" and isinstance(node.value, bool | int | float):
+        return f"write the value in quotes in {REPOSITORY_FILE}" if node.written else "write it in quotes"
+    if error["type"] in _NUMBERS and isinstance(node.value, str) and re.fullmatch(r"-?\d+(\.\d+)?", node.value):
+        return f"write the value without quotes in {REPOSITORY_FILE}" if node.written else "write it without quotes"
     return ""
 
 

@@ -20,6 +20,8 @@ class Row(NamedTuple):
     column: int
     blob: str
     body: str
+    overlays: Sequence[Sequence[Any]] = ()
+    """Of (path, line, column, blob id): the overlay documents that were merged into it, in order."""
 
     @property
     def address(self) -> Address:

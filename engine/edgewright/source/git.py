@@ -9,6 +9,7 @@ from edgewright.source.cache import Cache
 from edgewright.source.checkouts import refusals_as_source_errors, write_checkout
 from edgewright.source.repositories import GitRepository
 from edgewright.source.trees import Tree
+from edgewright_schemas.repository import Repository
 
 STATE_FOLDER = ".edgewright"
 CACHE_FOLDER = f"{STATE_FOLDER}/cache"
@@ -17,21 +18,30 @@ CACHE_FOLDER = f"{STATE_FOLDER}/cache"
 class GitSource:
     """Reads a branch, tag or commit from Git objects; bare repositories too."""
 
-    def __init__(self, location: str | Path, ref: str | None = None, *, cache: Path | None = None) -> None:
+    def __init__(
+        self,
+        location: str | Path | GitRepository,
+        ref: str | None = None,
+        *,
+        cache: Path | None = None,
+        environment: str = "",
+    ) -> None:
         """Follow ``ref`` (default: HEAD) of the repository at or above ``location``.
 
         Args:
-            location: A path or a ``file://`` URL.
+            location: A path, a ``file://`` URL, or a repository that was found.
             ref: A branch, tag, commit, or anything else Git resolves to a commit.
             cache: The folder to keep results in; by default ``.edgewright/cache`` below the spec root, and nowhere for
                 a bare repository.
+            environment: The environment that snapshots are resolved for; without one they are of the base alone.
 
         Raises:
             SourceError: No repository.
         """
-        self._repository = GitRepository(location)
+        self._repository = location if isinstance(location, GitRepository) else GitRepository(location)
         self._ref = ref
         self._cache = Cache(cache or default_cache(self._repository))
+        self.environment = environment
 
     @property
     def root(self) -> Path:
@@ -51,10 +61,21 @@ class GitSource:
 
         Raises:
             SpecError: With every problem found.
-            SourceError: As in revision.
+            SourceError: As in revision, or there is no such environment.
         """
         revision = self.revision()
-        return assemble(self._tree(revision), revision)
+        return assemble(self._tree(revision), revision, self.environment)
+
+    def declared(self) -> Repository | None:
+        """Read the Repository document alone; None where there is none.
+
+        Raises:
+            SpecError: It is wrong.
+            SourceError: As in revision.
+        """
+        from edgewright.source.environments import declared
+
+        return declared(self._tree(self.revision()))
 
     def materialize(self, revision: str, paths: Sequence[str], into: Path) -> None:
         """Write files and folders of a revision below ``into``; what is there already and equal stays.

@@ -19,6 +19,7 @@ from edgewright.source.checkouts import blob_id, file_id, refusals_as_source_err
 from edgewright.source.git import STATE_FOLDER, default_cache
 from edgewright.source.repositories import GitRepository
 from edgewright.source.trees import Entry, Tree
+from edgewright_schemas.repository import Repository
 
 _SETTLED_NS = 2_000_000_000
 """A file changed more recently may change again within the same timestamp; its id is not remembered."""
@@ -29,8 +30,8 @@ _Folder = dict[str, "_Folder | tuple[int, str]"]
 class WorktreeSource:
     """Reads files that are tracked, or untracked and not ignored, as they are now."""
 
-    def __init__(self, location: str | Path, *, cache: Path | None = None) -> None:
-        """Read the work folder of the repository at or above ``location``.
+    def __init__(self, location: str | Path, *, cache: Path | None = None, environment: str = "") -> None:
+        """Read the work folder of the repository at or above ``location``, as an environment sees it.
 
         Raises:
             SourceError: No repository, or a bare one.
@@ -40,6 +41,7 @@ class WorktreeSource:
             raise SourceError(f"{self._repository.top} is bare: it has no work tree", hint="leave --worktree out")
         self._cache = Cache(cache or default_cache(self._repository))
         self._now: _Objects | None = None
+        self.environment = environment
 
     @property
     def root(self) -> Path:
@@ -59,10 +61,22 @@ class WorktreeSource:
 
         Raises:
             SpecError: With every problem found.
-            SourceError: A file cannot be read, or changed meanwhile.
+            SourceError: A file cannot be read, or changed meanwhile; or there is no such environment.
         """
         now = self._look()
-        return assemble(Tree(now, now.root_id, self._cache), now.revision)
+        return assemble(Tree(now, now.root_id, self._cache), now.revision, self.environment)
+
+    def declared(self) -> Repository | None:
+        """Read the Repository document alone; None where there is none.
+
+        Raises:
+            SpecError: It is wrong.
+            SourceError: It cannot be read.
+        """
+        from edgewright.source.environments import declared
+
+        now = self._look()
+        return declared(Tree(now, now.root_id, self._cache))
 
     def materialize(self, revision: str, paths: Sequence[str], into: Path) -> None:
         """Write files and folders below ``into``; what is there already and equal stays.

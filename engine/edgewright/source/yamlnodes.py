@@ -25,12 +25,20 @@ Scalar = None | bool | int | float | str
 class Node:
     """One value. ``line`` and ``column`` count from 1; ``size`` and ``depth`` count with aliases expanded."""
 
+    path: str
+    """The file it was written in; of a mapping that was merged, the file of the first of them."""
     line: int
     column: int
     value: "Scalar | dict[str, tuple[Node, Node]] | list[Node]"
     """A mapping holds (key node, value node) by key."""
     size: int = 1
     depth: int = 1
+    written: str = ""
+    """The text that values were filled in to, when it is not what was written."""
+    patched: "Node | None" = None
+    """Of a mapping: the last one that an overlay merged into it."""
+    removed: "dict[str, Node] | None" = None
+    """Of a mapping: the fields that an overlay took out, by name, each with where it says so."""
 
     def plain(self) -> Any:
         """Convert to dicts, lists and scalars."""
@@ -65,6 +73,9 @@ class _Reader:
         self.clean = False
         self.problems.append(Problem(self.path, mark.line + 1, mark.column + 1, message, hint))
 
+    def node(self, mark: Any, value: "Scalar | dict[str, tuple[Node, Node]] | list[Node]") -> Node:
+        return Node(self.path, mark.line + 1, mark.column + 1, value)
+
     def start(self) -> None:
         self.stack, self.anchors, self.root, self.clean = [], {}, None, True
 
@@ -98,7 +109,7 @@ class _Reader:
         inside = any(opened.anchor == anchor for opened in self.stack)
         why = "refers to what it is part of" if inside else "has no anchor"
         self.complain(mark, f"alias *{anchor} {why}", f"define &{anchor} before it")
-        return Node(mark.line + 1, mark.column + 1, None)
+        return self.node(mark, None)
 
     def close(self, mark: Any) -> bool:
         """Finish the innermost collection; False when it is over a limit and reading must stop."""
@@ -169,13 +180,13 @@ def _documents(reader: _Reader, events: Any) -> Iterator[tuple[Node, bool]]:
         mark = event.start_mark
         match event:
             case ev.ScalarEvent():
-                node = Node(mark.line + 1, mark.column + 1, _scalar(reader, event))
+                node = reader.node(mark, _scalar(reader, event))
                 reader.name(event.anchor, node)
                 reader.add(node, mark)
             case ev.MappingStartEvent() | ev.SequenceStartEvent():
                 _check_tag(reader, event)
                 empty: dict[str, tuple[Node, Node]] | list[Node] = {} if isinstance(event, ev.MappingStartEvent) else []
-                reader.stack.append(_Open(Node(mark.line + 1, mark.column + 1, empty), event.anchor))
+                reader.stack.append(_Open(reader.node(mark, empty), event.anchor))
                 if len(reader.stack) > MAX_DEPTH:
                     reader.complain(mark, f"nested deeper than {MAX_DEPTH} levels")
                     return
