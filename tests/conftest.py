@@ -5,6 +5,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from fakes.postgresql import PostgresqlServer, postgresql_server
+
 
 @pytest.fixture(autouse=True)
 def _logging_stays_as_it_was() -> Iterator[None]:
@@ -16,3 +18,10 @@ def _logging_stays_as_it_was() -> Iterator[None]:
     for handler in root.handlers[:]:
         if handler not in handlers:
             root.removeHandler(handler)
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[PostgresqlServer]:
+    """A real server. Mark tests that use it ``xdist_group("postgresql")``, so that one worker alone starts it."""
+    with postgresql_server() as server:
+        yield server

@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 from edgewright.core.address import Address
 from edgewright.core.artifact import Action, Artifact, FileRef
+from edgewright.core.conditions import Condition, ConditionType
 from edgewright.core.rollout_state import (
     Controls,
     DeviceProgress,
@@ -13,6 +14,7 @@ from edgewright.core.rollout_state import (
     Release,
     RolloutState,
 )
+from edgewright.ports import Event
 from edgewright_wire.canonical import digest_bytes
 from edgewright_wire.messages import Assignment, Blob, ConfigFile, ModelAssignment, ModelReport, Report
 from edgewright_wire.messages import Phase as DevicePhase
@@ -104,3 +106,14 @@ def a_report(device: str, sequence: int, *, minutes: int = 0, phase: DevicePhase
         assignment_version=3,
         models=(model,),
     )
+
+
+def conditions(reason: str, *, ready: bool = True) -> tuple[Condition, ...]:
+    """A resource's three conditions."""
+    types: tuple[tuple[ConditionType, bool], ...] = (("Ready", ready), ("Reconciling", not ready), ("Stalled", False))
+    return tuple(Condition(type_, "True" if is_ else "False", reason, "…", "abc", NOW) for type_, is_ in types)
+
+
+def an_event(number: int, address: Address = MODEL) -> Event:
+    """An event, so many minutes after NOW."""
+    return Event(NOW + timedelta(minutes=number), "StepDone", str(address), f"step {number}", {"n": number}, "rev")

@@ -2,17 +2,20 @@
 
 import errno
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect, make_url, text
-from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
+from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect, text
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as NoConnectionLeft
 
 from edgewright.errors import StateError, StorageFull
+from edgewright.secret import Secret
+from edgewright.state import addresses
 from edgewright.state.queries import BUSY_SECONDS, EngineQueries, NoState, Queries, compare, stored_revision
-from edgewright.state.troubles import lease_lost, translate
+from edgewright.state.troubles import lease_lost, translate, unavailable
 from edgewright.state.writing import Statements
 
 UPGRADING = 0x65646765
@@ -33,7 +36,15 @@ class Database:
             StateError: The URL is wrong, or the database's driver is not installed.
         """
         self._file = file
-        self._engine, self.where = _engine(url, file)
+        self._secrets: Sequence[Secret] = ()
+        if file is not None:
+            self.where = str(file)
+            self._engine = _open_file(file)
+        else:
+            address = addresses.parse(url)
+            self.where = addresses.shown(address)
+            self._secrets = addresses.secrets_of(address)
+            self._engine = addresses.connect(address)
         self.upgraded = False
         """Whether ``upgrade`` has been called: nothing may be written before."""
 
@@ -52,14 +63,14 @@ class Database:
             raise StateError(
                 f"the state store {self.where} was written by an older edgewright", hint="run apply, which upgrades it"
             )
-        return EngineQueries(self._engine, self.where)
+        return EngineQueries(self._engine, self._translated)
 
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
         """Open a transaction that no other writer runs beside; it commits at the end, or leaves no trace.
 
         Raises:
-            StateError, StorageFull, Transient: As in troubles.translate.
+            StateError, StorageFull, StateUnavailable: As in troubles.translate.
         """
         with self._translated(), self._engine.begin() as connection:
             if self._file is not None:
@@ -72,7 +83,7 @@ class Database:
 
         Raises:
             LeaseLost: The fence has moved on.
-            StateError, StorageFull, Transient: As in transaction.
+            StateError, StorageFull, StateUnavailable: As in transaction.
         """
         with self.transaction() as connection:
             statements = Statements(connection, environment)
@@ -95,7 +106,7 @@ class Database:
             with self.transaction() as connection:
                 from edgewright.state.upgrading import upgrade
 
-                if connection.dialect.name == "postgresql":
+                if addresses.is_postgresql(connection):
                     connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": UPGRADING})
                 # Another process may have done it since: alembic looks again, now that nobody else can.
                 upgrade(connection)
@@ -110,26 +121,15 @@ class Database:
         try:
             yield
         except DBAPIError as error:
-            raise translate(error.orig or error, self.where) from error
+            raise translate(error.orig or error, self.where, self._secrets) from error
+        except NoConnectionLeft as error:
+            raise unavailable(self.where, "all connections are busy") from error
 
 
-def _engine(url: str, file: Path | None) -> tuple[Engine, str]:
-    try:
-        if file is None:
-            where = make_url(url).render_as_string(hide_password=True)
-            return create_engine(url, pool_pre_ping=True), where
-        engine = create_engine(URL.create("sqlite", database=str(file)), connect_args={"timeout": BUSY_SECONDS})
-    except (ArgumentError, NoSuchModuleError, ValueError) as error:  # ValueError: the port is no number
-        raise StateError(
-            "the state store's URL is not one that can be used", hint="write it like postgresql+psycopg://host/name"
-        ) from error
-    except ImportError as error:
-        raise StateError(
-            f"the driver of the state store's database is not installed: {error}",
-            hint="install it beside edgewright, like psycopg[binary] for PostgreSQL",
-        ) from error
+def _open_file(file: Path) -> Engine:
+    engine = create_engine(URL.create("sqlite", database=str(file)), connect_args={"timeout": BUSY_SECONDS})
     event.listen(engine, "connect", _configure_sqlite)
-    return engine, str(file)
+    return engine
 
 
 def _configure_sqlite(connection: sqlite3.Connection, _record: Any) -> None:

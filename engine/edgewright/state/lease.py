@@ -4,15 +4,18 @@ Taking the lease over raises the token, and every write checks it in its own tra
 through its lease's end cannot write, whatever it believes. ``cli`` and ``server`` take the lease before they apply.
 """
 
+import random
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from threading import Event, Thread
 
-from sqlalchemy import ColumnElement, Row, select, update
+from sqlalchemy import ColumnElement, Connection, Row, select, text, update
 
 from edgewright.errors import LeaseHeld, StateError, Transient
+from edgewright.ports import Cancel
+from edgewright.state.addresses import is_postgresql
 from edgewright.state.encoding import certain_text
 from edgewright.state.processes import Process, is_dead, this_process
 from edgewright.state.schema import control
@@ -21,6 +24,7 @@ from edgewright.state.troubles import lease_lost
 from edgewright.state.writing import make_control
 
 Clock = Callable[[], datetime]
+_LONGEST_PAUSE = 5.0
 
 
 def utc_now() -> datetime:
@@ -65,8 +69,8 @@ class SqlLease:
         Raises:
             LeaseLost: Another holder took over, or it was released.
         """
-        expires = certain_text(self._clock() + self._ttl)
         with self._state.transaction() as connection:
+            expires = certain_text(_now(connection, self._clock) + self._ttl)
             extended = connection.execute(update(control).where(self._ours()).values(expires_at=expires)).rowcount
         if not extended:
             raise lease_lost()
@@ -114,18 +118,20 @@ def acquire(state: SqlState, holder: str, ttl: timedelta, clock: Clock = utc_now
         state: The store. Its writes are checked against this lease from now on.
         holder: What wants it, in words, like ``edgewright apply``.
         ttl: How long it lasts without being renewed.
-        clock: Gives aware times.
+        clock: Gives aware times. A database server's own clock counts in its place: those of the machines that
+            connect to it may differ.
 
     Raises:
         LeaseHeld: Another process has it.
         StateError, StorageFull: The store cannot be written.
+        StateUnavailable: The database did not answer.
     """
-    now = clock()
     me = this_process()
     with state.transaction() as connection:
         mine = control.c.environment == state.environment
         make_control(connection, state.environment)
         row = connection.execute(select(control).where(mine).with_for_update()).one()
+        now = _now(connection, clock)
         held = _holding(row)
         if held is not None and held.until > now and not is_dead(held.process):
             raise LeaseHeld(
@@ -149,6 +155,42 @@ def acquire(state: SqlState, holder: str, ttl: timedelta, clock: Clock = utc_now
         )
     state.hold(fence)
     return SqlLease(state, fence, ttl, clock)
+
+
+def wait_for_lease(
+    state: SqlState, holder: str, ttl: timedelta, clock: Clock, cancel: Cancel
+) -> SqlLease | None:
+    """Stand by until the lease is free, and take it. A database that does not answer is asked again.
+
+    Args:
+        state: As in acquire.
+        holder: As in acquire.
+        ttl: As in acquire; it is asked for a few times in that time, but every five seconds at least.
+        clock: As in acquire.
+        cancel: Ends the wait.
+
+    Returns:
+        The lease; None when ``cancel`` was set first.
+
+    Raises:
+        StateError: The store cannot be used, and waiting would not change that.
+    """
+    pause = min(ttl.total_seconds() / 3, _LONGEST_PAUSE)
+    while not cancel.is_set():
+        with suppress(LeaseHeld, Transient):
+            return acquire(state, holder, ttl, clock)
+        # Those who stand by together should not ask together.
+        if cancel.wait(pause * random.uniform(0.5, 1)):  # noqa: S311 - nothing secret
+            break
+    return None
+
+
+def _now(connection: Connection, clock: Clock) -> datetime:
+    """Read the clock that all who may want the lease share."""
+    if not is_postgresql(connection):
+        return clock()
+    moment: datetime = connection.execute(text("SELECT clock_timestamp()")).scalar_one()
+    return moment.astimezone(UTC)
 
 
 def _holding(row: Row[tuple[object, ...]]) -> Holding | None:

@@ -5,7 +5,8 @@ so SQLite files are read with the standard library's driver. Both ways pass the 
 """
 
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from threading import Lock
 from types import MappingProxyType
@@ -14,7 +15,7 @@ from urllib.parse import quote
 
 from edgewright.errors import StateError, StateTooNew
 from edgewright.state.revisions import HEAD, REVISIONS
-from edgewright.state.troubles import damaged, sqlite_troubles, translate
+from edgewright.state.troubles import damaged, sqlite_troubles
 
 if TYPE_CHECKING:  # SQLAlchemy takes longer to import than a whole plan may
     from sqlalchemy import Engine
@@ -32,6 +33,7 @@ class Queries(Protocol):
 
         Raises:
             StateError: The store cannot be read.
+            StateUnavailable: The database did not answer, or the connection broke.
         """
         ...
 
@@ -70,22 +72,18 @@ class SqliteQueries:
 
 
 class EngineQueries:
-    """Reads through a SQLAlchemy engine."""
+    """Reads through a SQLAlchemy engine; each question is a transaction of its own."""
 
-    def __init__(self, engine: "Engine", where: str) -> None:
-        self._engine = engine
-        self._where = where
+    def __init__(self, engine: "Engine", troubles: Callable[[], AbstractContextManager[None]]) -> None:
+        self._engine = engine.execution_options(isolation_level="AUTOCOMMIT")
+        self._troubles = troubles
 
     def rows(self, sql: str, parameters: Parameters = NONE) -> Sequence[tuple[Any, ...]]:
         """Fetch all rows."""
         from sqlalchemy import text
-        from sqlalchemy.exc import DBAPIError
 
-        try:
-            with self._engine.connect() as connection:
-                return [tuple(row) for row in connection.execute(text(sql), dict(parameters))]
-        except DBAPIError as error:
-            raise translate(error.orig or error, self._where) from error
+        with self._troubles(), self._engine.connect() as connection:
+            return [tuple(row) for row in connection.execute(text(sql), dict(parameters))]
 
     def close(self) -> None:
         """Leave the engine to its owner."""

@@ -1,21 +1,49 @@
 """What databases say when something is wrong, said as our errors. Called by ``queries`` and ``databases``."""
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from edgewright.errors import EdgewrightError, LeaseLost, StateError, StorageFull, Transient
+from edgewright.errors import EdgewrightError, LeaseLost, StateError, StateUnavailable, StorageFull
+from edgewright.secret import Secret, redact
 
 
-def translate(error: BaseException, where: str) -> EdgewrightError:
+def translate(error: BaseException, where: str, secrets: Sequence[Secret] = ()) -> EdgewrightError:
     """Turn a database's error into ours.
 
     Args:
         error: What the driver raised.
         where: The file or URL (without its password) that it concerns.
+        secrets: What the error's text must not show.
     """
-    if not isinstance(error, sqlite3.Error):
-        return StateError(f"the state store {where} cannot be used: {error}", hint="check the URL and the server")
+    if isinstance(error, sqlite3.Error):
+        return _of_sqlite(error, where)
+    said = redact(" ".join(str(error).split()), secrets)
+    state = getattr(error, "sqlstate", None) or ""
+    if state in _FULL:
+        return StorageFull(
+            f"the state store {where} cannot be written: {said}", hint="free some space on the database's server"
+        )
+    kinds = {kind.__name__ for kind in type(error).__mro__}
+    if kinds & {"OperationalError", "InterfaceError"} and not any(words in said for words in _REFUSED):
+        return unavailable(where, said)
+    return StateError(f"the state store {where} cannot be used: {said}", hint="check the URL, the user and the server")
+
+
+def unavailable(where: str, why: str) -> StateUnavailable:
+    """Say that a database does not answer now."""
+    return StateUnavailable(
+        f"the state store {where} does not answer: {why}", hint="nothing is lost; try again when the database is back"
+    )
+
+
+_FULL = frozenset({"53100", "58030"})
+"""disk_full and io_error, see PostgreSQL's manual, appendix A."""
+_REFUSED = ("authentication failed", "does not exist", "no pg_hba.conf entry", "no password", "permission denied")
+"""What a server says when trying again is of no use; while connecting, drivers give words and no code."""
+
+
+def _of_sqlite(error: sqlite3.Error, where: str) -> EdgewrightError:
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
     match code:
         case sqlite3.SQLITE_FULL | sqlite3.SQLITE_IOERR:
@@ -31,7 +59,7 @@ def translate(error: BaseException, where: str) -> EdgewrightError:
         case sqlite3.SQLITE_NOTADB | sqlite3.SQLITE_CORRUPT:
             return damaged(where, str(error))
         case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
-            return Transient(
+            return StateUnavailable(
                 f"the state store {where} is busy: {error}", hint="another process is writing; run again in a moment"
             )
         case _:
@@ -54,7 +82,7 @@ def sqlite_troubles(where: str) -> Iterator[None]:
     """Translate what the stdlib's driver raises.
 
     Raises:
-        StateError, StorageFull, Transient: As in translate.
+        StateError, StorageFull, StateUnavailable: As in translate.
     """
     try:
         yield
