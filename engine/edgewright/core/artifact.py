@@ -25,6 +25,7 @@ class Action(StrEnum):
     ADVANCE_WAVE = "advance-wave"
     ROLLBACK = "rollback"
     PRUNE = "prune"
+    REPAIR = "repair"
 
 
 BUILD_ACTIONS = frozenset(

@@ -6,6 +6,7 @@ from datetime import timedelta
 
 from edgewright.core.address import Address
 from edgewright.core.artifact import Action, Artifact
+from edgewright.core.drift import Drift
 from edgewright.core.rollout_state import RolloutSummary
 
 
@@ -44,6 +45,10 @@ class Observed:
     """By model name."""
     published: frozenset[str] = frozenset()
     """Digests of the packages devices can fetch."""
+    damaged: Mapping[str, str] = field(default_factory=dict)
+    """Packages that were published and are not whole any more: what is missing, by digest."""
+    drift: tuple[Drift, ...] = ()
+    """What a deep look found and has not been put right since; empty without one."""
     rollouts: Mapping[Address, RolloutSummary] = field(default_factory=dict)
     enrolled: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     """Labels of enrolled devices, by id."""

@@ -11,6 +11,7 @@ from typing import Any
 
 from edgewright.core.address import Address
 from edgewright.core.artifact import Action
+from edgewright.core.drift import Drift
 from edgewright.core.rollout_state import Release
 
 KNOWN_AFTER_APPLY = "(known after apply)"
@@ -153,8 +154,18 @@ class Prune(_Step):
     """Stop managing a resource that is no longer declared. Artifacts stay until ``gc``."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Repair(_Step):
+    """Put right what has drifted of a resource: publish again what was changed, assign again what was lost."""
+
+    drifts: tuple[Drift, ...]
+    """What this step acts on. ``reasons`` say the same: ``old`` is what was found, ``new`` what should be."""
+    under_way: tuple[Drift, ...] = ()
+    """What has been repaired already and has not shown it yet."""
+
+
 BuildStep = BuildDataset | Train | Import | Command | Export | Evaluate | Package
-DeliveryStep = Publish | StartRollout | AdvanceWave | Rollback | Prune
+DeliveryStep = Publish | StartRollout | AdvanceWave | Rollback | Repair | Prune
 Step = BuildStep | DeliveryStep
 
 ACTIONS: dict[type[Any], Action] = {
@@ -169,6 +180,7 @@ ACTIONS: dict[type[Any], Action] = {
     StartRollout: Action.START_ROLLOUT,
     AdvanceWave: Action.ADVANCE_WAVE,
     Rollback: Action.ROLLBACK,
+    Repair: Action.REPAIR,
     Prune: Action.PRUNE,
 }
 
@@ -218,6 +230,7 @@ class PlanSummary:
     package: int = 0
     rollout: int = 0
     prune: int = 0
+    repair: int = 0
     devices: int = 0
     bytes: int | None = 0
     """None: known after apply."""

@@ -4,10 +4,12 @@ from datetime import datetime
 
 from edgewright.core.address import Address
 from edgewright.core.artifact import Action
+from edgewright.core.drift_planning import plan_repairs
 from edgewright.core.observed import Observed
 from edgewright.core.pipeline import ModelNodes, plan_dataset, plan_model
-from edgewright.core.plan import Plan, PlanSummary, Prune, Reason, StartRollout, action_of
+from edgewright.core.plan import Plan, PlanSummary, StartRollout, action_of
 from edgewright.core.planning import BLOCKED, Workbench
+from edgewright.core.pruning import plan_prunes
 from edgewright.core.rollout_planning import Aim, aim_of, conflicts, plan_publish, plan_rollout
 from edgewright.core.snapshot import Snapshot
 from edgewright.errors import SpecError
@@ -30,7 +32,8 @@ def plan(desired: Snapshot, observed: Observed, now: datetime) -> Plan:
         raise SpecError(problems)
     nodes = _plan_builds(bench)
     _plan_deliveries(bench, nodes)
-    _plan_prunes(bench)
+    plan_repairs(bench)
+    plan_prunes(bench)
     consulted = digest_json(bench.consulted)
     identity = {"commit": desired.revision, "observed": consulted, "now": now.isoformat()}
     return Plan(
@@ -92,26 +95,6 @@ def _plan_deliveries(bench: Workbench, nodes: dict[str, ModelNodes]) -> None:
         plan_rollout(bench, aim_of(bench, rollout, fleet, model), model, published[name])
 
 
-def _plan_prunes(bench: Workbench) -> None:
-    gone = sorted(bench.observed.inventory - bench.desired.resources.keys())
-    bench.consulted["inventory"] = [str(address) for address in gone]
-    if not gone:
-        return
-    if not bench.desired.resources:
-        bench.note(
-            gone[0],
-            "warning",
-            "EmptySnapshot",
-            f"the revision declares nothing; what was managed is kept ({len(gone)} in all), since that is rarely meant",
-        )
-        return
-    for address in gone:
-        if address in bench.observed.prune_disabled:
-            bench.note(address, "info", "PruneDisabled", "no longer declared; its annotation forbids pruning")
-        else:
-            bench.steps.append(Prune(address=address, reasons=(Reason("resource", "declared", None),)))
-
-
 def _summarize(bench: Workbench) -> PlanSummary:
     counts = dict.fromkeys(Action, 0)
     size: int | None = 0
@@ -126,6 +109,7 @@ def _summarize(bench: Workbench) -> PlanSummary:
         package=counts[Action.PACKAGE],
         rollout=counts[Action.START_ROLLOUT] + counts[Action.ADVANCE_WAVE] + counts[Action.ROLLBACK],
         prune=counts[Action.PRUNE],
+        repair=counts[Action.REPAIR],
         devices=len(bench.touched),
         bytes=size,
     )

@@ -11,6 +11,7 @@ from typing import Any
 from edgewright.core.address import Address
 from edgewright.core.artifact import Artifact
 from edgewright.core.changes import Latest, why
+from edgewright.core.drift import DRIFTED
 from edgewright.core.fingerprint import fingerprint
 from edgewright.core.observed import Observed
 from edgewright.core.plan import ACTIONS, BuildStep, GateOutcome, Note, Step, step_id
@@ -27,6 +28,8 @@ class Node:
     step: str | None = None
     """Id of the step that will make it."""
     blocked: bool = False
+    lost: bool = False
+    """Recorded, but its stored files are not whole, and nothing is repaired here: nothing can be made from it."""
 
     @property
     def digest(self) -> str | None:
@@ -55,6 +58,9 @@ class Workbench:
     def __post_init__(self) -> None:
         self._latest = Latest(self.observed.remembered or self.observed.artifacts)
         self._planned: dict[str, Node] = {}
+        self._told: set[str] = set()
+        self.heals = self.desired.reconciliation().self_heal
+        """Whether what has drifted is repaired, or only reported."""
 
     def note(
         self,
@@ -72,6 +78,14 @@ class Workbench:
         found = self.observed.artifacts.get(of)
         self.consulted[f"artifact {of}"] = found.digest if found else None
         return found
+
+    def _report_lost(self, artifact: Artifact) -> None:
+        if artifact.fingerprint not in self._told:
+            self._told.add(artifact.fingerprint)
+            digest = artifact.digest.removeprefix("sha256:")[:12]
+            what = f"expected the stored files of its {artifact.action} ({digest})"
+            message = f"{what}, found them missing or changed; nothing is rebuilt, since selfHeal is false"
+            self.note(artifact.address, "warning", DRIFTED, message)
 
     def build(
         self,
@@ -100,6 +114,11 @@ class Workbench:
         if of is not None:
             if found := self.artifact(of):
                 return Node(of, found)
+            if not self.heals and (kept := self.observed.remembered.get(of)):
+                self._report_lost(kept)
+                return Node(of, kept, lost=True)
+            if any(node.lost for node in inputs.values()):
+                return BLOCKED
             if failure := self.observed.failures.get(of):
                 self.consulted[f"failure {of}"] = failure
                 self.note(address, "blocked", "StepFailed", f"{action} failed: {failure}")

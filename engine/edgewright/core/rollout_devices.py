@@ -18,6 +18,7 @@ VERIFICATION_LOST = "VerificationLost"
 DEADLINE_EXCEEDED = "DeadlineExceeded"
 RETURN_FAILED = "ReturnFailed"
 OFFLINE = "Offline"
+DRIFTED = "Drifted"
 NEVER_SEEN = "NeverSeen"
 
 _ON_THE_WAY: Mapping[DevicePhase, DeviceState] = {
@@ -144,7 +145,9 @@ def _in_flight(progress: DeviceProgress, view: DeviceView, at: Circumstances) ->
         message = f"not verified within its deadline; it was last seen {progress.state}"
         return _move(progress, DeviceState.FAILED, at, DEADLINE_EXCEEDED, message)
     if _speaks_of_it(progress, view) and view.phase is not None:
-        return _move(progress, _ON_THE_WAY[view.phase], at)
+        # What was assigned again after drift says so until it is there.
+        kept = DRIFTED if progress.reason == DRIFTED else ""
+        return _move(progress, _ON_THE_WAY[view.phase], at, kept)
     return progress
 
 

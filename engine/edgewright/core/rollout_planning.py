@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from edgewright.core.address import Address
+from edgewright.core.drift import DRIFTED
 from edgewright.core.fingerprint import config_digest, release_fingerprint
 from edgewright.core.membership import members, membership_digest
 from edgewright.core.pipeline import ModelNodes
@@ -67,21 +68,39 @@ def plan_publish(bench: Workbench, name: str, nodes: ModelNodes) -> str | None:
         return None
     address = Address("model", name)
     artifact = package.artifact
+    reason = Reason("package", None, artifact.digest if artifact else None)
     if artifact is not None:
         out = artifact.digest in bench.observed.published
         bench.consulted[f"published {artifact.digest}"] = out
         if out:
             return None
+        if not bench.heals and (lost := _lost(bench, artifact.digest)):
+            short = _short(artifact.digest)
+            message = f"expected package {short} published whole, found {lost}; selfHeal is false, so it stays so"
+            bench.note(address, "warning", DRIFTED, message)
+            return None
+        if package.lost:
+            return None
+        if artifact.digest in bench.observed.damaged:
+            reason = Reason("package", bench.observed.damaged[artifact.digest], artifact.digest)
     step = Publish(
         address=address,
         needs=(package.step,) if package.step else (),
-        reasons=(Reason("package", None, artifact.digest if artifact else None),),
+        reasons=(reason,),
         package=artifact.digest if artifact else None,
         package_fingerprint=package.fingerprint,
         bytes=int(artifact.facts["packageSize"]) if artifact else None,
     )
     bench.steps.append(step)
     return f"publish {address}"
+
+
+def _lost(bench: Workbench, package: str) -> str:
+    """Say what is wrong with a package that was published before; empty for one that never was."""
+    if problem := bench.observed.damaged.get(package):
+        return problem
+    released = {summary.release.package for summary in bench.observed.rollouts.values() if summary.release}
+    return "nothing" if package in released else ""
 
 
 def plan_rollout(bench: Workbench, aim: Aim, nodes: ModelNodes, publish: str | None) -> None:
@@ -111,6 +130,7 @@ def plan_rollout(bench: Workbench, aim: Aim, nodes: ModelNodes, publish: str | N
         )
     elif _settled(aim, summary):
         _note_deferred(bench, address, summary)
+        _note_failed(bench, address, summary)
     elif summary and summary.key == aim.key and summary.phase not in ENDED:
         _resume(bench, address, aim, summary)
     elif aim.rollout.spec.suspend:
@@ -146,6 +166,16 @@ def _note_deferred(bench: Workbench, address: Address, summary: RolloutSummary |
         bench.note(
             address, "info", "Deferred", f"offline devices, {deferred} in all, catch up by themselves when they return"
         )
+
+
+def _note_failed(bench: Workbench, address: Address, summary: RolloutSummary | None) -> None:
+    """Tell of devices that lost what they had verified; a deep look says which, and repairs them."""
+    failed = summary.counts.get(DeviceState.FAILED, 0) if summary else 0
+    if failed and all(drift.address != address for drift in bench.observed.drift):
+        devices = "1 device does" if failed == 1 else f"{failed:,} devices do"
+        what = "the next look for drift repairs what it can" if bench.heals else "selfHeal is false, so it stays so"
+        severity = "info" if bench.heals else "warning"
+        bench.note(address, severity, DRIFTED, f"{devices} not run what was verified there; {what}")
 
 
 def _resume(bench: Workbench, address: Address, aim: Aim, summary: RolloutSummary | None) -> None:

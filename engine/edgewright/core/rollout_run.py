@@ -5,6 +5,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from edgewright.core.rollout_devices import (
+    DRIFTED,
     NEVER_SEEN,
     OFFLINE,
     Circumstances,
@@ -18,6 +19,7 @@ from edgewright.core.rollout_state import IN_FLIGHT, DeviceProgress, DeviceState
 
 HALTED = frozenset({Phase.RETURNING, Phase.FAILED, Phase.ABORTED})
 
+_PROVEN = frozenset({DeviceState.VERIFIED, DeviceState.ROLLED_BACK})
 _DEVICE_EVENTS: Mapping[DeviceState, tuple[str, str]] = {
     DeviceState.VERIFIED: ("DeviceVerified", "runs the release and has verified it"),
     DeviceState.FAILED: ("DeviceFailed", "failed"),
@@ -69,6 +71,8 @@ class Run:
         self.devices[device] = progress
         if (before is None or before.state is not progress.state) and progress.state in _DEVICE_EVENTS:
             reason, words = _DEVICE_EVENTS[progress.state]
+            if before is not None and before.reason == DRIFTED and progress.state in _PROVEN:
+                reason = "Repaired"
             why = ": ".join(part for part in (progress.reason, progress.message) if part)
             self.events.append(RolloutEvent(reason, f"{device} {words}" + (f" ({why})" if why else ""), device))
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from edgewright.core.plan import Evaluate, GateOutcome, Note, Plan, Reason, StartRollout, Step, action_of
 from edgewright.core.review_findings import ReviewWarning
-from edgewright.render.plan_words import detail_text, old_and_new, sign_of, summary_text
+from edgewright.render.plan_words import detail_text, old_and_new, shown_reasons, sign_of, summary_text
 from edgewright.render.quantities import bytes_text, seconds_text
 from edgewright_templates.inert import Markdown, code, join
 
@@ -70,7 +70,8 @@ def finding_values(finding: ReviewWarning, environments: str = "") -> dict[str, 
 
 
 def _step(step: Step) -> dict[str, Any]:
-    changes = [_change(step, reason) for reason in step.reasons if reason.field not in {"artifact", "resource"}]
+    reasons, more = shown_reasons(step)
+    changes: list[object] = [_change(step, reason) for reason in reasons] + ([more] if more else [])
     first = "first build" if any(r.new == "first build" for r in step.reasons) else ""
     detail: list[object] = [detail_text(step)]
     if isinstance(step, Evaluate):

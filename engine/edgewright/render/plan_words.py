@@ -1,5 +1,6 @@
 """What plans say, in words that need neither a terminal nor Markdown. Used by the renderers of both."""
 
+from edgewright.core.drift import DRIFTED
 from edgewright.core.plan import (
     KNOWN_AFTER_APPLY,
     AdvanceWave,
@@ -9,12 +10,16 @@ from edgewright.core.plan import (
     Prune,
     Publish,
     Reason,
+    Repair,
     Rollback,
     StartRollout,
     Step,
     Train,
 )
 from edgewright.render.quantities import bytes_text, count_text, seconds_text, short, shorten
+
+_MOST = 10
+"""How many differences of one repair are shown."""
 
 
 def summary_text(plan: Plan) -> str:
@@ -31,7 +36,13 @@ def counts_text(plan: Plan) -> str:
     s = plan.summary
     parts = [
         f"{count} to {verb}"
-        for count, verb in ((s.build, "build"), (s.train, "make"), (s.package, "package"), (s.prune, "prune"))
+        for count, verb in (
+            (s.build, "build"),
+            (s.train, "make"),
+            (s.package, "package"),
+            (s.prune, "prune"),
+            (s.repair, "repair"),
+        )
         if count
     ]
     if s.rollout:
@@ -43,6 +54,8 @@ def counts_text(plan: Plan) -> str:
 def _nothing_text(plan: Plan) -> str:
     """Say that there is nothing to do, and whether that is because all is well."""
     counts = [sum(note.severity == severity for note in plan.notes) for severity in ("blocked", "waiting")]
+    if not any(counts) and any(note.reason == DRIFTED for note in plan.notes):
+        return f"Nothing to do for {revision_text(plan.commit)}, but reality does not match it, as said above."
     if not any(counts):
         return f"Nothing to do: reality matches {revision_text(plan.commit)}."
     what = " and ".join(f"{n} {word}" for n, word in zip(counts, ("blocked", "waiting"), strict=True) if n)
@@ -62,6 +75,8 @@ def sign_of(step: Step) -> tuple[str, str]:
         return "▸", "blue"
     if isinstance(step, Rollback):
         return "◂", "red"
+    if isinstance(step, Repair):
+        return "↻", "yellow"
     first = any(reason.field == "artifact" and reason.new == "first build" for reason in step.reasons)
     return ("+", "green") if first else ("~", "yellow")
 
@@ -79,6 +94,29 @@ def change_text(step: Step, reason: Reason) -> str:
     return " → ".join(old_and_new(step, reason))
 
 
+def shown_reasons(step: Step) -> tuple[list[Reason], str]:
+    """Choose the reasons to show; a repair may have thousands, whose rest is only counted, in words."""
+    shown = [reason for reason in step.reasons if reason.field not in {"artifact", "resource"}]
+    if not isinstance(step, Repair) or len(shown) <= _MOST:
+        return shown, ""
+    return shown[:_MOST], f"and {len(shown) - _MOST:,} more"
+
+
+def _evaluate_words(step: Evaluate) -> str:
+    if step.subject == "champion":
+        return "the champion, on today's data"
+    return f"{count_text(len(step.gates), 'gate')} to pass" if step.gates else "no gates"
+
+
+def _repair_words(step: Repair) -> list[str]:
+    words = []
+    if step.drifts:
+        words.append(f"{count_text(len(step.drifts), 'difference')}: what was found → what it should be")
+    if step.under_way:
+        words.append(f"{count_text(len(step.under_way), 'device')} repaired, not verified there yet")
+    return words
+
+
 def detail_text(step: Step) -> str:
     """Write what a step does, in a phrase."""
     parts = []
@@ -86,8 +124,7 @@ def detail_text(step: Step) -> str:
         case Train():
             parts.append(count_text(step.epochs, "epoch"))
         case Evaluate():
-            what = f"{count_text(len(step.gates), 'gate')} to pass" if step.gates else "no gates"
-            parts.append("the champion, on today's data" if step.subject == "champion" else what)
+            parts.append(_evaluate_words(step))
         case Package():
             parts.append(step.variant or "variant decided by the gates")
         case AdvanceWave():
@@ -96,6 +133,8 @@ def detail_text(step: Step) -> str:
             parts.append(f"{count_text(step.devices, 'device')} return to the last verified package")
         case Publish():
             parts.append(bytes_text(step.bytes))
+        case Repair():
+            parts += _repair_words(step)
         case StartRollout(config_only=True):
             parts.append("configuration only")
         case _:

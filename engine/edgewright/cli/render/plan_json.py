@@ -2,6 +2,7 @@
 
 from typing import Any, assert_never
 
+from edgewright.core.drift import Drift
 from edgewright.core.plan import (
     AdvanceWave,
     BuildDataset,
@@ -16,6 +17,7 @@ from edgewright.core.plan import (
     Plan,
     Prune,
     Publish,
+    Repair,
     Rollback,
     StartRollout,
     Step,
@@ -45,6 +47,7 @@ def plan_json(plan: Plan) -> dict[str, Any]:
             "package": plan.summary.package,
             "rollout": plan.summary.rollout,
             "prune": plan.summary.prune,
+            "repair": plan.summary.repair,
             "devices": plan.summary.devices,
             "bytes": plan.summary.bytes,
         },
@@ -86,12 +89,32 @@ def _particulars(step: Step) -> dict[str, Any]:
             return {"package": step.release.package, "wave": step.wave, "waves": step.waves, "devices": step.devices}
         case Rollback():
             return {"package": step.release.package, "devices": step.devices}
+        case _:
+            return _fixed_particulars(step)
+
+
+def _fixed_particulars(step: BuildStep | Publish | Repair | Prune) -> dict[str, Any]:
+    match step:
         case Publish():
             return {"package": step.package, "bytes": step.bytes}
+        case Repair():
+            return {"drift": [_drift(d) for d in step.drifts], "underWay": [_drift(d) for d in step.under_way]}
         case Prune():
             return {}
         case _:
             return _build_particulars(step)
+
+
+def _drift(drift: Drift) -> dict[str, Any]:
+    return {
+        "subject": drift.subject.value,
+        "name": drift.name,
+        "field": drift.field,
+        "expected": drift.expected,
+        "found": drift.found,
+        "remedy": drift.remedy.value,
+        "detail": drift.detail,
+    }
 
 
 def _build_particulars(step: BuildStep) -> dict[str, Any]:

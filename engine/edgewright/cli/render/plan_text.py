@@ -6,7 +6,7 @@ from rich.text import Text
 
 from edgewright.core.address import Address
 from edgewright.core.plan import Evaluate, GateOutcome, Note, Plan, StartRollout, Step, WavePlan, action_of
-from edgewright.render.plan_words import change_text, detail_text, revision_text, sign_of, summary_text
+from edgewright.render.plan_words import change_text, detail_text, revision_text, shown_reasons, sign_of, summary_text
 from edgewright.render.quantities import bytes_text, count_text, seconds_text
 
 _SEVERITY = {"blocked": ("✗", "red"), "waiting": ("…", "yellow"), "warning": ("!", "yellow"), "info": ("·", "cyan")}
@@ -44,9 +44,11 @@ def _step(step: Step) -> Iterator[Text]:
     if detail := detail_text(step):
         line.append(f"  {detail}", style="dim")
     yield line
-    for reason in step.reasons:
-        if reason.field not in {"artifact", "resource"}:
-            yield Text.assemble("      ", (reason.field, "cyan"), f": {change_text(step, reason)}")
+    reasons, more = shown_reasons(step)
+    for reason in reasons:
+        yield Text.assemble("      ", (reason.field, "cyan"), f": {change_text(step, reason)}")
+    if more:
+        yield Text(f"      {more}", style="dim")
     if isinstance(step, Evaluate):
         for gate in step.gates:
             yield Text(f"      gate {gate}", style="dim")
