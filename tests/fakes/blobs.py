@@ -20,6 +20,9 @@ class InMemoryBlobs:
         hex_of(digest)
         return bool(self.contents.get(digest)) or (digest in self.contents and digest == digest_bytes(b""))
 
+    def intact(self, digest: str) -> bool:
+        return digest in self.contents and digest_bytes(self.contents[digest]) == digest
+
     def path(self, digest: str) -> Path:
         data = self.read(digest)
         place = self._folder / hex_of(digest)

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 
+from edgewright.core.drift import Flaw, Inspection
 from edgewright.errors import BlobCorrupt, DeliveryError
 from edgewright.ports import PackageContent
 from edgewright_wire.canonical import digest_bytes
@@ -20,13 +21,34 @@ class InMemoryDelivery:
         self.assignments: dict[str, Assignment] = {}
         self.blobs: dict[str, bytes] = {}
         self.reports: dict[str, Report] = {}
+        self.flaws: dict[str, Flaw] = {}
+        """What a test has damaged, by path; publishing or assigning it again mends it."""
         self.fail_with: Exception | None = None
         self.calls: list[str] = []
 
     # ── the engine's side ─────────────────────────────────────────────────────────────────────────────────────
 
     def published(self) -> frozenset[str]:
-        return frozenset(self.packages)
+        return frozenset(self.packages) - self.damaged().keys()
+
+    def damaged(self) -> Mapping[str, str]:
+        missing = [flaw for flaw in self.flaws.values() if flaw.kind == "package" and flaw.found is None]
+        return {flaw.name: f"{flaw.path} missing or of another size" for flaw in missing}
+
+    def inspect(self, configs: Mapping[str, int], budget: int | None) -> Inspection:
+        if any(flaw.kind == "metadata" for flaw in self.flaws.values()):
+            return Inspection(flaws=tuple(self.flaws.values()))
+        assigned = {d: (a.version, digest_bytes(a.to_bytes())) for d, a in self.assignments.items()}
+        return Inspection(assigned, tuple(self.flaws.values()))
+
+    def damage(self, flaw: Flaw) -> None:
+        self.flaws[flaw.path] = flaw
+
+    def _mend(self, kind: str, *names: str) -> None:
+        mended = [path for path, flaw in self.flaws.items() if flaw.kind == kind and flaw.name in names]
+        for path in mended:
+            del self.flaws[path]
+            self.calls.append(f"mend {kind}")
 
     def assigned(self) -> Mapping[str, int]:
         return {device: assignment.version for device, assignment in self.assignments.items()}
@@ -51,6 +73,7 @@ class InMemoryDelivery:
             self.calls.append(f"publish {package.digest}")
         self.blobs |= blobs
         self.packages[package.digest] = package.manifest
+        self._mend("package", package.digest)
 
     def assign(self, assignments: Sequence[Assignment], configs: Mapping[str, bytes]) -> None:
         self._may_fail()
@@ -68,6 +91,8 @@ class InMemoryDelivery:
             self.calls.append(f"assign {len(changed)}")
         self.blobs |= configs
         self.assignments |= changed
+        self._mend("assignment", *(assignment.device for assignment in assignments))
+        self._mend("configuration", *configs)
 
     def refresh(self) -> Sequence[str]:
         self._may_fail()

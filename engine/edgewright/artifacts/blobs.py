@@ -61,6 +61,23 @@ class FileBlobStore:
             return False
         return found.st_size > 0 or digest == EMPTY
 
+    def intact(self, digest: str) -> bool:
+        """Read a blob's bytes and compare them, also if this process has done so before.
+
+        Raises:
+            StorageFull: The disk failed.
+            StateError: The blob cannot be read.
+        """
+        place = self._place(digest)
+        try:
+            with _reading(digest, place):
+                whole = durable.digest_file(place) == digest
+        except KeyError:
+            return False
+        if not whole:
+            self._checked.pop(digest, None)  # so that whoever wants it next finds out
+        return whole
+
     def path(self, digest: str) -> Path:
         """Where the blob's bytes are, checked once by this process for as long as the file stays the same.
 

@@ -9,9 +9,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edgewright.core.drift import Inspection
 from edgewright.delivery.drop import ReportDrop
+from edgewright.delivery.inspecting import RepositoryInspector
 from edgewright.delivery.lives import due
 from edgewright.delivery.reading import RepositoryReader
+from edgewright.errors import DeliveryError
 from edgewright.ports import PackageContent
 from edgewright_wire.messages import Assignment, Report
 
@@ -52,6 +55,7 @@ class AgentDelivery:
         self._clock = clock
         self._bins = bins
         self._reader = RepositoryReader(repository)
+        self._inspector = RepositoryInspector(repository, keys, self._verify)
         self._drop = ReportDrop(reports, cache / "reports-index.json" if cache else None, clock)
 
     # ── DeliveryReader ────────────────────────────────────────────────────────────────────────────────────────
@@ -72,6 +76,22 @@ class AgentDelivery:
             DeliveryUnavailable, DeliveryError: As in published.
         """
         return self._reader.assigned()
+
+    def damaged(self) -> Mapping[str, str]:
+        """Packages that were published and are not whole any more: what is missing, by digest.
+
+        Raises:
+            DeliveryUnavailable, DeliveryError: As in published.
+        """
+        return self._reader.damaged()
+
+    def inspect(self, configs: Mapping[str, int], budget: int | None) -> Inspection:
+        """Compare every published file with the signed metadata, and the metadata with this repository's keys.
+
+        Raises:
+            DeliveryUnavailable: The repository cannot be read.
+        """
+        return self._inspector.inspect(configs, budget)
 
     def observe(self, known: Mapping[str, int]) -> Sequence[Report]:
         """Reports newer than the sequences known, by device. A bad one is skipped and logged.
@@ -144,6 +164,22 @@ class AgentDelivery:
             DeliveryError, DeliveryUnavailable, StorageFull: As in publish.
         """
         return self._writer().collect(keep, dry_run=dry_run)
+
+    def _verify(self) -> str | None:
+        """Say what is wrong with the signatures; where no keys are, devices alone check them."""
+        from edgewright.delivery.keys import load_keys
+        from edgewright.delivery.metadata import Chain
+
+        try:
+            keys = load_keys(self._keys)
+        except DeliveryError:
+            return None
+        try:
+            chain = Chain(self._folder, keys)
+            chain.check()
+        except DeliveryError as error:
+            return error.message
+        return None
 
     def _writer(self) -> "Repository":
         from edgewright.delivery.keys import load_keys

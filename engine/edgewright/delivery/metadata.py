@@ -95,6 +95,26 @@ class Chain:
             self._targets[role] = metadata
         return self._targets[role]
 
+    def check(self) -> None:
+        """Check everything the snapshot names: signatures of the delegating roles, digests of the bins.
+
+        The snapshot is signed and holds the bins' digests, so what has those bytes is what was signed.
+
+        Raises:
+            DeliveryError, OSError: As on creation.
+        """
+        for role in (Targets.type, PACKAGES_ROLE, ASSIGNMENTS_ROLE):
+            self.targets(role)
+        for role in self.bins.get_roles():
+            meta = self.snapshot.signed.meta.get(f"{role}.json")
+            if meta is None:
+                raise DeliveryError(f"{self._folder} has no role {role}", hint="restore the repository from a copy")
+            path = self._folder / f"{meta.version}.{role}.json"
+            try:
+                meta.verify_length_and_hashes(_read(path))
+            except RepositoryError as error:
+                raise _changed(path, error) from error
+
     @property
     def bins(self) -> SuccinctRoles:
         """How assignments are spread.
@@ -276,12 +296,16 @@ def _check(path: Path, data: bytes, metadata: Metadata[S], delegator: Root | Tar
         if meta is not None:
             meta.verify_length_and_hashes(data)
     except (RepositoryError, ValueError) as error:
-        raise DeliveryError(
-            f"{path} is not what this repository's keys have signed: {error}",
-            hint="somebody or something changed it: find out who can write there, then restore it from a copy",
-        ) from error
+        raise _changed(path, error) from error
     if meta is not None and metadata.signed.version != meta.version:
         raise DeliveryError(
             f"{path} says it is version {metadata.signed.version}, not {meta.version}",
             hint="restore it from a copy",
         )
+
+
+def _changed(path: Path, error: Exception) -> DeliveryError:
+    return DeliveryError(
+        f"{path} is not what this repository's keys have signed: {error}",
+        hint="somebody or something changed it: find out who can write there, then restore it from a copy",
+    )

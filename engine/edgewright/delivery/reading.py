@@ -33,6 +33,7 @@ class RepositoryReader:
         self._folder = folder
         self._seen: Identity | None = None
         self._packages: Mapping[str, Mapping[str, int]] = {}
+        self._damaged: Mapping[str, str] = {}
 
     def published(self) -> frozenset[str]:
         """Digests of the packages all of whose files are there, each with its length.
@@ -48,9 +49,21 @@ class RepositoryReader:
             if seen != self._seen:
                 self._packages = self._read_packages()
                 self._seen = seen
-            return frozenset(digest for digest, files in self._packages.items() if _are_there(files))
+            missing = {digest: _first_missing(files) for digest, files in self._packages.items()}
+            self._damaged = {digest: path for digest, path in missing.items() if path}
+            return frozenset(digest for digest, path in missing.items() if not path)
         except OSError as error:
-            raise _unavailable(self._folder, error) from error
+            raise unavailable(self._folder, error) from error
+
+    def damaged(self) -> Mapping[str, str]:
+        """Packages that are named but not whole: what is missing, in words, by digest.
+
+        Raises:
+            DeliveryUnavailable, DeliveryError: As in published.
+        """
+        self.published()
+        found = {digest: path.removeprefix(f"{self._folder}/") for digest, path in self._damaged.items()}
+        return {digest: f"{path} missing or of another size" for digest, path in found.items()}
 
     def assigned(self) -> Mapping[str, int]:
         """Versions of the assignments, by device; read from every bin, so not for every plan.
@@ -62,14 +75,14 @@ class RepositoryReader:
             if self._identity() is None:
                 return {}
             snapshot = self._snapshot()
-            bins = [self._signed(_versioned(snapshot, role)) for role in self._bins(snapshot)]
+            bins = [self._signed(versioned(snapshot, role)) for role in self._bins(snapshot)]
             targets = [item for signed in bins for item in signed["targets"].items()]
             return {
                 path.rpartition("/")[2].removesuffix(".json"): int(target.get("custom", {}).get("version", 0))
                 for path, target in targets
             }
         except OSError as error:
-            raise _unavailable(self._folder, error) from error
+            raise unavailable(self._folder, error) from error
         except (ValueError, KeyError, TypeError) as error:
             raise _unreadable(self._folder, error) from error
 
@@ -83,15 +96,15 @@ class RepositoryReader:
             if self._identity() is None:
                 return {}
             snapshot = self._snapshot()
-            assignments = self._signed(_versioned(snapshot, ASSIGNMENTS_ROLE))
+            assignments = self._signed(versioned(snapshot, ASSIGNMENTS_ROLE))
             bins = self._bins(snapshot)
             names = {role: f"{role}.json" for role in ("root", "timestamp")}
-            names |= {role: _versioned(snapshot, role) for role in (TARGETS, PACKAGES_ROLE, *bins)}
+            names |= {role: versioned(snapshot, role) for role in (TARGETS, PACKAGES_ROLE, *bins)}
             dates = {role: self._signed(name)["expires"] for role, name in names.items()}
             dates |= {"snapshot": snapshot["expires"], ASSIGNMENTS_ROLE: assignments["expires"]}
             return {role: datetime.fromisoformat(date) for role, date in dates.items()}
         except OSError as error:
-            raise _unavailable(self._folder, error) from error
+            raise unavailable(self._folder, error) from error
         except (ValueError, KeyError, TypeError) as error:
             raise _unreadable(self._folder, error) from error
 
@@ -106,7 +119,7 @@ class RepositoryReader:
         """The files of each package and their lengths, by the package's digest."""
         packages: dict[str, Mapping[str, int]] = {}
         try:
-            targets = self._signed(_versioned(self._snapshot(), PACKAGES_ROLE))["targets"]
+            targets = self._signed(versioned(self._snapshot(), PACKAGES_ROLE))["targets"]
             for path, target in targets.items():
                 folder, _, name = path.rpartition("/")
                 manifest = f"{self._folder}/{TARGETS}/{folder}/{target['hashes']['sha256']}.{name}"
@@ -123,10 +136,7 @@ class RepositoryReader:
         return packages
 
     def _bins(self, snapshot: Any) -> list[str]:
-        assignments = self._signed(_versioned(snapshot, ASSIGNMENTS_ROLE))
-        bits = int(assignments["delegations"]["succinct_roles"]["bit_length"])
-        width = len(f"{(1 << bits) - 1:x}")
-        return [f"{BIN_PREFIX}-{number:0{width}x}" for number in range(1 << bits)]
+        return bin_names(self._signed(versioned(snapshot, ASSIGNMENTS_ROLE)))
 
     def _snapshot(self) -> Any:
         timestamp = self._signed("timestamp.json")
@@ -136,22 +146,36 @@ class RepositoryReader:
         return json.loads((self._folder / METADATA / name).read_bytes())["signed"]
 
 
-def _versioned(snapshot: Any, role: str) -> str:
+def bin_names(assignments: Any) -> list[str]:
+    """List the roles that assignments are spread over."""
+    bits = int(assignments["delegations"]["succinct_roles"]["bit_length"])
+    width = len(f"{(1 << bits) - 1:x}")
+    return [f"{BIN_PREFIX}-{number:0{width}x}" for number in range(1 << bits)]
+
+
+def versioned(snapshot: Any, role: str) -> str:
+    """Name the file of a role's current version."""
     return f"{snapshot['meta'][f'{role}.json']['version']}.{role}.json"
 
 
 def _are_there(files: Mapping[str, int]) -> bool:
+    return not _first_missing(files)
+
+
+def _first_missing(files: Mapping[str, int]) -> str:
+    """Name the first file that is not there with its size; empty when all are."""
     for path, size in files.items():
         try:
             # Thousands are looked for in one plan, and a Path would take most of the time.
             if os.stat(path).st_size != size:  # noqa: PTH116 - asked for every file of every artifact: a Path for each costs as much as the look
-                return False
+                return path
         except FileNotFoundError:
-            return False
-    return True
+            return path
+    return ""
 
 
-def _unavailable(folder: Path, error: OSError) -> DeliveryUnavailable:
+def unavailable(folder: Path, error: OSError) -> DeliveryUnavailable:
+    """Say that a repository cannot be read."""
     return DeliveryUnavailable(
         f"cannot read the repository: {error.filename or folder}: {error.strerror or error}",
         hint="check that the folder is mounted and readable; spec.delivery.repository names it",

@@ -364,10 +364,11 @@ class Repository:
 
     def _write_missing(self, files: Mapping[Path, bytes]) -> None:
         """Write files whose names hold their digests; one that is there whole stays."""
-        sizes: dict[Path, int] = {}
+        whole: set[Path] = set()
         for folder in {path.parent for path in files}:
             durable.make_folder(folder)
             with os.scandir(folder) as entries:
                 names = {entry.name for entry in entries}
-            sizes |= {path: path.stat().st_size for path in files if path.parent == folder and path.name in names}
-        durable.write_all_atomic({path: data for path, data in files.items() if sizes.get(path) != len(data)})
+            there = (path for path in files if path.parent == folder and path.name in names)
+            whole |= {path for path in there if path.read_bytes() == files[path]}
+        durable.write_all_atomic({path: data for path, data in files.items() if path not in whole})

@@ -13,6 +13,14 @@ class BlobReader(Protocol):
         """Whether a blob is stored (by name and size; contents are checked when read)."""
         ...
 
+    def intact(self, digest: str) -> bool:
+        """Read the bytes again and compare; False also where nothing is stored. Nothing is set aside.
+
+        Raises:
+            StorageFull: The disk failed.
+        """
+        ...
+
     def path(self, digest: str) -> Path:
         """Where the blob's bytes are. The bytes have been checked against the digest at least once by this process.
 

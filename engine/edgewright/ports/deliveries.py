@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from edgewright.core.drift import Inspection
 from edgewright_wire.messages import Assignment, Report
 
 
@@ -31,6 +32,26 @@ class DeliveryReader(Protocol):
 
     def assigned(self) -> Mapping[str, int]:
         """Versions of the assignments devices can fetch, by device.
+
+        Raises:
+            DeliveryUnavailable: The repository cannot be read.
+        """
+        ...
+
+    def damaged(self) -> Mapping[str, str]:
+        """Packages that were published and are not whole any more: what is missing, in words, by digest.
+
+        Raises:
+            DeliveryUnavailable: The repository cannot be read.
+        """
+        ...
+
+    def inspect(self, configs: Mapping[str, int], budget: int | None) -> Inspection:
+        """Look deep: is everything that is published still what was published?
+
+        Args:
+            configs: Sizes of the configurations that assignments name, by digest.
+            budget: How many bytes to read for comparing contents; the next look goes on there. None: all.
 
         Raises:
             DeliveryUnavailable: The repository cannot be read.
