@@ -362,7 +362,7 @@ def _generic(event: EventName, facts: Facts) -> _Made:
     if event == "pull_request":
         return {}, {"repository": facts.repository, "number": facts.number, "head": facts.head, "base": facts.base}
     if event == "ping":
-        return {}, {}
+        return {}, {"event": "ping"}
     return {}, {"repository": facts.repository, "ref": _full_ref(event, facts), "after": facts.after}
 
 

@@ -73,7 +73,7 @@ def hooks_router(settings: HookSettings, waker: Waker) -> APIRouter:
     async def receive(forge: str, request: Request) -> JSONResponse:
         if forge not in FORGES:
             return _answer(HTTPStatus.NOT_FOUND, {"error": "there is no such forge"})
-        headers = dict(request.headers)
+        headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in request.headers.raw}
         note(request, forge=forge, delivery=delivery_of(headers))
         try:
             body = await bodies.read(request)

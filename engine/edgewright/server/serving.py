@@ -23,6 +23,7 @@ MOST_CONNECTIONS = 1_000
 """Requests beyond are answered with 503 at once."""
 _HEADER_BYTES = 32 << 10
 _START_SECONDS = 30.0
+_HIGHEST_PORT = 65_535
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,11 +185,15 @@ class _Protocol(H11Protocol):
 
 def _listen(host: str, port: int) -> socket.socket:
     where = f"{f'[{host}]' if ':' in host else host}:{port}"
+    if not 0 <= port <= _HIGHEST_PORT:  # getaddrinfo would take the rest of a division
+        raise EdgewrightError(
+            f"cannot listen on {where}", hint=f"ports go from 1 to {_HIGHEST_PORT}; 0 is any free one"
+        )
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         family, _, _, _, address = found[0]
         listener = socket.socket(family, socket.SOCK_STREAM)
-    except (OSError, UnicodeError, OverflowError) as error:
+    except (OSError, UnicodeError) as error:
         raise EdgewrightError(f"cannot listen on {where}: {error}", hint="give an address of this machine") from error
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
