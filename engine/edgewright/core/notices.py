@@ -150,7 +150,7 @@ def overdue(
         message=message,
         environment=environment,
         suppressed=bucket.suppressed,
-        id=_id(environment, spec.name, bucket.last, now, LEFT_OUT),
+        id=_id(environment, spec.name, bucket.last, LEFT_OUT),
     )
     return notice, Bucket((*bucket.told, Told(now, "", LEFT_OUT, message)))
 

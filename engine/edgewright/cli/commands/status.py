@@ -1,6 +1,8 @@
 """``edgewright status``: how everything stands."""
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -9,10 +11,10 @@ from edgewright.cli.options import HERE, EnvOption, Output, OutputOption, RefOpt
 from edgewright.cli.render.quantities import count_text, short
 from edgewright.cli.workspace import Workspace
 from edgewright.core.planner import plan as compute
-from edgewright.core.rollout_state import DeviceState
 
 if TYPE_CHECKING:
     from edgewright.core.conditions import Condition
+    from edgewright.core.rollout_state import RolloutSummary
 
 
 def register(app: typer.Typer) -> None:
@@ -31,68 +33,52 @@ def status(
 
     Reads what is recorded and what devices have reported since; changes nothing.
     """
-    from edgewright.core.conditions import conditions_of
+    from edgewright.cli.render.standing import Standing, print_standings, standing_json
+    from edgewright.core.conditions import conditions_of_all
 
     workspace = Workspace(repo, ref=ref, state=state, env=env)
     desired = workspace.source.snapshot()
     observed = workspace.reality(desired).observe(desired)
-    found = compute(desired, observed, workspace.clock())
-    applied = workspace.state.last_revision()
-    rows = []
-    for address in sorted(desired.resources):
-        if address.kind == "repository":
-            continue
-        summary = observed.rollouts.get(address)
-        conditions = conditions_of(address, found, summary, revision=applied or "", now=workspace.clock())
-        counts = {s.value: n for s, n in summary.counts.items() if n} if summary else {}
-        rows.append((str(address), conditions, counts))
+    now = workspace.clock()
+    applied, stored = workspace.state.last_revision(), workspace.state.conditions()
+    found = conditions_of_all(
+        sorted(desired.resources),
+        compute(desired, observed, now),
+        observed.rollouts,
+        revision=applied or "",
+        now=now,
+        before=stored,
+    )
+    own = {address: tuple(its) for address, its in stored.items() if address.kind == "repository"}
+    standings = [
+        Standing(str(address), _dated(conditions, stored.get(address, ())), _counts(observed.rollouts.get(address)))
+        for address, conditions in {**own, **found}.items()
+    ]
     if output is Output.JSON:
         print_json(
             {
+                "environment": workspace.env or None,
                 "commit": desired.revision,
                 "appliedCommit": applied,
-                "resources": [
-                    {"address": address, "conditions": [_condition(c) for c in conditions], "devices": counts}
-                    for address, conditions, counts in rows
-                ],
+                "resources": [standing_json(standing) for standing in standings],
             }
         )
         return
-    _print(desired.revision, applied, rows)
-
-
-def _condition(condition: "Condition") -> dict[str, Any]:
-    return {
-        "type": condition.type,
-        "status": condition.status,
-        "reason": condition.reason,
-        "message": condition.message,
-        "observedRevision": condition.observed_revision,
-    }
-
-
-def _print(commit: str, applied: str | None, rows: list[tuple[str, Any, dict[str, int]]]) -> None:
-    from rich.text import Text
-
-    from edgewright.cli.render.table import print_table
-
     console = stdout()
     last = f"applied last: {short(applied)}" if applied else "nothing applied yet"
-    console.print(f"commit {short(commit)} ({last})")
-    cells = []
-    for address, conditions, counts in rows:
-        headline = next((c for c in conditions if c.status == "True"), conditions[0])
-        colour = {"Ready": "green", "Stalled": "red"}.get(headline.type, "yellow")
-        name = headline.type if headline.status == "True" else f"Not{headline.type}"
-        devices = ""
-        if counts:
-            total = sum(counts.values())
-            devices = f"{counts.get(DeviceState.VERIFIED.value, 0)}/{total} verified"
-            rest = [f"{n} {s}" for s, n in counts.items() if s != DeviceState.VERIFIED.value]
-            devices += f" ({', '.join(rest)})" if rest else ""
-        cells.append((address, Text(name, style=colour), headline.reason, devices, headline.message))
-    if not rows:
+    where = f"environment {workspace.env}, " if workspace.env else ""
+    console.print(f"{where}commit {short(desired.revision)} ({last})")
+    if not standings:
         console.print(count_text(0, "resource"))
         return
-    headings = ("RESOURCE", "STATUS", "REASON", "DEVICES", "MESSAGE")
-    print_table(console, headings, cells, whole={"RESOURCE", "STATUS", "REASON"})
+    print_standings(console, standings, now)
+
+
+def _dated(conditions: "Sequence[Condition]", stored: "Sequence[Condition]") -> "tuple[Condition, ...]":
+    """Leave out when a status began where the store does not know: it changed since conditions were judged last."""
+    known = {(condition.type, condition.status): condition.since for condition in stored}
+    return tuple(replace(one, since=known.get((one.type, one.status))) for one in conditions)
+
+
+def _counts(summary: "RolloutSummary | None") -> dict[str, int]:
+    return {state.value: n for state, n in summary.counts.items() if n} if summary else {}
