@@ -1,12 +1,13 @@
 """What a repository declares of itself and of its environments. Called by ``reading``, ``git`` and ``worktree``."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from edgewright.core.nearest import suggestion
 from edgewright.errors import Problem, SourceError, SpecError
 from edgewright.source.documents import typed
-from edgewright.source.load import LoadedFile, load_file
+from edgewright.source.load import LoadedFile, load_file, parse_file
 from edgewright.source.paths import PathRefused, normalise
 from edgewright.source.references import Field
 from edgewright.source.substitution import Values
@@ -69,7 +70,8 @@ def scope_of(tree: Tree, environment: str) -> Scope:
     """
     found, problems = _read(tree)
     if problems:  # They are found again when all files are loaded.
-        return Scope(RepositorySpec(), Values(are_known=False))
+        reserved = tuple(path for path in _named_overlays(tree) if path)
+        return Scope(RepositorySpec(), Values(are_known=False), reserved=reserved)
     spec = found.spec if found else RepositorySpec()
     names = [each.name for each in spec.environments]
     reserved = tuple(dict.fromkeys(path for each in spec.environments for path in map(_plain, each.overlays) if path))
@@ -95,18 +97,36 @@ def _unknown(environment: str, names: list[str]) -> SourceError:
 
 
 def _read(tree: Tree) -> tuple[Repository | None, tuple[Problem, ...]]:
-    try:
-        entry = tree.find(REPOSITORY_FILE)
-    except PathRefused:
-        entry = None
-    if entry is None or not entry.is_file:
-        return None, ()
-    loaded: LoadedFile = load_file(REPOSITORY_FILE, tree.objects.blob(entry.id, MAX_BYTES), required=True)
+    data = _bytes(tree)
+    loaded = load_file(REPOSITORY_FILE, data, required=True) if data is not None else LoadedFile()
     for document in loaded.documents:
         found = typed(document.kind, document.body)
         if isinstance(found, Repository):
             return found, loaded.problems
     return None, loaded.problems
+
+
+def _bytes(tree: Tree) -> bytes | None:
+    try:
+        entry = tree.find(REPOSITORY_FILE)
+    except PathRefused:
+        return None
+    return tree.objects.blob(entry.id, MAX_BYTES) if entry is not None and entry.is_file else None
+
+
+def _named_overlays(tree: Tree) -> Iterator[str]:
+    """Guess the overlays of a Repository document that is wrong, so that they are not taken for whole documents."""
+    parsed = parse_file(REPOSITORY_FILE, _bytes(tree) or b"", required=True)
+    todo = [document.root for document in parsed.documents]
+    while todo:
+        node = todo.pop()
+        if isinstance(node.value, dict):
+            for name, (_, value) in node.value.items():
+                if name == "overlays" and isinstance(value.value, list):
+                    yield from (_plain(item.value) for item in value.value if isinstance(item.value, str))
+                todo.append(value)
+        elif isinstance(node.value, list):
+            todo += node.value
 
 
 def _plain(path: str) -> str:
