@@ -10,7 +10,7 @@ from datetime import datetime
 from pathlib import Path
 
 from edgewright.core.nearest import suggestion
-from edgewright.core.signing import Signature, SignatureState
+from edgewright.core.signing import SignatureState
 from edgewright.core.snapshot import Snapshot
 from edgewright.core.standing import SourceStanding, StandingReason
 from edgewright.errors import EdgewrightError, SourceError, SpecError, Transient
@@ -18,7 +18,7 @@ from edgewright.ports import StateReader, StateWriter, Upstream
 from edgewright_schemas.environment import Environment, Follow
 from edgewright_schemas.repository import Repository
 
-_SIGNED = "+signed"
+SIGNED = "+signed"
 """Marks, in the store, an accepted revision whose signature was checked: trust then never starts anew."""
 _PROBLEMS: Mapping[SignatureState, StandingReason] = {
     SignatureState.MISSING: "SignatureMissing",
@@ -42,6 +42,17 @@ def follow_of(repository: Repository | None, name: str) -> Environment:
         hint = suggestion(name, names) if names else "edgewright.yaml declares no environments; leave --env out"
         raise SourceError(f"there is no environment {name!r}", hint=hint)
     return found
+
+
+def declared_by(upstream: Upstream, revision: str, trusted: str | None) -> Repository | None:
+    """Read what the default branch declares; where it is not signed as it must be, what the trusted revision does.
+
+    Raises:
+        SourceError, SpecError: It cannot be read.
+    """
+    if trusted is not None and trusted != revision and not upstream.check(None, revision, trusted).accepted:
+        revision = trusted
+    return upstream.declared(revision)
 
 
 def fetch_follow(upstream: Upstream, environment: str, ref: str | None) -> Follow | None:
@@ -95,6 +106,7 @@ class Followed:
         reader: StateReader,
         writer: StateWriter,
         clock: Callable[[], datetime],
+        anchor: Callable[[], str | None] = lambda: None,
     ) -> None:
         """Nothing is read yet; ``look`` decides.
 
@@ -105,7 +117,12 @@ class Followed:
             reader: Knows what was accepted before.
             writer: Keeps what is accepted; its lease must be held when ``look`` is called.
             clock: Gives aware times.
+            anchor: Gives a revision accepted by another environment, as ``accepted_revision`` keeps it: where this
+                one has accepted none yet, trust does not start anew.
         """
+        self._anchor = anchor
+        self._unfetched: EdgewrightError | None = None
+        self._rewritten = False
         self._upstream = upstream
         self._environment = environment
         self._ref = ref
@@ -126,6 +143,17 @@ class Followed:
     def touch(self) -> None:
         """Say that the repository may have changed; the next ``revision`` looks."""
         self._look_again.set()
+
+    def fetched(self, *, rewritten: bool = False, error: EdgewrightError | None = None) -> None:
+        """Say how fetching went; the next ``revision`` looks.
+
+        Args:
+            rewritten: Whether what is followed was force-pushed.
+            error: Why nothing could be fetched.
+        """
+        self._unfetched = error
+        self._rewritten = rewritten or (self._rewritten and error is not None)
+        self.touch()
 
     def look(self) -> SourceStanding:
         """Take up what is followed, if it may be.
@@ -149,6 +177,12 @@ class Followed:
                 self._look_again.set()
             except SourceError as error:
                 candidate, problem, message = "", "RefMissing", str(error)
+            if not problem and self._unfetched is not None:
+                is_transient = isinstance(self._unfetched, Transient)
+                problem = "SourceUnavailable" if is_transient else "SourceRefused"
+                message = str(self._unfetched)
+            elif not problem and self._rewritten:
+                problem, message = "HistoryRewritten", "what is followed was rewritten"
             since = before.since if before.reason == problem and before.candidate == candidate else now
             self.standing = SourceStanding(
                 in_force=self._in_force or None,
@@ -156,7 +190,7 @@ class Followed:
                 reason=problem,
                 message=message,
                 since=since,
-                fetched_at=now,
+                fetched_at=now if self._unfetched is None else before.fetched_at,
             )
             return self.standing
 
@@ -166,7 +200,7 @@ class Followed:
         A signed revision that cannot be had any more must not make trust start anew.
         """
         kept = self._reader.accepted_revision() or ""
-        revision, signed = kept.removesuffix(_SIGNED), kept.endswith(_SIGNED)
+        revision, signed = kept.removesuffix(SIGNED), kept.endswith(SIGNED)
         if not revision:
             return
         try:
@@ -207,31 +241,32 @@ class Followed:
         if candidate == self._in_force:
             return candidate, "", ""
         self._refused = candidate
-        trusted = self._in_force or None
-        signature = self._upstream.check(self.follow, candidate, trusted)
+        signature = self._upstream.check(self.follow, candidate, self._trusted())
         if not signature.accepted:
             return candidate, _PROBLEMS[signature.state], str(signature)
         self._upstream.source(lambda: candidate, self._environment).snapshot()
         self._take(candidate, signed=self._declares_verification(candidate))
         return candidate, "", ""
 
+    def _trusted(self) -> str | None:
+        """The revision whose rules and keys apply."""
+        if self._in_force:
+            return self._in_force
+        anchor = self._anchor() or ""
+        return anchor.removesuffix(SIGNED) if anchor.endswith(SIGNED) else None
+
     def _take(self, revision: str, *, signed: bool) -> None:
-        self._writer.accept_revision(revision + (_SIGNED if signed else ""))
+        self._writer.accept_revision(revision + (SIGNED if signed else ""))
         self._in_force, self._signed = revision, signed
 
     def _follows(self) -> Follow | None:
         """Find what is followed, as declared by the default branch, or else by the revision in force."""
         if self._ref is not None:
-            return _follow_ref(self._upstream, self._ref)
+            return self.follow or _follow_ref(self._upstream, self._ref)
         if not self._environment:
             return None
         declaring = self._upstream.resolve(None)
-        if self._signed and not self._check_declaring(declaring).accepted:
-            declaring = self._in_force
-        return follow_of(self._upstream.declared(declaring), self._environment).follow
-
-    def _check_declaring(self, revision: str) -> Signature:
-        return self._upstream.check(None, revision, self._in_force)
+        return follow_of(declared_by(self._upstream, declaring, self._trusted()), self._environment).follow
 
     def _force(self) -> str:
         if not self._in_force:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from edgewright.apply.observing import Reality
 from edgewright.core.snapshot import Snapshot
-from edgewright.errors import EdgewrightError, StateError
+from edgewright.errors import EdgewrightError, SourceError, StateError
 from edgewright_schemas.environment import AgentDelivery as DeliverySpec
 
 if TYPE_CHECKING:  # annotations alone must not import what a command may not need
@@ -24,6 +24,7 @@ if TYPE_CHECKING:  # annotations alone must not import what a command may not ne
     from edgewright.apply.reconciler import Reconciler
     from edgewright.artifacts.blobs import FileBlobStore
     from edgewright.build.sources import SourceIndex
+    from edgewright.core.standing import SourceStanding
     from edgewright.delivery.agent import AgentDelivery
     from edgewright.ports import SnapshotSource, Upstream
     from edgewright.state.lease import SqlLease
@@ -102,6 +103,23 @@ class Workspace:
         return Path(STATE_FOLDER).absolute() if self.is_remote else self.root / STATE_FOLDER
 
     @property
+    def remote_url(self) -> str | None:
+        """Where the repository was cloned from, or is; None of one without a remote."""
+        if self.is_remote:
+            return self._repo
+        from edgewright.source.repositories import GitRepository
+
+        try:
+            return GitRepository(self._repo).run("config", "--get", "remote.origin.url").strip()
+        except SourceError:
+            return None
+
+    @property
+    def shown(self) -> str:
+        """The repository, for messages."""
+        return self._repo if self.is_remote else str(self.root)
+
+    @property
     def home(self) -> Path:
         """The environment's own folder."""
         return self.folder / ENVIRONMENTS_FOLDER / self.env if self.env else self.folder
@@ -159,11 +177,16 @@ class Workspace:
             return GitSource(self._repo, ref, cache=self._cache, environment=self.env)
         return GitSource(self._repo, ref, cache=self._cache)
 
-    def followed(self) -> "Followed":
-        """What is in force: as ``source``, but only revisions whose signatures and specs are right."""
+    def followed(self, upstream: "Upstream", anchor: Callable[[], str | None]) -> "Followed":
+        """What is in force: as ``source``, but only revisions whose signatures and specs are right.
+
+        Args:
+            upstream: The repository, which someone else fetches.
+            anchor: Gives what another environment accepted last.
+        """
         from edgewright.apply.following import Followed
 
-        return Followed(self.upstream, self.env, self._ref, self.state, self.state, self.clock)
+        return Followed(upstream, self.env, self._ref, self.state, self.state, self.clock, anchor)
 
     @property
     def _cache(self) -> Path | None:
@@ -300,8 +323,9 @@ class Workspace:
         lease: "SqlLease",
         listener: "Listener",
         source: "SnapshotSource | None" = None,
+        standing: "Callable[[], SourceStanding] | None" = None,
     ) -> "Reconciler":
-        """Everything a run needs, wired; ``source`` in place of the workspace's own."""
+        """Everything a run needs, wired; ``source`` in place of the workspace's own, and where it stands."""
         from edgewright.apply.building import Workshop
         from edgewright.apply.configuring import Configurator
         from edgewright.apply.publishing import Publisher
@@ -327,4 +351,5 @@ class Workspace:
             lease=lease,
             listener=listener,
             clock=clock,
+            standing=standing,
         )

@@ -104,6 +104,14 @@ class Upstream(Protocol):
         """
         ...
 
+    def default_branch(self) -> str:
+        """Name the branch that None stands for, as of the last fetch.
+
+        Raises:
+            SourceError: HEAD leads to no branch.
+        """
+        ...
+
     def check(self, follow: Follow | None, commit: str, trusted: str | None) -> Signature:
         """Check the signatures of a commit (and of the tag that led to it).
 

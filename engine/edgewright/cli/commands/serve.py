@@ -1,0 +1,171 @@
+"""``edgewright serve``: the controller."""
+
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from enum import StrEnum
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from edgewright.cli.console import stderr
+from edgewright.cli.options import HERE, RefOption, RepoOption, StateOption
+from edgewright.cli.workspace import Workspace
+from edgewright.errors import EdgewrightError
+
+if TYPE_CHECKING:
+    from edgewright.ports import Forge
+    from edgewright.server.supervisor import Supervisor
+
+_EXAMPLES = (
+    "Examples: edgewright serve · edgewright serve --repo https://git.example.com/team/specs.git "
+    "--state /var/lib/edgewright --env production --host 0.0.0.0 --port 8080"
+)
+_SECRETS = ("EDGEWRIGHT_WEBHOOK_SECRET", "EDGEWRIGHT_WEBHOOK_SECRET_OLD")
+"""The second one while senders are being changed to the first."""
+
+
+class LogFormat(StrEnum):
+    """How the log is written."""
+
+    AUTO = "auto"
+    CONSOLE = "console"
+    JSON = "json"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("serve", epilog=_EXAMPLES)(serve)
+
+
+def serve(
+    repo: RepoOption = HERE,
+    ref: RefOption = None,
+    state: StateOption = None,
+    env: Annotated[
+        list[str] | None,
+        typer.Option("--env", help="Only these environments; repeatable.", show_default="all that are declared"),
+    ] = None,
+    host: Annotated[str, typer.Option("--host", help="Where to listen.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="0: any that is free.")] = 8080,
+    tls_cert: Annotated[Path | None, typer.Option("--tls-cert", help="Certificate chain (PEM) to serve HTTPS.")] = None,
+    tls_key: Annotated[Path | None, typer.Option("--tls-key", help="Its key (PEM).")] = None,
+    interval: Annotated[
+        str | None, typer.Option("--interval", help="Between polls of Git, like 30s.", show_default="as declared")
+    ] = None,
+    jobs: Annotated[int, typer.Option("--jobs", min=1, help="Build steps at once, in each environment.")] = 2,
+    accept: Annotated[
+        str | None, typer.Option("--accept", help="Trust this revision, and the keys in it, from now on.")
+    ] = None,
+    log: Annotated[LogFormat, typer.Option("--log", help="How to log, on stderr.")] = LogFormat.AUTO,
+) -> None:
+    """Follow Git and keep reality equal to it, all day: every environment, with webhooks and previews.
+
+    Several may run on one database: one acts in each environment, the others stand by. Ctrl-C and SIGTERM end it
+    cleanly; what is under way is resumed by the next. Secrets are read from EDGEWRIGHT_WEBHOOK_SECRET,
+    EDGEWRIGHT_FORGE_TOKEN and EDGEWRIGHT_GIT_TOKEN, or from the files that the same names with _FILE give.
+    """
+    from edgewright.cli.logs import configure_logging
+    from edgewright.secret import from_variable
+    from edgewright.server.app import HookSettings, create_app
+    from edgewright.server.health import Vitals
+    from edgewright.server.serving import Serving
+    from edgewright.server.waking import Bell
+    from edgewright.server.webhooks import RepositoryNames
+
+    configure_logging(as_json=log is LogFormat.JSON or (log is LogFormat.AUTO and not sys.stderr.isatty()))
+    if (tls_cert is None) != (tls_key is None):
+        raise EdgewrightError("--tls-cert and --tls-key belong together", hint="give both, or neither")
+    workspace = Workspace(repo, ref=ref, state=state)
+    forge, names = _forge(workspace)
+    secrets = tuple(secret for name in _SECRETS if (secret := from_variable(name)) is not None)
+    bell, vitals = Bell(), Vitals()
+    app = create_app(HookSettings(secrets, RepositoryNames.of(names)), bell, vitals)
+    supervisor = _supervisor(
+        workspace, bell, vitals, forge, only=tuple(env or ()), interval=interval, jobs=jobs, accept=accept
+    )
+    tls = (tls_cert, tls_key) if tls_cert is not None and tls_key is not None else None
+    with Serving(app, host, port, tls=tls) as serving, _stopping(supervisor):
+        supervisor.log.info("serving", url=serving.address.url, repository=workspace.shown, webhooks=bool(secrets))
+        supervisor.run()
+    supervisor.log.info("stopped")
+
+
+def _supervisor(
+    workspace: Workspace,
+    bell: Any,
+    vitals: Any,
+    forge: "Forge | None",
+    *,
+    only: tuple[str, ...],
+    interval: str | None,
+    jobs: int,
+    accept: str | None,
+) -> "Supervisor":
+    from edgewright.cli.stations import LiveStation, anchor_of
+    from edgewright.server.errands import Errands
+    from edgewright.server.supervisor import Supervisor
+
+    upstream, anchor = workspace.upstream, anchor_of(workspace)
+    return Supervisor(
+        upstream=upstream,
+        station_of=lambda name: LiveStation(workspace.for_environment(name), upstream, anchor),
+        bell=bell,
+        vitals=vitals,
+        clock=workspace.clock,
+        errands=Errands(upstream, forge, vitals, workspace.clock),
+        only=only,
+        interval=_duration(interval) if interval else None,
+        jobs=jobs,
+        accept=accept,
+    )
+
+
+def _forge(workspace: Workspace) -> "tuple[Forge | None, tuple[str, ...]]":
+    """Open the forge, if there is a token for one; and list the names that webhooks may call the repository by.
+
+    Raises:
+        ForgeError: Something of its settings is missing or wrong.
+    """
+    from edgewright.forges.settings import ForgeSettings
+
+    remote = workspace.remote_url
+    settings = ForgeSettings.guess(remote)
+    names = tuple(name for name in (remote, settings.repository if settings else None) if name)
+    if settings is None or settings.token is None:
+        return None, names
+    from edgewright.forges.opening import open_forge
+
+    return open_forge(settings), names
+
+
+def _duration(text: str) -> timedelta:
+    from edgewright_schemas.base import parse_duration
+
+    try:
+        value = parse_duration(text)
+    except ValueError as error:
+        raise EdgewrightError(f"--interval {text}: {error}") from error
+    assert isinstance(value, timedelta)
+    return value
+
+
+@contextmanager
+def _stopping(supervisor: "Supervisor") -> Iterator[None]:
+    """Let Ctrl-C and SIGTERM end everything softly; a second Ctrl-C ends it at once."""
+
+    def soft(number: int, frame: FrameType | None) -> None:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        stderr().print("stopping; what is under way can be resumed (Ctrl-C again stops at once)", style="yellow")
+        supervisor.stop()
+
+    before = {number: signal.signal(number, soft) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

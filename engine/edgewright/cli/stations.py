@@ -1,0 +1,118 @@
+"""Wires one environment for the controller. Made by ``commands/serve``."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from edgewright.apply.following import SIGNED, Followed
+from edgewright.apply.listening import Listener
+from edgewright.apply.notifying import Dispatcher
+from edgewright.apply.reconciler import Reconciler
+from edgewright.cli.workspace import LEASE_TIME, Workspace
+from edgewright.core.plan import Plan
+from edgewright.core.planner import plan
+from edgewright.core.snapshot import Snapshot
+from edgewright.errors import SourceError
+from edgewright.notices.opening import open_notifiers
+from edgewright.ports import Cancel, Lease, StateReader, StateWriter, Upstream
+from edgewright.source.watch import watch
+from edgewright.state.lease import SqlLease, wait_for_lease
+
+HOLDER = "edgewright serve"
+
+
+class LiveStation:
+    """Implements server.stations.Station over a workspace."""
+
+    def __init__(self, workspace: Workspace, upstream: Upstream, anchor: Callable[[], str | None]) -> None:
+        """Wire it; nothing is opened yet.
+
+        Args:
+            workspace: The environment's.
+            upstream: The repository, which all environments share.
+            anchor: Gives what another environment accepted last.
+        """
+        self._workspace = workspace
+        self._upstream = upstream
+        self._anchor = anchor
+
+    @property
+    def name(self) -> str:
+        """The environment's name."""
+        return self._workspace.env
+
+    @property
+    def reader(self) -> StateReader:
+        """What is known of reality."""
+        return self._workspace.state
+
+    @property
+    def writer(self) -> StateWriter:
+        """The same store."""
+        return self._workspace.state
+
+    def followed(self) -> Followed:
+        """What is in force."""
+        return self._workspace.followed(self._upstream, self._anchor)
+
+    @contextmanager
+    def lease(self, cancel: Cancel) -> Iterator[Lease | None]:
+        """Stand by until the right to change things is ours.
+
+        Raises:
+            StateError: The store cannot be used.
+        """
+        self._workspace.make_folder()
+        lease = wait_for_lease(self._workspace.state, HOLDER, LEASE_TIME, self._workspace.clock, cancel)
+        if lease is None:
+            yield None
+            return
+        with lease:
+            yield lease
+
+    def reconciler(self, desired: Snapshot, lease: Lease, listener: Listener, followed: Followed) -> Reconciler:
+        """A run, wired as a revision declares."""
+        assert isinstance(lease, SqlLease)
+        return self._workspace.reconciler(desired, lease, listener, source=followed, standing=lambda: followed.standing)
+
+    def plan(self, desired: Snapshot) -> Plan:
+        """What a run would do now."""
+        observed = self._workspace.reality(desired).observe(desired)
+        return plan(desired, observed, self._workspace.clock())
+
+    def dispatcher(self, desired: Snapshot) -> Dispatcher:
+        """Who is told of what happens.
+
+        Raises:
+            NoticeError: Secrets are missing.
+        """
+        repository = desired.repository()
+        specs = repository.spec.notifications if repository else ()
+        state, clock = self._workspace.state, self._workspace.clock
+        return Dispatcher(state, state, open_notifiers(specs), specs, clock, environment=self.name)
+
+    @contextmanager
+    def watch_reports(self, desired: Snapshot, on_report: Callable[[], None]) -> Iterator[Path | None]:
+        """Call back when a device has reported; shares of other machines are looked at every few seconds instead."""
+        folder = self._workspace.reports_folder(desired)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            watching = watch(folder, lambda changed: on_report(), debounce=0.05)
+        except (OSError, SourceError):
+            yield None
+            return
+        with watching:
+            yield folder
+
+
+def anchor_of(workspace: Workspace) -> Callable[[], str | None]:
+    """Find what any environment of the store accepted with a signature."""
+
+    def find() -> str | None:
+        for name in workspace.state.environments():
+            kept = workspace.for_environment(name).state.accepted_revision()
+            if kept is not None and kept.endswith(SIGNED):
+                return kept
+        return None
+
+    return find

@@ -1,0 +1,65 @@
+"""What the controller needs of one environment. Wired by ``cli``, which alone knows the drivers."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Protocol
+
+from edgewright.apply.following import Followed
+from edgewright.apply.listening import Listener
+from edgewright.apply.notifying import Dispatcher
+from edgewright.apply.reconciler import Reconciler
+from edgewright.core.plan import Plan
+from edgewright.core.snapshot import Snapshot
+from edgewright.ports import Cancel, Lease, StateReader, StateWriter
+
+
+class Station(Protocol):
+    """One environment, ready to be controlled."""
+
+    @property
+    def name(self) -> str:
+        """The environment's name; empty where the repository declares none."""
+        ...
+
+    @property
+    def reader(self) -> StateReader:
+        """What is known of reality."""
+        ...
+
+    @property
+    def writer(self) -> StateWriter:
+        """The same store; the lease must be held, but for signals."""
+        ...
+
+    def followed(self) -> Followed:
+        """What is in force, of a source that others fetch."""
+        ...
+
+    def lease(self, cancel: Cancel) -> AbstractContextManager[Lease | None]:
+        """Stand by until the right to change things is ours; None when ``cancel`` was set first.
+
+        Raises:
+            StateError: The store cannot be used, and waiting would not change that.
+        """
+        ...
+
+    def reconciler(self, desired: Snapshot, lease: Lease, listener: Listener, followed: Followed) -> Reconciler:
+        """A run, wired as a revision declares."""
+        ...
+
+    def plan(self, desired: Snapshot) -> Plan:
+        """What a run would do now; reads only."""
+        ...
+
+    def dispatcher(self, desired: Snapshot) -> Dispatcher:
+        """Who is told of what happens, as a revision declares.
+
+        Raises:
+            NoticeError: Secrets are missing.
+        """
+        ...
+
+    def watch_reports(self, desired: Snapshot, on_report: Callable[[], None]) -> AbstractContextManager[Path | None]:
+        """Call back when a device has reported, where that can be watched; else gives None."""
+        ...
