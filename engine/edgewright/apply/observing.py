@@ -1,8 +1,9 @@
 """Gathers what is: the one place where the ports' answers become the planner's Observed."""
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping, Set
+from dataclasses import dataclass, field, replace
 
+from edgewright.apply.looking import DriftMemory, Look
 from edgewright.core.address import Address
 from edgewright.core.artifact import Artifact
 from edgewright.core.observed import Observed, SourceState
@@ -17,9 +18,10 @@ from edgewright_wire.canonical import digest_json
 class PresentArtifacts(Mapping[str, Artifact]):
     """Recorded artifacts whose stored files are there; files are looked for only when an artifact is asked for."""
 
-    def __init__(self, recorded: Mapping[str, Artifact], blobs: BlobReader) -> None:
+    def __init__(self, recorded: Mapping[str, Artifact], blobs: BlobReader, corrupt: Set[str] = frozenset()) -> None:
         self._recorded = recorded
         self._blobs = blobs
+        self._corrupt = corrupt
 
     def __getitem__(self, fingerprint: str) -> Artifact:
         """Find an artifact; one that lost a file counts as absent.
@@ -28,7 +30,8 @@ class PresentArtifacts(Mapping[str, Artifact]):
             KeyError: It is not recorded, or not whole.
         """
         artifact = self._recorded[fingerprint]
-        if not all(self._blobs.has(file.digest) for file in artifact.files.values()):
+        files = artifact.files.values()
+        if not all(self._blobs.has(file.digest) and file.digest not in self._corrupt for file in files):
             raise KeyError(fingerprint)
         return artifact
 
@@ -49,12 +52,14 @@ class Reality:
     blobs: BlobReader
     delivery: DeliveryReader
     sources: SourceObserver
+    memory: DriftMemory = field(default_factory=DriftMemory)
 
-    def observe(self, desired: Snapshot, *, retry_failures: bool = False) -> Observed:
+    def observe(self, desired: Snapshot, *, retry_failures: bool = False, deep: bool = False) -> Observed:
         """Describe reality as far as these specs need it.
 
         Args:
             desired: What is wanted; only the sources it names are looked at.
+            deep: Also look for drift, whose cost grows with the fleet; else only at what the last such look found.
             retry_failures: Leave out failures remembered from earlier runs, so that those steps are planned again.
 
         Raises:
@@ -64,12 +69,16 @@ class Reality:
         inventory = self.state.inventory()
         enrolled = self.state.enrolled()
         recorded = self.state.artifacts()
+        look = Look(self.state, self.blobs, self.delivery, self.memory)
+        drift = look.deep(desired) if deep else look.again(desired)
         return Observed(
-            artifacts=PresentArtifacts(recorded, self.blobs),
+            artifacts=PresentArtifacts(recorded, self.blobs, self.memory.corrupt),
             remembered=recorded,
             sources=self._sources(desired),
             champions=self.state.champions(),
             published=self.delivery.published(),
+            damaged=self.delivery.damaged(),
+            drift=drift,
             rollouts=self._rollouts(),
             enrolled=enrolled,
             enrolled_digest=digest_json({id_: dict(labels) for id_, labels in enrolled.items()}) if enrolled else "",

@@ -56,12 +56,13 @@ class RepositoryReader:
             raise unavailable(self._folder, error) from error
 
     def damaged(self) -> Mapping[str, str]:
-        """Packages that are named but not whole: what is missing, in words, by digest.
+        """Packages that are named but were not whole when ``published`` last looked: what is missing, by digest.
 
         Raises:
             DeliveryUnavailable, DeliveryError: As in published.
         """
-        self.published()
+        if self._seen is None:
+            self.published()
         found = {digest: path.removeprefix(f"{self._folder}/") for digest, path in self._damaged.items()}
         return {digest: f"{path} missing or of another size" for digest, path in found.items()}
 
