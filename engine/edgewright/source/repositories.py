@@ -29,8 +29,12 @@ class GitRepository:
     Only objects and refs are read; the work tree and the index are never written.
     """
 
-    def __init__(self, location: str | Path) -> None:
+    def __init__(self, location: str | Path, variables: Mapping[str, str] | None = None) -> None:
         """Find the repository at or above ``location``, a path or a ``file://`` URL.
+
+        Args:
+            location: Where to look.
+            variables: Of the environment, for the git that reads it.
 
         Raises:
             SourceError: There is none, or it is a URL of another kind.
@@ -40,13 +44,15 @@ class GitRepository:
             folder = folder.parent
         if not folder.is_dir():
             raise SourceError(f"there is no folder {folder}", hint="give the path of a Git repository")
-        self._git_dir, top = _discover(folder)
+        self._git_dir, top = _discover(folder, variables or {})
         self.is_bare = top is None
         self.top = (top or self._git_dir).resolve()
         self.root = self.top if self.is_bare else _spec_root(folder.resolve(), self.top)
         """The folder of ``edgewright.yaml``; without one, the repository's own."""
         self.prefix = "" if self.is_bare else self.root.relative_to(self.top).as_posix().removeprefix(".")
-        self._environment = self._explicit_environment()
+        self._environment = self._explicit_environment() | dict(variables or {})
+        self.is_damaged = False
+        """Whether an object could not be read."""
         self._trees: dict[str, tuple[Entry, ...]] = {}
         self._lock = threading.RLock()
 
@@ -157,6 +163,7 @@ class GitRepository:
                 stream = self._repo.odb.stream(bytes.fromhex(object_id))
                 data: bytes = stream.read(-1 if limit is None else limit + 1)
             except (ValueError, ODBError, git.GitCommandError, OSError) as error:
+                self.is_damaged = True
                 hint = "the repository is damaged or shallow; run `git fsck`, or fetch the missing history"
                 raise SourceError(f"Git object {object_id} cannot be read", hint=hint) from error
         if stream.type != expected:
@@ -171,7 +178,7 @@ class GitRepository:
             self._trees.clear()
 
 
-def _discover(folder: Path) -> tuple[Path, Path | None]:
+def _discover(folder: Path, variables: Mapping[str, str]) -> tuple[Path, Path | None]:
     """Find the Git folder and the work tree (None: bare) that ``folder`` is in.
 
     Raises:
@@ -179,6 +186,7 @@ def _discover(folder: Path) -> tuple[Path, Path | None]:
     """
     # What names a repository in the environment, as in hooks, names another one than the folder's.
     environment = {name: value for name, value in os.environ.items() if name not in {"GIT_DIR", "GIT_WORK_TREE"}}
+    environment |= variables
     wanted = ("rev-parse", "--is-bare-repository", "--absolute-git-dir", "--show-cdup")
     try:
         bare, git_dir, up = _git(wanted, folder, environment).split("\n")[:3]
@@ -210,7 +218,7 @@ def _local(location: str | Path) -> Path:
         if parts.scheme != "file":
             raise SourceError(
                 f"{parts.scheme}://{parts.hostname or ''} is a remote repository",
-                hint="clone it, and give the path of the clone",
+                hint="clone it and give the path of the clone, or follow it with edgewright serve",
             )
         text = unquote(parts.path)
     return Path(text).expanduser().absolute()

@@ -1,0 +1,380 @@
+"""A mirror of a remote repository, as small as can be: the commits that are followed, without their history.
+
+Implements ``ports.Upstream`` for ``upstreams``. Every fetch asks for the remote's refs, takes the objects that are not
+at hand, and puts refs of our own on them, so that what is in force stays readable whatever happens to the remote.
+"""
+
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from edgewright.core.signing import Signature
+from edgewright.errors import EdgewrightError, SourceError, SourceUnavailable
+from edgewright.ports.sources import Fetched, Merge
+from edgewright.source.commands import Commands, GitFailed, environment
+from edgewright.source.credentials import Credentials
+from edgewright.source.following import FollowedSource, Reader
+from edgewright.source.histories import is_rewritten
+from edgewright.source.listings import Found, Listing, check_id
+from edgewright.source.merging import merge_commits
+from edgewright.source.remotes import Remote
+from edgewright.source.repositories import GitRepository
+from edgewright.source.storing import KEPT, Folder
+from edgewright.source.transports import Damaged, GoneThere, Limits, NotGiven, Transport
+from edgewright_schemas.environment import Follow
+from edgewright_schemas.repository import Repository
+
+_TRIES = 3
+"""How often the refs are asked for again when the remote changes while we fetch."""
+_BROUGHT = "refs/edgewright/brought"
+
+
+class Mirror:
+    """Follows a remote repository."""
+
+    def __init__(
+        self, url: str, folder: Path, credentials: Credentials, *, cache: Path | None, limits: Limits | None = None
+    ) -> None:
+        """Nothing is fetched yet.
+
+        Args:
+            url: ``https://``, ``http://``, ``ssh://``, ``git@host:path`` or ``file://``.
+            folder: Where the mirror is, or is made.
+            credentials: To reach it with.
+            cache: The folder to keep parsed specs in; by default below ``folder``.
+            limits: How long anything may take.
+
+        Raises:
+            SourceError: The address is wrong, or holds credentials.
+        """
+        self._limits = limits or Limits()
+        self._transport = Transport(Remote.parse(url), credentials, self._limits)
+        self._commands = Commands()
+        self._folder = Folder(folder.absolute(), self._commands)
+        self._cache = cache or folder / "cache"
+        self._reader: Reader | None = None
+        self._identity = (0, 0)
+        self._is_checked = False
+        self._refused: dict[str, str] = {}
+        self._sources: weakref.WeakSet[FollowedSource] = weakref.WeakSet()
+
+    def fetch(self, follows: Iterable[Follow]) -> Fetched:
+        """Bring what is followed up to date, as in ports.Upstream."""
+        wanted = [None, *dict.fromkeys(follows)]
+        in_force = self._in_force()
+        with self._held():
+            is_new = self._folder.prepare()
+            damaged = not is_new and not self._is_sound()
+            listing, found = self._take(wanted, damaged, in_force)
+            self._is_checked = True
+            fetched, leads = self._compare(listing, wanted, found)
+            known = [commit for commit in in_force if self._has(commit)]
+            self._folder.keep([*(each.object for each in found.values()), *known])
+            self._write(listing, leads)
+            self._folder.tidy()
+        if fetched.changed:
+            self._open().repository.close()
+        return fetched
+
+    def resolve(self, follow: Follow | None) -> str:
+        """Find the commit that is followed, as in ports.Upstream."""
+        listing = self._read()
+        if listing is None:
+            raise SourceError(f"{self._transport.remote} was not fetched yet", hint="fetch it first")
+        found = self._found(listing, follow)
+        if self._has(found.commit):
+            return found.commit
+        if found.commit in self._refused:
+            hint = "follow a branch or tag that leads to it, or let the server give commits by id"
+            raise SourceError(f"{follow} cannot be had: {self._refused[found.commit]}", hint=hint)
+        raise SourceError(f"{listing.label(follow)} leads to no commit that was fetched", hint="fetch it first")
+
+    def default_branch(self) -> str:
+        """Name the default branch, as in ports.Upstream."""
+        listing = self._read()
+        if listing is None:
+            raise SourceError(f"{self._transport.remote} was not fetched yet", hint="fetch it first")
+        return listing.default_branch()
+
+    def check(self, follow: Follow | None, commit: str, trusted: str | None) -> Signature:
+        """Check signatures, as in ports.Upstream."""
+        found, listing = None, self._read()
+        if listing is not None:
+            with suppress(SourceError):
+                found = listing.find(follow)
+        return self._open().check(self._folder.git_dir, follow, found, commit, trusted)
+
+    def declared(self, commit: str) -> Repository | None:
+        """Read a revision's Repository document alone, as in ports.Upstream."""
+        return self._open().declared(commit)
+
+    def bring(self, ref: str) -> str:
+        """Fetch one more ref or commit, as in ports.Upstream."""
+        is_commit = len(ref) == 40 and all(letter in "0123456789abcdef" for letter in ref)
+        with self._held():
+            self._folder.prepare()
+            if is_commit and self._has(ref):
+                self._folder.keep([ref])
+                return ref
+            if not is_commit:
+                self._check_name(ref)
+            self._fetch({ref: _BROUGHT}, shown=ref)
+            commit = self._peeled(_BROUGHT)
+            if commit is None:
+                raise SourceError(f"{ref} leads to no commit", hint="name a branch, a tag or a commit")
+            self._folder.keep([commit])
+            return commit
+
+    def merge(self, base: str, head: str) -> Merge:
+        """Merge two commits, as in ports.Upstream."""
+        with self._held():
+            self._folder.prepare()
+            for commit in (base, head):
+                if not self._has(commit):
+                    self._fetch({commit: KEPT + commit}, shown=commit)
+            merged = merge_commits(self._commands, self._folder.git_dir, base, head, self._deepen)
+            self._folder.keep([base, head, *([merged.revision] if merged.revision else [])])
+        return merged
+
+    def source(self, revision: Callable[[], str], environment: str = "") -> FollowedSource:
+        """Make a source, as in ports.Upstream."""
+        source = self._open().source(revision, environment)
+        self._sources.add(source)
+        return source
+
+    def close(self) -> None:
+        """End what runs; a later call starts it again."""
+        self._transport.stop()
+        self._commands.stop()
+        if self._reader is not None:
+            self._reader.close()
+
+    # ── fetching, while the folder is held ──────────────────────────────────────────────────────────────────────
+
+    def _take(
+        self, wanted: list[Follow | None], damaged: bool, in_force: list[str]
+    ) -> tuple[Listing, dict[str, Found]]:
+        """List the remote's refs and fetch what is followed; into a new mirror where this one is damaged."""
+        for attempt in range(_TRIES):
+            listing = self._transport.list(
+                self._folder.git_dir, known=self._read() is not None, passed=(self._folder.descriptor,)
+            )
+            found: dict[str, Found] = {}
+            for follow in wanted:
+                with suppress(SourceError):
+                    found[listing.label(follow)] = listing.find(follow)
+            try:
+                if damaged:
+                    self._renew(found, in_force)
+                else:
+                    self._get(self._folder.git_dir, found, in_force)
+            except Damaged as error:
+                if attempt == _TRIES - 1:
+                    raise SourceUnavailable(f"{self._transport.remote} sent what git cannot use: {error}") from error
+                damaged = True
+            except NotGiven as error:
+                if attempt == _TRIES - 1:
+                    raise SourceUnavailable(
+                        f"{self._transport.remote} keeps changing: {error}", hint="it is tried again"
+                    ) from error
+            else:
+                return listing, {label: each for label, each in found.items() if self._has(each.commit)}
+        raise AssertionError("the last try returns or raises")
+
+    def _get(self, git_dir: Path, found: Mapping[str, Found], in_force: list[str]) -> None:
+        """Fetch the objects that are missing. A commit named by its id is fetched alone: it may be refused."""
+        named = {each.object for each in found.values() if each.ref}
+        missing = [name for name in sorted(named) if not self._has(name, git_dir)]
+        if missing:
+            wanted = {name: KEPT + name for name in missing}
+            self._transport.fetch(git_dir, wanted, depth=1, passed=(self._folder.descriptor,))
+        by_id = {each.commit for each in found.values() if not each.ref}
+        for commit in sorted((by_id | set(in_force)) - named):
+            if self._has(commit, git_dir):
+                continue
+            try:
+                self._transport.fetch(git_dir, {commit: KEPT + commit}, depth=1, passed=(self._folder.descriptor,))
+                self._refused.pop(commit, None)
+            except (NotGiven, SourceError) as error:
+                self._refused[commit] = str(error)
+
+    def _renew(self, found: Mapping[str, Found], in_force: list[str]) -> None:
+        """Fetch into a new mirror, and put it in the place of this one; what only this one has is taken along."""
+        fresh = self._folder.path / "fresh.git"
+        self._folder.make(fresh)
+        self._get(fresh, found, in_force)
+        for commit in in_force:
+            if not self._has(commit, fresh) and self._has(commit):
+                with suppress(GitFailed):
+                    spec = f"{commit}:{KEPT}{commit}"
+                    old = f"file://{self._folder.git_dir}"
+                    variables = environment({"protocol.version": "2"})
+                    self._commands.run(fresh, "fetch", "--quiet", "--update-shallow", old, spec, variables=variables)
+        self._folder.replace()
+        self._look()
+
+    def _compare(
+        self, listing: Listing, wanted: list[Follow | None], found: Mapping[str, Found]
+    ) -> tuple[Fetched, Mapping[str, str]]:
+        """Say what changed since the last fetch, and what every follow leads to now."""
+        before = self._leads()
+        leads = before | {label: each.commit for label, each in found.items()}
+        labels = list(dict.fromkeys(listing.label(follow) for follow in wanted))
+        changed = [label for label in labels if label in found and before.get(label) != found[label].commit]
+        gone = [label for label in labels if label in before and label not in found]
+        rewritten = [
+            label
+            for label in changed
+            if label.startswith("branch ")
+            and label in before
+            and self._has(before[label])
+            and is_rewritten(
+                self._commands, self._folder.git_dir, before[label], found[label].commit, self._deepen_quietly
+            )
+        ]
+        return Fetched(tuple(changed), tuple(rewritten), tuple(gone)), leads
+
+    def _deepen_quietly(self, commits: tuple[str, ...], depth: int) -> None:
+        """Fetch history for what is only nice to know: whatever hinders it counts as not given."""
+        wanted = {commit: KEPT + commit for commit in commits}
+        try:
+            self._transport.fetch(self._folder.git_dir, wanted, depth=depth, passed=(self._folder.descriptor,))
+        except (Damaged, EdgewrightError) as error:
+            raise NotGiven(str(error)) from error
+
+    def _deepen(self, commits: tuple[str, ...], depth: int) -> None:
+        """Fetch history.
+
+        Raises:
+            SourceUnavailable, SourceError: As in fetch.
+        """
+        wanted = {commit: KEPT + commit for commit in commits}
+        with suppress(GoneThere, NotGiven):
+            self._transport_fetch(wanted, depth)
+            return
+        # A merged commit that we made, or one that is gone there: each for itself, as far as the remote has it.
+        for commit in commits:
+            with suppress(GoneThere, NotGiven):
+                self._transport_fetch({commit: KEPT + commit}, depth)
+
+    def _fetch(self, wanted: Mapping[str, str], shown: str) -> None:
+        try:
+            self._transport_fetch(wanted, 1)
+        except GoneThere as error:
+            raise SourceError(f"{self._transport.remote} has no {shown}", hint="it may be deleted") from error
+        except NotGiven as error:
+            hint = "fetch a branch or tag that leads to it, or let the server give commits by id"
+            raise SourceError(f"{self._transport.remote} does not give {shown}: {error}", hint=hint) from error
+
+    def _transport_fetch(self, wanted: Mapping[str, str], depth: int) -> None:
+        try:
+            self._transport.fetch(self._folder.git_dir, wanted, depth=depth, passed=(self._folder.descriptor,))
+        except Damaged as error:
+            self._is_checked = False
+            message = f"the mirror of {self._transport.remote} is damaged: {error}"
+            raise SourceUnavailable(message, hint="the next fetch makes it anew") from error
+
+    @contextmanager
+    def _held(self) -> Iterator[None]:
+        with self._folder.held(self._limits.waiting):
+            try:
+                yield
+            except GitFailed as error:
+                self._is_checked = False
+                message = f"the mirror in {self._folder.path} cannot be used: {error.reason}"
+                raise SourceUnavailable(message, hint="the next fetch checks it") from error
+
+    # ── what is at hand ─────────────────────────────────────────────────────────────────────────────────────────
+
+    def _is_sound(self) -> bool:
+        """Check the mirror the first time this process fetches, and when something could not be read."""
+        if self._is_checked and not (self._reader is not None and self._reader.repository.is_damaged):
+            return True
+        if self._reader is not None and self._reader.repository.is_damaged:
+            return False
+        try:
+            if self._commands.run(self._folder.git_dir, "rev-parse", "--show-object-format").strip() != "sha1":
+                return False
+            listed = self._commands.run(self._folder.git_dir, "for-each-ref", "--format=%(objectname)", KEPT)
+            listing = self._read() or Listing()
+            current = {*self._leads().values(), *listing.refs.values()}
+            heads = [name for name in listed.split() if name in current]
+            if heads:
+                options = ("--objects", "--quiet", "--no-walk", "--stdin")
+                self._commands.run(self._folder.git_dir, "rev-list", *options, given="\n".join(heads))
+        except GitFailed:
+            return False
+        return True
+
+    def _has(self, name: str, git_dir: Path | None = None) -> bool:
+        check_id(name)
+        try:
+            self._commands.run(git_dir or self._folder.git_dir, "cat-file", "-e", name)
+        except GitFailed:
+            return False
+        return True
+
+    def _peeled(self, ref: str) -> str | None:
+        with suppress(GitFailed):
+            return self._commands.run(self._folder.git_dir, "rev-parse", "--verify", f"{ref}^{{commit}}").strip()
+        return None
+
+    def _check_name(self, ref: str) -> None:
+        try:
+            self._commands.run(self._folder.path, "check-ref-format", "--allow-onelevel", ref)
+        except GitFailed as error:
+            raise SourceError(f"{ref!r} is no name of a ref", hint="write it as refs/pull/7/head") from error
+
+    def _found(self, listing: Listing, follow: Follow | None) -> Found:
+        try:
+            return listing.find(follow)
+        except SourceError as error:
+            raise SourceError(f"{self._transport.remote}: {error.message}", hint=error.hint) from error
+
+    def _in_force(self) -> list[str]:
+        """Ask the sources that were handed out what they show; before the folder is held, as they may wait for it."""
+        commits = []
+        for source in list(self._sources):
+            with suppress(EdgewrightError):
+                commits.append(source.revision())
+        return [commit for commit in dict.fromkeys(commits) if len(commit) == 40]
+
+    def _open(self) -> Reader:
+        if self._reader is None:
+            if not (self._folder.git_dir / "HEAD").is_file():
+                with self._held():
+                    self._folder.prepare()
+            variables = {name: value for name, value in environment().items() if name.startswith("GIT_")}
+            variables["GIT_DIR"] = str(self._folder.git_dir)
+            repository = GitRepository(self._folder.git_dir, variables)
+            self._identity = self._folder.identity()
+            self._reader = Reader(repository, self._cache, self._look)
+        self._look()
+        return self._reader
+
+    def _look(self) -> None:
+        """Read the mirror that is there now, should another process have replaced it."""
+        identity = self._folder.identity()
+        if self._reader is not None and identity != self._identity:
+            self._reader.repository.close()
+            self._reader.repository.is_damaged = False
+            self._identity = identity
+
+    # ── what the last fetch found ───────────────────────────────────────────────────────────────────────────────
+
+    def _read(self) -> Listing | None:
+        found = self._folder.read("listing.json")
+        refs = found.get("refs")
+        if found.get("url") != self._transport.remote.url or not isinstance(refs, dict):
+            return None
+        return Listing(str(found.get("head", "")), str(found.get("headCommit", "")), refs)
+
+    def _leads(self) -> dict[str, str]:
+        found = self._folder.read("listing.json")
+        leads = found.get("leads")
+        return leads if found.get("url") == self._transport.remote.url and isinstance(leads, dict) else {}
+
+    def _write(self, listing: Listing, leads: Mapping[str, str]) -> None:
+        values = {"url": self._transport.remote.url, "head": listing.head, "headCommit": listing.head_commit}
+        self._folder.write("listing.json", {**values, "refs": listing.refs, "leads": leads})
