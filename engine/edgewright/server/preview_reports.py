@@ -139,7 +139,7 @@ def _new(declared: Repository | None, targets: Sequence[PreviewTarget], base: st
     known = {target.environment for target in targets}
     for environment in declared.spec.environments if declared is not None else ():
         if environment.name not in known and environment.follow.branch == base:
-            yield f"Environment {environment.name} would be new: what is declared for it would be made for the first time."
+            yield f"Environment {environment.name} would be new: all that is declared for it would be made."
 
 
 # ── one environment ───────────────────────────────────────────────────────────────────────────────────────────

@@ -1,6 +1,7 @@
 """``edgewright plan``: show what a run would do, now or after a merge."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,6 +16,8 @@ from edgewright.errors import EdgewrightError, StorageFull
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+    from edgewright.core.review_findings import ReviewWarning
 
 _EXAMPLES = (
     "Examples: edgewright plan --worktree · edgewright plan --out next.plan && edgewright apply next.plan · "
@@ -38,23 +41,28 @@ def plan(
     detailed_exitcode: Annotated[
         bool, typer.Option("--detailed-exitcode", help="0: nothing to do, 1: error, 2: changes.")
     ] = False,
-    base: Annotated[str | None, typer.Option("--base", help="Compare with this revision, taken as applied.")] = None,
+    base: Annotated[str | None, typer.Option("--base", help="Compare with where the head left this.")] = None,
     head: Annotated[str | None, typer.Option("--head", help="The revision to be merged; HEAD by default.")] = None,
     retry: Annotated[bool, typer.Option("--retry", help="Plan steps again that failed before.")] = False,
 ) -> None:
     """Show what apply would do: what is built, trained and rolled out, and why.
 
-    Nothing is changed and no code of the repository is run.
+    Nothing is changed and no code of the repository is run. With --base, what the head changes since it left that
+    branch is planned and reviewed: the commit both come from is taken as applied; without common history, the base.
     """
     if head is not None and base is None:
         raise EdgewrightError("--head needs --base", hint="write both: --base main --head my-branch")
     if out is not None:
         _check_savable(worktree=worktree, comparison=base is not None)
+    findings: Sequence[ReviewWarning] | None = None
     if base is not None:
-        found = _between(Workspace(repo, ref=head or ref, worktree=worktree, state=state, env=env), base)
+        from edgewright.cli.comparing import between
+
+        compared = between(Workspace(repo, ref=head or ref, worktree=worktree, state=state, env=env), base)
+        found, findings = compared.plan, compared.findings
     else:
         found = current(Workspace(repo, ref=ref, worktree=worktree, state=state, env=env), retry=retry)
-    show(found, output)
+    show(found, output, findings=findings)
     if out is not None:
         _save(found, out)
     if detailed_exitcode and not found.empty:
@@ -68,33 +76,28 @@ def current(workspace: Workspace, *, retry: bool = False) -> Plan:
     return compute(desired, observed, workspace.clock())
 
 
-def _between(workspace: Workspace, base: str) -> Plan:
-    """Compute what merging would change, with the base taken as applied."""
-    from edgewright.core.assumed import assume_applied
-
-    now = workspace.clock()
-    before = workspace.source_at(base).snapshot()
-    desired = workspace.source.snapshot()
-    assumed = assume_applied(before, workspace.reality(desired).observe(before), now)
-    return compute(desired, assumed, now)
-
-
-def show(found: Plan, output: PlanOutput, console: "Console | None" = None) -> None:
-    """Write a plan; as text also elsewhere than to stdout."""
+def show(
+    found: Plan,
+    output: PlanOutput,
+    console: "Console | None" = None,
+    *,
+    findings: "Sequence[ReviewWarning] | None" = None,
+) -> None:
+    """Write a plan, and what a review found where there was one; as text also elsewhere than to stdout."""
     match output:
         case PlanOutput.JSON:
             from edgewright.cli.render.plan_json import plan_json
 
-            print_json(plan_json(found))
+            print_json(plan_json(found, findings))
         case PlanOutput.MARKDOWN:
             from edgewright.render.plan_markdown import plan_markdown
 
-            typer.echo(plan_markdown(found))
+            typer.echo(plan_markdown(found, findings or ()))
         case PlanOutput.TEXT:
             from edgewright.cli.render.plan_text import plan_text
 
             console = console or stdout()
-            for line in plan_text(found):
+            for line in plan_text(found, findings or ()):
                 console.print(line)
 
 

@@ -1,5 +1,6 @@
 """Plans as JSON: the format of ``plan -o json`` and of saved plans."""
 
+from collections.abc import Sequence
 from typing import Any, assert_never
 
 from edgewright.core.drift import Drift
@@ -25,13 +26,15 @@ from edgewright.core.plan import (
     action_of,
     step_id,
 )
+from edgewright.core.review_findings import ReviewWarning
 
 FORMAT_VERSION = 1
 
 
-def plan_json(plan: Plan) -> dict[str, Any]:
-    """Turn a plan into JSON values."""
-    return {
+def plan_json(plan: Plan, findings: Sequence[ReviewWarning] | None = None) -> dict[str, Any]:
+    """Turn a plan into JSON values, with what a review found where there was one."""
+    found: dict[str, Any] = {} if findings is None else {"review": [_finding(finding) for finding in findings]}
+    return found | {
         "formatVersion": FORMAT_VERSION,
         "commit": plan.commit,
         "observedDigest": plan.observed_digest,
@@ -51,6 +54,19 @@ def plan_json(plan: Plan) -> dict[str, Any]:
             "devices": plan.summary.devices,
             "bytes": plan.summary.bytes,
         },
+    }
+
+
+def _finding(finding: ReviewWarning) -> dict[str, Any]:
+    where = finding.location
+    return {
+        "severity": finding.severity,
+        "reason": finding.reason,
+        "address": str(finding.address),
+        "message": finding.message,
+        "path": where.path if where else None,
+        "line": where.line if where else None,
+        "column": where.column if where else None,
     }
 
 

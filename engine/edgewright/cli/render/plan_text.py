@@ -1,19 +1,24 @@
 """Plans as text for a terminal: what happens, why, to how many devices, and what stands in the way."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from rich.text import Text
 
 from edgewright.core.address import Address
 from edgewright.core.plan import Evaluate, GateOutcome, Note, Plan, StartRollout, Step, WavePlan, action_of
+from edgewright.core.review_findings import ReviewWarning
 from edgewright.render.plan_words import change_text, detail_text, revision_text, shown_reasons, sign_of, summary_text
 from edgewright.render.quantities import bytes_text, count_text, seconds_text
 
 _SEVERITY = {"blocked": ("✗", "red"), "waiting": ("…", "yellow"), "warning": ("!", "yellow"), "info": ("·", "cyan")}
 
 
-def plan_text(plan: Plan) -> Iterator[Text]:
-    """Write a plan, line by line."""
+def plan_text(plan: Plan, findings: Sequence[ReviewWarning] = ()) -> Iterator[Text]:
+    """Write a plan, line by line, and above it what a review found."""
+    for finding in findings:
+        yield _finding(finding)
+    if findings:
+        yield Text()
     if plan.steps:
         yield Text.assemble("Plan for ", (revision_text(plan.commit), "bold"), ":")
         yield Text()
@@ -36,6 +41,14 @@ def plan_lines(plan: Plan, only: Address | None = None) -> Iterator[Text]:
         if only == address and address not in blocked:
             for outcome in outcomes:
                 yield gate_text(outcome)
+
+
+def _finding(finding: ReviewWarning) -> Text:
+    sign, colour = _SEVERITY[finding.severity]
+    where = f" ({finding.where})" if finding.where else ""
+    return Text.assemble(
+        "  ", (sign, colour), " ", (str(finding.address), "bold"), f" {finding.reason}: {finding.message}{where}"
+    )
 
 
 def _step(step: Step) -> Iterator[Text]:
