@@ -4,13 +4,13 @@ from contextlib import ExitStack
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from threading import Event
+from threading import Event, Thread
 
 import pytest
 from sqlalchemy import update
 
-from edgewright.errors import LeaseHeld, LeaseLost
-from edgewright.state.lease import acquire
+from edgewright.errors import LeaseHeld, LeaseLost, StateError
+from edgewright.state.lease import acquire, wait_for_lease
 from edgewright.state.processes import is_dead, this_process
 from edgewright.state.schema import control
 from edgewright.state.store import SqlState
@@ -118,3 +118,84 @@ def test_the_system_clock_is_in_utc(tmp_path: Path) -> None:
         with pytest.raises(LeaseHeld) as caught:
             acquire(state, "us", timedelta(minutes=1))
     assert f"since {datetime.now(UTC):%Y-%m-%d}" in caught.value.message
+
+
+LEAD = """
+import sys
+from datetime import timedelta
+from edgewright.state.lease import acquire
+from edgewright.state.store import SqlState
+from fakes.state_values import a_report, an_artifact, an_event
+state = SqlState(sys.argv[1], sys.argv[2])
+print("ready", flush=True)
+sys.stdin.readline()
+with acquire(state, "edgewright serve", timedelta(hours=1)):
+    for number in range(1, 26):
+        state.record_artifact(an_artifact(f"{sys.argv[2]} {number}"))
+        state.record_artifact(an_artifact(f"shared {number}"))
+        state.add_events([an_event(number)])
+        state.record_reports([a_report("lane-1", number)])
+print("done", flush=True)
+"""
+
+
+def test_environments_of_one_file_are_led_by_processes_that_write_at_the_same_time(tmp_path: Path) -> None:
+    file, names = tmp_path / "state.db", ["preview", "production", "staging"]
+    with ExitStack() as stack:
+        processes = [stack.enter_context(child(LEAD, file, name)) for name in names]
+        assert [heard(process) for process in processes] == ["ready"] * 3
+        for process in processes:
+            tell(process, "go")
+        assert [heard(process) for process in processes] == ["done"] * 3
+    with SqlState(file) as store:
+        assert list(store.environments()) == names
+        assert len(store.artifacts()) == 4 * 25
+    for name in names:
+        with SqlState(file, name) as state:
+            assert [number for number, _ in state.events_after(0)] == list(range(1, 26))
+            assert state.report_sequences() == {"lane-1": 25}
+
+
+def test_one_who_stands_by_takes_the_lease_when_its_holder_is_killed(tmp_path: Path) -> None:
+    file = tmp_path / "state.db"
+    with child(COMPETE, file) as process, SqlState(file) as state:
+        assert heard(process) == "ready"
+        tell(process, "go")
+        assert heard(process) == "won 1"
+        won: list[int] = []
+
+        def stand_by() -> None:
+            lease = wait_for_lease(state, "stand-by", timedelta(seconds=0.1), lambda: datetime.now(UTC), Event())
+            assert lease is not None
+            won.append(lease.fence)
+
+        thread = Thread(target=stand_by)
+        thread.start()
+        thread.join(0.3)
+        assert won == []
+        process.kill()
+        thread.join(10)
+        assert won == [2]
+
+
+def test_standing_by_ends_when_it_is_told_to(tmp_path: Path) -> None:
+    with SqlState(tmp_path / "state.db") as state, SqlState(tmp_path / "state.db") as other:
+        acquire(state, "us", timedelta(hours=1), lambda: NOW)
+        cancel, ended = Event(), Event()
+
+        def stand_by() -> None:
+            assert wait_for_lease(other, "stand-by", timedelta(hours=1), lambda: NOW, cancel) is None
+            ended.set()
+
+        thread = Thread(target=stand_by)
+        thread.start()
+        cancel.set()
+        assert ended.wait(10)
+        thread.join()
+
+
+def test_standing_by_for_a_store_that_cannot_be_used_says_so(tmp_path: Path) -> None:
+    file = tmp_path / "state.db"
+    file.write_text("no database\n" * 500)
+    with SqlState(file) as state, pytest.raises(StateError, match="no database"):
+        wait_for_lease(state, "us", timedelta(minutes=1), lambda: NOW, Event())
