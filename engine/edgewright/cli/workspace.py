@@ -79,7 +79,12 @@ class Workspace:
     def for_environment(self, env: str) -> "Workspace":
         """The same repository and state, as another environment."""
         return Workspace(
-            self._repo, ref=self._ref, state=self._state_url or self._state, env=env or None, clock=self.clock
+            self._repo,
+            ref=self._ref,
+            worktree=self._worktree,
+            state=self._state_url or self._state,
+            env=env or None,
+            clock=self.clock,
         )
 
     @cached_property
@@ -177,16 +182,18 @@ class Workspace:
             return GitSource(self._repo, ref, cache=self._cache, environment=self.env)
         return GitSource(self._repo, ref, cache=self._cache)
 
-    def followed(self, upstream: "Upstream", anchor: Callable[[], str | None]) -> "Followed":
+    def followed(self, upstream: "Upstream", anchor: Callable[[], str | None], *, eager: bool = False) -> "Followed":
         """What is in force: as ``source``, but only revisions whose signatures and specs are right.
 
         Args:
             upstream: The repository, which someone else fetches.
             anchor: Gives what another environment accepted last.
+            eager: Look whenever it is asked for its revision, where nobody says that something may have changed.
         """
         from edgewright.apply.following import Followed
 
-        return Followed(upstream, self.env, self._ref, self.state, self.state, self.clock, anchor)
+        state = self.state
+        return Followed(upstream, self.env, self._ref, state, state, self.clock, anchor, eager=eager)
 
     @property
     def _cache(self) -> Path | None:
@@ -328,6 +335,7 @@ class Workspace:
         """Everything a run needs, wired; ``source`` in place of the workspace's own, and where it stands."""
         from edgewright.apply.building import Workshop
         from edgewright.apply.configuring import Configurator
+        from edgewright.apply.looking import LOOK_BYTES, DriftMemory
         from edgewright.apply.publishing import Publisher
         from edgewright.apply.reconciler import Reconciler
         from edgewright.apply.rolling import Roller
@@ -341,7 +349,7 @@ class Workspace:
         configurator = Configurator(source, state, state, blobs, TemplateRenderer(), clock)
         return Reconciler(
             source=source,
-            reality=Reality(state, blobs, delivery, self.sources),
+            reality=Reality(state, blobs, delivery, self.sources, DriftMemory(LOOK_BYTES)),
             reader=state,
             writer=state,
             delivery=delivery,
