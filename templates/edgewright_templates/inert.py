@@ -36,7 +36,7 @@ def inert(text: object) -> Markdown:
 
 def code(text: object) -> Markdown:
     """Make text show as code; as ordinary text where code could not hold it."""
-    shown = _plain(text)
+    shown = _plain(text).strip()
     if not shown or _NO_CODE.search(shown):
         return inert(text)
     return Markdown(f"`{shown}`")
@@ -53,5 +53,5 @@ def finished(value: object) -> Markdown:
 
 
 def _plain(text: object) -> str:
-    shown = _UNSEEN.sub("", _BLANKS.sub(" ", str(text))).strip()
+    shown = _UNSEEN.sub("", _BLANKS.sub(" ", str(text)))
     return shown if len(shown) <= _LONGEST else shown[: _LONGEST - 1] + "…"

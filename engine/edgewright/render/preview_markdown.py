@@ -1,5 +1,6 @@
 """Previews of pull requests as the one comment that says everything; cut so that the forge takes it."""
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
@@ -17,6 +18,7 @@ MARKER = "<!-- edgewright:preview -->"
 NO_LIMIT = 1 << 40
 _LONG = 8
 """Steps that are shown without folding them away."""
+_EMPTY_LINES = re.compile(r"\n{3,}")
 _CUT = "\n\n… cut to what the forge takes.\n"
 
 
@@ -117,7 +119,8 @@ def _render(report: PreviewReport, entries: int, warnings: int | None) -> str:
         "command": report.command,
     }
     text = render_report("preview", values)
-    return "\n".join(line.rstrip() for line in text.splitlines()) + "\n"
+    lines = "\n".join(line.rstrip() for line in text.splitlines())
+    return _EMPTY_LINES.sub("\n\n", lines) + "\n"
 
 
 def _headline(report: PreviewReport) -> str:
