@@ -66,7 +66,7 @@ class Books:
     def settle(self, desired: Snapshot, last: Plan) -> None:
         """Note what is under management now, and what stands in the way, once."""
         for note in last.notes:
-            if note.severity == "blocked":
+            if note.severity == "blocked" or (note.severity, note.reason) == ("warning", "Drifted"):
                 self.event(note.reason, note.address, note.message, desired.revision, once=True)
         managed = {
             address: resource.document.metadata.annotations.get(PRUNE_ANNOTATION) == "disabled"

@@ -8,6 +8,7 @@ import random
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 
 from edgewright.core.address import Address
 from edgewright.core.artifact import Action, Artifact
@@ -40,6 +41,14 @@ class DriftMemory:
     """Of the state store, when it was looked at."""
     rest_until: float = 0.0
     next_blob: int | None = None
+    looked_at: datetime | None = None
+
+    def due(self, now: datetime, interval: timedelta) -> bool:
+        """Say whether it is time for a deep look; whoever is told so takes it."""
+        if self.looked_at is not None and now < self.looked_at + interval:
+            return False
+        self.looked_at = now
+        return True
 
     def stale(self) -> None:
         """Say that something was repaired, so that the next pass looks again."""

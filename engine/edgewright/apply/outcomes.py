@@ -57,6 +57,8 @@ class Terms:
     """Take up a newer revision that appears during the run."""
     standing: bool = False
     """Go on for ever: what failed is tried again later, and newer revisions are taken up."""
+    drift: bool = True
+    """Look for drift, at once and then at the specs' interval. A plan approved without a look is held to its steps."""
     until: datetime | None = None
     retry_failures: bool = False
     jobs: int = 2

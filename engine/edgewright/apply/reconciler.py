@@ -18,6 +18,7 @@ from edgewright.apply.listening import Listener
 from edgewright.apply.observing import Reality
 from edgewright.apply.outcomes import Failure, Outcome, Terms
 from edgewright.apply.publishing import Publisher
+from edgewright.apply.repairing import Repairer
 from edgewright.apply.rolling import Roller
 from edgewright.apply.working import Workers
 from edgewright.core.address import Address
@@ -28,6 +29,7 @@ from edgewright.core.plan import (
     Plan,
     Prune,
     Publish,
+    Repair,
     Rollback,
     StartRollout,
     Step,
@@ -79,6 +81,8 @@ class Reconciler:
         self.books = Books(self.reader, self.writer, self.delivery, self.listener, self.clock)
         self.judge = Judge(self.reader, self.writer, self.listener, self.clock, self.standing)
         self.backoff = Backoff(self.clock)
+        publisher, memory = self.publisher, self.reality.memory
+        self.repairer = Repairer(self.reader, self.writer, self.delivery, publisher, self.listener, memory, self.clock)
 
     def stop(self) -> None:
         """Ask the run to end soon, leaving everything resumable. Safe from a signal handler."""
@@ -146,7 +150,8 @@ class Reconciler:
     def _pass(self, desired: Snapshot, terms: Terms) -> Outcome | None:
         """Observe, plan and act once, then wait for what may change something; an outcome ends the run."""
         self._touched |= self.books.take_reports(desired)
-        current = self._plan(desired, terms)
+        due = terms.drift and self.reality.memory.due(self.clock(), desired.reconciliation().drift_interval)
+        current = self._plan(desired, terms, deep=due)
         self._workers.cancel_all_but({getattr(step, "fingerprint", None) or "" for step in current.steps})
         wakes, acted = self._act(desired, current, terms)
         after = self._plan(desired, terms) if acted or self._workers.busy else current
@@ -186,8 +191,8 @@ class Reconciler:
             self.lease.renew()
             self._renewed = now
 
-    def _plan(self, desired: Snapshot, terms: Terms) -> Plan:
-        observed = self.reality.observe(desired, retry_failures=terms.retry_failures)
+    def _plan(self, desired: Snapshot, terms: Terms, *, deep: bool = False) -> Plan:
+        observed = self.reality.observe(desired, retry_failures=terms.retry_failures, deep=deep)
         found = plan(desired, observed, self.clock())
         self.listener.planned(found)
         return found
@@ -228,7 +233,9 @@ class Reconciler:
     def _hopeful(self, current: Plan, terms: Terms) -> bool:
         """Whether time or reports alone may bring this plan further."""
         return any(
-            isinstance(step, _ROLLING) and self._may(step, terms) and not self._given_up(step, terms) and not step.needs
+            isinstance(step, _ROLLING | Repair)
+            and self._may(step, terms)
+            and not (self._given_up(step, terms) or step.needs)
             for step in current.steps
         )
 
@@ -268,6 +275,10 @@ class Reconciler:
                     targets.add(step.address)
                 case Publish():
                     acted |= self._guard(step, desired, partial(self._publish, step))
+                case Repair():
+                    if step.drifts:
+                        acted |= self._guard(step, desired, partial(self.repairer.repair, desired, step))
+                    self._touched.add(step.address)
                 case Prune():
                     acted |= self._guard(step, desired, partial(self._prune, step))
                 case _:

@@ -13,7 +13,7 @@ from edgewright.core.plan import Repair
 from edgewright.core.rollout_repair import reassign
 from edgewright.core.snapshot import Snapshot
 from edgewright.errors import EdgewrightError, StepFailed
-from edgewright.ports import BlobReader, DeliveryReader, DeliveryWriter, Event, Intent, StateReader, StateWriter
+from edgewright.ports import DeliveryReader, Event, Intent, StateReader, StateWriter
 from edgewright_schemas.rollout import Rollout
 from edgewright_wire.canonical import digest_json
 from edgewright_wire.messages import Assignment
@@ -28,9 +28,7 @@ class Repairer:
 
     reader: StateReader
     writer: StateWriter
-    blobs: BlobReader
     delivery: DeliveryReader
-    outlet: DeliveryWriter
     publisher: Publisher
     listener: Listener
     memory: DriftMemory
@@ -95,14 +93,14 @@ class Repairer:
         configs = {}
         for digest in sorted(wanted):
             try:
-                configs[digest] = self.blobs.read(digest)
+                configs[digest] = self.publisher.blobs.read(digest)
             except KeyError:
                 if digest in lone:
                     raise StepFailed(
                         f"configuration {digest} is not stored any more",
                         hint="change the fleet's configuration, which renders it anew",
                     ) from None
-        self.outlet.assign(assignments, configs)
+        self.publisher.delivery.assign(assignments, configs)
 
     def _assign(self, desired: Snapshot, address: Address, devices: Sequence[str]) -> None:
         """Assign devices again what they are assigned, with a version they have not seen."""

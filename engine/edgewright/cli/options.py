@@ -67,4 +67,7 @@ StateOption = Annotated[
 WorktreeOption = Annotated[
     bool, typer.Option("--worktree", help="Read uncommitted edits instead of a commit.", rich_help_panel="Where")
 ]
+DriftOption = Annotated[
+    bool, typer.Option("--drift", help="Also look whether devices, published files and stored blobs have drifted.")
+]
 OutputOption = Annotated[Output, typer.Option("-o", "--output", help="How to write the result.")]

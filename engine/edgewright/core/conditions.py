@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import Literal
 
 from edgewright.core.address import Address
+from edgewright.core.drift import DRIFTED
 from edgewright.core.plan import Note, Plan, Step, action_of
 from edgewright.core.rollout_state import Phase, RolloutSummary
 
@@ -145,8 +146,9 @@ def _standing(notes: list[Note], steps: list[Step], rollout: RolloutSummary | No
     if rollout is not None and rollout.phase in _PROBLEM_PHASES:
         return True, _PROBLEM_PHASES[rollout.phase], rollout.message
     for note in notes:
-        if note.severity == "waiting":
-            return False, note.reason, note.message
+        if note.severity == "waiting" or note.reason == DRIFTED:
+            # What has drifted and is a warning stays so, unless a person does something.
+            return note.severity == "warning", note.reason, note.message
     if rollout is not None and rollout.phase is not Phase.SUCCEEDED:
         phase = rollout.phase.value
         return False, rollout.reason or phase[0].upper() + phase[1:], rollout.message

@@ -33,6 +33,8 @@ __all__ = [
     "sentence",
     "several",
 ]
+_CREDIBLE = 1_000_000
+"""So many versions beyond its newest assignment, what a device says of itself is not followed."""
 _AT_WORK = frozenset({DevicePhase.FETCHING, DevicePhase.STAGED, DevicePhase.PROBING})
 
 
@@ -166,8 +168,14 @@ def _devices(facts: Facts) -> Iterator[Drift]:
             report, entry = facts.reports.get(device), facts.assignments.get(device)
             if report is not None and entry is not None:
                 drift = _device(address, view, device, progress, entry.assignment, report)
-                if drift is not None:
+                if drift is not None and not (drift.field == "assignment" and _is_newer(facts, device)):
                     yield _allowed(drift, view, progress, rejected)
+
+
+def _is_newer(facts: Facts, device: str) -> bool:
+    """Say whether the repository is ahead of the state store, which is told once, as that."""
+    there = facts.inspection.assigned.get(device)
+    return there is not None and there[0] > facts.assignments[device].assignment.version
 
 
 def _device(
@@ -188,7 +196,10 @@ def _device(
         return None
     if report.assignment_version > assignment.version:
         newest, taken = f"version {assignment.version}", f"version {report.assignment_version}"
-        return replace(drift, field="assignment", expected=newest, found=taken)
+        drift = replace(drift, field="assignment", expected=newest, found=taken)
+        if report.assignment_version > assignment.version + _CREDIBLE:
+            return replace(drift, remedy=Remedy.PERSON, detail="nobody ever assigned so many: look at the device")
+        return drift
     difference = _difference(wanted.release, wanted.package.digest, said) if wanted else _left_over(said)
     if difference is None:
         return None

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from edgewright.core.address import Address
 from edgewright.core.drift import DRIFTED, Drift, Remedy, several
-from edgewright.core.plan import BuildStep, Publish, Reason, Repair
+from edgewright.core.plan import AdvanceWave, BuildStep, Publish, Reason, Repair, Rollback, StartRollout
 from edgewright.core.planning import Workbench
 
 _BY_THE_ENGINE = frozenset({Remedy.ASSIGN, Remedy.WRITE, Remedy.PUBLISH})
@@ -16,6 +16,7 @@ def plan_repairs(bench: Workbench) -> None:
     for drift in bench.observed.drift:
         by_address.setdefault(drift.address, []).append(drift)
     publishes = {step.address for step in bench.steps if isinstance(step, Publish)}
+    rolling = {step.address for step in bench.steps if isinstance(step, StartRollout | AdvanceWave | Rollback)}
     rebuilt = {step.fingerprint for step in bench.steps if isinstance(step, BuildStep)}
     for address, drifts in sorted(by_address.items()):
         # What other steps of this plan make whole needs no second one.
@@ -23,6 +24,7 @@ def plan_repairs(bench: Workbench) -> None:
             drift
             for drift in drifts
             if not (drift.remedy is Remedy.PUBLISH and address in publishes)
+            and not (drift.remedy is Remedy.ASSIGN and address in rolling)
             and not (drift.remedy is Remedy.REBUILD and drift.key in rebuilt)
         ]
         if bench.heals:

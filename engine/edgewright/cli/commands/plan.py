@@ -8,7 +8,17 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edgewright.cli.console import print_json, stdout
-from edgewright.cli.options import HERE, EnvOption, Exit, PlanOutput, RefOption, RepoOption, StateOption, WorktreeOption
+from edgewright.cli.options import (
+    HERE,
+    DriftOption,
+    EnvOption,
+    Exit,
+    PlanOutput,
+    RefOption,
+    RepoOption,
+    StateOption,
+    WorktreeOption,
+)
 from edgewright.cli.workspace import Workspace
 from edgewright.core.plan import Plan
 from edgewright.core.planner import plan as compute
@@ -44,6 +54,7 @@ def plan(
     base: Annotated[str | None, typer.Option("--base", help="Compare with where the head left this.")] = None,
     head: Annotated[str | None, typer.Option("--head", help="The revision to be merged; HEAD by default.")] = None,
     retry: Annotated[bool, typer.Option("--retry", help="Plan steps again that failed before.")] = False,
+    drift: DriftOption = False,
 ) -> None:
     """Show what apply would do: what is built, trained and rolled out, and why.
 
@@ -52,6 +63,8 @@ def plan(
     """
     if head is not None and base is None:
         raise EdgewrightError("--head needs --base", hint="write both: --base main --head my-branch")
+    if drift and base is not None:
+        raise EdgewrightError("--drift is about reality, --base about two revisions", hint="leave out one of them")
     if out is not None:
         _check_savable(worktree=worktree, comparison=base is not None)
     findings: Sequence[ReviewWarning] | None = None
@@ -61,7 +74,7 @@ def plan(
         compared = between(Workspace(repo, ref=head or ref, worktree=worktree, state=state, env=env), base)
         found, findings = compared.plan, compared.findings
     else:
-        found = current(Workspace(repo, ref=ref, worktree=worktree, state=state, env=env), retry=retry)
+        found = current(Workspace(repo, ref=ref, worktree=worktree, state=state, env=env), retry=retry, deep=drift)
     show(found, output, findings=findings)
     if out is not None:
         _save(found, out)
@@ -69,10 +82,10 @@ def plan(
         raise typer.Exit(Exit.CHANGES)
 
 
-def current(workspace: Workspace, *, retry: bool = False) -> Plan:
-    """Compute the plan against reality."""
+def current(workspace: Workspace, *, retry: bool = False, deep: bool = False) -> Plan:
+    """Compute the plan against reality; ``deep``: with what has drifted."""
     desired = workspace.source.snapshot()
-    observed = workspace.reality(desired).observe(desired, retry_failures=retry)
+    observed = workspace.reality(desired).observe(desired, retry_failures=retry, deep=deep)
     return compute(desired, observed, workspace.clock())
 
 

@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING
 import typer
 
 from edgewright.cli.console import print_json, stdout
-from edgewright.cli.options import HERE, EnvOption, Output, OutputOption, RefOption, RepoOption, StateOption
+from edgewright.cli.options import (
+    HERE,
+    DriftOption,
+    EnvOption,
+    Output,
+    OutputOption,
+    RefOption,
+    RepoOption,
+    StateOption,
+)
 from edgewright.cli.render.quantities import count_text, short
 from edgewright.cli.workspace import Workspace
 from edgewright.core.planner import plan as compute
@@ -27,6 +36,7 @@ def status(
     ref: RefOption = None,
     state: StateOption = None,
     env: EnvOption = None,
+    drift: DriftOption = False,
     output: OutputOption = Output.TEXT,
 ) -> None:
     """Show every resource with its condition, and for rollouts how many devices are verified.
@@ -38,7 +48,7 @@ def status(
 
     workspace = Workspace(repo, ref=ref, state=state, env=env)
     desired = workspace.source.snapshot()
-    observed = workspace.reality(desired).observe(desired)
+    observed = workspace.reality(desired).observe(desired, deep=drift)
     now = workspace.clock()
     applied, stored = workspace.state.last_revision(), workspace.state.conditions()
     found = conditions_of_all(
