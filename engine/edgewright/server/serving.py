@@ -191,8 +191,9 @@ def _listen(host: str, port: int) -> socket.socket:
         )
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-        family, _, _, _, address = found[0]
-        listener = socket.socket(family, socket.SOCK_STREAM)
+        family, kind, protocol, _, address = found[0]
+        # Only of a socket that says it is TCP's does asyncio switch off the wait for more to send, of 40 ms an answer.
+        listener = socket.socket(family, kind, protocol)
     except (OSError, UnicodeError) as error:
         raise EdgewrightError(f"cannot listen on {where}: {error}", hint="give an address of this machine") from error
     try:
