@@ -12,6 +12,7 @@ from pathlib import Path
 
 from edgewright.errors import SourceError, StorageFull
 from edgewright.source.paths import PathRefused
+from edgewright.source.pointers import refuse_pointer
 from edgewright.source.trees import Entry, Tree
 
 _CHUNK = 1 << 20
@@ -34,21 +35,21 @@ def write_checkout(tree: Tree, paths: Sequence[str], into: Path) -> None:
     """Write files and folders below ``into``; what is there already and equal stays. Links become what they lead to.
 
     Raises:
-        SourceError: A path is not there, or a link leads out of the repository.
+        SourceError: A path is not there or a Git LFS pointer, or a link leads out of the repository.
         StorageFull: No space.
     """
     with refusals_as_source_errors():
         for path in paths:
             for name, entry in tree.files(path):
                 try:
-                    _write(tree, entry, into / name)
+                    _write(tree, name, entry, into / name)
                 except OSError as error:
                     if error.errno in (28, 122):  # ENOSPC, EDQUOT
                         raise StorageFull(f"no space left to write {into / name}") from error
                     raise SourceError(f"cannot write {into / name}: {error.strerror}") from error
 
 
-def _write(tree: Tree, entry: Entry, target: Path) -> None:
+def _write(tree: Tree, path: str, entry: Entry, target: Path) -> None:
     mode = 0o755 if entry.mode & 0o100 else 0o644
     if target.is_file() and not target.is_symlink() and file_id(target) == entry.id:
         return
@@ -56,7 +57,7 @@ def _write(tree: Tree, entry: Entry, target: Path) -> None:
     handle, name = tempfile.mkstemp(dir=target.parent, prefix=".checkout-")
     try:
         with os.fdopen(handle, "wb") as stream:
-            stream.write(tree.objects.blob(entry.id))
+            stream.write(refuse_pointer(path, tree.objects.blob(entry.id)))
         Path(name).chmod(mode)
         Path(name).replace(target)
     except BaseException:

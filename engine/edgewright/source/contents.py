@@ -7,6 +7,8 @@ from edgewright.errors import Problem
 from edgewright.source import inventories
 from edgewright.source.code import CodeReader, check_reference, split_reference
 from edgewright.source.paths import PathRefused, normalise
+from edgewright.source.pointers import HINT as LFS_HINT
+from edgewright.source.pointers import is_pointer
 from edgewright.source.references import Complaint, NamedPath, named_paths
 from edgewright.source.trees import Tree
 from edgewright_schemas.base import is_code_reference
@@ -83,6 +85,8 @@ class Contents:
         self.inventories[path] = entry.id
         self.content[path] = f"git:{entry.id}"
         if self._tree.cache.get("inventory", entry.id) is None:
+            if is_pointer(self._tree.objects.blob(entry.id)):
+                return f"{path} is a Git LFS pointer; the file itself is not in Git", LFS_HINT
             body, problems = inventories.load_inventory(path, self._tree.objects.blob(entry.id))
             self.problems.extend(problems)
             if not problems:

@@ -12,6 +12,7 @@ from edgewright.core.nearest import nearest, suggestion
 from edgewright.errors import Problem
 from edgewright.source.complaints import describe, explain
 from edgewright.source.documents import typed
+from edgewright.source.pointers import HINT, is_pointer
 from edgewright.source.substitution import Filled
 from edgewright.source.yamlnodes import MAX_BYTES, Node, read_documents
 from edgewright_schemas.base import API_VERSION
@@ -91,6 +92,8 @@ def parse_file(path: str, data: bytes, *, required: bool = False) -> ParsedFile:
     """Read one file's YAML; arguments as in ``load_file``."""
     if not required and not looks_like_spec(data):
         return ParsedFile(is_spec=False)
+    if is_pointer(data):
+        return _broken(path, 1, 1, "a Git LFS pointer; the file itself is not in Git", HINT)
     if len(data) > MAX_BYTES:
         return _broken(path, 1, 1, f"larger than {MAX_BYTES:,} bytes", "divide it; data does not belong in specs")
     try:

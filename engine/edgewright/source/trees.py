@@ -15,6 +15,7 @@ from edgewright.core.nearest import suggestion
 from edgewright.errors import SourceError
 from edgewright.source.cache import Cache
 from edgewright.source.paths import PathRefused, normalise
+from edgewright.source.pointers import refuse_pointer
 
 _MAX_FOLDERS = 200
 SUBMODULE_MODE = 0o160000
@@ -146,7 +147,7 @@ class Tree:
         """Read a file.
 
         Raises:
-            SourceError: It is not there, or is no file.
+            SourceError: It is not there, is no file, or is a Git LFS pointer.
             PathRefused: As in find.
         """
         entry = self.find(path)
@@ -154,7 +155,7 @@ class Tree:
             raise SourceError(f"{path} is not in this revision", hint=self.suggest(path))
         if not entry.is_file:
             raise SourceError(f"{path} is no file")
-        return self.objects.blob(entry.id)
+        return refuse_pointer(path, self.objects.blob(entry.id))
 
     def suggest(self, path: str) -> str:
         """Write a hint that names the nearest path there is."""
