@@ -4,6 +4,7 @@ A value counts as one when it has the form of a known kind of key, or stands in 
 found is named by its field, never shown.
 """
 
+import json
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
@@ -52,8 +53,9 @@ def secrets_added(base: Snapshot | None, head: Snapshot) -> Iterator[ReviewWarni
 
 
 def secret_values(*snapshots: Snapshot | None) -> tuple[str, ...]:
-    """List every value that looks like a secret, the longest first."""
+    """List every value that looks like a secret, as written and as JSON has it, the longest first."""
     found = {value for snapshot in snapshots if snapshot is not None for _, _, _, value in _all(snapshot, None)}
+    found |= {json.dumps(value, ensure_ascii=ascii_only)[1:-1] for value in found for ascii_only in (True, False)}
     return tuple(sorted(found, key=lambda value: (-len(value), value)))
 
 
