@@ -168,6 +168,7 @@ def test_every_request_is_logged_without_its_contents(place: Place) -> None:
         "outcome": "push",
     }
     assert (refused["status"], refused["outcome"]) == (401, "not-authentic")
+    assert "'status': 202" in repr(accepted)
     assert SECRET not in repr(lines)
     assert "canary-4711" not in repr(lines)
 
