@@ -8,7 +8,7 @@ from edgewright.core.previews import EnvironmentPreview, PreviewReport
 from edgewright.core.review_findings import ReviewWarning
 from edgewright.errors import Problem
 from edgewright.render.plan_markdown import finding_values, plan_values
-from edgewright.render.plan_words import counts_text
+from edgewright.render.plan_words import counts_text, summary_text
 from edgewright.render.quantities import count_text, short
 from edgewright_templates.inert import code, inert, join
 
@@ -133,7 +133,8 @@ def _headline(report: PreviewReport) -> str:
     if any(environment.plan is None for environment in report.environments):
         return "what merging this would do could not be computed"
     if all(environment.plan is not None and environment.plan.empty for environment in report.environments):
-        return "merging this changes nothing"
+        warned = any(finding.severity == "warning" for finding in _findings(report))
+        return "merging this moves nothing now, but changes rules" if warned else "merging this changes nothing"
     return "what merging this would do"
 
 
@@ -141,7 +142,7 @@ def _environment(report: PreviewReport, environment: EnvironmentPreview, entries
     plan = environment.plan
     summary = ""
     if plan is not None:
-        summary = plan_values(plan, 0)["summary"]
+        summary = summary_text(plan).replace(", as said above", "")
     elif environment.trouble:
         summary = f"Nothing could be computed: {environment.trouble}"
     elif environment.problems:
@@ -168,7 +169,8 @@ def _compared(report: PreviewReport, environment: EnvironmentPreview) -> Any:
 
 
 def _computed(report: PreviewReport) -> Any:
-    parts = ["Computed for ", code(short(report.head)), ", merged into ", code(report.base)]
+    how = " and " if report.conflicts else ", merged into "
+    parts = ["Computed for ", code(short(report.head)), how, code(report.base)]
     if report.base_commit and report.base_commit != report.base:
         parts += [" at ", code(short(report.base_commit))]
     return join([*parts, ". Nothing was run, and nothing changed."], "")
