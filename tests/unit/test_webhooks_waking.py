@@ -1,5 +1,7 @@
 """The bell that many ring and one waits for, and the heartbeats of the controller's loops."""
 
+import os
+import signal
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -110,6 +112,19 @@ def test_closing_lets_go_at_once(rung: bool) -> None:
     assert not waiting.is_alive()
     assert outcome == [None]
     assert bell.wait(None) is None
+
+
+def test_a_signal_handler_may_close_it() -> None:
+    bell = Bell(quiet=3600, most=3600)
+    before = signal.signal(signal.SIGUSR1, lambda _number, _frame: bell.close())
+    ring = threading.Thread(target=os.kill, args=(os.getpid(), signal.SIGUSR1))
+    try:
+        bell.ring()
+        ring.start()
+        assert bell.wait(None) is None
+    finally:
+        ring.join(LONG)
+        signal.signal(signal.SIGUSR1, before)
 
 
 def test_hooks_ring_for_their_pull_request_and_pings_do_not_ring() -> None:

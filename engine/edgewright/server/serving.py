@@ -62,6 +62,8 @@ class Serving:
         self._port = port
         self._tls = tls
         self._stop_seconds = stop_seconds
+        self.address = Address(host, port, "https" if tls else "http")
+        """Where it listens, once it has started; until then, where it is meant to."""
         self._server: _Server | None = None
         self._thread: threading.Thread | None = None
 
@@ -99,7 +101,8 @@ class Serving:
             listener.close()
             raise EdgewrightError("the HTTP server did not start", hint=str(cause or "")) from cause
         host, port = listener.getsockname()[:2]
-        return Address(host, port, "https" if context else "http")
+        self.address = Address(host, port, "https" if context else "http")
+        return self.address
 
     @property
     def is_serving(self) -> bool:
@@ -119,7 +122,7 @@ class Serving:
 
     def __enter__(self) -> Self:
         """Start; ``address`` says where."""
-        self.address = self.start()
+        self.start()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:

@@ -12,6 +12,8 @@ MOST_NUMBERS = 1_000
 """Pull requests that are remembered one by one; beyond, all have to be looked at."""
 QUIET_SECONDS = 0.2
 MOST_SECONDS = 2.0
+_LOOK_UP_SECONDS = 0.5
+"""A signal handler runs in the thread that waits, and may close the bell just before it goes to sleep."""
 
 
 class Waker(Protocol):
@@ -94,18 +96,22 @@ class Bell:
         None where nothing rang, and when the bell was closed. A ring that came in time is waited out, for at most
         ``most`` seconds more.
         """
+        until = None if timeout is None else time.monotonic() + timeout
         with self._changed:
-            if not self._changed.wait_for(lambda: self._rings or self._closed, timeout):
-                return None
+            while not self._rings and not self._closed:
+                left = _LOOK_UP_SECONDS if until is None else until - time.monotonic()
+                if left <= 0:
+                    return None
+                self._changed.wait(min(left, _LOOK_UP_SECONDS))
             while not self._closed:
                 left = self._settling.remaining(self._first, self._last, self._clock())
                 if left <= 0:
                     return self._take()
-                self._changed.wait(left)
+                self._changed.wait(min(left, _LOOK_UP_SECONDS))
             return None
 
     def close(self) -> None:
-        """Let go of who waits, now and from now on."""
+        """Let go of who waits, now and from now on. Signal handlers may call it, too."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
