@@ -166,7 +166,7 @@ class _Keys:
         return Signature(SignatureState.UNKNOWN, subject, f"an {form.upper()} key" if form != "other" else "?", detail)
 
     def _git(self, git_dir: Path, kind: str, name: str, settings: dict[str, str]) -> tuple[bool, str]:
-        # Git prints the findings on stderr, which is only kept when it fails: --raw of a good one is asked for again.
+        # Commands keeps stderr only of what fails; of a good signature it says whose it is.
         variables = environment(settings) | {"GNUPGHOME": str(self._home)}
         done = subprocess.run(
             ["git", "--git-dir", str(git_dir), f"verify-{kind}", "--raw", name],
@@ -206,10 +206,13 @@ def _read_ssh(is_good: bool, said: str, subject: str) -> Signature:
     good, some = _GOOD_SSH.search(said), _SOME_SSH.search(said)
     if is_good and good is not None:
         return Signature(SignatureState.GOOD, subject, f"{good['who']} ({good['key']})")
+    signer = some["key"] if some is not None else ""
+    if _EXPIRED_SSH.search(said):
+        return Signature(SignatureState.EXPIRED, subject, signer)
+    if "namespace" in said:
+        return Signature(SignatureState.UNKNOWN, subject, signer or "?", "the key is allowed for other purposes only")
     if some is not None:
-        expired = _EXPIRED_SSH.search(said)
-        state = SignatureState.EXPIRED if expired is not None else SignatureState.UNKNOWN
-        return Signature(state, subject, some["key"])
+        return Signature(SignatureState.UNKNOWN, subject, signer)
     return Signature(SignatureState.BAD, subject, detail=_reason(said))
 
 
