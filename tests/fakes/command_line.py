@@ -159,10 +159,10 @@ def ended(process: subprocess.Popen[str], timeout: float = 120.0) -> Ran:
 
 
 def converge(
-    repo: Path, *, builder: FakeBuilder | None = None, devices: Iterable[str] = (), seconds: float = 20
+    repo: Path, *, builder: FakeBuilder | None = None, devices: Iterable[str] = (), seconds: float = 20, env: str = ""
 ) -> Outcome:
     """Apply with a builder that makes artifacts at once; the devices named verify whatever they are assigned."""
-    workspace = Workspace(repo)
+    workspace = Workspace(repo, env=env)
     desired = workspace.source.snapshot()
     silence = Answering(workspace, tuple(devices))
     with workspace.lease("a test") as lease:
@@ -189,7 +189,7 @@ class Answering(Silence):
         for device in self._devices:
             self._sequence += 1
             entry = assigned.get(device)
-            write_report(self._workspace.folder, device, self._sequence, entry.assignment if entry else None)
+            write_report(self._workspace.home, device, self._sequence, entry.assignment if entry else None)
 
 
 def write_report(folder: Path, device: str, sequence: int, assignment: Assignment | None) -> None:

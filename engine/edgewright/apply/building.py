@@ -41,6 +41,11 @@ def work_name(fingerprint: str) -> str:
     return fingerprint.removeprefix("sha256:")[:24]
 
 
+def work_lock(folder: Path, name: str) -> Path:
+    """Find the lock of a step's work folder: one of 256 files beside them, so that they stay few."""
+    return folder.parent / "locks" / name[:2]
+
+
 @contextmanager
 def one_at_a_time(lock: Path, cancel: Cancel) -> Iterator[bool]:
     """Keep others on this machine, such as another environment's run, from the same work; ends with this process.
@@ -132,8 +137,7 @@ class Workshop:
         shutil.rmtree(self._workdir(fingerprint), ignore_errors=True)
 
     def _lock(self, fingerprint: str) -> Path:
-        """One of 256 files, so that they stay few."""
-        return self.folder.parent / "locks" / work_name(fingerprint)[:2]
+        return work_lock(self.folder, work_name(fingerprint))
 
     def _workdir(self, fingerprint: str) -> Path:
         return self.folder / work_name(fingerprint)

@@ -1,9 +1,9 @@
 """``edgewright gc``: remove stored artifacts that nothing refers to."""
 
-from contextlib import nullcontext
+from collections.abc import Sequence
+from contextlib import ExitStack
 from datetime import timedelta
-from shutil import rmtree
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,6 +11,9 @@ from edgewright.cli.console import print_json, stdout
 from edgewright.cli.options import HERE, EnvOption, Output, OutputOption, RefOption, RepoOption, StateOption
 from edgewright.cli.render.quantities import bytes_text, count_text
 from edgewright.cli.workspace import Workspace
+
+if TYPE_CHECKING:  # what judges is imported only by a run
+    from edgewright.cli.collecting import EnvironmentNeeds
 
 
 def register(app: typer.Typer) -> None:
@@ -28,10 +31,17 @@ def gc(
     min_age_hours: Annotated[float, typer.Option("--min-age-hours", min=0, help="Keep younger files.")] = 1.0,
     output: OutputOption = Output.TEXT,
 ) -> None:
-    """Remove artifacts that neither the current commit, a champion, a device nor a rollout refers to."""
-    workspace = Workspace(repo, ref=ref, state=state, env=env)
-    with nullcontext() if dry_run else workspace.lease("edgewright gc"):
-        done = _collect(workspace, dry_run=dry_run, newest=newest, min_age=timedelta(hours=min_age_hours))
+    """Remove artifacts that neither the current commit, a champion, a device nor a rollout refers to.
+
+    Environments share artifacts: what any of them needs stays. Without --env, all that are declared are cleaned up.
+    """
+    from edgewright.cli.collecting import needs_of
+
+    needs = needs_of(Workspace(repo, ref=ref, state=state, env=env))
+    with ExitStack() as leases:
+        for each in () if dry_run else [each for each in needs if each.is_led]:
+            leases.enter_context(each.workspace.lease("edgewright gc"))
+        done = _collect(needs, dry_run=dry_run, newest=newest, min_age=timedelta(hours=min_age_hours))
     if output is Output.JSON:
         print_json({"dryRun": dry_run, **done})
         return
@@ -47,42 +57,32 @@ def gc(
     stdout().print(f"{'would remove' if dry_run else 'removed'} {removed}; {stays}")
 
 
-def _collect(workspace: Workspace, *, dry_run: bool, newest: int, min_age: timedelta) -> dict[str, int]:
-    from edgewright.apply.building import work_name
+def _collect(needs: "Sequence[EnvironmentNeeds]", *, dry_run: bool, newest: int, min_age: timedelta) -> dict[str, int]:
     from edgewright.artifacts.gc import sweep
-    from edgewright.artifacts.retention import kept, needed, referenced_blobs
-    from edgewright.core.plan import BuildStep
-    from edgewright.core.planner import plan, reachable
+    from edgewright.artifacts.retention import kept, referenced_blobs
+    from edgewright.cli.collecting import abandoned_work, collect_published
 
-    desired = workspace.source.snapshot()
-    store, blobs, now = workspace.state, workspace.blobs, workspace.clock()
-    observed = workspace.reality(desired).observe(desired, retry_failures=True)
-    wanted = set(reachable(desired, observed, now))
-    rollouts = [found for address in store.rollout_summaries() if (found := store.rollout(address)) is not None]
-    uses = needed((entry.assignment for entry in store.assignments().values()), store.reports().values(), rollouts)
-    for rollout in rollouts:
-        releases = [rollout.release, *(r for p in rollout.devices.values() for r in (p.release, p.verified))]
-        wanted |= {release.config for release in releases if release is not None and release.config is not None}
-    artifacts = store.artifacts()
-    keep = kept(artifacts, desired=wanted, champions=store.champions().values(), packages=uses.packages, newest=newest)
+    workspace = needs[0].workspace
+    artifacts = workspace.state.artifacts()  # before anything is judged: what others record from now on stays
+    keep = kept(
+        artifacts,
+        desired={fingerprint for each in needs for fingerprint in each.artifacts()},
+        champions=[champion for each in needs for champion in each.champions],
+        packages={package for each in needs for package in each.packages},
+        newest=newest,
+    )
     gone = sorted(artifacts.keys() - keep)
     if not dry_run:
-        store.forget_artifacts(gone)
-    swept = sweep(blobs, referenced_blobs(artifacts, keep, uses.configs), now, min_age=min_age, dry_run=dry_run)
-    champions = {champion.package for champion in store.champions().values()}
-    published = workspace.delivery(desired).collect(uses.packages | champions, dry_run=dry_run)
-    steps = plan(desired, observed, now).steps
-    planned = {work_name(step.fingerprint) for step in steps if isinstance(step, BuildStep) and step.fingerprint}
-    abandoned = [folder for folder in (workspace.folder / "work").glob("*") if folder.name not in planned]
-    if not dry_run:
-        for folder in abandoned:
-            rmtree(folder, ignore_errors=True)
+        workspace.state.forget_artifacts(gone)
+    referenced = referenced_blobs(artifacts, keep, (config for each in needs for config in each.uses.configs))
+    swept = sweep(workspace.blobs, referenced, workspace.clock(), min_age=min_age, dry_run=dry_run)
+    planned = {name for each in needs for name in each.planned_work()}
     return {
         "artifacts": len(gone),
-        "workFolders": len(abandoned),
         "files": len(swept.blobs),
         "bytes": swept.bytes,
-        "publishedPackages": len(published.packages),
+        "publishedPackages": collect_published(needs, dry_run=dry_run),
+        "workFolders": abandoned_work(workspace.folder, planned, dry_run=dry_run),
         "kept": swept.kept,
         "young": swept.young,
     }
