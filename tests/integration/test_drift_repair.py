@@ -197,8 +197,7 @@ def test_devices_that_lost_what_they_had_are_brought_back(fleet: Fleet, tmp_path
 
 def _configured(folder: Path) -> set[str]:
     """Thresholds of the configuration that is active."""
-    found = {path.read_text().partition("threshold = ")[2].strip() for path in folder.rglob("active/line.toml")}
-    return found
+    return {path.read_text().partition("threshold = ")[2].strip() for path in folder.rglob("active/line.toml")}
 
 
 def _spoke(fleet: Fleet) -> bool:
