@@ -23,6 +23,7 @@ PLACES = {
     "Note": 2,
     "enter": 1,
     "Failure": 0,
+    "_pause": 1,
 }
 """Calls that give a reason, and which of their arguments it is."""
 
