@@ -1,8 +1,9 @@
 """Renders the configuration file of one device from a repository's jinja2 template.
 
 Templates are strict: a name or label that is not there is an error, never an empty string. They run in jinja2's
-sandbox, without loaders: a template reads its context and nothing else. The same context gives the same bytes.
-Called by the control plane when it assigns; a template is compiled once for all devices.
+sandbox, without loaders and within limits (``bounds``): a template reads its context and nothing else, ends, and writes
+no more than a configuration file. The same context gives the same bytes. Called by the control plane when it assigns;
+a template is compiled once for all devices.
 """
 
 from collections.abc import Mapping
@@ -10,8 +11,9 @@ from functools import lru_cache
 from types import TracebackType
 from typing import Any
 
-from jinja2 import StrictUndefined, Template, TemplateSyntaxError
-from jinja2.sandbox import SandboxedEnvironment
+from jinja2 import Template, TemplateSyntaxError
+
+from edgewright_templates.bounds import MAX_CHARACTERS, BoundedEnvironment, TooMuch
 
 
 class TemplateProblem(Exception):
@@ -51,7 +53,7 @@ def render_config(
         The file's bytes, UTF-8, line ends as in the template.
 
     Raises:
-        TemplateProblem: The template's syntax is wrong, a name is not defined, or an expression fails.
+        TemplateProblem: The template's syntax is wrong, a name is not defined, an expression fails, or it is too much.
     """
     template = _compiled(template_text, template_name)
     context = {
@@ -61,7 +63,7 @@ def render_config(
         "values": values,
     }
     try:
-        return template.render(context).encode("utf-8")
+        return _rendered(template, context).encode("utf-8")
     except UnicodeEncodeError as error:
         raise TemplateProblem(
             template_name, 0, "it renders text that is no Unicode (half of a surrogate pair)"
@@ -69,6 +71,18 @@ def render_config(
     except Exception as error:  # a template's expressions may raise anything
         line = _line(error.__traceback__, template_name)
         raise TemplateProblem(template_name, line, _reason(error)) from error
+
+
+def _rendered(template: Template, context: Mapping[str, Any]) -> str:
+    assert isinstance(template.environment, BoundedEnvironment)
+    template.environment.begin()
+    pieces, size = [], 0
+    for piece in template.generate(context):
+        size += len(piece)
+        if size > MAX_CHARACTERS:
+            raise TooMuch(f"it renders more than {MAX_CHARACTERS:,} characters")
+        pieces.append(piece)
+    return "".join(pieces)
 
 
 def check_template(template_text: str, template_name: str) -> None:
@@ -82,8 +96,7 @@ def check_template(template_text: str, template_name: str) -> None:
 
 @lru_cache(maxsize=64)
 def _compiled(text: str, name: str) -> Template:
-    environment = SandboxedEnvironment(
-        undefined=StrictUndefined,
+    environment = BoundedEnvironment(
         keep_trailing_newline=True,
         newline_sequence="\r\n" if "\r\n" in text else "\n",
         autoescape=False,  # configuration files are not HTML
@@ -97,7 +110,8 @@ def _compiled(text: str, name: str) -> Template:
 
 def _reason(error: Exception) -> str:
     message = str(error)
-    return message if type(error).__module__.startswith("jinja2") else f"{type(error).__name__}: {message}"
+    is_plain = isinstance(error, TooMuch) or type(error).__module__.startswith("jinja2")
+    return message if is_plain else f"{type(error).__name__}: {message}"
 
 
 def _line(trace: TracebackType | None, name: str) -> int:

@@ -60,6 +60,54 @@ def test_what_is_wrong_is_said_with_file_and_line(text: str, line: int, message:
     assert str(caught.value).startswith(f"templates/lane.toml.j2:{line}: ")
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{% for a in range(99999) %}{{ '-' * 100 }}{% endfor %}",
+        "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}",
+        "{% macro f(n) %}{% if n %}{{ f(n - 1) }}{{ f(n - 1) }}{% endif %}{% endmacro %}{{ f(60) }}",
+        "{% set ns = namespace(x='-' * 99) %}{% for a in range(60) %}{% set ns.x = ns.x ~ ns.x %}{% endfor %}",
+        "{% set ns = namespace(x='-' * 99) %}{% for a in range(60) %}{% set ns.x = ns.x + ns.x %}{% endfor %}",
+        "{% set ns = namespace(x=9) %}{% for a in range(60) %}{% set ns.x = ns.x * ns.x %}{% endfor %}",
+        "{{ 'x' * 10 ** 10 }}",
+        "{{ [1] * 10 ** 10 }}",
+        "{{ 9 ** (9 ** 9) }}",
+        "{{ '%9999999999d' % 1 }}",
+        "{{ '%*d' % (9999999999, 1) }}",
+        "{{ '%9999999999d' | format(1) }}",
+        "{{ '{:9999999999}'.format(1) }}",
+        "{{ '{:{w}}'.format(1, w=9999999999) }}",
+        "{{ 'x'.ljust(9999999999) }}",
+        "{{ 'x' | center(9999999999) }}",
+        "{{ ('x' * 99999) | replace('x', 'y' * 99999) }}",
+        "{{ ('x' * 99999).replace('x', 'y' * 99999) }}",
+        "{{ (['x' * 99999] * 99999) | join }}",
+        "{{ ''.join(['x' * 99999] * 99999) }}",
+        "{{ lipsum(99999) }}",
+    ],
+)
+def test_a_template_ends_and_stays_small(text: str) -> None:
+    start = time.process_time()
+    with pytest.raises(TemplateProblem) as caught:
+        render(text)
+    assert caught.value.line in {0, 1}
+    assert time.process_time() - start < 5
+
+
+def test_limits_leave_honest_templates_alone() -> None:
+    text = (
+        "{% for zone in values.zones %}{{ loop.index }}/{{ loop.length }} {{ zone ~ '-' ~ device.id }}"
+        "{{ ', ' if not loop.last }}{% else %}none{% endfor %}\n"
+        "{% for key, value in device.labels | dictsort if value != 'eu' %}{{ key }}={{ value }}{% endfor %}\n"
+        "{{ '%05.2f' % values.threshold }} {{ '{:>6}'.format(model[:3]) }} {{ 3 * 4 }} {{ '-' * 3 }} {{ 2 ** 10 }}\n"
+        "{{ values.zones | join('+') }} {{ model | replace('price', 'cost') | center(20) | trim }}\n"
+        "{{ values | tojson(indent=1) | length }}\n"
+    )
+    assert render(text).decode() == (
+        "1/2 a-lane-1, 2/2 b-lane-1\nclass=lane-camera\n00.80    pri 12 --- 1024\na+b cost-tag-reader\n50\n"
+    )
+
+
 def test_syntax_is_checked_without_a_device() -> None:
     check_template("{{ device.labels.anything }}", "a.j2")
     with pytest.raises(TemplateProblem, match=r"a\.j2:1"):
