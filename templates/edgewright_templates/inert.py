@@ -14,6 +14,8 @@ _UNSEEN = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u202a-\u202e\u2060-
 """What moves the cursor, turns the direction of writing or cannot be seen at all."""
 _ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
 _MARKS = re.compile(r"[\\`*\[\]{}|~$]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])")
+_BEGINS = re.compile(r"^\s*(?=[#=/]|[+-](?:[\s-]|$))|^\s*\d+(?=[.)](?:\s|$))")
+"""What at the start of a line would be a heading, a list, a rule, or an order to the forge."""
 _JOINED = "\u200b"
 _LINKS = re.compile(r"(?<=:)(?=//)|(?<=@)|(?<=[#!%])(?=\w)|(?i:(?<=www)(?=\.))|(?<=GH-)(?=\d)")
 """Where forges see a link, a person or an issue; a blank nobody sees goes there."""
@@ -31,7 +33,8 @@ def inert(text: object) -> Markdown:
     shown = _plain(text)
     shown = re.sub(r"[&<>]", lambda found: _ENTITIES[found[0]], shown)
     shown = _LINKS.sub(_JOINED, shown)
-    return Markdown(_MARKS.sub(lambda found: f"\\{found[0]}", shown))
+    shown = _MARKS.sub(lambda found: f"\\{found[0]}", shown)
+    return Markdown(_BEGINS.sub(lambda found: f"{found[0]}\\", shown))
 
 
 def code(text: object) -> Markdown:
