@@ -2,16 +2,22 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from edgewright.core.address import Address
+from edgewright.core.observed import Observed
+from edgewright.core.plan import BuildStep, step_id
+from edgewright.core.planner import plan
 from edgewright.core.snapshot import Snapshot
 from edgewright.errors import SourceError, SpecError
 from edgewright.source.git import GitSource
 from edgewright.source.load import ParsedFile, parse_file
 from edgewright.source.worktree import WorktreeSource
+from fakes.applied import build
 from fakes.repositories import DATASET, FILES, FLEET, HEADER, MODEL, ROLLOUT, commit, make_repository, write
 
 REPOSITORY = (
@@ -436,3 +442,27 @@ def test_unchanged_files_are_not_parsed_again(tmp_path: Path, monkeypatch: pytes
     dataset = GitSource(repository, environment="staging").snapshot().dataset("tags")
     assert dataset is not None
     assert dataset.metadata.labels == {"a": "hall"}
+
+
+def test_environments_that_resolve_to_the_same_share_what_is_built(tmp_path: Path) -> None:
+    """Promotion moves a pointer: what staging built, production has."""
+    now = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
+    changes = {
+        "environments/staging/model.yaml": PATCH + "  training: {epochs: 40, batchSize: 32, seed: 4}\n",
+        "environments/production/model.yaml": PATCH + "  training: {batchSize: 32, epochs: '${epochs}'}\n",
+        "specs/rollout.yaml": ROLLOUT + '  suspend: "${warm}"\n',
+    }
+    staging = resolved(tmp_path, "staging", changes)
+    production = resolved(tmp_path, "production", changes)
+    assert training(staging) == training(production)
+    built = build(staging, Observed(), now)
+    assert built.artifacts
+    planned = plan(production, replace(Observed(), artifacts=built.artifacts), now)
+    assert [step_id(step) for step in planned.steps if isinstance(step, BuildStep)] == []
+    assert planned.steps, "it is yet to be published and rolled out"
+    assert [rollout.spec.suspend for each in (staging, production) for rollout in each.rollouts()] == [True, False]
+    other = resolved(
+        tmp_path, "production", {**changes, "environments/production/model.yaml": PATCH + "  training: {seed: 5}\n"}
+    )
+    again = plan(other, replace(Observed(), artifacts=built.artifacts), now)
+    assert any(isinstance(step, BuildStep) for step in again.steps)
