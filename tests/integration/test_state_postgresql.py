@@ -1,5 +1,6 @@
 """A real PostgreSQL server: its URLs and errors, restarts, and the lease between processes whose clocks differ."""
 
+import socket
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
@@ -341,3 +342,11 @@ def test_there_is_no_folder_made_for_a_server(url: str, tmp_path: Path, monkeypa
     with SqlState(url) as state:
         state.enroll({"lane-1": {}})
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_server_that_never_answers_is_given_up(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"postgresql://me:hunter2@127.0.0.1:{silent.getsockname()[1]}/state?connect_timeout=2"
+        with SqlState(url) as state, pytest.raises(StateUnavailable, match="timeout") as caught:
+            state.last_revision()
+    assert "hunter2" not in str(caught.value)

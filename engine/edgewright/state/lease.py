@@ -157,9 +157,7 @@ def acquire(state: SqlState, holder: str, ttl: timedelta, clock: Clock = utc_now
     return SqlLease(state, fence, ttl, clock)
 
 
-def wait_for_lease(
-    state: SqlState, holder: str, ttl: timedelta, clock: Clock, cancel: Cancel
-) -> SqlLease | None:
+def wait_for_lease(state: SqlState, holder: str, ttl: timedelta, clock: Clock, cancel: Cancel) -> SqlLease | None:
     """Stand by until the lease is free, and take it. A database that does not answer is asked again.
 
     Args:

@@ -272,15 +272,12 @@ class Statements:
 
     def prune_events(self, keep: int) -> int:
         """Forget a batch of events that are neither among the newest nor untold to a receiver; gives how many."""
-        events, notified = schema.events, schema.notified
-        mine = select(events.c.id).where(self._mine(events))
-        last = self._connection.scalar(mine.order_by(events.c.id.desc()).offset(keep).limit(1))
+        events, notified, control = schema.events, schema.notified, schema.control
+        newest = self._connection.scalars(select(control.c.last_event).where(self._mine(control))).one()
         told = self._connection.scalar(select(func.min(notified.c.cursor)).where(self._mine(notified)))
-        if last is None:
-            return 0
-        batch = (
-            mine.where(events.c.id <= (last if told is None else min(last, told))).order_by(events.c.id).limit(BATCH)
-        )
+        last = newest - keep  # numbers have no gaps
+        old = self._mine(events) & (events.c.id <= (last if told is None else min(last, told)))
+        batch = select(events.c.id).where(old).order_by(events.c.id).limit(BATCH)
         gone = self._connection.scalars(batch).all()
         if gone:
             self._connection.execute(delete(events).where(self._mine(events), events.c.id <= gone[-1]))
