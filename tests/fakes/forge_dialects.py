@@ -44,11 +44,11 @@ class Dialect(Protocol):
 
 
 def page_of(items: Sequence[Any], question: Question, size_name: str, largest: int, default: int) -> Reply:
-    """One page, with a Link header as all three forges write it."""
+    """One page, with a Link header as all three forges write it; Gitea counts, too."""
     size = min(int(question.query.get(size_name, default)), largest)
     number = int(question.query.get("page", 1))
     first, after = (number - 1) * size, number * size
-    headers = {"X-Total-Count": str(len(items)), "X-Total": str(len(items))}
+    headers = {"X-Total-Count": str(len(items))} if size_name == "limit" else {}
     if after < len(items):
         # A server behind a proxy may not know its own address.
         headers["Link"] = f'<http://inside.invalid{question.path}?page={number + 1}>; rel="next"'

@@ -70,6 +70,14 @@ def test_a_limit_is_waited_for_when_it_is_short(server: ForgeServer, forge: Forg
     assert forge.put_comment(1, MARKER, f"{MARKER} plan").id
 
 
+def test_what_was_refused_for_now_is_sent_again_even_if_it_makes_something(server: ForgeServer, forge: Forge) -> None:
+    server.fail("limit", method="POST", retry_after=0)
+
+    forge.put_comment(1, MARKER, f"{MARKER} plan")
+
+    assert [comment.body for comment in server.comments(1)] == [f"{MARKER} plan"]
+
+
 @pytest.mark.parametrize("fault", ["limit", "error"])
 def test_a_long_wait_is_the_callers(server: ForgeServer, forge: Forge, fault: str) -> None:
     server.fail(fault, retry_after=120)  # type: ignore[arg-type]  # the names of faults
@@ -201,7 +209,8 @@ def test_a_moved_repository_is_not_written_to(server: ForgeServer, forge: Forge)
     server.fail("redirect", method="POST", location="/elsewhere")
 
     error = said_by(lambda: forge.set_status("a" * 40, "edgewright/plan", "success", "fine"))
-    assert "EDGEWRIGHT_FORGE_REPOSITORY" in error.hint
+    assert "has moved to /elsewhere" in error.message
+    assert len(server.requests) == 1
 
 
 def test_redirects_in_circles_end(server: ForgeServer, forge: Forge) -> None:
