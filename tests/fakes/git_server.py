@@ -80,8 +80,13 @@ class GitServer:
         return bare
 
     def hang(self) -> None:
-        """Wait until the server is closed."""
+        """Wait until the server is closed, or those who wait are released."""
         self._over.wait(60)
+
+    def release(self) -> None:
+        """Let go of the requests that hang."""
+        over, self._over = self._over, threading.Event()
+        over.set()
 
 
 class _Handler(BaseHTTPRequestHandler):

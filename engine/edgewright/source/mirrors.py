@@ -288,21 +288,24 @@ class Mirror:
     # ── what is at hand ─────────────────────────────────────────────────────────────────────────────────────────
 
     def _is_sound(self) -> bool:
-        """Check the mirror the first time this process fetches, and when something could not be read."""
-        if self._is_checked and not (self._reader is not None and self._reader.repository.is_damaged):
-            return True
+        """Tell whether all that is kept is there; the first time in this process, down to the last file's name."""
+        git_dir = self._folder.git_dir
         if self._reader is not None and self._reader.repository.is_damaged:
             return False
         try:
-            if self._commands.run(self._folder.git_dir, "rev-parse", "--show-object-format").strip() != "sha1":
-                return False
-            listed = self._commands.run(self._folder.git_dir, "for-each-ref", "--format=%(objectname)", KEPT)
+            # Says the type of each, so that each is looked at.
+            wanted = "--format=%(objectname) %(objecttype)"
+            listed = [
+                line.split()[0] for line in self._commands.run(git_dir, "for-each-ref", wanted, KEPT).splitlines()
+            ]
+            if self._is_checked:
+                return True
             listing = self._read() or Listing()
             current = {*self._leads().values(), *listing.refs.values()}
-            heads = [name for name in listed.split() if name in current]
+            heads = [name for name in listed if name in current]
             if heads:
                 options = ("--objects", "--quiet", "--no-walk", "--stdin")
-                self._commands.run(self._folder.git_dir, "rev-list", *options, given="\n".join(heads))
+                self._commands.run(git_dir, "rev-list", *options, given="\n".join(heads))
         except GitFailed:
             return False
         return True
@@ -342,7 +345,7 @@ class Mirror:
 
     def _open(self) -> Reader:
         if self._reader is None:
-            if not (self._folder.git_dir / "HEAD").is_file():
+            if not self._folder.is_settled():
                 with self._held():
                     self._folder.prepare()
             variables = {name: value for name, value in environment().items() if name.startswith("GIT_")}

@@ -30,6 +30,11 @@ _KEEP = 200
 """Objects kept readable: the last of use."""
 _MANY_PACKS = 40
 _POLL = 0.05
+_SETTLED: Mapping[str, bytes] = {
+    "HEAD": b"ref: refs/heads/main\n",
+    "config": b"[core]\n\trepositoryformatversion = 0\n\tfilemode = true\n\tbare = true\n",
+}
+"""The files of a mirror that are always the same."""
 
 
 class Folder:
@@ -94,11 +99,21 @@ class Folder:
         for left in (damaged, self.path / "fresh.git"):
             shutil.rmtree(left, ignore_errors=True)
         durable.remove_leftovers(self.path, before=time.time())
-        if not (self.git_dir / "HEAD").is_file():
+        if not (self.git_dir / "objects").is_dir():
             self.make(self.git_dir)
             return True
         _remove_unfinished(self.git_dir)
+        if not self.is_settled():
+            for name, text in _SETTLED.items():
+                durable.write_atomic(self.git_dir / name, text)
         return False
+
+    def is_settled(self) -> bool:
+        """Whether git finds a repository there, sound or not."""
+        try:
+            return all((self.git_dir / name).read_bytes() == text for name, text in _SETTLED.items())
+        except OSError:
+            return False
 
     def make(self, git_dir: Path) -> None:
         """Make an empty bare repository."""
@@ -107,6 +122,8 @@ class Folder:
             (git_dir / "objects").mkdir(parents=True)
         options = ("--quiet", "--bare", "--template=", "--initial-branch=main", "--object-format=sha1")
         self._commands.run(git_dir, "init", *options)
+        for name, text in _SETTLED.items():
+            durable.write_atomic(git_dir / name, text)
 
     def replace(self) -> None:
         """Put ``fresh.git`` in the repository's place."""

@@ -65,6 +65,7 @@ _NO_REPOSITORY = re.compile(
 )
 _NOT_GIT = re.compile(r"not valid: is this a git repository|not valid: could not determine hash algorithm", re.I)
 _NO_SSH = re.compile(r"cannot run ssh|remote helper 'https?'|unable to find remote helper", re.I)
+_DUMB = re.compile(r"dumb http transport does not support", re.I)
 _SHOWN = 400
 """Characters of what git says."""
 
@@ -91,16 +92,29 @@ class Transport:
             SourceError: It refuses, or is no Git repository, or one with SHA-256 ids.
         """
         try:
-            text = self._commands.run(
-                folder,
-                *("ls-remote", "--quiet", "--symref", "--", self.remote.url),
-                variables=self._variables(),
-                seconds=self.limits.listing,
-                passed=passed,
-            )
+            text = self._list(folder, self._variables(), passed)
+            is_git = bool(text) or self._speaks_git(folder, passed)
         except GitFailed as error:
             raise self._explained(error, known) from error
+        if not is_git:
+            raise self._explained(GitFailed(-1, "the answer is not valid: is this a git repository?", ""), known)
         return parse_remote(text)
+
+    def _list(self, folder: Path, variables: Mapping[str, str], passed: Sequence[int]) -> str:
+        command = ("ls-remote", "--quiet", "--symref", "--", self.remote.url)
+        return self._commands.run(folder, *command, variables=variables, seconds=self.limits.listing, passed=passed)
+
+    def _speaks_git(self, folder: Path, passed: Sequence[int]) -> bool:
+        """Tell a repository without refs from a page that git takes for the list of refs of an old kind of server."""
+        if self.remote.scheme not in {"http", "https"}:
+            return True
+        packets = folder / "packets.log"
+        packets.unlink(missing_ok=True)
+        try:
+            self._list(folder, {**self._variables(), "GIT_TRACE_PACKET": str(packets)}, passed)
+            return packets.is_file() and b"version " in packets.read_bytes()
+        finally:
+            packets.unlink(missing_ok=True)
 
     def fetch(self, folder: Path, wanted: Mapping[str, str], *, depth: int, passed: Sequence[int]) -> None:
         """Fetch objects or refs, each to a ref of its own, with so many commits of history.
@@ -154,6 +168,7 @@ class Transport:
                 f"the certificate of {remote} is not trusted: {said}",
                 f"set {names.CA} to a file with its authority's certificate",
             ),
+            (_DUMB, f"{remote} serves files, not Git", "serve it with git http-backend, or a forge"),
             (_REFUSED, f"{remote} refused: {said}", self._what_to_set()),
             (_NO_SSH, f"cannot reach {remote}: {said}", "install openssh-client and git's http support"),
             (
