@@ -7,7 +7,7 @@ Shapes: docs.github.com "Webhook events and payloads"; docs.gitlab.com "Webhook 
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 from uuid import NAMESPACE_URL, uuid5
 
@@ -44,17 +44,12 @@ class Facts:
     user: str = "ada"
     host: str = "https://forge.example"
     delivery: str = ""
-    """By default made from the rest, so that equal facts have equal ids."""
+    """The delivery's id; by default made from the event and the rest, so that equal deliveries have equal ids."""
 
     @property
     def url(self) -> str:
         """Where the repository is seen."""
         return f"{self.host}/{self.repository}"
-
-    @property
-    def id(self) -> str:
-        """The delivery's id."""
-        return self.delivery or str(uuid5(NAMESPACE_URL, repr(self)))
 
     @property
     def deleted(self) -> bool:
@@ -73,7 +68,9 @@ def payload(forge: ForgeName, event: EventName, **facts: Any) -> tuple[dict[str,
         raise ValueError(f"{forge} has no ping")
     if event == "tag":
         facts = {"ref": "v1.0.0", "before": NOTHING} | facts
-    headers, body = _BUILDERS[forge](event, Facts(**facts))
+    known = Facts(**facts)
+    known = replace(known, delivery=known.delivery or str(uuid5(NAMESPACE_URL, f"{event} {known!r}")))
+    headers, body = _BUILDERS[forge](event, known)
     return {"Content-Type": "application/json"} | headers, json.dumps(body).encode()
 
 
@@ -136,7 +133,7 @@ def _github(event: EventName, facts: Facts) -> _Made:
     name = "push" if event == "tag" else event
     headers = {
         "X-GitHub-Event": name,
-        "X-GitHub-Delivery": facts.id,
+        "X-GitHub-Delivery": facts.delivery,
         "X-GitHub-Hook-ID": "42",
         "X-GitHub-Hook-Installation-Target-Type": "repository",
         "X-GitHub-Hook-Installation-Target-ID": "140",
@@ -177,7 +174,7 @@ def _gitea(event: EventName, facts: Facts, names: tuple[str, ...] = ("Gitea", "G
     kind = "pull_request_sync" if event == "pull_request" and facts.action == "updated" else name
     headers: dict[str, str] = {}
     for sender in names:
-        headers |= {f"X-{sender}-Delivery": facts.id, f"X-{sender}-Event": name, f"X-{sender}-Event-Type": kind}
+        headers |= {f"X-{sender}-Delivery": facts.delivery, f"X-{sender}-Event": name, f"X-{sender}-Event-Type": kind}
     common = {"repository": _repository(facts), "sender": {"login": facts.user, "id": 1}}
     if event == "pull_request":
         action = {"updated": "synchronized"}.get(facts.action, facts.action)
@@ -210,8 +207,8 @@ def _gitlab(event: EventName, facts: Facts) -> _Made:
         "X-Gitlab-Event": hook,
         "X-Gitlab-Instance": facts.host,
         "X-Gitlab-Webhook-UUID": "13792a34-cac6-4fda-95a8-c58e00a3954e",
-        "X-Gitlab-Event-UUID": facts.id,
-        "Idempotency-Key": facts.id,
+        "X-Gitlab-Event-UUID": facts.delivery,
+        "Idempotency-Key": facts.delivery,
         "User-Agent": "GitLab/18.6.0",
     }
     project = {
@@ -278,7 +275,7 @@ def _bitbucket(event: EventName, facts: Facts) -> _Made:
     headers = {
         "X-Event-Key": names.get(event, f"pullrequest:{key[facts.action]}"),
         "X-Hook-UUID": "{13792a34-cac6-4fda-95a8-c58e00a3954e}",
-        "X-Request-UUID": facts.id,
+        "X-Request-UUID": facts.delivery,
         "X-Attempt-Number": "1",
         "User-Agent": "Bitbucket-Webhooks/2.0",
     }
@@ -348,7 +345,7 @@ def _azure(event: EventName, facts: Facts) -> _Made:
     return {}, {
         "subscriptionId": "00000000-0000-0000-0000-000000000000",
         "notificationId": 3,
-        "id": facts.id,
+        "id": facts.delivery,
         "eventType": kind,
         "publisherId": "tfs",
         "message": {"text": f"{facts.user}: {facts.title}"},
