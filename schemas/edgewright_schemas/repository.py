@@ -1,9 +1,10 @@
 """Kind Repository: ``edgewright.yaml`` at the root of a spec repository."""
 
 from datetime import timedelta
+from posixpath import normpath
 from typing import Literal
 
-from pydantic import field_validator
+from pydantic import field_validator, model_validator
 
 from edgewright_schemas.base import API_VERSION, Duration, Metadata, SpecModel
 from edgewright_schemas.environment import AgentDelivery, Environment, Reconciliation, Verification
@@ -52,6 +53,19 @@ class RepositorySpec(SpecModel):
         if twice:
             raise ValueError(f"{twice[0]!r} is declared twice")
         return items
+
+    @model_validator(mode="after")
+    def _folders_differ(self) -> "RepositorySpec":
+        """Two environments that publish into one folder would undo each other's work."""
+        taken: dict[str, str] = {}
+        for environment in self.environments:
+            if environment.delivery is None:
+                continue
+            for folder in (environment.delivery.repository, environment.delivery.reports):
+                other = taken.setdefault(normpath(folder), environment.name)
+                if other != environment.name:
+                    raise ValueError(f"environments {other!r} and {environment.name!r} both deliver to {folder}")
+        return self
 
     def environment(self, name: str) -> Environment | None:
         """Find an environment by name."""

@@ -310,6 +310,31 @@ def test_an_unknown_environment_names_those_there_are(tmp_path: Path) -> None:
         ),
         pytest.param(
             "staging",
+            {
+                "edgewright.yaml": REPOSITORY.replace(
+                    "{branch: main}", "{branch: main}\n      delivery: {bins: 32}"
+                ).replace(
+                    "{tag: production}",
+                    "{tag: production}\n      delivery: {reports: ./.edgewright/reports/, repository: x}",
+                )
+            },
+            [
+                "edgewright.yaml:5:3: spec: environments 'staging' and 'production' both deliver to "
+                "./.edgewright/reports/"
+            ],
+            id="two environments that deliver to one folder",
+        ),
+        pytest.param(
+            "staging",
+            {"specs/model.yaml": MODEL + "  training: {epochs: ${epochs}}\n"},
+            [
+                "specs/model.yaml:9:23: malformed YAML: expected ',' or '}', but got '{' while parsing a flow mapping "
+                "(between {} and [], write ${…} in quotes)"
+            ],
+            id="a value between braces without quotes",
+        ),
+        pytest.param(
+            "staging",
             {"edgewright.yaml": REPOSITORY.replace("epochs: 2", "2epochs: 2")},
             [
                 "edgewright.yaml:9:16: spec.environments[0].values.2epochs: expected letters, digits, '_', '.' and "

@@ -1,10 +1,12 @@
 """``edgewright validate`` where a repository declares environments: all are checked, and told apart."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 
+from edgewright.source.git import GitSource
 from fakes.command_line import edgewright
 from fakes.repositories import DATASET, FILES, FLEET, HEADER, MODEL, commit, make_repository, run_git, write
 
@@ -88,3 +90,23 @@ def test_a_bare_repository_is_checked_too(shop: Path, tmp_path: Path) -> None:
     arguments = ("validate", "--repo", str(tmp_path / "bare.git"), "--ref", "main", "-o", "json")
     found = json.loads(edgewright(tmp_path / "here", *arguments).stdout)
     assert found["environments"] == {"staging": 6, "production": 6}
+
+
+def test_the_example_of_the_guide(tmp_path: Path) -> None:
+    guide = (Path(__file__).parents[2] / "docs/environments.md").read_text("utf-8")
+    files = {found[1]: found[2] for found in re.finditer(r"```yaml\n# (\S+)\n(.*?)```", guide, re.DOTALL)}
+    assert sorted(files) == ["edgewright.yaml", "environments/production/lanes.yaml", "specs/lanes.yaml"]
+    more = {
+        "data/tags.csv": "weight,label\n1,x\n",
+        "fleets/lab.csv": "id\nlab-1\n",
+        "fleets/shops.csv": "id\nshop-1\nshop-2\n",
+        "templates/lane.toml.j2": 'server = "{{ values.server }}"\nlevel = "{{ values.level }}"\n',
+    }
+    shop = make_repository(tmp_path, {**files, **more})
+    edgewright(shop, "validate").expect(0, "environment staging: 5 resources", "environment production: 5 resources")
+    production = GitSource(shop, environment="production").snapshot()
+    fleet = production.fleet("lanes")
+    assert fleet is not None
+    assert fleet.spec.config is not None
+    assert fleet.spec.config.values == {"server": "https://shops.example.com", "level": "warning"}
+    assert [len(rollout.spec.waves) for rollout in production.rollouts()] == [2]

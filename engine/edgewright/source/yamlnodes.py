@@ -158,7 +158,10 @@ def read_documents(path: str, text: str) -> tuple[list[tuple[Node, bool]], list[
         mark = error.problem_mark or error.context_mark
         reason = str(error.problem or error.context or "cannot be read").replace("\n", " ")
         context = f" {error.context}" if error.context and error.problem else ""
-        reader.problems.append(Problem(path, mark.line + 1, mark.column + 1, f"malformed YAML: {reason}{context}"))
+        is_value = text[max(mark.index - 1, 0) : mark.index + 1] == "${"
+        hint = "between {} and [], write ${…} in quotes" if is_value else ""
+        what = f"malformed YAML: {reason}{context}"
+        reader.problems.append(Problem(path, mark.line + 1, mark.column + 1, what, hint))
     except YAMLError as error:
         line, column = _where(text, getattr(error, "position", 0))
         code = getattr(error, "character", None)
