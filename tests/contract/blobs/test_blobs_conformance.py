@@ -105,3 +105,16 @@ def test_a_blob_emptied_by_a_crash_does_not_count(subject: Subject) -> None:
 def test_what_is_no_digest_is_refused(subject: Subject, name: str) -> None:
     with pytest.raises(ValueError, match="not a sha256 digest"):
         subject.blobs.has(name)
+
+
+def test_a_look_at_the_bytes_sees_damage_and_leaves_it_where_it_is(subject: Subject) -> None:
+    digest = subject.blobs.put_bytes(b"weights").digest
+    assert subject.blobs.intact(digest)
+    subject.overwrite(digest, b"weighty")
+    assert not subject.blobs.intact(digest)
+    assert subject.blobs.has(digest), "only whoever wants the bytes sets them aside"
+    with pytest.raises(BlobCorrupt):
+        subject.blobs.path(digest)
+    assert not subject.blobs.intact(digest)
+    subject.blobs.put_bytes(b"weights")
+    assert subject.blobs.intact(digest)

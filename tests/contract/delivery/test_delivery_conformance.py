@@ -7,6 +7,7 @@ from typing import Protocol
 
 import pytest
 
+from edgewright.core.drift import Inspection
 from edgewright.delivery.agent import AgentDelivery
 from edgewright.delivery.keys import create_keys
 from edgewright.errors import BlobCorrupt, DeliveryError
@@ -172,3 +173,17 @@ def test_reports_newer_than_known_are_observed(site: Site) -> None:
     assert list(site.delivery.observe({"lane-1": 1, "lane-2": 9})) == []
     site.report(a_report("lane-1", 2))
     assert list(site.delivery.observe({"lane-1": 1, "lane-2": 7})) == [a_report("lane-1", 2)]
+
+
+def test_a_deep_look_finds_what_was_assigned_and_nothing_wrong(site: Site, package: PackageContent) -> None:
+    assert site.delivery.inspect({}, None) == Inspection()
+    site.delivery.publish(package)
+    config = b"threshold = 0.8"
+    assignment = an_assignment("lane-1", package, 4, config=config)
+    site.delivery.assign([assignment], {digest_bytes(config): config})
+
+    found = site.delivery.inspect({digest_bytes(config): len(config)}, None)
+
+    assert found.flaws == ()
+    assert found.assigned == {"lane-1": (4, digest_bytes(assignment.to_bytes()))}
+    assert site.delivery.damaged() == {}
