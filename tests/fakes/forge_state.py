@@ -69,12 +69,13 @@ class ForgeState:
     statuses: list[StoredStatus] = field(default_factory=list)
     """Oldest first; GitLab changes one that is not finished, the others add."""
     lock: RLock = field(default_factory=RLock)
+    began: datetime = datetime(2026, 1, 5, 8, tzinfo=UTC)
     _ids: Iterator[int] = field(default_factory=lambda: count(100))
     _ticks: Iterator[int] = field(default_factory=count)
 
     def now(self) -> datetime:
         """A clock that ticks once a look."""
-        return datetime(2026, 1, 5, 8, tzinfo=UTC) + timedelta(seconds=next(self._ticks))
+        return self.began + timedelta(seconds=next(self._ticks))
 
     def add_comment(self, number: int, author: str, body: str) -> StoredComment:
         """Somebody comments."""

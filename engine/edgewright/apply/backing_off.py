@@ -52,6 +52,10 @@ class Backoff:
         series = self._series.get(what)
         return series is not None and self.clock() < series.until
 
+    def until(self, what: str) -> datetime | None:
+        """When something may be tried again; None where it may be now."""
+        return self._series[what].until if self.is_waiting(what) else None
+
     def next(self) -> datetime | None:
         """When the first wait that is under way ends."""
         now = self.clock()

@@ -107,6 +107,8 @@ class Followed:
         writer: StateWriter,
         clock: Callable[[], datetime],
         anchor: Callable[[], str | None] = lambda: None,
+        *,
+        eager: bool = False,
     ) -> None:
         """Nothing is read yet; ``look`` decides.
 
@@ -119,7 +121,9 @@ class Followed:
             clock: Gives aware times.
             anchor: Gives a revision accepted by another environment, as ``accepted_revision`` keeps it: where this
                 one has accepted none yet, trust does not start anew.
+            eager: Look at every ``revision``, where nobody fetches and says so.
         """
+        self._eager = eager
         self._anchor = anchor
         self._unfetched: EdgewrightError | None = None
         self._rewritten = False
@@ -285,7 +289,7 @@ class Followed:
         Raises:
             SourceError: None ever was.
         """
-        if self._look_again.is_set():
+        if self._eager or self._look_again.is_set():
             try:
                 self.look()
             except Transient:

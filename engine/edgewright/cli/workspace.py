@@ -289,6 +289,11 @@ class Workspace:
         own = self.home / "keys"
         return own if own.is_dir() else self.folder / "keys"
 
+    @property
+    def keys_to_make(self) -> Path:
+        """Where keys are made: an environment gets its own."""
+        return self.keys if os.environ.get("EDGEWRIGHT_KEYS") else self.home / "keys"
+
     def _place(self, configured: str, home: Path) -> Path:
         """Resolve a configured folder; what is below ``.edgewright`` moves with ``--state``."""
         path = Path(configured)

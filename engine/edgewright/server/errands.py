@@ -154,14 +154,26 @@ class Errands:
         due = self.clock()
         while not self._stop.is_set():
             self._asked.clear()
-            with self._lock:
-                numbers, everything = self._numbers, self._all or self.clock() >= due
-                self._numbers, self._all = set(), False
-            if self._targets() and (numbers or everything):
-                self._guard(PREVIEWS, partial(self._preview_now, None if everything else numbers))
-                if everything:
+            until = due
+            if not self._targets():
+                until = self.clock() + _PREVIEWS_EVERY
+            elif (again := self._backoff.until(PREVIEWS)) is not None:
+                until = again
+            else:
+                numbers = self._take(everything=self.clock() >= due)
+                if numbers is None:
                     due = self.clock() + _PREVIEWS_EVERY
-            self._rest(self._asked, due, PREVIEWS)
+                if numbers is None or numbers:
+                    self._guard(PREVIEWS, partial(self._preview_now, numbers))
+                    continue
+            self._rest(self._asked, until, PREVIEWS)
+
+    def _take(self, *, everything: bool) -> Set[int] | None:
+        """The pull requests that were asked for; None for all."""
+        with self._lock:
+            numbers, everything = self._numbers, self._all or everything
+            self._numbers, self._all = set(), False
+        return None if everything else numbers
 
     def _preview_now(self, numbers: Set[int] | None) -> None:
         assert self._previewer is not None
@@ -189,8 +201,8 @@ class Errands:
 
     def _guard(self, what: str, act: Callable[[], datetime | None]) -> datetime | None:
         """Run an errand; one that fails stands in nobody's way, and is tried again later."""
-        if self._backoff.is_waiting(what):
-            return self._backoff.next()
+        if (waiting := self._backoff.until(what)) is not None:
+            return waiting
         try:
             again = act()
         except EdgewrightError as error:

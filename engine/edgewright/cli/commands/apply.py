@@ -28,12 +28,15 @@ from edgewright.cli.options import (
 from edgewright.cli.render.plan_json import FORMAT_VERSION
 from edgewright.cli.render.quantities import short
 from edgewright.cli.workspace import Workspace
+from edgewright.core.artifact import Action
 from edgewright.core.plan import Plan, step_id
 from edgewright.errors import EdgewrightError, PlanRefused
 
 if TYPE_CHECKING:  # the machinery of a run is imported when one starts
+    from edgewright.apply.following import Followed
     from edgewright.apply.outcomes import Terms
     from edgewright.apply.reconciler import Reconciler
+    from edgewright.core.snapshot import Snapshot
 
 _EXAMPLES = "Examples: edgewright apply · edgewright apply --yes --timeout 30m · edgewright apply next.plan"
 
@@ -64,7 +67,9 @@ def apply(
 
     workspace = Workspace(repo, ref=ref, state=state, env=env)
     until = workspace.clock() + _duration(timeout) if timeout else None
-    found = current(workspace, retry=retry)
+    # A plan that was saved without a look for drift is held to what it shows.
+    deep = plan_file is None or _has_repairs(plan_file)
+    found = current(workspace, retry=retry, deep=deep)
     plan_id = _check_saved(plan_file, found) if plan_file else None
     if plan_file is None and not yes:
         show(found, PlanOutput.TEXT, stderr() if output is Output.JSON else None)
@@ -76,6 +81,7 @@ def apply(
         allowed=allowed,
         revision=None if follows else found.commit,
         follow=follows,
+        drift=deep,
         until=until,
         retry_failures=retry,
         jobs=jobs,
@@ -91,7 +97,8 @@ def _run(workspace: Workspace, terms: "Terms", output: Output, plan_id: str | No
     with workspace.lease("edgewright apply") as lease, listener_for(stderr()) as listener:
         if plan_id is not None and not workspace.state.use_plan(plan_id, workspace.clock()):
             raise PlanRefused("this plan was used before", hint="look at a new one: edgewright plan --out FILE")
-        reconciler = workspace.reconciler(desired, lease, listener)
+        source = _verified(workspace, desired)
+        reconciler = workspace.reconciler(source.snapshot() if source else desired, lease, listener, source)
         with _stopping(reconciler):
             outcome = reconciler.run(terms)
     code = exit_code(outcome)
@@ -101,6 +108,23 @@ def _run(workspace: Workspace, terms: "Terms", output: Output, plan_id: str | No
         for line in outcome_text(outcome):
             stdout().print(line)
     return code
+
+
+def _verified(workspace: Workspace, desired: "Snapshot") -> "Followed | None":
+    """Where signatures are asked for, follow only revisions that carry them.
+
+    Raises:
+        EdgewrightError: This one is refused.
+    """
+    from edgewright.apply.following import SIGNED, raise_for
+
+    repository = desired.repository()
+    kept = workspace.state.accepted_revision() or ""
+    if (repository is None or repository.spec.verification is None) and not kept.endswith(SIGNED):
+        return None
+    followed = workspace.followed(workspace.upstream, lambda: None, eager=True)
+    raise_for(followed.look())
+    return followed
 
 
 @contextmanager
@@ -129,6 +153,14 @@ def _duration(text: str) -> timedelta:
         raise EdgewrightError(f"--timeout {text}: {error}") from error
     assert isinstance(value, timedelta)
     return value
+
+
+def _has_repairs(path: Path) -> bool:
+    """Whether a saved plan repairs drift; what cannot be read is refused later, with the reason."""
+    try:
+        return any(step["action"] == Action.REPAIR for step in json.loads(path.read_bytes())["steps"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
 
 
 def _check_saved(path: Path, found: Plan) -> str:

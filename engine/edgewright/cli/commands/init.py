@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edgewright.cli.console import stdout
-from edgewright.cli.options import StateOption
+from edgewright.cli.options import EnvOption, StateOption
 from edgewright.cli.render.quantities import count_text
 from edgewright.errors import EdgewrightError
 
@@ -31,6 +31,7 @@ def init(
         bool, typer.Option("--keys-only", help="Only make the signing keys of a repository that exists.")
     ] = False,
     state: StateOption = None,
+    env: EnvOption = None,
 ) -> None:
     """Write a working spec repository: a dataset, a model, thresholds, four devices and a rollout.
 
@@ -49,9 +50,10 @@ def init(
             raise EdgewrightError(str(refused), hint=_way_out(refused, directory, name)) from refused
         committed = _commit(directory, written)
         stdout().print(f"wrote {count_text(len(written), 'file')} to {directory}")
-    workspace = Workspace(directory, worktree=True, state=state)
-    create_keys(workspace.keys)
-    stdout().print(f"made signing keys in {_shown(workspace.keys)} (never commit them; keep a copy)")
+    workspace = Workspace(directory, worktree=True, state=state, env=env)
+    keys = workspace.keys_to_make
+    create_keys(keys)
+    stdout().print(f"made signing keys in {_shown(keys)} (never commit them; keep a copy)")
     desired = workspace.source.snapshot()
     workspace.delivery(desired).create()
     trusted = workspace.delivery_folder(desired) / "metadata/root.json"
