@@ -88,7 +88,9 @@ class Snapshot:
 
     def repository(self) -> Repository | None:
         """Find the Repository document; every checked-out repository has at most one."""
-        return next((r.document for r in self.resources.values() if isinstance(r.document, Repository)), None)
+        address = next((address for address in self.resources if address.kind == "repository"), None)
+        document = self.resources[address].document if address is not None else None
+        return document if isinstance(document, Repository) else None
 
     def reconciliation(self) -> Reconciliation:
         """Say how reality is kept equal, as the environment or else the repository declares it."""
