@@ -110,7 +110,8 @@ def anchor_of(workspace: Workspace) -> Callable[[], str | None]:
 
     def find() -> str | None:
         for name in workspace.state.environments():
-            kept = workspace.for_environment(name).state.accepted_revision()
+            with workspace.for_environment(name).state as state:
+                kept = state.accepted_revision()
             if kept is not None and kept.endswith(SIGNED):
                 return kept
         return None

@@ -183,8 +183,17 @@ class Controller:
         now = self.clock()
         if self._tidied is None or now - self._tidied >= _TIDY_EVERY:
             self._tidied = now
-            self.station.writer.prune_history(keep=KEPT_EVENTS)
+            self._tidy(desired)
         self.rested(self, desired, conditions)
+
+    def _tidy(self, desired: Snapshot) -> None:
+        """Bound history; receivers that are no longer declared do not hold it back."""
+        reader, writer = self.station.reader, self.station.writer
+        repository = desired.repository()
+        declared = {spec.name for spec in repository.spec.notifications} if repository else set()
+        for receiver in reader.notified().keys() - declared:
+            writer.set_notified(receiver, reader.last_event())
+        writer.prune_history(keep=KEPT_EVENTS)
 
 
 @dataclass(frozen=True, slots=True)
