@@ -252,10 +252,7 @@ def test_an_unknown_environment_names_those_there_are(tmp_path: Path) -> None:
         pytest.param(
             "production",
             {"specs/model.yaml": MODEL + "  training: {epochs: '${epoch}'}\n"},
-            [
-                "specs/model.yaml:9:22: environment production has no value for ${epoch} "
-                "(did you mean epochs?; write $${ for ${ itself)"
-            ],
+            ["specs/model.yaml:9:22: there is no value for ${epoch} (did you mean epochs?; write $${ for ${ itself)"],
             id="an undefined value, once",
         ),
         pytest.param(
@@ -415,6 +412,16 @@ def test_a_broken_overlay_does_not_hide_other_problems_nor_invent_any(tmp_path: 
         "environments/production/fleet.yaml:1:8",
         "specs/dataset.yaml:7:3",
     ]
+
+
+def test_a_missing_overlay_is_not_blamed_on_those_who_need_it(tmp_path: Path) -> None:
+    changes = {
+        "environments/production/fleet.yaml": "",
+        "environments/production/model.yaml": "",
+        "specs/rollout.yaml": ROLLOUT.replace("fleet: stores", "fleet: depots"),
+    }
+    (problem,) = wrong(tmp_path, "production", changes)
+    assert problem.startswith("edgewright.yaml:12:44: spec.environments[1].overlays[1]: there is no folder or file")
 
 
 def test_the_file_of_overlays_may_be_hidden_or_a_link(tmp_path: Path) -> None:

@@ -1,6 +1,5 @@
 """``edgewright validate`` where a repository declares environments: all are checked, and told apart."""
 
-import json
 import re
 from pathlib import Path
 
@@ -8,7 +7,8 @@ import pytest
 
 from edgewright.source.git import GitSource
 from fakes.command_line import edgewright
-from fakes.repositories import DATASET, FILES, FLEET, HEADER, MODEL, commit, make_repository, run_git, write
+from fakes.git_server import GitServer
+from fakes.repositories import DATASET, FILES, FLEET, HEADER, MODEL, commit, make_repository, write
 
 ENVIRONMENTS = (
     HEADER
@@ -82,14 +82,17 @@ def test_an_unknown_environment_and_a_broken_declaration(shop: Path) -> None:
     assert len(found.stdout.splitlines()) == 1
 
 
-def test_a_bare_repository_is_checked_too(shop: Path, tmp_path: Path) -> None:
+def test_a_remote_repository_is_fetched_and_checked(shop: Path, tmp_path: Path) -> None:
     write(shop, {"environments/production/fleet.yaml": PATCH})
     commit(shop)
-    run_git(tmp_path, "clone", "-q", "--bare", str(shop), "bare.git")
-    (tmp_path / "here").mkdir()
-    arguments = ("validate", "--repo", str(tmp_path / "bare.git"), "--ref", "main", "-o", "json")
-    found = json.loads(edgewright(tmp_path / "here", *arguments).stdout)
-    assert found["environments"] == {"staging": 6, "production": 6}
+    here = tmp_path / "here"
+    here.mkdir()
+    with GitServer(tmp_path / "served") as server:
+        server.add(shop)
+        for arguments in ((), ("--ref", "main")):
+            options = ("--repo", server.url(), "--state", str(here / ".edgewright"), *arguments, "-o", "json")
+            found = edgewright(here, "validate", *options).expect(0).json()
+            assert found["environments"] == {"staging": 6, "production": 6}
 
 
 def test_the_example_of_the_guide(tmp_path: Path) -> None:

@@ -67,15 +67,15 @@ class Patches:
         try:
             files = list(self._files(overlay.path))
         except PathRefused as error:
-            self.misplaced.append((overlay.field, str(error), error.hint))
+            self._misplace(overlay, str(error), error.hint)
             return
         if not files:
-            hint = self._tree.suggest(overlay.path)
             if self._tree.find(overlay.path) is None:
-                self.misplaced.append((overlay.field, f"there is no folder or file {overlay.path}", hint))
+                hint = self._tree.suggest(overlay.path)
+                self._misplace(overlay, f"there is no folder or file {overlay.path}", hint)
             else:
                 what = f"there is no *.yaml or *.yml file in {overlay.path}"
-                self.misplaced.append((overlay.field, what, "add one, or take the overlay out of the list"))
+                self._misplace(overlay, what, "add one, or take the overlay out of the list")
             return
         known = self._tree.cache.get_many("overlay", [blob for _, blob in files])
         fresh: dict[str, str] = {}
@@ -88,6 +88,10 @@ class Patches:
         self._tree.cache.put("overlay", fresh)
         for key, patch in here.items():
             self._found.setdefault(key, []).append(patch)
+
+    def _misplace(self, overlay: Overlay, message: str, hint: str) -> None:
+        self.misplaced.append((overlay.field, message, hint))
+        self.broken.add(UNKNOWN_KIND)
 
     def _files(self, path: str) -> Iterator[tuple[str, str]]:
         base = normalise(path)

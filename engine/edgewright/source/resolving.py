@@ -28,6 +28,8 @@ from edgewright.source.substitution import Filled, Values, fill, fill_text, uses
 from edgewright.source.trees import Tree
 from edgewright.source.yamlnodes import MAX_BYTES
 
+_MAX_GUESSES = 20
+"""For so many names the nearest is looked for, which takes its time."""
 Head = tuple[str, str]
 """Kind and name of a document, as written."""
 _Heads = tuple[list[Head], list[str] | None]
@@ -45,6 +47,7 @@ class Resolving:
         self.problems: list[Problem] = list(self.patches.problems)
         self.broken: set[str] = set(self.patches.broken)
         self._in_base: set[Head] = set()
+        self._guessed = 0
         self._fresh: dict[str, str] = {}
         self._fresh_heads: dict[str, str] = {}
 
@@ -162,7 +165,9 @@ class Resolving:
         self.problems.extend(problem for problem in loaded if problem not in missing)
         if missing:
             # Most likely it was meant for a document that has another name.
-            close = nearest(head[1], (name for kind, name in self._in_base if kind == head[0]))
+            self._guessed += 1
+            known = [name for kind, name in self._in_base if kind == head[0]] if self._guessed <= _MAX_GUESSES else []
+            close = nearest(head[1], known)
             what = f"there is no {head[0].lower()}/{head[1]} that this could change, and it is not whole: "
             hint = f"did you mean {close}?" if close else "write all of it, or the name of one that there is"
             fields = ", ".join(problem.message.removeprefix("missing field ") for problem in missing)

@@ -144,9 +144,8 @@ class _Filling:
         if not values.are_known or len(self.problems) >= _MAX_PROBLEMS:
             self.unknown.add((node.path, node.line, node.column))
         elif values.environment:
-            hint = suggestion(name, values.values) or "it declares no values"
-            what = f"environment {values.environment} has no value for {shown}"
-            self._complain(node, what, f"{hint}; {_LITERAL}")
+            hint = suggestion(name, values.values) or f"environment {values.environment} has no values"
+            self._complain(node, f"there is no value for {shown}", f"{hint}; {_LITERAL}")
         elif values.declared:
             what = f"what {shown} stands for depends on the environment: name an environment"
             self._complain(node, what, f"there is {', '.join(values.declared)}")
