@@ -213,8 +213,8 @@ def ssh_server(folder: Path) -> Iterator[SshServer]:
         port = probe.getsockname()[1]
     options = {
         "ListenAddress": f"127.0.0.1:{port}",
-        "HostKey": folder / "host",
-        "AuthorizedKeysFile": folder / "authorized",
+        "HostKey": f'"{folder / "host"}"',
+        "AuthorizedKeysFile": f'"{folder / "authorized"}"',
         "PidFile": "none",
         "UsePAM": "no",
         "StrictModes": "no",

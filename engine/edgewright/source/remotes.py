@@ -84,17 +84,17 @@ class Remote:
             "http.lowSpeedLimit": "1",
             "http.lowSpeedTime": str(max(1, round(stalled))),
         }
-        asked = {}
+        added = {}
         if self.scheme in {"http", "https"}:
             if credentials.password is not None:
                 # Git asks helpers for this scheme and host alone, so a redirect elsewhere is told nothing.
                 settings["credential.helper"] = ""
                 settings[f"credential.{self.scheme}://{self.host}.helper"] = _HELPER
-                asked["EDGEWRIGHT_ASKED_USERNAME"] = credentials.username
-                asked["EDGEWRIGHT_ASKED_PASSWORD"] = credentials.password.reveal()
+                added["EDGEWRIGHT_ASKED_USERNAME"] = credentials.username
+                added["EDGEWRIGHT_ASKED_PASSWORD"] = credentials.password.reveal()
             if credentials.ca is not None:
-                settings["http.sslCAInfo"] = str(credentials.ca)
-        variables = environment(settings, personal=True) | asked
+                added["GIT_SSL_CAINFO"] = str(credentials.ca)
+        variables = environment(settings, personal=True) | added
         variables |= {"GIT_ALLOW_PROTOCOL": _ALLOWED[self.scheme], "GIT_ASKPASS": "false", "SSH_ASKPASS": "false"}
         variables |= {"GIT_LFS_SKIP_SMUDGE": "1", "GIT_SSH_VARIANT": "ssh"}
         variables["GIT_SSH_COMMAND"] = shlex.join(_ssh(credentials, stalled))
