@@ -66,6 +66,13 @@ def without(text: str, values: Iterable[str]) -> str:
     return text
 
 
+def without_known_forms(text: str) -> str:
+    """Leave out what has the form of a known kind of key, of a text whose secrets could not be listed."""
+    for _, form in _FORMS:
+        text = form.sub(HIDDEN, text)
+    return text
+
+
 def plan_without(plan: Plan, values: Iterable[str]) -> Plan:
     """Leave secrets out of what a plan says."""
     hidden = tuple(values)

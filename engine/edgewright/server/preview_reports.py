@@ -5,14 +5,14 @@ and plans computed; code, templates and commands of the pull request are read as
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from edgewright.core.plan import Plan
 from edgewright.core.previews import EnvironmentPreview, PreviewReport
 from edgewright.core.review import ReviewWarning, review
 from edgewright.core.review_findings import repository_address
-from edgewright.core.review_secrets import plan_without, secret_values
+from edgewright.core.review_secrets import plan_without, secret_values, without_known_forms
 from edgewright.core.snapshot import Snapshot
 from edgewright.errors import EdgewrightError, Problem, SourceError, SpecError, Transient
 from edgewright.ports import SnapshotSource, Upstream
@@ -69,7 +69,7 @@ def nothing_follows(targets: Sequence[PreviewTarget], base: str, head: str, at: 
 def report_of(
     upstream: Upstream,
     reached: Sequence[PreviewTarget],
-    others: Sequence[PreviewTarget],
+    others: Sequence[PreviewTarget] | None,
     change: Change,
     at: datetime | None,
 ) -> PreviewReport:
@@ -78,7 +78,7 @@ def report_of(
     Args:
         upstream: Where its commits are.
         reached: The environments a merge reaches.
-        others: All other ones there are.
+        others: All other ones there are; None: nothing is to be said of others, known or new.
         change: What is to be merged.
         at: When the live state was looked at; None where targets plan against something else.
 
@@ -89,14 +89,15 @@ def report_of(
     if change.merged is None:
         return PreviewReport(change.base, change.base_commit, change.head, conflicts=change.conflicts, at=at)
     declared = _declared(upstream, change.merged)
-    remarks = list(_others(others))
+    remarks = list(_others(others or ()))
     previews = []
     for target in reached:
         if gone := _gone(declared, target):
             remarks.append(gone)
         else:
             previews.append(_Environment(upstream, target, change).preview())
-    remarks += _new(declared, (*reached, *others), change.base)
+    if others is not None:
+        remarks += _new(declared, (*reached, *others), change.base)
     return PreviewReport(
         change.base, change.base_commit, change.head, tuple(previews), tuple(remarks), at=at, command=command
     )
@@ -170,14 +171,14 @@ class _Environment:
             snapshot = self._source.snapshot()
             _read_inventories(snapshot)
         except SpecError as error:
-            return EnvironmentPreview(name, problems=error.problems)
+            return EnvironmentPreview(name, problems=_shown(error.problems))
         try:
             plan = self._target.plan(snapshot)
             in_force = self._target.in_force()
         except SpecError as error:
-            return EnvironmentPreview(name, problems=error.problems)
+            return EnvironmentPreview(name, problems=_shown(error.problems))
         except EdgewrightError as error:
-            return EnvironmentPreview(name, trouble=error.message)
+            return EnvironmentPreview(name, trouble=without_known_forms(error.message))
         return self._reviewed(snapshot, plan, in_force)
 
     def _reviewed(self, snapshot: Snapshot, plan: Plan, in_force: Snapshot | None) -> EnvironmentPreview:
@@ -224,6 +225,14 @@ def _read_inventories(snapshot: Snapshot) -> None:
             problems += error.problems
     if problems:
         raise SpecError(problems)
+
+
+def _shown(problems: Iterable[Problem]) -> tuple[Problem, ...]:
+    """Leave keys out of what is said of specs that could not be loaded."""
+    return tuple(
+        replace(problem, message=without_known_forms(problem.message), hint=without_known_forms(problem.hint))
+        for problem in problems
+    )
 
 
 def _trust_files(rules: Verification) -> list[str]:

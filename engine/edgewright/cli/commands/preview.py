@@ -80,7 +80,7 @@ def compute(workspace: Workspace, base: str, head: str | None, names: list[str])
     targets = _targets(workspace, base_commit, branch)
     if names:
         reached = tuple(_named(targets, name) for name in dict.fromkeys(names))
-        others: tuple[PreviewTarget, ...] = ()
+        others: tuple[PreviewTarget, ...] | None = None
     else:
         reached, others = following(targets, branch)
     if not reached:
