@@ -18,6 +18,7 @@ from edgewright.cli.render.plan_json import plan_json
 from edgewright.cli.render.plan_text import plan_text
 from edgewright.core.address import Address, parse_address
 from edgewright.core.artifact import Action
+from edgewright.core.drift import Drift, Remedy, Subject
 from edgewright.core.observed import Observed, SourceState
 from edgewright.core.plan import BuildStep, Plan, Step, action_of, step_id
 from edgewright.core.planner import aims, plan
@@ -205,6 +206,12 @@ class Case:
             everything = frozenset(artifact.digest for artifact in observed.artifacts.values())
             out = {"nothing": frozenset[str](), "everything": everything}[tweaks.pop("published")]
             observed = replace(observed, published=out)
+        if "drift" in tweaks:
+            observed = replace(observed, drift=tuple(drift for each in tweaks.pop("drift") for drift in _drift(each)))
+        if damaged := tweaks.pop("damaged", []):
+            digests = {str(a.address): a.digest for a in observed.artifacts.values() if a.action is Action.PACKAGE}
+            lost = {digests[address]: "blobs/sha256/ab missing or of another size" for address in damaged}
+            observed = replace(observed, damaged=lost, published=observed.published - lost.keys())
         if "champions" in tweaks:
             assert tweaks.pop("champions") == "none"
             observed = replace(observed, champions={})
@@ -255,6 +262,16 @@ _MARKS = {True: "passed", False: "failed", None: "inconclusive"}
 def _figure(gate: Mapping[str, Any]) -> str:
     value = "no evidence" if gate["value"] is None else f"{gate['value']:g}"
     return f"{value} ({gate['detail']})" if gate["detail"] else value
+
+
+def _drift(given: Mapping[str, Any]) -> list[Drift]:
+    fields = dict(given)
+    names = [fields["name"].format(n) for n in range(1, fields.pop("times", 1) + 1)]
+    fields |= {"subject": Subject(fields["subject"]), "address": parse_address(fields["address"])}
+    fields |= {"remedy": Remedy(fields["remedy"])}
+    if "wait" in fields:
+        fields["not_before"] = NOW + timedelta(minutes=fields.pop("wait"))
+    return [Drift(**{**fields, "name": name}) for name in names]
 
 
 def _short(step: Mapping[str, Any], action: Action) -> dict[str, Any]:
