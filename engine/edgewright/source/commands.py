@@ -16,6 +16,8 @@ _KEPT_VARIABLES = frozenset({"GIT_EXEC_PATH", "GIT_SSL_CAINFO"})
 _CHOOSE_CONFIGURATION = ("GIT_CONFIG_GLOBAL", "GIT_CONFIG_SYSTEM", "GIT_CONFIG_NOSYSTEM")
 _PATIENCE = 3.0
 """Seconds between asking a process group to end and ending it."""
+AGAIN = "try again later; edgewright serve does so by itself"
+"""The hint that goes with what may pass."""
 SECONDS = 300.0
 """How long a command may take that talks to nobody."""
 

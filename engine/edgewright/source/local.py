@@ -13,7 +13,7 @@ from edgewright import durable
 from edgewright.core.signing import Signature
 from edgewright.errors import SourceError, SourceUnavailable
 from edgewright.ports.sources import Fetched, Merge
-from edgewright.source.commands import Commands, GitFailed
+from edgewright.source.commands import AGAIN, Commands, GitFailed
 from edgewright.source.following import FollowedSource, Reader
 from edgewright.source.histories import is_rewritten
 from edgewright.source.listings import Listing, parse_remote
@@ -114,7 +114,7 @@ class LocalUpstream:
                     self._merges.keep([str(merged.revision)])
             except GitFailed as error:
                 message = f"{base[:12]} and {head[:12]} cannot be merged: {error.reason}"
-                raise SourceUnavailable(message, hint="it is tried again") from error
+                raise SourceUnavailable(message, hint=AGAIN) from error
         self._reader.repository.close()
         return merged
 

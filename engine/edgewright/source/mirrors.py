@@ -4,6 +4,7 @@ Implements ``ports.Upstream`` for ``upstreams``. Every fetch asks for the remote
 at hand, and puts refs of our own on them, so that what is in force stays readable whatever happens to the remote.
 """
 
+import threading
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -12,7 +13,7 @@ from pathlib import Path
 from edgewright.core.signing import Signature
 from edgewright.errors import EdgewrightError, SourceError, SourceUnavailable
 from edgewright.ports.sources import Fetched, Merge
-from edgewright.source.commands import Commands, GitFailed, environment
+from edgewright.source.commands import AGAIN, Commands, GitFailed, environment
 from edgewright.source.credentials import Credentials
 from edgewright.source.following import FollowedSource, Reader
 from edgewright.source.histories import is_rewritten
@@ -54,6 +55,7 @@ class Mirror:
         self._folder = Folder(folder.absolute(), self._commands)
         self._cache = cache or folder / "cache"
         self._reader: Reader | None = None
+        self._opening = threading.Lock()
         self._identity = (0, 0)
         self._is_checked = False
         self._refused: dict[str, str] = {}
@@ -175,9 +177,7 @@ class Mirror:
                 damaged = True
             except NotGiven as error:
                 if attempt == _TRIES - 1:
-                    raise SourceUnavailable(
-                        f"{self._transport.remote} keeps changing: {error}", hint="it is tried again"
-                    ) from error
+                    raise SourceUnavailable(f"{self._transport.remote} keeps changing: {error}", hint=AGAIN) from error
             else:
                 return listing, {label: each for label, each in found.items() if self._has(each.commit)}
         raise AssertionError("the last try returns or raises")
@@ -344,15 +344,16 @@ class Mirror:
         return [commit for commit in dict.fromkeys(commits) if len(commit) == 40]
 
     def _open(self) -> Reader:
-        if self._reader is None:
-            if not self._folder.is_settled():
-                with self._held():
-                    self._folder.prepare()
-            variables = {name: value for name, value in environment().items() if name.startswith("GIT_")}
-            variables["GIT_DIR"] = str(self._folder.git_dir)
-            repository = GitRepository(self._folder.git_dir, variables)
-            self._identity = self._folder.identity()
-            self._reader = Reader(repository, self._cache, self._look)
+        with self._opening:
+            if self._reader is None:
+                if not self._folder.is_settled():
+                    with self._held():
+                        self._folder.prepare()
+                variables = {name: value for name, value in environment().items() if name.startswith("GIT_")}
+                variables["GIT_DIR"] = str(self._folder.git_dir)
+                repository = GitRepository(self._folder.git_dir, variables)
+                self._identity = self._folder.identity()
+                self._reader = Reader(repository, self._cache, self._look)
         self._look()
         return self._reader
 

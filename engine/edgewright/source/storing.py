@@ -23,7 +23,7 @@ from pathlib import Path
 
 from edgewright import durable
 from edgewright.errors import SourceError, SourceUnavailable, StorageFull
-from edgewright.source.commands import Commands, GitFailed
+from edgewright.source.commands import AGAIN, Commands, GitFailed
 
 KEPT = "refs/edgewright/kept/"
 _KEEP = 200
@@ -84,7 +84,7 @@ class Folder:
             except BlockingIOError:
                 if time.monotonic() > end:
                     message = f"another process has been fetching into {self.path} for {waiting:g} seconds"
-                    raise SourceUnavailable(message, hint="it is tried again") from None
+                    raise SourceUnavailable(message, hint=AGAIN) from None
             time.sleep(_POLL)
 
     def prepare(self) -> bool:

@@ -8,7 +8,7 @@ from pathlib import Path
 from edgewright.errors import EdgewrightError, SourceError, SourceUnavailable
 from edgewright.secret import redact
 from edgewright.source import credentials as names
-from edgewright.source.commands import Commands, GitFailed, GitTimedOut
+from edgewright.source.commands import AGAIN, Commands, GitFailed, GitTimedOut
 from edgewright.source.credentials import Credentials
 from edgewright.source.listings import Listing, parse_remote
 from edgewright.source.remotes import Remote
@@ -159,7 +159,7 @@ class Transport:
     def _explained(self, error: GitFailed, known: bool) -> EdgewrightError:
         said, remote = self._said(error), self.remote
         if isinstance(error, GitTimedOut):
-            return SourceUnavailable(f"{remote} did not answer: {said}", hint="it is tried again")
+            return SourceUnavailable(f"{remote} did not answer: {said}", hint=AGAIN)
         known_hosts = f"put it into the file that {names.KNOWN_HOSTS} names (see ssh-keyscan), or into your known_hosts"
         cases = (
             (_UNKNOWN_HOST_KEY, f"the host key of {remote} is not known, or has changed", known_hosts),
@@ -182,7 +182,7 @@ class Transport:
                 return SourceError(message, hint=hint)
         if _NOT_GIT.search(error.reason) and not known:
             return SourceError(f"{remote} is no Git repository", hint="correct the address")
-        return SourceUnavailable(f"{remote} cannot be read: {said}", hint="it is tried again")
+        return SourceUnavailable(f"{remote} cannot be read: {said}", hint=AGAIN)
 
     def _what_to_set(self) -> str:
         if self.remote.scheme == "ssh":
