@@ -12,6 +12,7 @@ import pytest
 from edgewright.errors import SourceError, SourceUnavailable
 from edgewright.secret import Secret
 from edgewright.source.cache import code_version
+from edgewright.source.commands import Commands, GitTimedOut, environment
 from edgewright.source.credentials import Credentials
 from edgewright.source.mirrors import Mirror
 from edgewright.source.transports import Limits
@@ -190,8 +191,9 @@ def test_addresses_that_are_refused(tmp_path: Path, url: str, message: str) -> N
 
 def test_a_private_repository(work: Path, tmp_path: Path, server: GitServer, follow: Callable[..., Mirror]) -> None:
     server.username, server.password = "ada", "correct horse"
-    with pytest.raises(SourceError, match="set EDGEWRIGHT_GIT_TOKEN, or EDGEWRIGHT_GIT_USERNAME"):
+    with pytest.raises(SourceError, match="asks for credentials, and there are none") as caught:
         follow().fetch(())
+    assert "set EDGEWRIGHT_GIT_TOKEN, or EDGEWRIGHT_GIT_USERNAME" in str(caught.value)
     wrong = Credentials("ada", Secret("hunter2"))
     with pytest.raises(SourceError, match="correct EDGEWRIGHT_GIT_TOKEN") as caught:
         follow(wrong).fetch(())
@@ -351,6 +353,21 @@ def test_a_damaged_mirror_is_made_anew(
     assert not (tmp_path / "mirror/damaged.git").exists()
 
 
+def test_a_mirror_made_anew_by_another_process_is_read(
+    work: Path, tmp_path: Path, follow: Callable[..., Mirror]
+) -> None:
+    mirror, other = follow(), follow()
+    mirror.fetch((MAIN,))
+    source = mirror.source(lambda: mirror.resolve(MAIN))
+    source.snapshot()
+    for path in (tmp_path / "mirror/repository.git/objects/pack").glob("*.pack"):
+        path.unlink()
+    made = change(work)
+    other.fetch((MAIN,))
+    assert source.snapshot().revision == made
+    source.materialize(made, ["data"], tmp_path / "out")
+
+
 def test_a_swap_that_was_cut_off_is_undone(work: Path, tmp_path: Path, follow: Callable[..., Mirror]) -> None:
     follow().fetch((MAIN,))
     (tmp_path / "mirror/repository.git").rename(tmp_path / "mirror/damaged.git")
@@ -457,3 +474,39 @@ def test_a_folder_that_cannot_be_made(work: Path, tmp_path: Path, server: GitSer
     (tmp_path / "file").write_text("")
     with pytest.raises(SourceError, match="cannot be written"):
         Mirror(server.url(), tmp_path / "file/mirror", Credentials(), cache=None).fetch(())
+
+
+def test_a_command_that_does_not_end_is_ended_with_all_it_started(tmp_path: Path) -> None:
+    run_git(tmp_path, "init", "-q", "--bare", "bare.git")
+    variables = environment(
+        {"alias.stuck": f"!cut -d' ' -f6 /proc/$$/stat > {tmp_path}/session; sleep 300 & trap '' TERM; sleep 300"}
+    )
+    with pytest.raises(GitTimedOut, match="no answer within 1 seconds"):
+        Commands().run(tmp_path / "bare.git", "stuck", variables=variables, seconds=1)
+    number = int((tmp_path / "session").read_text())
+    assert number != os.getsid(0)
+    assert [path for path in Path("/proc").glob("[0-9]*/stat") if session(path) == number] == []
+
+
+def session(path: Path) -> int | None:
+    """Read the session of a process that is no zombie."""
+    try:
+        fields = path.read_text().rpartition(")")[2].split()
+    except OSError:
+        return None
+    return int(fields[3]) if fields[0] != "Z" else None
+
+
+def test_a_tag_of_something_else_than_a_commit(work: Path, follow: Callable[..., Mirror]) -> None:
+    run_git(work, "tag", "file", "HEAD:data/tags.csv")
+    run_git(work, "tag", "-a", "-m", "x", "folder", "HEAD:data")
+    run_git(work, "tag", "-a", "-m", "x", "inner", "HEAD")
+    run_git(work, "tag", "-a", "-m", "x", "outer", "inner")
+    push(work, "refs/tags/*")
+    mirror = follow()
+    follows = {name: Follow(tag=name) for name in ("file", "folder", "outer")}
+    mirror.fetch(follows.values())
+    assert mirror.resolve(follows["outer"]) == run_git(work, "rev-parse", "HEAD")
+    for name in ("file", "folder"):
+        with pytest.raises(SourceError, match=f"tag {name} leads to no commit"):
+            mirror.resolve(follows[name])

@@ -17,7 +17,7 @@ from edgewright.source.commands import AGAIN, Commands, GitFailed, environment
 from edgewright.source.credentials import Credentials
 from edgewright.source.following import FollowedSource, Reader
 from edgewright.source.histories import is_rewritten
-from edgewright.source.listings import Found, Listing, check_id
+from edgewright.source.listings import Found, Listing
 from edgewright.source.merging import merge_commits
 from edgewright.source.remotes import Remote
 from edgewright.source.repositories import GitRepository
@@ -85,12 +85,14 @@ class Mirror:
         if listing is None:
             raise SourceError(f"{self._transport.remote} was not fetched yet", hint="fetch it first")
         found = self._found(listing, follow)
-        if self._has(found.commit):
+        if self._has(f"{found.commit}^{{commit}}"):
             return found.commit
         if found.commit in self._refused:
             hint = "follow a branch or tag that leads to it, or let the server give commits by id"
             raise SourceError(f"{follow} cannot be had: {self._refused[found.commit]}", hint=hint)
-        raise SourceError(f"{listing.label(follow)} leads to no commit that was fetched", hint="fetch it first")
+        if self._has(found.commit):
+            raise SourceError(f"{listing.label(follow)} leads to no commit", hint="follow one that does")
+        raise SourceError(f"{listing.label(follow)} was not fetched yet", hint="fetch it first")
 
     def default_branch(self) -> str:
         """Name the default branch, as in ports.Upstream."""
@@ -179,7 +181,7 @@ class Mirror:
                 if attempt == _TRIES - 1:
                     raise SourceUnavailable(f"{self._transport.remote} keeps changing: {error}", hint=AGAIN) from error
             else:
-                return listing, {label: each for label, each in found.items() if self._has(each.commit)}
+                return listing, {label: each for label, each in found.items() if self._has(f"{each.commit}^{{commit}}")}
         raise AssertionError("the last try returns or raises")
 
     def _get(self, git_dir: Path, found: Mapping[str, Found], in_force: list[str]) -> None:
@@ -311,7 +313,6 @@ class Mirror:
         return True
 
     def _has(self, name: str, git_dir: Path | None = None) -> bool:
-        check_id(name)
         try:
             self._commands.run(git_dir or self._folder.git_dir, "cat-file", "-e", name)
         except GitFailed:

@@ -50,7 +50,7 @@ _DAMAGED = re.compile(
 _GONE = re.compile(r"not our ref|no such remote ref|couldn't find remote ref|remote error: .*not our ref", re.I)
 _NOT_BY_ID = re.compile(r"does not allow request for unadvertised|unadvertised object", re.I)
 _REFUSED = re.compile(
-    r"Authentication failed|could not read (Username|Password)|returned error: 40[13]|HTTP Basic: Access denied"
+    r"Authentication failed|returned error: 40[13]|HTTP Basic: Access denied"
     r"|Permission denied \(|Permission denied, please|Too many authentication failures|Load key .*: ",
     re.I,
 )
@@ -65,6 +65,7 @@ _NO_REPOSITORY = re.compile(
 )
 _NOT_GIT = re.compile(r"not valid: is this a git repository|not valid: could not determine hash algorithm", re.I)
 _NO_SSH = re.compile(r"cannot run ssh|remote helper 'https?'|unable to find remote helper", re.I)
+_ASKS = re.compile(r"could not read (Username|Password)", re.I)
 _DUMB = re.compile(r"dumb http transport does not support", re.I)
 _SHOWN = 400
 """Characters of what git says."""
@@ -169,6 +170,7 @@ class Transport:
                 f"set {names.CA} to a file with its authority's certificate",
             ),
             (_DUMB, f"{remote} serves files, not Git", "serve it with git http-backend, or a forge"),
+            (_ASKS, f"{remote} asks for credentials, and there are none", self._what_to_set()),
             (_REFUSED, f"{remote} refused: {said}", self._what_to_set()),
             (_NO_SSH, f"cannot reach {remote}: {said}", "install openssh-client and git's http support"),
             (
