@@ -12,7 +12,7 @@ from datetime import timedelta
 from pathlib import Path
 from threading import Lock
 
-from benchmarks.instant import InstantBuilder, ObedientDevices
+from benchmarks.instant import ObedientDevices, instant_builder
 from edgewright.apply.building import Workshop
 from edgewright.apply.configuring import Configurator
 from edgewright.apply.listening import Silence
@@ -106,6 +106,23 @@ def write_repository(folder: Path, resources: int, devices: int) -> list[str]:
     return named
 
 
+_EDITS = {"thresholds": ("accuracy, min: 0.9", "accuracy, min: 0.90"), "models": ("epochs: 2", "epochs: 12")}
+
+
+def edit(folder: Path, kind: str, number: int) -> str:
+    """Commit a change of one resource: of thresholds, which trains nothing, or of a model; returns the commit."""
+    path = f"specs/{kind}/{number:05}.yaml"
+    before, after = _EDITS[kind]
+    text = (folder / path).read_text()
+    assert before in text, path
+    (folder / path).write_text(text.replace(before, after, 1))
+    for command in (("add", path), (*_IDENTITY, "commit", "-q", "-m", f"Change {path}")):
+        subprocess.run(["git", *command], cwd=folder, check=True)
+    return subprocess.run(
+        ["git", "rev-parse", "HEAD"], cwd=folder, check=True, capture_output=True, text=True
+    ).stdout.strip()
+
+
 class _RememberingState(SqlState):
     """Has what it recorded at hand, and lets a thousand threads write in turn."""
 
@@ -148,7 +165,7 @@ def apply_all(repository: Path, devices: Iterable[str]) -> None:
             reader=state,
             writer=state,
             delivery=delivery,
-            workshop=Workshop(source, state, state, blobs, InstantBuilder(), folder / "work", clock),
+            workshop=Workshop(source, state, state, blobs, instant_builder(), folder / "work", clock),
             publisher=Publisher(state, state, blobs, delivery, clock),
             roller=Roller(state, state, configurator, delivery, Silence(), clock),
             lease=lease,

@@ -33,6 +33,8 @@ class FakeBuilder:
         """Makes two fingerprints of a step come to the same output."""
         self.metrics: dict[str, dict[str, float]] = {}
         """Figures of a model's evaluation, by its name; METRICS otherwise."""
+        self.slices: dict[str, list[str]] = {}
+        """Values of each column that evaluations are cut into; every slice has the model's own figures."""
         self.failures: dict[Work, EdgewrightError] = {}
         """What a step raises, every time, until it is taken out."""
         self.held: set[Work] = set()
@@ -82,7 +84,7 @@ class FakeBuilder:
                     "columns": {"image": {"type": "image"}, "label": {"type": "category", "values": ["a", "b"]}},
                     "features": ["image"],
                     "label": "label",
-                    "slices": {},
+                    "slices": self.slices,
                     "inputShape": [1, 8, 8],
                     "contentDigest": digest_json(content),
                 }
@@ -92,7 +94,7 @@ class FakeBuilder:
             case Action.EVALUATE:
                 figures = self.metrics.get(name, METRICS)
                 variants = [*task.facts.get("export", {}).get("variants", {"fp32": {}})]
-                facts = {"variants": {variant: _evidence(figures) for variant in variants}}
+                facts = {"variants": {variant: self._evidence(figures) for variant in variants}}
             case _:
                 facts = {"parameters": 10}
         files = {}
@@ -160,9 +162,9 @@ class FakeBuilder:
     def _figures(self, task: BuildTask) -> Mapping[str, float]:
         return self.metrics.get(task.address.name, METRICS) if task.action is Action.TRAIN else {}
 
-
-def _evidence(figures: Mapping[str, float]) -> dict[str, Any]:
-    size = figures.get("sizeBytes", 1000)
-    overall = {**figures, "sizeBytes": size}
-    p95 = figures.get("latencyP95Ms", 2.0)
-    return {"overall": overall, "slices": {}, "sizeBytes": size, "latencyP95Ms": p95, "rows": 10}
+    def _evidence(self, figures: Mapping[str, float]) -> dict[str, Any]:
+        size = figures.get("sizeBytes", 1000)
+        overall = {**figures, "sizeBytes": size}
+        p95 = figures.get("latencyP95Ms", 2.0)
+        slices = {f"{column}={value}": dict(figures) for column, values in self.slices.items() for value in values}
+        return {"overall": overall, "slices": slices, "sizeBytes": size, "latencyP95Ms": p95, "rows": 10}
