@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 
+from edgewright.core.drift import DRIFTED
 from edgewright.core.plan import Note, Plan
 from edgewright.errors import EdgewrightError
 
@@ -37,6 +38,11 @@ class Outcome:
     def blocked(self) -> tuple[Note, ...]:
         """What needs a change of the specs."""
         return tuple(note for note in self.plan.notes if note.severity == "blocked")
+
+    @property
+    def drifted(self) -> tuple[Note, ...]:
+        """What is not as it should be, and was not repaired."""
+        return tuple(note for note in self.plan.notes if note.reason == DRIFTED)
 
     @property
     def waiting(self) -> tuple[Note, ...]:

@@ -19,11 +19,16 @@ from edgewright.cli.options import (
 )
 from edgewright.cli.render.quantities import count_text, short
 from edgewright.cli.workspace import Workspace
+from edgewright.core.drift import DRIFTED, sentence
 from edgewright.core.planner import plan as compute
 
 if TYPE_CHECKING:
     from edgewright.core.conditions import Condition
     from edgewright.core.rollout_state import RolloutSummary
+
+
+_MOST = 20
+"""How many differences are listed."""
 
 
 def register(app: typer.Typer) -> None:
@@ -43,6 +48,7 @@ def status(
 
     Reads what is recorded and what devices have reported since; changes nothing.
     """
+    from edgewright.cli.render.plan_json import drift_json
     from edgewright.cli.render.standing import Standing, print_standings, standing_json
     from edgewright.core.conditions import conditions_of_all
 
@@ -71,6 +77,7 @@ def status(
                 "commit": desired.revision,
                 "appliedCommit": applied,
                 "resources": [standing_json(standing) for standing in standings],
+                **({"drift": [drift_json(one) for one in observed.drift]} if drift else {}),
             }
         )
         return
@@ -82,6 +89,10 @@ def status(
         console.print(count_text(0, "resource"))
         return
     print_standings(console, standings, now)
+    for one in observed.drift[:_MOST]:
+        console.print(f"! {one.address} {DRIFTED}: {sentence(one)}")
+    if len(observed.drift) > _MOST:
+        console.print(f"  and {len(observed.drift) - _MOST:,} more; -o json lists all")
 
 
 def _dated(conditions: "Sequence[Condition]", stored: "Sequence[Condition]") -> "tuple[Condition, ...]":

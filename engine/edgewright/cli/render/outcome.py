@@ -44,6 +44,11 @@ def outcome_text(outcome: Outcome) -> Iterator[Text]:
         yield Text("Stopped; apply again to go on from here.")
     elif outcome.timed_out:
         yield Text(f"Time is up with {count_text(len(outcome.plan.steps), 'step')} left; apply again to go on.")
+    elif outcome.converged and any(note.severity == "warning" for note in outcome.drifted):
+        what = f"Nothing more is done for commit {short(outcome.plan.commit)}, but reality does not match it:"
+        yield Text(what, style="yellow")
+        for note in outcome.drifted:
+            yield Text.assemble(("!", "yellow"), " ", (str(note.address), "bold"), f" {note.reason}: {note.message}")
     elif outcome.converged:
         yield Text(f"Reality matches commit {short(outcome.plan.commit)}.", style="bold green")
     elif outcome.plan.steps and not outcome.failures and not outcome.blocked and not outcome.waiting:

@@ -114,14 +114,15 @@ def _fixed_particulars(step: BuildStep | Publish | Repair | Prune) -> dict[str, 
         case Publish():
             return {"package": step.package, "bytes": step.bytes}
         case Repair():
-            return {"drift": [_drift(d) for d in step.drifts], "underWay": [_drift(d) for d in step.under_way]}
+            return {"drift": [drift_json(d) for d in step.drifts], "underWay": [drift_json(d) for d in step.under_way]}
         case Prune():
             return {}
         case _:
             return _build_particulars(step)
 
 
-def _drift(drift: Drift) -> dict[str, Any]:
+def drift_json(drift: Drift) -> dict[str, Any]:
+    """Turn one thing that has drifted into JSON values."""
     return {
         "subject": drift.subject.value,
         "name": drift.name,
