@@ -3,6 +3,7 @@
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -485,7 +486,9 @@ def test_a_command_that_does_not_end_is_ended_with_all_it_started(tmp_path: Path
         Commands().run(tmp_path / "bare.git", "stuck", variables=variables, seconds=1)
     number = int((tmp_path / "session").read_text())
     assert number != os.getsid(0)
-    assert [path for path in Path("/proc").glob("[0-9]*/stat") if session(path) == number] == []
+    end = time.monotonic() + 10
+    while left := [path for path in Path("/proc").glob("[0-9]*/stat") if session(path) == number]:
+        assert time.monotonic() < end, left
 
 
 def session(path: Path) -> int | None:
