@@ -3,9 +3,14 @@
 import logging
 from collections.abc import Iterator
 
+import hypothesis
 import pytest
 
 from fakes.postgresql import PostgresqlServer, postgresql_server
+
+# How fast an example runs says more of the machine than of the code; benchmarks measure that.
+hypothesis.settings.register_profile("edgewright", deadline=None)
+hypothesis.settings.load_profile("edgewright")
 
 
 @pytest.fixture(autouse=True)
