@@ -168,11 +168,11 @@ class Followed:
         with self._lock:
             self._look_again.clear()
             now = self._clock()
-            if not self._in_force:
-                self._restore()
             before = self.standing
             problem: StandingReason
             try:
+                if not self._in_force:
+                    self._restore()
                 candidate, problem, message = self._judge()
             except SpecError as error:
                 candidate, problem, message = self._refused, "SpecInvalid", str(error)

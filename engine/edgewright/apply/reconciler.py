@@ -51,6 +51,7 @@ _POLL_SECONDS = 2.0
 _RENEW_EVERY = timedelta(seconds=10)
 _ROLLING = StartRollout | AdvanceWave | Rollback
 _WHOLE = "reconciliation"
+_REFRESH = "refresh"
 
 
 @dataclass
@@ -114,7 +115,7 @@ class Reconciler:
         if terms.revision not in {None, desired.revision}:
             return self._end(self._plan(desired, terms), superseded_by=desired.revision)
         # An earlier run may have ended between taking a report and acting on it.
-        self._touched = {Address("rollout", rollout.metadata.name) for rollout in desired.rollouts()}
+        self._touched = _rollouts(desired)
         begun = False
         while True:
             self._wake.clear()
@@ -126,7 +127,7 @@ class Reconciler:
                 self._keep_lease()
                 if not begun:
                     self.books.close_intents(self.workshop)
-                    self._attempt("refresh", self.publisher.refresh)
+                    self._attempt(_REFRESH, self.publisher.refresh)
                     begun = True
                 newer = self.source.revision()
                 if newer != desired.revision:
@@ -146,11 +147,14 @@ class Reconciler:
                 if not terms.standing:
                     raise
                 self._trouble(desired, error)
+                self._touched = _rollouts(desired)  # for reports that were taken, and not acted on
 
     def _pass(self, desired: Snapshot, terms: Terms) -> Outcome | None:
         """Observe, plan and act once, then wait for what may change something; an outcome ends the run."""
         self._touched |= self.books.take_reports(desired)
         due = terms.drift and self.reality.memory.due(self.clock(), desired.reconciliation().drift_interval)
+        if due or (_REFRESH in self._failures and not self.backoff.is_waiting(_REFRESH)):
+            self._attempt(_REFRESH, self.publisher.refresh)
         current = self._plan(desired, terms, deep=due)
         self._workers.cancel_all_but({getattr(step, "fingerprint", None) or "" for step in current.steps})
         wakes, acted = self._act(desired, current, terms)
@@ -223,12 +227,27 @@ class Reconciler:
                 return
 
     def _trouble(self, desired: Snapshot, error: EdgewrightError) -> None:
-        """Wait after a pass that could not be finished: a share, a database or a repository did not answer."""
+        """Wait after a pass that could not be finished: a share, a database or a repository did not answer.
+
+        A newer revision ends the wait, for it may be what mends it.
+        """
         until = self.backoff.failed(_WHOLE, error)
         self.listener.troubled(error, until)
         while not self._stop.is_set() and (left := (until - self.clock()).total_seconds()) > 0:
-            self._stop.wait(min(left, _POLL_SECONDS))
+            self._wake.wait(min(left, _POLL_SECONDS))
             self.listener.waiting()
+            if self._wake.is_set() and not self._stop.is_set():
+                self._wake.clear()
+                if self._is_superseded(desired):
+                    return
+
+    def _is_superseded(self, desired: Snapshot) -> bool:
+        try:
+            return self.source.revision() != desired.revision
+        except LeaseLost:
+            raise
+        except EdgewrightError:
+            return False
 
     def _hopeful(self, current: Plan, terms: Terms) -> bool:
         """Whether time or reports alone may bring this plan further."""
@@ -386,6 +405,10 @@ class Reconciler:
         else:
             self._failures.pop(what, None)
             self.backoff.succeeded(what)
+
+
+def _rollouts(desired: Snapshot) -> set[Address]:
+    return {Address("rollout", rollout.metadata.name) for rollout in desired.rollouts()}
 
 
 def _wiring(desired: Snapshot) -> object:

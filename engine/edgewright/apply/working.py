@@ -81,6 +81,7 @@ class Workers:
             self.fatal.append(error)
         self.wake()  # before the step leaves the books, so that no pass can miss both
         self._running.pop(key, None)
+        self.wake()  # for a pass in between, which found no room for another step, or for this one again
 
     def _build(self, desired: Snapshot, step: BuildStep, cancel: threading.Event) -> None:
         """Run one build step in a pool thread.

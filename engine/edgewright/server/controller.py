@@ -64,6 +64,7 @@ class Controller:
         if self.station.name:
             self.log = self.log.bind(environment=self.station.name)
         self._tidied: datetime | None = None
+        self._backoff = Backoff(self.clock)
 
     # ── from other threads ────────────────────────────────────────────────────────────────────────────────────
 
@@ -95,11 +96,10 @@ class Controller:
     # ── the loop ──────────────────────────────────────────────────────────────────────────────────────────────
 
     def _run(self) -> None:
-        backoff = Backoff(self.clock)
+        backoff = self._backoff
         while not self._stop.is_set():
             try:
                 self._serve()
-                backoff.clear()
             except LeaseLost:
                 self.log.warning("another controller has taken over; standing by")
             except EdgewrightError as error:
@@ -180,11 +180,17 @@ class Controller:
         """Take note of a pass; called by its listener."""
         self.desired = desired
         self._beat()
+        self._backoff.clear()
+        self.vitals.report(self.name, True, "active")
         now = self.clock()
         if self._tidied is None or now - self._tidied >= _TIDY_EVERY:
             self._tidied = now
             self._tidy(desired)
         self.rested(self, desired, conditions)
+
+    def could_not_finish(self) -> None:
+        """Take note of a pass that something stood in the way of; called by its listener."""
+        self.vitals.report(self.name, False, "the last pass could not be finished; see the log")
 
     def _tidy(self, desired: Snapshot) -> None:
         """Bound history; receivers that are no longer declared do not hold it back."""
@@ -260,3 +266,4 @@ class ControllerListener(Silence):
         """Log what stands in the way."""
         again = until.isoformat(timespec="seconds")
         self._log.warning("a pass could not be finished", error=error.message, hint=error.hint or None, again=again)
+        self._controller.could_not_finish()

@@ -17,7 +17,7 @@ from edgewright.apply.following import SIGNED, declared_by
 from edgewright.core.address import Address
 from edgewright.core.conditions import Condition
 from edgewright.core.snapshot import Snapshot
-from edgewright.errors import EdgewrightError
+from edgewright.errors import EdgewrightError, Transient
 from edgewright.ports import Fetched, Upstream
 from edgewright.server.controller import Controller
 from edgewright.server.errands import Errands
@@ -31,6 +31,8 @@ FETCH_SIGNAL = "fetch"
 _FETCHING = "fetch"
 _SIGNALS_SECONDS = 2.0
 """How often the store is asked whether a controller that stands by was told something."""
+_SOFT_SECONDS = 1.0
+"""What a fetch may still take when everything ends."""
 _ALIVE_WITHIN = timedelta(minutes=15)
 """A fetch of a large repository over a slow line is bounded by less."""
 _JITTER = 0.2
@@ -46,6 +48,8 @@ class Supervisor:
     vitals: Vitals
     clock: Callable[[], datetime]
     errands: Errands
+    anchor: Callable[[], str | None] = lambda: None
+    """Gives a revision that any environment of the store accepted with a signature, as accepted_revision keeps it."""
     only: Sequence[str] = ()
     """Environments to serve; all that are declared by default."""
     interval: timedelta | None = None
@@ -57,6 +61,7 @@ class Supervisor:
     _declared: Repository | None = None
     _signals: dict[str, int] = field(default_factory=dict)
     _stop: threading.Event = field(default_factory=threading.Event)
+    _ended: threading.Event = field(default_factory=threading.Event)
 
     def __post_init__(self) -> None:
         self.log = structlog.get_logger("edgewright.supervisor")
@@ -70,6 +75,7 @@ class Supervisor:
         """Fetch and control until told to stop."""
         self.vitals.heartbeats.expect(_FETCHING, _ALIVE_WITHIN)
         backoff = Backoff(self.clock)
+        threading.Thread(target=self._cut_off, name="stop", daemon=True).start()
         self.errands.start()
         try:
             while not self._stop.is_set():
@@ -88,8 +94,15 @@ class Supervisor:
         for controller in self.controllers.values():
             controller.join()
         self.errands.stop()
+        self._ended.set()
         self.upstream.close()
         self.vitals.heartbeats.forget(_FETCHING)
+
+    def _cut_off(self) -> None:
+        """End the fetches that are under way when everything ends: a remote may keep them waiting for minutes."""
+        self._stop.wait()
+        while not self._ended.wait(_SOFT_SECONDS):
+            self.upstream.close()
 
     # ── fetching ──────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -103,9 +116,16 @@ class Supervisor:
             backoff.succeeded(_FETCHING)
             self.vitals.report("git", True)
         except EdgewrightError as failure:
+            if self._stop.is_set():
+                return self.clock()
             error = failure
             self.log.warning("cannot fetch", error=failure.message, hint=failure.hint or None)
-            self.vitals.report("git", self._declared is not None, "the repository does not answer")
+            what = "does not answer" if isinstance(failure, Transient) else "cannot be taken up; see the log"
+            self.vitals.report("git", self._declared is not None, f"the repository {what}")
+        except Exception as failure:
+            self.log.exception("unexpected error")
+            error = EdgewrightError(f"unexpected {type(failure).__name__}", hint="see the log of the controller")
+            self.vitals.report("git", False, "unexpected error; see the log")
         self.vitals.heartbeats.beat(_FETCHING)
         for controller in self.controllers.values():
             follow = controller.followed.follow
@@ -124,6 +144,7 @@ class Supervisor:
         """
         revision = self.upstream.resolve(None)
         anchor = next((kept for kept in self._accepted() if kept.endswith(SIGNED)), "")
+        anchor = anchor or self.anchor() or ""
         self._declared = declared_by(self.upstream, revision, anchor.removesuffix(SIGNED) or None)
         declared = self._declared.spec.environments if self._declared else ()
         wanted = [environment for environment in declared if not self.only or environment.name in self.only]
@@ -131,7 +152,7 @@ class Supervisor:
         if follows != self._follows:
             self.upstream.fetch(follows)
             self._follows = follows
-        names = [environment.name for environment in wanted] if declared else [""]
+        names = [environment.name for environment in wanted] if declared or self.only else [""]
         missing = sorted(set(self.only) - {environment.name for environment in declared})
         if missing:
             self.log.error("no such environment is declared", environments=missing)
@@ -158,6 +179,7 @@ class Supervisor:
                     accept=self.accept,
                 )
                 controller.start()
+        self.accept = None  # an environment that is declared later must not begin with what was trusted today
 
     def _next_poll(self) -> datetime:
         interval = self.interval
@@ -178,7 +200,10 @@ class Supervisor:
             self.vitals.heartbeats.beat(_FETCHING)
             self._update_role()
             if self._was_signalled():
-                return Rung(1, frozenset())
+                # Which pull requests it was about is not said. It is not passed on, or two would tell each other so
+                # for ever.
+                self.errands.ask_previews(None)
+                return None
         return None
 
     def _was_signalled(self) -> bool:

@@ -118,6 +118,8 @@ def _supervisor(
         vitals=vitals,
         clock=workspace.clock,
         errands=Errands(upstream, forge, vitals, workspace.clock),
+        anchor=anchor,
+        anchor=anchor,
         only=only,
         interval=_duration(interval) if interval else None,
         jobs=jobs,
