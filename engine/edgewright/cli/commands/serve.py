@@ -119,7 +119,6 @@ def _supervisor(
         clock=workspace.clock,
         errands=Errands(upstream, forge, vitals, workspace.clock),
         anchor=anchor,
-        anchor=anchor,
         only=only,
         interval=_duration(interval) if interval else None,
         jobs=jobs,
