@@ -149,6 +149,10 @@ class InMemoryState:
     def assignments(self, devices: Iterable[str] | None = None) -> Mapping[str, DeviceAssignment]:
         return _chosen(self.memory.tables.assignments, devices)
 
+    def unpublished(self) -> Sequence[Assignment]:
+        entries = self.memory.tables.assignments
+        return [entries[device].assignment for device in sorted(entries) if not entries[device].published]
+
     def reports(self, devices: Iterable[str] | None = None) -> Mapping[str, Report]:
         return _chosen(self.memory.tables.reports, devices)
 

@@ -60,7 +60,7 @@ class Publisher:
         Raises:
             DeliveryError, DeliveryUnavailable, StorageFull: As ports.DeliveryWriter.assign.
         """
-        waiting = [entry.assignment for entry in self.reader.assignments().values() if not entry.published]
+        waiting = self.reader.unpublished()
         if waiting:
             self.delivery.assign(waiting, {digest: self.blobs.read(digest) for digest in _configs(waiting)})
             self.writer.mark_published({assignment.device: assignment.version for assignment in waiting})

@@ -61,6 +61,10 @@ class StateReader(Protocol):
         """What devices are assigned; all of them by default."""
         ...
 
+    def unpublished(self) -> Sequence[Assignment]:
+        """Assignments that are not confirmed to be out, in the devices' order."""
+        ...
+
     def reports(self, devices: Iterable[str] | None = None) -> Mapping[str, Report]:
         """The newest report of each device that ever reported."""
         ...

@@ -16,7 +16,7 @@ from edgewright.state import encoding
 from edgewright.state.encoding import Decoded, Row
 from edgewright.state.queries import NONE, Parameters, Queries
 from edgewright.state.troubles import decoding
-from edgewright_wire.messages import Report
+from edgewright_wire.messages import Assignment, Report
 
 FEW = 500
 """Up to so many devices are asked for by name; for more, all rows are read and chosen from."""
@@ -68,6 +68,14 @@ class StoredState:
         """What devices are assigned; all of them by default."""
         found = self._of_devices("assignments", "body, published", devices)
         return Decoded({row[0]: row[1:] for row in found}, encoding.assignment_of)
+
+    def unpublished(self) -> Sequence[Assignment]:
+        """Assignments that are not confirmed to be out, in the devices' order."""
+        found = self._mine(
+            "SELECT body, published FROM assignments WHERE environment = :environment AND published = 0 ORDER BY device"
+        )
+        with decoding("an assignment"):
+            return [encoding.assignment_of(row).assignment for row in found]
 
     def reports(self, devices: Iterable[str] | None = None) -> Mapping[str, Report]:
         """The newest report of each device that ever reported."""

@@ -40,6 +40,7 @@ def test_a_store_that_is_not_there_yet_is_empty(subject: Subject) -> None:
     assert (state.rollout(ROLLOUT), state.plan_used("p"), state.last_revision()) == (None, None, None)
     assert (dict(state.report_sequences()), dict(state.conditions()), dict(state.notified())) == ({}, {}, {})
     assert (dict(state.signals()), list(state.events_after(0)), state.last_event()) == ({}, [], 0)
+    assert list(state.unpublished()) == []
     assert (state.accepted_revision(), state.version()) == (None, "0-0")
 
 
@@ -181,9 +182,11 @@ def test_an_assignment_stored_again_stays_published_and_a_newer_one_is_not(state
     state.mark_published({"lane-1": 1, "lane-9": 1})
     state.save_rollout_with_assignments(ROLLOUT, a_rollout(), [first], [])
     assert state.assignments()["lane-1"].published
+    assert list(state.unpublished()) == []
     state.save_rollout_with_assignments(ROLLOUT, a_rollout(), [an_assignment("lane-1", 2)], [])
     state.mark_published({"lane-1": 1})
     assert not state.assignments()["lane-1"].published
+    assert list(state.unpublished()) == [state.assignments()["lane-1"].assignment]
 
 
 def test_rows_of_chosen_devices(state: State) -> None:
