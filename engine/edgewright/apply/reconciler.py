@@ -17,6 +17,7 @@ from edgewright.apply.judging import Judge
 from edgewright.apply.listening import Listener
 from edgewright.apply.observing import Reality
 from edgewright.apply.outcomes import Failure, Outcome, Terms
+from edgewright.apply.pacing import Pace
 from edgewright.apply.publishing import Publisher
 from edgewright.apply.repairing import Repairer
 from edgewright.apply.rolling import Roller
@@ -47,7 +48,8 @@ from edgewright_schemas.environment import AgentDelivery
 _TICK_SECONDS = 0.5
 """How long a pass waits for reports when nothing else can wake it."""
 _POLL_SECONDS = 2.0
-"""How often a standing run looks for reports, requests and other controllers' signals that nothing woke it for."""
+"""How often a standing run looks for reports, requests and other controllers' signals that nothing woke it for; for
+reports less often where there are many (``pacing``)."""
 _RENEW_EVERY = timedelta(seconds=10)
 _ROLLING = StartRollout | AdvanceWave | Rollback
 _WHOLE = "reconciliation"
@@ -218,13 +220,17 @@ class Reconciler:
         if (again := self.backoff.next()) is not None:
             moments.append(again)
         until = min(moments)
-        version = self.reader.version()
+        version, pace = self.reader.version(), Pace()
         while not self._wake.is_set() and (left := (until - self.clock()).total_seconds()) > 0:
             self._wake.wait(min(left, _POLL_SECONDS))
             self.listener.waiting()
             self._keep_lease()
-            if self.reader.version() != version or self.delivery.observe(self.reader.report_sequences()):
+            if self.reader.version() != version or (pace.due() and self._reported(pace)):
                 return
+
+    def _reported(self, pace: Pace) -> bool:
+        with pace.looking():
+            return bool(self.delivery.observe(self.reader.report_sequences()))
 
     def _trouble(self, desired: Snapshot, error: EdgewrightError) -> None:
         """Wait after a pass that could not be finished: a share, a database or a repository did not answer.
