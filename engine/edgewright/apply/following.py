@@ -29,6 +29,11 @@ _PROBLEMS: Mapping[SignatureState, StandingReason] = {
 }
 
 
+def accepted(reader: StateReader) -> str | None:
+    """The revision that an environment accepted last."""
+    return (reader.accepted_revision() or "").removesuffix(SIGNED) or None
+
+
 def follow_of(repository: Repository | None, name: str) -> Environment:
     """Find a declared environment.
 

@@ -6,7 +6,7 @@ they pass on through the store.
 
 import random
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -20,8 +20,10 @@ from edgewright.core.snapshot import Snapshot
 from edgewright.errors import EdgewrightError, Transient
 from edgewright.ports import Fetched, Upstream
 from edgewright.server.controller import Controller
-from edgewright.server.errands import Errands
+from edgewright.server.errands import Errands, Standing, Standings
 from edgewright.server.health import Vitals
+from edgewright.server.loops import Loop
+from edgewright.server.previewing import Previewing
 from edgewright.server.stations import Station
 from edgewright.server.waking import Bell, Rung
 from edgewright_schemas.environment import Follow
@@ -48,6 +50,8 @@ class Supervisor:
     vitals: Vitals
     clock: Callable[[], datetime]
     errands: Errands
+    standings: Standings
+    previewing: Previewing | None
     anchor: Callable[[], str | None] = lambda: None
     """Gives a revision that any environment of the store accepted with a signature, as accepted_revision keeps it."""
     only: Sequence[str] = ()
@@ -76,7 +80,8 @@ class Supervisor:
         self.vitals.heartbeats.expect(_FETCHING, _ALIVE_WITHIN)
         backoff = Backoff(self.clock)
         threading.Thread(target=self._cut_off, name="stop", daemon=True).start()
-        self.errands.start()
+        for loop in self._loops():
+            loop.start()
         try:
             while not self._stop.is_set():
                 until = self._fetch(backoff)
@@ -87,13 +92,17 @@ class Supervisor:
         finally:
             self._end()
 
+    def _loops(self) -> list[Loop]:
+        return [self.errands, *([self.previewing] if self.previewing is not None else [])]
+
     def _end(self) -> None:
         self.vitals.role = "stopping"
         for controller in self.controllers.values():
             controller.stop()
         for controller in self.controllers.values():
             controller.join()
-        self.errands.stop()
+        for loop in self._loops():
+            loop.stop()
         self._ended.set()
         self.upstream.close()
         self.vitals.heartbeats.forget(_FETCHING)
@@ -146,6 +155,8 @@ class Supervisor:
         anchor = next((kept for kept in self._accepted() if kept.endswith(SIGNED)), "")
         anchor = anchor or self.anchor() or ""
         self._declared = declared_by(self.upstream, revision, anchor.removesuffix(SIGNED) or None)
+        if self.previewing is not None:
+            self.previewing.declare(self._declared)
         declared = self._declared.spec.environments if self._declared else ()
         wanted = [environment for environment in declared if not self.only or environment.name in self.only]
         follows = tuple(dict.fromkeys(environment.follow for environment in wanted))
@@ -202,7 +213,7 @@ class Supervisor:
             if self._was_signalled():
                 # Which pull requests it was about is not said. It is not passed on, or two would tell each other so
                 # for ever.
-                self.errands.ask_previews(None)
+                self._ask_previews(None)
                 return None
         return None
 
@@ -221,7 +232,7 @@ class Supervisor:
 
     def _heard(self, rung: Rung) -> None:
         """Pass on what was rung: pull requests to whoever previews, anything to the controllers that lead."""
-        self.errands.ask_previews(None if rung.overflowed else rung.numbers)
+        self._ask_previews(None if rung.overflowed else rung.numbers)
         for controller in self.controllers.values():
             if controller.role == "standby":
                 try:
@@ -232,7 +243,13 @@ class Supervisor:
     def _rested(
         self, controller: Controller, desired: Snapshot, conditions: Mapping[Address, Sequence[Condition]]
     ) -> None:
-        self.errands.rested(controller, desired, conditions)
+        if self.standings.put(Standing(controller, desired, conditions)):
+            self._ask_previews(None)
+        self.errands.wake()
+
+    def _ask_previews(self, numbers: Set[int] | None) -> None:
+        if self.previewing is not None:
+            self.previewing.ask(numbers)
 
     def _update_role(self) -> None:
         """The process is active where any of its environments is."""

@@ -92,6 +92,8 @@ def serve(
     with Serving(app, host, port, tls=tls) as serving, _stopping(supervisor):
         supervisor.log.info("serving", url=serving.address.url, repository=workspace.shown, webhooks=bool(secrets))
         supervisor.run()
+    if forge is not None:
+        forge.close()
     supervisor.log.info("stopped")
 
 
@@ -107,17 +109,24 @@ def _supervisor(
     accept: str | None,
 ) -> "Supervisor":
     from edgewright.cli.stations import LiveStation, anchor_of
-    from edgewright.server.errands import Errands
+    from edgewright.server.errands import Errands, Standings
+    from edgewright.server.previewing import Previewing
     from edgewright.server.supervisor import Supervisor
 
-    upstream, anchor = workspace.upstream, anchor_of(workspace)
+    upstream, anchor, clock, standings = workspace.upstream, anchor_of(workspace), workspace.clock, Standings()
+
+    def station_of(name: str) -> LiveStation:
+        return LiveStation(workspace.for_environment(name), upstream, anchor)
+
     return Supervisor(
         upstream=upstream,
-        station_of=lambda name: LiveStation(workspace.for_environment(name), upstream, anchor),
+        station_of=station_of,
         bell=bell,
         vitals=vitals,
-        clock=workspace.clock,
-        errands=Errands(upstream, forge, vitals, workspace.clock),
+        clock=clock,
+        standings=standings,
+        errands=Errands(standings, forge, vitals, clock),
+        previewing=Previewing(upstream, forge, standings, station_of, vitals, clock) if forge is not None else None,
         anchor=anchor,
         only=only,
         interval=_duration(interval) if interval else None,
