@@ -6,42 +6,31 @@ pass, run or process had got to. A pass starts the steps that are ready; their o
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from functools import partial
 
+from edgewright.apply.acting import Actor
 from edgewright.apply.backing_off import Backoff
 from edgewright.apply.bookkeeping import Books
 from edgewright.apply.building import Workshop
 from edgewright.apply.judging import Judge
 from edgewright.apply.listening import Listener
 from edgewright.apply.observing import Reality
-from edgewright.apply.outcomes import Failure, Outcome, Terms
+from edgewright.apply.outcomes import Outcome, Terms
 from edgewright.apply.pacing import Pace
 from edgewright.apply.publishing import Publisher
 from edgewright.apply.repairing import Repairer
 from edgewright.apply.rolling import Roller
 from edgewright.apply.working import Workers
 from edgewright.core.address import Address
-from edgewright.core.artifact import Artifact
 from edgewright.core.plan import (
-    AdvanceWave,
-    BuildStep,
     Plan,
-    Prune,
-    Publish,
-    Repair,
-    Rollback,
-    StartRollout,
-    Step,
-    step_id,
 )
-from edgewright.core.planner import aims, plan
-from edgewright.core.rollout_planning import Aim
+from edgewright.core.planner import plan
 from edgewright.core.schedule import in_window
 from edgewright.core.snapshot import Snapshot
 from edgewright.core.standing import SourceStanding, repository_address
-from edgewright.errors import BlobCorrupt, Cancelled, EdgewrightError, LeaseLost, StepFailed
+from edgewright.errors import EdgewrightError, LeaseLost
 from edgewright.ports import DeliveryReader, Lease, SnapshotSource, StateReader, StateWriter
 from edgewright_schemas.environment import AgentDelivery
 
@@ -51,7 +40,6 @@ _POLL_SECONDS = 2.0
 """How often a standing run looks for reports, requests and other controllers' signals that nothing woke it for; for
 reports less often where there are many (``pacing``)."""
 _RENEW_EVERY = timedelta(seconds=10)
-_ROLLING = StartRollout | AdvanceWave | Rollback
 _WHOLE = "reconciliation"
 _REFRESH = "refresh"
 
@@ -73,19 +61,29 @@ class Reconciler:
     clock: Callable[[], datetime]
     standing: Callable[[], SourceStanding] | None = None
     """Where the source of the specs stands, for the repository's own condition."""
-    _failures: dict[str, Failure] = field(default_factory=dict)
     _wake: threading.Event = field(default_factory=threading.Event)
     _stop: threading.Event = field(default_factory=threading.Event)
-    _touched: set[Address] = field(default_factory=set)
-    """Rollouts whose devices have spoken since they were looked at last."""
     _renewed: datetime | None = None
 
     def __post_init__(self) -> None:
         self.books = Books(self.reader, self.writer, self.delivery, self.listener, self.clock)
         self.judge = Judge(self.reader, self.writer, self.listener, self.clock, self.standing)
         self.backoff = Backoff(self.clock)
-        publisher, memory = self.publisher, self.reality.memory
-        self.repairer = Repairer(self.reader, self.writer, self.delivery, publisher, self.listener, memory, self.clock)
+        memory = self.reality.memory
+        self.actor = Actor(
+            reality=self.reality,
+            reader=self.reader,
+            writer=self.writer,
+            publisher=self.publisher,
+            repairer=Repairer(
+                self.reader, self.writer, self.delivery, self.publisher, self.listener, memory, self.clock
+            ),
+            roller=self.roller,
+            books=self.books,
+            listener=self.listener,
+            backoff=self.backoff,
+            clock=self.clock,
+        )
 
     def stop(self) -> None:
         """Ask the run to end soon, leaving everything resumable. Safe from a signal handler."""
@@ -106,7 +104,7 @@ class Reconciler:
                 which tries again later).
             LeaseLost: Another process took over; nothing more was written.
         """
-        self._workers = Workers(self.workshop, self.listener, self._settled, self._wake.set, terms.jobs)
+        self._workers = Workers(self.workshop, self.listener, self.actor.settled, self._wake.set, terms.jobs)
         try:
             return self._loop(terms)
         finally:
@@ -117,7 +115,7 @@ class Reconciler:
         if terms.revision not in {None, desired.revision}:
             return self._end(self._plan(desired, terms), superseded_by=desired.revision)
         # An earlier run may have ended between taking a report and acting on it.
-        self._touched = _rollouts(desired)
+        self.actor.touched = _rollouts(desired)
         begun = False
         while True:
             self._wake.clear()
@@ -129,7 +127,7 @@ class Reconciler:
                 self._keep_lease()
                 if not begun:
                     self.books.close_intents(self.workshop)
-                    self._attempt(_REFRESH, self.publisher.refresh)
+                    self.actor.attempt(_REFRESH, self.publisher.refresh)
                     begun = True
                 newer = self.source.revision()
                 if newer != desired.revision:
@@ -138,8 +136,7 @@ class Reconciler:
                         return self._end(self._plan(desired, terms), superseded_by=newer)
                     desired = fresh
                     self._take_up(desired, terms)
-                    self._failures.clear()
-                    self.backoff.clear()
+                    self.actor.forget_failures()
                 if (ended := self._pass(desired, terms)) is not None:
                     return ended
                 self.backoff.succeeded(_WHOLE)
@@ -149,26 +146,26 @@ class Reconciler:
                 if not terms.standing:
                     raise
                 self._trouble(desired, error)
-                self._touched = _rollouts(desired)  # for reports that were taken, and not acted on
+                self.actor.touched = _rollouts(desired)  # for reports that were taken, and not acted on
 
     def _pass(self, desired: Snapshot, terms: Terms) -> Outcome | None:
         """Observe, plan and act once, then wait for what may change something; an outcome ends the run."""
-        self._touched |= self.books.take_reports(desired)
+        self.actor.touched |= self.books.take_reports(desired)
         due = terms.drift and self.reality.memory.due(self.clock(), desired.reconciliation().drift_interval)
-        if due or (_REFRESH in self._failures and not self.backoff.is_waiting(_REFRESH)):
-            self._attempt(_REFRESH, self.publisher.refresh)
+        if due or (_REFRESH in self.actor.failures and not self.backoff.is_waiting(_REFRESH)):
+            self.actor.attempt(_REFRESH, self.publisher.refresh)
         current = self._plan(desired, terms, deep=due)
         self._workers.cancel_all_but({getattr(step, "fingerprint", None) or "" for step in current.steps})
-        wakes, acted = self._act(desired, current, terms)
+        wakes, acted = self.actor.act(desired, current, terms, self._workers)
         after = self._plan(desired, terms) if acted or self._workers.busy else current
         if terms.until is not None and self.clock() >= terms.until:
             return self._end(after, timed_out=not after.empty)
         still = after.steps == current.steps and not self._wake.is_set()
-        settled = still and not self._workers.busy and not self._hopeful(after, terms)
+        settled = still and not self._workers.busy and not self.actor.hopeful(after, terms)
         if settled:
             self.books.settle(desired, after)
         if terms.standing:
-            conditions = self.judge.judge(desired, after, self._failures)
+            conditions = self.judge.judge(desired, after, self.actor.failures)
             self.listener.rested(desired, conditions, settled=settled)
             if still:
                 self._idle(desired, after, wakes)
@@ -206,7 +203,7 @@ class Reconciler:
     def _end(
         self, last: Plan, *, timed_out: bool = False, stopped: bool = False, superseded_by: str | None = None
     ) -> Outcome:
-        return Outcome(last, tuple(self._failures.values()), timed_out, stopped, superseded_by)
+        return Outcome(last, tuple(self.actor.failures.values()), timed_out, stopped, superseded_by)
 
     def _pause(self, wakes: list[datetime], terms: Terms) -> float:
         moments = [*wakes, *([terms.until] if terms.until else [])]
@@ -254,163 +251,6 @@ class Reconciler:
             raise
         except EdgewrightError:
             return False
-
-    def _hopeful(self, current: Plan, terms: Terms) -> bool:
-        """Whether time or reports alone may bring this plan further."""
-        return any(
-            isinstance(step, _ROLLING | Repair)
-            and self._may(step, terms)
-            and not (self._given_up(step, terms) or step.needs)
-            for step in current.steps
-        )
-
-    def _given_up(self, step: Step, terms: Terms) -> bool:
-        """Whether this run has tried a step in vain; a rollout is given up whole. A standing run tries again later."""
-        key = str(step.address) if isinstance(step, _ROLLING) else step_id(step)
-        if key in self._failures and terms.standing and not self.backoff.is_waiting(key):
-            del self._failures[key]
-        return key in self._failures
-
-    def _may(self, step: Step, terms: Terms) -> bool:
-        if terms.allowed is None or step_id(step) in terms.allowed:
-            return True
-        return isinstance(step, AdvanceWave | Rollback) and f"start-rollout {step.address}" in terms.allowed
-
-    # ── acting ────────────────────────────────────────────────────────────────────────────────────────────────
-
-    def _act(self, desired: Snapshot, current: Plan, terms: Terms) -> tuple[list[datetime], bool]:
-        """Start what is ready.
-
-        Returns:
-            The moments at which rollouts want to be looked at again, and whether anything was done.
-        """
-        if terms.standing and desired.reconciliation().suspend:
-            self._workers.cancel_all_but(set())
-            return [], False
-        self._touched |= self.reader.requested_controls().keys()
-        targets: set[Address] = set()
-        held: set[Address] = set()
-        acted = False
-        for step in current.steps:
-            if step.needs or not self._may(step, terms) or self._given_up(step, terms):
-                held.add(step.address)
-                continue
-            match step:
-                case StartRollout() | AdvanceWave() | Rollback():
-                    targets.add(step.address)
-                case Publish():
-                    acted |= self._guard(step, desired, partial(self._publish, step))
-                case Repair():
-                    if step.drifts:
-                        acted |= self._guard(step, desired, partial(self.repairer.repair, desired, step))
-                    self._touched.add(step.address)
-                case Prune():
-                    acted |= self._guard(step, desired, partial(self._prune, step))
-                case _:
-                    acted |= self._workers.start(desired, step)
-        acted |= bool(targets or self._touched)
-        wakes = self._roll(desired, targets, held)
-        self._attempt("assign", self.publisher.flush_assignments)
-        return wakes, acted
-
-    def _settled(self, step: BuildStep, desired: Snapshot, result: Artifact | EdgewrightError) -> None:
-        """Write down how a build step ended. Called from its thread.
-
-        Raises:
-            LeaseLost: Another process took over.
-        """
-        match result:
-            case Artifact():
-                self.backoff.succeeded(step_id(step))
-                message = f"{step_id(step)} done in {result.seconds:.1f} s"
-                self.books.event("StepDone", step.address, message, desired.revision)
-            case Cancelled():
-                message = f"{step_id(step)} stopped; it can resume"
-                self.books.event("StepCancelled", step.address, message, desired.revision)
-            case _:
-                if isinstance(result, StepFailed):
-                    self.writer.record_failure(step.fingerprint or "", result.message)
-                self._fail(step, result, desired)
-
-    def _fail(self, step: Step, error: EdgewrightError, desired: Snapshot) -> None:
-        self._failures[step_id(step)] = Failure(step_id(step), error)
-        self.backoff.failed(step_id(step), error)
-        self.listener.failed(step, error, None)
-        message = f"{step_id(step)}: {error.message}"
-        self.books.event("StepFailed", step.address, message, desired.revision, once=True)
-
-    def _guard(self, step: Step, desired: Snapshot, act: Callable[[], None]) -> bool:
-        """Run a short step here; one that fails stands in nobody else's way."""
-        self.listener.started(step)
-        begun = self.clock()
-        try:
-            act()
-        except LeaseLost:
-            raise
-        except BlobCorrupt as error:
-            self.listener.failed(step, error, 0.0)
-        except EdgewrightError as error:
-            self._fail(step, error, desired)
-        else:
-            self.backoff.succeeded(step_id(step))
-            self.listener.done(step, (self.clock() - begun).total_seconds())
-        return True
-
-    def _publish(self, step: Publish) -> None:
-        artifact = self.reader.artifacts().get(step.package_fingerprint or "")
-        if artifact is None:
-            raise StepFailed(f"the package of {step.address} is not there", hint="apply again")
-        self.publisher.publish(artifact)
-
-    def _prune(self, step: Prune) -> None:
-        kept = {address: disabled for address, disabled in self.reader.inventory().items() if address != step.address}
-        self.writer.set_inventory(kept)
-        self.books.event("Pruned", step.address, "no longer declared; devices keep what they run", "")
-
-    def _roll(self, desired: Snapshot, targets: set[Address], held: set[Address]) -> list[datetime]:
-        """Advance rollouts that have a step, and those whose devices spoke; held ones only in what is under way."""
-        spoken, self._touched = self._touched, set()
-        if not targets and not spoken:
-            return []
-        observed = self.reality.observe(desired)
-        wakes = []
-        for address, aim in aims(desired, observed, self.clock()).items():
-            if address not in targets | spoken:
-                continue
-            planned = address in targets and address not in held
-            goal = aim if planned else replace(aim, release=None, key=None)
-            try:
-                wake = self.roller.advance(desired, address, goal)
-            except LeaseLost:
-                raise
-            except EdgewrightError as error:
-                self._stuck(desired, address, aim, error)
-                continue
-            self.backoff.succeeded(str(address))
-            if wake is not None:
-                wakes.append(wake)
-        return wakes
-
-    def _stuck(self, desired: Snapshot, address: Address, aim: Aim, error: EdgewrightError) -> None:
-        """Give a rollout up for this run, and until its key changes where it cannot succeed as declared."""
-        self._failures[str(address)] = Failure(str(address), error)
-        self.backoff.failed(str(address), error)
-        if isinstance(error, StepFailed) and aim.key is not None:
-            self.writer.record_failure(aim.key, error.message)
-        self.books.event("RolloutStuck", address, error.message, desired.revision, once=True)
-
-    def _attempt(self, what: str, act: Callable[[], object]) -> None:
-        """Do something that stands in nobody's way when it fails: the next pass or run attempts it again."""
-        try:
-            act()
-        except LeaseLost:
-            raise
-        except EdgewrightError as error:
-            self._failures[what] = Failure(what, error)
-            self.backoff.failed(what, error)
-        else:
-            self._failures.pop(what, None)
-            self.backoff.succeeded(what)
 
 
 def _rollouts(desired: Snapshot) -> set[Address]:

@@ -1,0 +1,232 @@
+"""Carries a plan out, step by step, as far as it is ready: the hands of ``reconciler``.
+
+A step that fails stands in nobody else's way. In a run that ends, it is given up; in one that stands, tried again
+after a while.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from functools import partial
+
+from edgewright.apply.backing_off import Backoff
+from edgewright.apply.bookkeeping import Books
+from edgewright.apply.listening import Listener
+from edgewright.apply.observing import Reality
+from edgewright.apply.outcomes import Failure, Terms
+from edgewright.apply.publishing import Publisher
+from edgewright.apply.repairing import Repairer
+from edgewright.apply.rolling import Roller
+from edgewright.apply.working import Workers
+from edgewright.core.address import Address
+from edgewright.core.artifact import Artifact
+from edgewright.core.plan import (
+    AdvanceWave,
+    BuildStep,
+    Plan,
+    Prune,
+    Publish,
+    Repair,
+    Rollback,
+    StartRollout,
+    Step,
+    step_id,
+)
+from edgewright.core.planner import aims
+from edgewright.core.rollout_planning import Aim
+from edgewright.core.snapshot import Snapshot
+from edgewright.errors import BlobCorrupt, Cancelled, EdgewrightError, LeaseLost, StepFailed
+from edgewright.ports import StateReader, StateWriter
+
+_ROLLING = StartRollout | AdvanceWave | Rollback
+
+
+@dataclass
+class Actor:
+    """One run's hands, and what they tried in vain."""
+
+    reality: Reality
+    reader: StateReader
+    writer: StateWriter
+    publisher: Publisher
+    repairer: Repairer
+    roller: Roller
+    books: Books
+    listener: Listener
+    backoff: Backoff
+    clock: Callable[[], datetime]
+    failures: dict[str, Failure] = field(default_factory=dict)
+    """By what failed: a step's id, a rollout's address, or what was attempted beside the steps."""
+    touched: set[Address] = field(default_factory=set)
+    """Rollouts whose devices have spoken since they were looked at last."""
+
+    def act(self, desired: Snapshot, current: Plan, terms: Terms, workers: Workers) -> tuple[list[datetime], bool]:
+        """Start what is ready.
+
+        Returns:
+            The moments at which rollouts want to be looked at again, and whether anything was done.
+
+        Raises:
+            LeaseLost: Another process took over.
+        """
+        if terms.standing and desired.reconciliation().suspend:
+            workers.cancel_all_but(set())
+            return [], False
+        self.touched |= self.reader.requested_controls().keys()
+        targets: set[Address] = set()
+        held: set[Address] = set()
+        acted = False
+        for step in current.steps:
+            if step.needs or not _may(step, terms) or self._given_up(step, terms):
+                held.add(step.address)
+                continue
+            match step:
+                case StartRollout() | AdvanceWave() | Rollback():
+                    targets.add(step.address)
+                case Publish():
+                    acted |= self._guard(step, desired, partial(self._publish, step))
+                case Repair():
+                    if step.drifts:
+                        acted |= self._guard(step, desired, partial(self.repairer.repair, desired, step))
+                    self.touched.add(step.address)
+                case Prune():
+                    acted |= self._guard(step, desired, partial(self._prune, step))
+                case _:
+                    acted |= workers.start(desired, step)
+        acted |= bool(targets or self.touched)
+        wakes = self._roll(desired, targets, held)
+        self.attempt("assign", self.publisher.flush_assignments)
+        return wakes, acted
+
+    def hopeful(self, current: Plan, terms: Terms) -> bool:
+        """Whether time or reports alone may bring this plan further."""
+        return any(
+            isinstance(step, _ROLLING | Repair)
+            and _may(step, terms)
+            and not (self._given_up(step, terms) or step.needs)
+            for step in current.steps
+        )
+
+    def attempt(self, what: str, act: Callable[[], object]) -> None:
+        """Do something that stands in nobody's way when it fails: the next pass or run attempts it again.
+
+        Raises:
+            LeaseLost: Another process took over.
+        """
+        try:
+            act()
+        except LeaseLost:
+            raise
+        except EdgewrightError as error:
+            self.failures[what] = Failure(what, error)
+            self.backoff.failed(what, error)
+        else:
+            self.failures.pop(what, None)
+            self.backoff.succeeded(what)
+
+    def settled(self, step: BuildStep, desired: Snapshot, result: Artifact | EdgewrightError) -> None:
+        """Write down how a build step ended. Called from its thread.
+
+        Raises:
+            LeaseLost: Another process took over.
+        """
+        match result:
+            case Artifact():
+                self.backoff.succeeded(step_id(step))
+                message = f"{step_id(step)} done in {result.seconds:.1f} s"
+                self.books.event("StepDone", step.address, message, desired.revision)
+            case Cancelled():
+                message = f"{step_id(step)} stopped; it can resume"
+                self.books.event("StepCancelled", step.address, message, desired.revision)
+            case _:
+                if isinstance(result, StepFailed):
+                    self.writer.record_failure(step.fingerprint or "", result.message)
+                self._fail(step, result, desired)
+
+    def forget_failures(self) -> None:
+        """Try everything anew: what is desired has changed."""
+        self.failures.clear()
+        self.backoff.clear()
+
+    def _given_up(self, step: Step, terms: Terms) -> bool:
+        """Whether this run has tried a step in vain; a rollout is given up whole. A standing run tries again later."""
+        key = str(step.address) if isinstance(step, _ROLLING) else step_id(step)
+        if key in self.failures and terms.standing and not self.backoff.is_waiting(key):
+            del self.failures[key]
+        return key in self.failures
+
+    def _fail(self, step: Step, error: EdgewrightError, desired: Snapshot) -> None:
+        self.failures[step_id(step)] = Failure(step_id(step), error)
+        self.backoff.failed(step_id(step), error)
+        self.listener.failed(step, error, None)
+        message = f"{step_id(step)}: {error.message}"
+        self.books.event("StepFailed", step.address, message, desired.revision, once=True)
+
+    def _guard(self, step: Step, desired: Snapshot, act: Callable[[], None]) -> bool:
+        """Run a short step here; one that fails stands in nobody else's way."""
+        self.listener.started(step)
+        begun = self.clock()
+        try:
+            act()
+        except LeaseLost:
+            raise
+        except BlobCorrupt as error:
+            self.listener.failed(step, error, 0.0)
+        except EdgewrightError as error:
+            self._fail(step, error, desired)
+        else:
+            self.backoff.succeeded(step_id(step))
+            self.listener.done(step, (self.clock() - begun).total_seconds())
+        return True
+
+    def _publish(self, step: Publish) -> None:
+        artifact = self.reader.artifacts().get(step.package_fingerprint or "")
+        if artifact is None:
+            raise StepFailed(f"the package of {step.address} is not there", hint="apply again")
+        self.publisher.publish(artifact)
+
+    def _prune(self, step: Prune) -> None:
+        kept = {address: disabled for address, disabled in self.reader.inventory().items() if address != step.address}
+        self.writer.set_inventory(kept)
+        self.books.event("Pruned", step.address, "no longer declared; devices keep what they run", "")
+
+    # ── rollouts ──────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _roll(self, desired: Snapshot, targets: set[Address], held: set[Address]) -> list[datetime]:
+        """Advance rollouts that have a step, and those whose devices spoke; held ones only in what is under way."""
+        spoken, self.touched = self.touched, set()
+        if not targets and not spoken:
+            return []
+        observed = self.reality.observe(desired)
+        wakes = []
+        for address, aim in aims(desired, observed, self.clock()).items():
+            if address not in targets | spoken:
+                continue
+            planned = address in targets and address not in held
+            goal = aim if planned else replace(aim, release=None, key=None)
+            try:
+                wake = self.roller.advance(desired, address, goal)
+            except LeaseLost:
+                raise
+            except EdgewrightError as error:
+                self._stuck(desired, address, aim, error)
+                continue
+            self.backoff.succeeded(str(address))
+            if wake is not None:
+                wakes.append(wake)
+        return wakes
+
+    def _stuck(self, desired: Snapshot, address: Address, aim: Aim, error: EdgewrightError) -> None:
+        """Give a rollout up for this run, and until its key changes where it cannot succeed as declared."""
+        self.failures[str(address)] = Failure(str(address), error)
+        self.backoff.failed(str(address), error)
+        if isinstance(error, StepFailed) and aim.key is not None:
+            self.writer.record_failure(aim.key, error.message)
+        self.books.event("RolloutStuck", address, error.message, desired.revision, once=True)
+
+
+def _may(step: Step, terms: Terms) -> bool:
+    """Whether a run was allowed a step: what follows from starting a rollout was allowed with it."""
+    if terms.allowed is None or step_id(step) in terms.allowed:
+        return True
+    return isinstance(step, AdvanceWave | Rollback) and f"start-rollout {step.address}" in terms.allowed
