@@ -9,6 +9,7 @@ import os
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from edgewright.errors import DeliveryError, DeliveryUnavailable
@@ -34,6 +35,7 @@ class RepositoryReader:
         self._seen: Identity | None = None
         self._packages: Mapping[str, Mapping[str, int]] = {}
         self._damaged: Mapping[str, str] = {}
+        self._assigned: tuple[Identity, Mapping[str, int]] | None = None
 
     def published(self) -> frozenset[str]:
         """Digests of the packages all of whose files are there, each with its length.
@@ -73,15 +75,20 @@ class RepositoryReader:
             DeliveryUnavailable, DeliveryError: As in published.
         """
         try:
-            if self._identity() is None:
+            seen = self._identity()
+            if seen is None:
                 return {}
+            if self._assigned is not None and self._assigned[0] == seen:
+                return self._assigned[1]
             snapshot = self._snapshot()
             bins = [self._signed(versioned(snapshot, role)) for role in self._bins(snapshot)]
             targets = [item for signed in bins for item in signed["targets"].items()]
-            return {
+            found = {
                 path.rpartition("/")[2].removesuffix(".json"): int(target.get("custom", {}).get("version", 0))
                 for path, target in targets
             }
+            self._assigned = seen, MappingProxyType(found)
+            return self._assigned[1]
         except OSError as error:
             raise unavailable(self._folder, error) from error
         except (ValueError, KeyError, TypeError) as error:
