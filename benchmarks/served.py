@@ -1,0 +1,113 @@
+"""``edgewright serve`` as a process that is watched from outside: its log with the times lines came at, its memory, its
+processor time. Called by ``hooks``.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import psutil
+
+_PATIENCE = 120.0
+_END = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line of the log."""
+
+    at: float
+    """Of ``time.perf_counter``, when it was read."""
+    said: Mapping[str, Any]
+
+
+@dataclass
+class Served:
+    """One controller; it polls once an hour, so only webhooks wake it."""
+
+    repository: str
+    """Its address."""
+    state: Path
+    variables: Mapping[str, str]
+    _lines: list[Line] = field(default_factory=list)
+    _changed: threading.Condition = field(default_factory=threading.Condition)
+
+    def __enter__(self) -> Self:
+        program = Path(sys.executable).parent / "edgewright"
+        command = [str(program), "serve", "--repo", self.repository, "--state", str(self.state)]
+        self._begun = time.perf_counter()
+        self._process = subprocess.Popen(
+            [*command, "--port", "0", "--interval", "1h", "--log", "json"],
+            env={**os.environ, **self.variables},
+            cwd=self.state.parent,
+            stdin=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self._reader = threading.Thread(target=self._read)
+        self._reader.start()
+        self._measured = psutil.Process(self._process.pid)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._process.terminate()
+        try:
+            self._process.wait(_END)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._reader.join()
+
+    @property
+    def url(self) -> str:
+        """Where it listens, once it does."""
+        return str(self.wait(lambda line: line.said.get("event") == "serving").said["url"])
+
+    def wait(self, is_it: Callable[[Line], bool]) -> Line:
+        """Wait for a line of the log.
+
+        Raises:
+            RuntimeError: It did not come.
+        """
+        until = time.monotonic() + _PATIENCE
+        with self._changed:
+            while (found := next(filter(is_it, self._lines), None)) is None:
+                if self._process.poll() is not None or not self._changed.wait(until - time.monotonic()):
+                    last = "\n".join(str(line.said) for line in self._lines[-20:])
+                    raise RuntimeError(f"the controller did not say what was waited for; it said last:\n{last}")
+            return found
+
+    def since_start(self) -> float:
+        """Seconds since the process began."""
+        return time.perf_counter() - self._begun
+
+    def memory_mib(self) -> float:
+        """Resident memory, with that of its children."""
+        everyone = [self._measured, *self._measured.children(recursive=True)]
+        return sum(each.memory_info().rss for each in everyone) / 2**20
+
+    def cpu_seconds(self) -> float:
+        """Processor time so far."""
+        spent = self._measured.cpu_times()
+        return float(spent.user + spent.system)
+
+    def _read(self) -> None:
+        assert self._process.stderr is not None
+        for text in self._process.stderr:
+            at = time.perf_counter()
+            if text.startswith("{"):
+                with self._changed:
+                    self._lines.append(Line(at, json.loads(text)))
+                    self._changed.notify_all()
+        with self._changed:
+            self._changed.notify_all()
