@@ -16,6 +16,7 @@ from pathlib import Path
 
 from edgewright.core.address import Address
 from edgewright.core.artifact import Artifact, FileRef
+from edgewright.core.conditions import Condition
 from edgewright.core.observed import Champion
 from edgewright.core.rollout_state import Controls, RolloutState
 from edgewright.ports import BlobStore, DeliveryWriter, Event, Intent, PackageContent, StateWriter
@@ -164,6 +165,26 @@ class FusedState:
         with self.fuse.call("request_controls"):
             self.real.request_controls(address, controls)
 
+    def accept_revision(self, revision: str) -> None:
+        with self.fuse.call("accept_revision"):
+            self.real.accept_revision(revision)
+
+    def set_conditions(self, conditions: Mapping[Address, Sequence[Condition]]) -> None:
+        with self.fuse.call("set_conditions"):
+            self.real.set_conditions(conditions)
+
+    def set_notified(self, receiver: str, cursor: int) -> None:
+        with self.fuse.call("set_notified"):
+            self.real.set_notified(receiver, cursor)
+
+    def signal(self, name: str) -> None:
+        with self.fuse.call("signal"):
+            self.real.signal(name)
+
+    def prune_history(self, *, keep: int) -> int:
+        with self.fuse.call("prune_history"):
+            return self.real.prune_history(keep=keep)
+
     def take_controls(self, taken: Mapping[Address, Controls]) -> None:
         with self.fuse.call("take_controls"):
             self.real.take_controls(taken)
@@ -178,6 +199,9 @@ class FusedBlobs:
 
     def has(self, digest: str) -> bool:
         return self.real.has(digest)
+
+    def intact(self, digest: str) -> bool:
+        return self.real.intact(digest)
 
     def path(self, digest: str) -> Path:
         return self.real.path(digest)

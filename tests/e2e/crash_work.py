@@ -22,6 +22,7 @@ from edgewright.apply.reconciler import Reconciler
 from edgewright.cli.workspace import Workspace
 from edgewright.core.address import Address
 from edgewright.core.artifact import Action
+from edgewright.core.drift import Inspection
 from edgewright.core.rollout_state import RolloutState
 from edgewright.errors import Cancelled
 from edgewright.ports import BuildTask, Built, Cancel, DeliveryReader, Progress
@@ -118,6 +119,12 @@ class Devices:
 
     def assigned(self) -> Mapping[str, int]:
         return self._real.assigned()
+
+    def damaged(self) -> Mapping[str, str]:
+        return self._real.damaged()
+
+    def inspect(self, configs: Mapping[str, int], budget: int | None) -> Inspection:
+        return self._real.inspect(configs, budget)
 
     def observe(self, known: Mapping[str, int]) -> Sequence[Report]:
         timestamp = (self._repository / METADATA / "timestamp.json").read_bytes()

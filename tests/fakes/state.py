@@ -4,6 +4,7 @@ It passes the same suite as SqlState (tests/contract/state). Handles made from o
 processes do; each may try to take the lease. ``Memory.other`` is another environment of the same store.
 """
 
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import copy
@@ -68,6 +69,8 @@ class Store:
     tables: SharedTables = field(default_factory=SharedTables)
     version: int = 0
     environments: dict[str, "Memory"] = field(default_factory=dict)
+    writing: threading.RLock = field(default_factory=threading.RLock, repr=False, compare=False)
+    """One transaction at a time, as in a database."""
 
 
 @dataclass
@@ -352,22 +355,24 @@ class InMemoryState:
     def _write(self, *, leased: bool = True) -> Iterator[Tables]:
         """Give a copy of the tables that replaces them at the end, or leaves no trace."""
         self._check(leased)
-        tables = self.memory.tables.copied()
-        yield tables
-        if tables != self.memory.tables:
-            self.memory.tables = tables
-            self.memory.version += 1
+        with self.memory.store.writing:
+            tables = self.memory.tables.copied()
+            yield tables
+            if tables != self.memory.tables:
+                self.memory.tables = tables
+                self.memory.version += 1
 
     @contextmanager
     def _write_shared(self) -> Iterator[SharedTables]:
         """Do the same for what environments share."""
         self._check(leased=True)
         store = self.memory.store
-        tables = store.tables.copied()
-        yield tables
-        if tables != store.tables:
-            store.tables = tables
-            store.version += 1
+        with store.writing:
+            tables = store.tables.copied()
+            yield tables
+            if tables != store.tables:
+                store.tables = tables
+                store.version += 1
 
     def _check(self, leased: bool) -> None:
         if self.fence is None and leased:

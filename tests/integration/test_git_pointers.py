@@ -14,9 +14,9 @@ POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:" + "4d" * 32 
 def test_data_that_is_a_pointer_is_said_so(tmp_path: Path) -> None:
     source = GitSource(make_repository(tmp_path / "work", {**FILES, "data/tags.csv": POINTER}))
     revision = source.snapshot().revision
-    with pytest.raises(SourceError, match="data/tags.csv is a Git LFS pointer; "):
+    with pytest.raises(SourceError, match=r"data/tags\.csv is a Git LFS pointer; "):
         source.materialize(revision, ["data"], tmp_path / "out")
-    with pytest.raises(SourceError, match="data/tags.csv is a Git LFS pointer; "):
+    with pytest.raises(SourceError, match=r"data/tags\.csv is a Git LFS pointer; "):
         source.read(revision, "data/tags.csv")
     assert not list((tmp_path / "out").rglob("*.*"))
     source.close()

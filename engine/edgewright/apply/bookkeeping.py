@@ -53,10 +53,15 @@ class Books:
         return touched
 
     def close_intents(self, workshop: Workshop) -> None:
-        """Settle what a crashed run left open: done where its effect is there, else planned anew by this run."""
+        """Settle what a crashed run, or a failed step, left open while nothing is at work: done where its effect is
+        there, else planned anew if it is still wanted.
+        """
+        intents = self.reader.open_intents()
+        if not intents:
+            return
         recorded = self.reader.artifacts()
         published = self.delivery.published()
-        for intent in self.reader.open_intents():
+        for intent in intents:
             subject = intent.name.partition(":")[2]
             done = subject in (published if intent.action == "publish" else recorded)
             if done and intent.action != "publish":

@@ -163,6 +163,7 @@ class Reconciler:
         still = after.steps == current.steps and not self._wake.is_set()
         settled = still and not self._workers.busy and not self.actor.hopeful(after, terms)
         if settled:
+            self.books.close_intents(self.workshop)
             self.books.settle(desired, after)
         if terms.standing:
             conditions = self.judge.judge(desired, after, self.actor.failures)

@@ -13,7 +13,7 @@ from edgewright.core.address import Address
 from edgewright.core.rollout_devices import DRIFTED, RETURN_FAILED, VERIFICATION_LOST, same_release
 from edgewright.core.rollout_state import ENDED, IN_FLIGHT, DeviceProgress, DeviceState, RolloutState
 from edgewright_wire.canonical import digest_bytes
-from edgewright_wire.messages import Assignment, ModelReport, Report
+from edgewright_wire.messages import Assignment, ModelAssignment, ModelReport, Report
 from edgewright_wire.messages import Phase as DevicePhase
 
 TRY_AGAIN = timedelta(hours=1)
@@ -186,6 +186,18 @@ def _device(
     fingerprint = progress.release.fingerprint if progress.release else None
     if fingerprint != (wanted.release if wanted else None):
         return None  # something else is in charge of it
+    return _of_member(address, view, device, progress, assignment, report, wanted)
+
+
+def _of_member(
+    address: Address,
+    view: RolloutView,
+    device: str,
+    progress: DeviceProgress,
+    assignment: Assignment,
+    report: Report,
+    wanted: ModelAssignment | None,
+) -> Drift | None:
     said = report.model(view.model)
     drift = Drift(Subject.DEVICE, device, address, "package", None, None, Remedy.ASSIGN)
     if progress.state in IN_FLIGHT and progress.reason == DRIFTED:
