@@ -58,7 +58,8 @@ StateOption = Annotated[
     str | None,
     typer.Option(
         "--state",
-        help="Folder for state, blobs and keys; or a database URL.",
+        help="Folder for state, blobs and keys; or the URL of a database for the state alone: the rest is then in "
+        "the default folder, or in $EDGEWRIGHT_HOME.",
         show_default=".edgewright in the repository",
         envvar="EDGEWRIGHT_STATE",
         rich_help_panel="Where",

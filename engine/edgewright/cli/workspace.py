@@ -62,7 +62,7 @@ class Workspace:
             ref: Branch, tag or commit; by default what the environment follows, or HEAD.
             worktree: Read uncommitted edits instead of a commit.
             state: Folder for state, blobs, cache and keys, ``.edgewright`` at the repository's root by default (of a
-                remote one: here); or the URL of a database, the rest staying there.
+                remote one: here); or the URL of a database, the rest staying there, or in $EDGEWRIGHT_HOME.
             env: One of the environments the repository declares.
             clock: Gives aware UTC times.
         """
@@ -71,7 +71,7 @@ class Workspace:
         self._worktree = worktree
         is_url = state is not None and "://" in state
         self._state_url = state if is_url else None
-        self._state = None if is_url else state
+        self._state = os.environ.get("EDGEWRIGHT_HOME") if is_url or state is None else state
         self.env = env or ""
         self.is_remote = _REMOTE.match(self._repo) is not None
         self.clock = clock

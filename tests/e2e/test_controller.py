@@ -1,0 +1,395 @@
+"""The controller as whole processes: promotion, crashes, failover, and everything people do wrong."""
+
+import os
+import re
+import signal
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from e2e.controllers import Served
+from e2e.fleet import Fleet, wait_for
+from edgewright.build.train_checkpoint import load_checkpoint
+from edgewright.core.artifact import Action
+from edgewright.state.store import SqlState
+from fakes.command_line import DATA_ONLY, DATASET
+from fakes.forge_server import ForgeServer
+from fakes.git_server import GitServer
+from fakes.postgresql import PostgresqlServer
+from fakes.repositories import commit, make_repository, run_git, write
+
+pytestmark = pytest.mark.e2e
+
+MODEL = "shelf-stock"
+SECRET = "It's a Secret to Everybody"
+HEAD = "apiVersion: edgewright.dev/v1alpha1\nkind: Repository\nmetadata: {name: shop}\n"
+KILLED = -signal.SIGKILL
+SOON = 20.0
+"""Seconds within which something must have ended."""
+
+
+class Shop:
+    """The repository that ``edgewright init`` writes, on a server, with few devices."""
+
+    def __init__(self, folder: Path, remotes: GitServer, *, environments: tuple[str, ...] = ()) -> None:
+        root = folder / "shop"
+        self.fleet = Fleet(root, folder)
+        self.fleet.root = folder
+        self.fleet.edgewright("init", "shop").expect(0)
+        self.fleet.root = root
+        self.state = root / ".edgewright"
+        if environments:
+            self._declare(environments)
+        else:
+            self._shrink(root / "fleets/stores.csv", 2)
+        self.fleet.commit("Make it small")
+        for name in environments:
+            self.fleet.edgewright("init", ".", "--keys-only", "--env", name).expect(0)
+        remotes.add(root, "acme/shop.git")
+        self.url = remotes.url("acme/shop.git")
+
+    def _declare(self, environments: tuple[str, ...]) -> None:
+        """Environments with a fleet of one device each; the first follows main, the others releases."""
+        fleet = self.fleet
+        lines = ["  environments:"]
+        for number, name in enumerate(environments):
+            follow = 'semver: ">=1.0.0"' if number else "branch: main"
+            lines.append(f"    - {{name: {name}, follow: {{{follow}}}, values: {{site: {name}}}}}")
+            inventory = fleet.root / f"fleets/{name}.csv"
+            inventory.write_text(f"id,store,ring,class\n{name}-1,lyon,canary,shelf-sensor\n")
+        (fleet.root / "fleets/stores.csv").unlink()
+        fleet.edit("fleets/stores.yaml", "fleets/stores.csv", "fleets/${site}.csv")
+        with (fleet.root / "edgewright.yaml").open("a") as file:
+            file.write("\n".join(lines) + "\n")
+
+    @staticmethod
+    def _shrink(inventory: Path, devices: int) -> None:
+        inventory.write_text("".join(inventory.read_text().splitlines(keepends=True)[: devices + 1]))
+
+    def serve(self, *arguments: str, state: str = "", **variables: str) -> Served:
+        where = ("--repo", self.url, "--state", state or str(self.state))
+        return Served(self.fleet, *where, "--interval", "1s", *arguments, **variables)
+
+    def edgewright(self, command: str, *arguments: str) -> Any:
+        """What a command prints as JSON."""
+        return self.fleet.edgewright(*command.split(), *arguments, "-o", "json").expect(0).json()
+
+    def push(self, *refs: str) -> str:
+        run_git(self.fleet.root, "push", "-q", "-f", "origin", *(refs or ("main",)))
+        return run_git(self.fleet.root, "rev-parse", "HEAD")
+
+    def start_agent(self, environment: str) -> None:
+        folder = self.state / "environments" / environment
+        device = self.fleet.set_up(
+            f"{environment}-1",
+            device_class="shelf-sensor",
+            options=(
+                *("--repository", str(folder / "repository"), "--reports", str(folder / "reports")),
+                *("--root", str(folder / "repository/metadata/root.json")),
+            ),
+        )
+        device.start()
+
+    def verified(self, environment: str, *, other_than: str | None = None) -> str:
+        """Wait until the devices of an environment run one verified package; returns its digest."""
+
+        def probe() -> str | None:
+            rows = self.edgewright("devices list", "--env", environment)
+            found = {m["verified"] for row in rows for m in row["models"] if m["model"] == MODEL}
+            only = found.pop() if len(found) == 1 else None
+            return only if only != other_than else None
+
+        return wait_for(f"{MODEL} verified in {environment}", probe, why=self.fleet.logs)
+
+    def done(self, action: str, *environments: str) -> int:
+        """How often steps of a kind were done, over environments."""
+        count = 0
+        for name in environments or ("",):
+            with SqlState(self.state / "state.db", environment=name) as state:
+                events = state.events(limit=10_000)
+            count += sum(e.reason == "StepDone" and e.message.startswith(action + " ") for e in events)
+        return count
+
+
+# ── promotion ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_promoting_is_moving_a_version_and_trains_nothing(tmp_path: Path) -> None:
+    with GitServer(tmp_path / "remotes") as remotes:
+        shop = Shop(tmp_path, remotes, environments=("staging", "production"))
+        both = ("staging", "production")
+        run_git(shop.fleet.root, "tag", "v1.0.0")
+        shop.push("main", "v1.0.0")
+        with shop.fleet, shop.serve() as served:
+            for name in both:
+                shop.start_agent(name)
+            first = shop.verified("staging")
+            assert shop.verified("production") == first, "at the same commit, the same package"
+            for action in ("build-dataset", "train", "export", "evaluate", "package"):
+                assert shop.done(action, *both) == 1, f"{action} is done once for both"
+
+            shop.fleet.edit(f"models/{MODEL}.yaml", "learningRate: 0.01", "learningRate: 0.012")
+            shop.fleet.commit("Learn faster")
+            newer = shop.push()
+            second = shop.verified("staging", other_than=first)
+            assert shop.verified("production") == first
+            assert shop.edgewright("status", "--env", "staging")["commit"] == newer
+            assert shop.edgewright("status", "--env", "production")["commit"] != newer
+            assert shop.done("train", *both) == 2
+
+            run_git(shop.fleet.root, "tag", "v1.1.0")
+            shop.push("v1.1.0")
+            assert shop.verified("production", other_than=first) == second
+            assert shop.done("train", *both) == 2, "promoting trains nothing"
+            for name in both:
+                assert not shop.edgewright("plan", "--env", name)["steps"]
+                status = shop.edgewright("status", "--env", name)
+                assert (status["environment"], status["commit"]) == (name, newer)
+                devices = [row["device"] for row in shop.edgewright("devices list", "--env", name)]
+                assert devices == [f"{name}-1"], "each has its own fleet"
+            assert httpx.get(f"{served.url}/healthz", timeout=30).json()["alive"]
+            assert "Traceback" not in served.running.text()
+
+
+# ── ends, of all kinds ────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_what_a_killed_controller_left_the_next_one_finishes(tmp_path: Path) -> None:
+    with GitServer(tmp_path / "remotes") as remotes:
+        shop = Shop(tmp_path, remotes)
+        fleet = shop.fleet
+        model = fleet.root / f"models/{MODEL}.yaml"
+        text = re.sub(r"epochs: \d+", "epochs: 250", model.read_text())
+        model.write_text(re.sub(r"\n    earlyStopping: .*", "", text))
+        fleet.commit("Train for long")
+        shop.push()
+        with fleet:
+            # Killed in the middle of training.
+            with shop.serve() as first:
+                first.wait_role("active")
+                begun = wait_for("epochs", lambda: _epochs(shop, 3), why=first.running.text)
+                assert httpx.get(f"{first.url}/healthz", timeout=30).status_code == 200
+                assert first.ready()["ready"]
+                os.kill(first.running.process.pid, signal.SIGKILL)
+                assert first.running.wait() == KILLED
+            # Asked to end in the middle of training.
+            with shop.serve() as second:
+                more = wait_for("more epochs", lambda: _epochs(shop, len(begun) + 3), why=second.running.text)
+                assert more[: len(begun)] == begun, "what was trained is not trained again"
+                second.running.ask()
+                assert second.running.wait(SOON) == 0, second.running.text()
+                assert second.log()[-1]["event"] == "stopped"
+            # Killed in the middle of the rollout.
+            fleet.start_agents()
+            with shop.serve() as third:
+                wait_for("a device", lambda: "DeviceVerified" in third.running.text(), why=fleet.logs)
+                third.running.kill()
+            with shop.serve() as last:
+                fleet.wait_verified(MODEL)
+                wait_for("everything to be done", lambda: not fleet.plan()["steps"], why=fleet.logs)
+                last.running.ask()
+                assert last.running.wait(SOON) == 0
+            with SqlState(shop.state / "state.db") as state:
+                (trained,) = [a for a in state.artifacts().values() if a.action is Action.TRAIN]
+                assert trained.facts["epochs"] == 250
+                assert not state.open_intents()
+            assert len(fleet.happened("DeviceVerified")) == len(fleet.devices), "each device was verified once"
+            assert shop.done("train") == 1
+            assert all("Traceback" not in served.running.text() for served in (first, second, third, last))
+
+
+def _epochs(shop: Shop, least: int) -> list[Any] | None:
+    """The history of the training under way, once it is so long."""
+    for folder in (shop.state / "work").glob("*/checkpoint"):
+        found = load_checkpoint(folder, fingerprint=_fingerprint(shop, folder.parent.name), device="cpu")
+        if found is not None and len(found.history) >= least:
+            return list(found.history)
+    return None
+
+
+def _fingerprint(shop: Shop, work: str) -> str:
+    with SqlState(shop.state / "state.db") as state:
+        intents = [i.name.partition(":")[2] for i in state.open_intents()]
+    return next((name for name in intents if name.removeprefix("sha256:").startswith(work)), "")
+
+
+def test_a_controller_ends_at_once_while_the_remote_keeps_it_waiting(tmp_path: Path) -> None:
+    with GitServer(tmp_path / "remotes", trouble="hang") as remotes:
+        shop = Small(tmp_path, remotes)
+        with shop.fleet, shop.serve() as served:
+            assert remotes.arrived.wait(60)
+            assert httpx.get(f"{served.url}/healthz", timeout=30).status_code == 200
+            assert httpx.get(f"{served.url}/readyz", timeout=30).status_code == 503
+            served.running.ask()
+            assert served.running.wait(SOON) == 0
+            assert "Traceback" not in served.running.text()
+            remotes.release()
+
+
+@pytest.mark.xdist_group("postgresql")
+def test_a_standby_takes_over_and_passes_on_what_it_is_told(tmp_path: Path, postgresql: PostgresqlServer) -> None:
+    with ForgeServer("github") as forge, GitServer(tmp_path / "remotes") as remotes:
+        shop = Small(tmp_path, remotes)
+        database = postgresql.fresh()
+
+        def serve() -> Served:
+            secret = {"EDGEWRIGHT_WEBHOOK_SECRET": SECRET, "EDGEWRIGHT_HOME": str(tmp_path / "kept")}
+            return shop.serve("--interval", "1h", state=database, **secret)
+
+        with shop.fleet, serve() as first:
+            first.wait_role("active")
+            shop.wait_status(database, "Ready")
+            with serve() as second:
+                second.wait_role("standby")
+                assert second.ready()["ready"]
+                for served in (second, first):
+                    made = shop.change()
+                    answer = forge.deliver(f"{served.url}/hooks/github", "push", SECRET, ref="refs/heads/main")
+                    assert answer.status_code == 202, answer.text
+                    taken = f"revision {made[:12]} is in force"
+                    wait_for(taken, lambda taken=taken: taken in first.running.text(), why=shop.fleet.logs)
+                assert second.ready()["role"] == "standby"
+                first.running.kill()
+                second.wait_role("active")
+                made = shop.change()
+                forge.deliver(f"{second.url}/hooks/github", "push", SECRET, ref="refs/heads/main")
+                taken = f"revision {made[:12]} is in force"
+                wait_for(taken, lambda: taken in second.running.text(), why=shop.fleet.logs)
+        assert (tmp_path / "kept/blobs").is_dir()
+
+
+# ── what people do wrong ──────────────────────────────────────────────────────────────────────────────────────────
+
+
+class Small:
+    """A repository of one dataset, for what needs neither training nor devices."""
+
+    def __init__(self, folder: Path, remotes: GitServer) -> None:
+        self.root = make_repository(folder / "data", DATA_ONLY)
+        self.fleet = Fleet(self.root, folder)
+        self.remotes = remotes
+        self.bare = remotes.add(self.root, "data.git")
+        self.url = remotes.url("data.git")
+        self.state = folder / "state"
+
+    def serve(self, *arguments: str, state: str = "", **variables: str) -> Served:
+        where = ("--repo", self.url, "--state", state or str(self.state))
+        return Served(self.fleet, *where, "--interval", "1s", *arguments, **variables)
+
+    def change(self, files: dict[str, str] | None = None) -> str:
+        """Commit and push."""
+        write(self.root, files or {"note": str(os.urandom(4))})
+        made = commit(self.root)
+        run_git(self.root, "push", "-q", "-f", "origin", "main")
+        return made
+
+    def wait_status(self, state: str, type_: str, reason: str = "", env: str = "") -> dict[str, Any]:
+        """Wait until the repository's own condition is this one."""
+
+        def probe() -> dict[str, Any] | None:
+            with SqlState(state if "://" in state else Path(state) / "state.db", environment=env) as store:
+                kept = store.conditions()
+            for address, conditions in kept.items():
+                for one in conditions:
+                    if address.kind == "repository" and one.status == "True" and one.type == type_:
+                        return {"reason": one.reason, "message": one.message} if reason in {"", one.reason} else None
+            return None
+
+        return wait_for(f"{type_} {reason}", probe, why=self.fleet.logs)
+
+
+def test_mistakes_are_said_and_what_is_good_stays(tmp_path: Path) -> None:
+    with GitServer(tmp_path / "remotes", trouble="500") as remotes:
+        shop = Small(tmp_path, remotes)
+        state = str(shop.state)
+        with shop.fleet, shop.serve() as served:
+            # Not there at first: nothing to work with, and alive.
+            wait_for("a warning", lambda: "cannot fetch" in served.running.text(), why=served.running.text)
+            assert httpx.get(f"{served.url}/healthz", timeout=30).status_code == 200
+            assert httpx.get(f"{served.url}/readyz", timeout=30).status_code == 503
+            assert httpx.post(f"{served.url}/hooks/github", json={}, timeout=30).status_code >= 400, "no secret is set"
+            remotes.trouble = ""
+            shop.wait_status(state, "Ready")
+            assert served.ready()["ready"]
+
+            good = run_git(shop.root, "rev-parse", "HEAD")
+            shop.change({"specs/dataset.yaml": DATASET.replace("uri:", "url:")})
+            message = shop.wait_status(state, "Stalled", "SpecInvalid")["message"]
+            assert "specs/dataset.yaml:5:" in message
+            assert f"{good[:12]} is in force" in message
+            said = shop.fleet.edgewright("status", "--repo", shop.url, "--state", state, "--ref", good).expect(0)
+            assert "SpecInvalid" in said.stdout
+            shop.change({"specs/dataset.yaml": DATASET})
+            shop.wait_status(state, "Ready")
+
+            run_git(shop.root, "commit", "-q", "--amend", "-m", "Something else")
+            shop.change()
+            wait_for(
+                "the rewritten branch", lambda: "RevisionTaken" in served.running.text().rsplit("SpecInvalid", 1)[-1]
+            )
+            remotes.trouble = "500"
+            message = shop.wait_status(state, "Reconciling", "SourceUnavailable")["message"]
+            assert "is in force" in message
+            assert "Secret" not in message
+            remotes.trouble = ""
+            shop.wait_status(state, "Ready")
+
+            # Reconciliation is suspended: it says what it would do, and does nothing.
+            built = len(_done(shop))
+            suspend = HEAD + "spec: {reconciliation: {suspend: true}}\n"
+            shop.change({"edgewright.yaml": suspend, "data/tags.csv": DATA_ONLY["data/tags.csv"] + "1,a,x\n"})
+            wait_for("Suspended", lambda: _condition(shop, "dataset") == "Suspended", why=shop.fleet.logs)
+            assert len(_done(shop)) == built
+            shop.change({"edgewright.yaml": HEAD})
+            wait_for("the dataset", lambda: len(_done(shop)) == built + 1, why=shop.fleet.logs)
+
+            # Environments: one is dropped, the other's branch goes away.
+            both = "  environments:\n    - {name: a, follow: {branch: main}}\n    - {name: b, follow: {branch: live}}\n"
+            run_git(shop.root, "push", "-q", "origin", "main:live")
+            shop.change({"edgewright.yaml": HEAD + "spec:\n" + both})
+            run_git(shop.root, "push", "-q", "-f", "origin", "main:live")
+            for env in "ab":
+                shop.wait_status(state, "Ready", env=env)
+            run_git(shop.root, "push", "-q", "origin", ":live")
+            message = shop.wait_status(state, "Stalled", "RefMissing", env="b")["message"]
+            assert "live" in message
+            assert "is in force" in message
+            only = "  environments:\n    - {name: b, follow: {branch: main}}\n"
+            shop.change({"edgewright.yaml": HEAD + "spec:\n" + only})
+            wait_for("a to be let go", lambda: "no longer declared" in served.running.text(), why=shop.fleet.logs)
+            shop.wait_status(state, "Ready", env="b")
+            assert served.ready()["ready"], served.ready()
+            served.running.ask()
+            assert served.running.wait(SOON) == 0
+            assert "Traceback" not in served.running.text()
+
+
+def _done(shop: Small) -> list[str]:
+    with SqlState(shop.state / "state.db") as state:
+        return [event.message for event in state.events(limit=1000) if event.reason == "StepDone"]
+
+
+def _condition(shop: Small, kind: str) -> str | None:
+    with SqlState(shop.state / "state.db") as state:
+        kept = state.conditions()
+    found = (one for a, conditions in kept.items() if a.kind == kind for one in conditions if one.status == "True")
+    return next((one.reason for one in found), None)
+
+
+def test_what_cannot_be_served_ends_with_what_to_do(tmp_path: Path) -> None:
+    with GitServer(tmp_path / "remotes", username="shop", password="right") as remotes:
+        shop = Small(tmp_path, remotes)
+        wrong = {"EDGEWRIGHT_GIT_USERNAME": "shop", "EDGEWRIGHT_GIT_PASSWORD": "wr0ng-one"}
+        with shop.fleet, shop.serve(**wrong) as served:
+            wait_for("a warning", lambda: "cannot fetch" in served.running.text(), why=served.running.text)
+            assert not served.ready()["ready"]
+            assert "EDGEWRIGHT_GIT_PASSWORD" in served.running.text()
+            assert "wr0ng-one" not in served.running.text()
+            port = served.url.rpartition(":")[2]
+            taken = shop.fleet.edgewright("serve", "--repo", str(shop.root), "--port", port, seconds=60).expect(1)
+            assert "another program listens there" in taken.stderr
+            assert "Traceback" not in taken.stderr + served.running.text()
+        nothing = shop.fleet.edgewright("serve", "--repo", str(tmp_path / "nowhere"), "--port", "0", seconds=60)
+        assert nothing.expect(1).stderr.count("Traceback") == 0
