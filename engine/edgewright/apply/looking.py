@@ -105,7 +105,7 @@ class Look:
             model.config.digest: model.config.size
             for entry in assignments.values()
             for model in entry.assignment.models
-            if model.config is not None
+            if model.config is not None and entry.published
         }
         reports: dict[str, Report] = dict(self.state.reports())
         for report in self.delivery.observe(self.state.report_sequences()):
