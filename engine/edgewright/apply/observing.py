@@ -10,7 +10,7 @@ from edgewright.core.observed import Observed, SourceState
 from edgewright.core.rollout_state import RolloutSummary
 from edgewright.core.snapshot import Snapshot
 from edgewright.ports import BlobReader, DeliveryReader, SourceObserver, StateReader
-from edgewright_schemas.dataset import Dataset
+from edgewright_schemas.dataset import Dataset, Source
 from edgewright_schemas.model import Model
 from edgewright_wire.canonical import digest_json
 
@@ -104,6 +104,30 @@ class Reality:
                 if source.format != "python" and source.uri not in desired.content:
                     found[source.uri] = self.sources.observe(source)
         return found
+
+
+class NamedSources:
+    """Looks only at sources that a revision somebody answers for names. Implements ports.SourceObserver.
+
+    Previews are computed of what strangers propose: it must not choose which files and URLs the controller opens.
+    """
+
+    def __init__(self, sources: SourceObserver, believed: Snapshot | None) -> None:
+        """Take the names down.
+
+        Args:
+            sources: Looks.
+            believed: The revision in force; None: nothing is looked at.
+        """
+        documents = _documents(believed) if believed is not None else ()
+        self._sources = sources
+        self._named = {document.spec.source.uri for document in documents if isinstance(document, Dataset)}
+
+    def observe(self, source: Source) -> SourceState:
+        """Digest what is at a source, if it is one of those."""
+        if source.uri in self._named:
+            return self._sources.observe(source)
+        return SourceState(None, "it is new, and looked at only after the merge")
 
 
 def _documents(desired: Snapshot) -> Iterable[object]:

@@ -2,11 +2,13 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from edgewright.apply.following import SIGNED, Followed
 from edgewright.apply.listening import Listener
 from edgewright.apply.notifying import Dispatcher
+from edgewright.apply.observing import NamedSources
 from edgewright.apply.reconciler import Reconciler
 from edgewright.cli.workspace import LEASE_TIME, Workspace
 from edgewright.core.plan import Plan
@@ -75,10 +77,14 @@ class LiveStation:
         assert isinstance(lease, SqlLease)
         return self._workspace.reconciler(desired, lease, listener, source=followed, standing=lambda: followed.standing)
 
-    def plan(self, desired: Snapshot) -> Plan:
-        """What a run would do now."""
-        observed = self._workspace.reality(desired).observe(desired)
-        return plan(desired, observed, self._workspace.clock())
+    def plan(self, proposed: Snapshot, in_force: Snapshot | None) -> Plan:
+        """What a run would do with what somebody proposes.
+
+        Sources and folders of delivery are those of what is in force: a proposal must not choose what is opened here.
+        """
+        reality = self._workspace.reality(in_force or Snapshot("", {}))
+        observed = replace(reality, sources=NamedSources(reality.sources, in_force)).observe(proposed)
+        return plan(proposed, observed, self._workspace.clock())
 
     def dispatcher(self, desired: Snapshot) -> Dispatcher:
         """Who is told of what happens.

@@ -99,7 +99,7 @@ class Previewing(Loop):
         return PreviewTarget(
             environment=station.name,
             follow=standing.controller.followed.follow or Follow(branch=self._upstream.default_branch()),
-            plan=station.plan,
+            plan=lambda proposed: station.plan(proposed, standing.desired),
             in_force=lambda: standing.desired,
             revision=lambda: standing.desired.revision,
             state=station.reader.version,
@@ -126,7 +126,7 @@ class Previewing(Loop):
         return PreviewTarget(
             environment=name,
             follow=environment.follow,
-            plan=station.plan,
+            plan=lambda proposed: station.plan(proposed, in_force()),
             in_force=in_force,
             revision=revision,
             state=station.reader.version,

@@ -48,8 +48,8 @@ class Station(Protocol):
         """A run, wired as a revision declares."""
         ...
 
-    def plan(self, desired: Snapshot) -> Plan:
-        """What a run would do now; reads only."""
+    def plan(self, proposed: Snapshot, in_force: Snapshot | None) -> Plan:
+        """What a run would do with what somebody proposes; reads only, and only where what is in force says to."""
         ...
 
     def dispatcher(self, desired: Snapshot) -> Dispatcher:
