@@ -1,33 +1,42 @@
-"""``make bench``: measures edgewright beside dvc and alone, and writes docs/benchmarks*.md from what it measured."""
+"""``make bench``: measures edgewright beside dvc and alone, and writes docs/benchmarks*.md from what it measured.
+
+``python -m benchmarks [--quick] [goals] [growth] [controller]``: the parts that are named, by default all. With
+``--quick`` repositories are small, to see that everything works; the pages are only printed.
+"""
 
 import json
 import shutil
 import sys
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks import dataset_check, machine, page, peer
+from benchmarks import controller, dataset_check, machine, page, peer
+from benchmarks.controller_page import write_controller
 from benchmarks.measuring import Run, alternate, run, summarize
+from benchmarks.preparing import applied, folder, say
 
 BIN = Path(sys.executable).parent
 PYTHON = sys.executable
 EDGEWRIGHT = str(BIN / "edgewright")
-RESOURCES, DEVICES = 1_000, 10_000
-GROWTH = (100, 1_000, 10_000)
-TIMES = 9
-FEW_TIMES = 3
 
 
-@contextmanager
-def _folder() -> Iterator[Path]:
-    with tempfile.TemporaryDirectory(prefix="edgewright-bench-") as name:
-        yield Path(name)
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """How much is measured."""
+
+    resources: int = 1_000
+    devices: int = 10_000
+    growth: Sequence[int] = (100, 1_000, 10_000)
+    times: int = 9
+    few_times: int = 3
+    standing: controller.Scale = controller.FULL
+    keeps: bool = True
+    """Whether the pages are written."""
 
 
-def _say(what: str) -> None:
-    print(what, file=sys.stderr, flush=True)
+FULL = Scale()
+QUICK = Scale(20, 40, growth=(10, 20), times=2, few_times=1, standing=controller.QUICK, keeps=False)
 
 
 def _plan(repository: Path) -> Run:
@@ -41,78 +50,82 @@ def _first_plan(repository: Path) -> Run:
     return _plan(repository)
 
 
-@contextmanager
-def _applied(resources: int) -> Iterator[Path]:
-    _say(f"applying {resources:,} resources on {DEVICES:,} devices")
-    with _folder() as folder:
-        run([PYTHON, "-m", "benchmarks.workload", str(folder), str(resources), str(DEVICES)], peer.ROOT)
-        yield folder
-
-
-def _measure_growth(resources: int) -> page.Size:
-    with _applied(resources) as repository:
-        _say(f"planning {resources:,} resources")
-        first = summarize([_first_plan(repository) for _ in range(FEW_TIMES)])
-        planned = alternate(TIMES, lambda: _plan(repository))[0]
+def _measure_growth(scale: Scale, resources: int) -> page.Size:
+    with applied(resources, scale.devices) as repository:
+        say(f"planning {resources:,} resources")
+        first = summarize([_first_plan(repository) for _ in range(scale.few_times)])
+        planned = alternate(scale.times, lambda: _plan(repository))[0]
         status, validate = alternate(
-            FEW_TIMES, *(lambda name=name: run([EDGEWRIGHT, name], repository) for name in ("status", "validate"))
+            scale.few_times, *(lambda name=name: run([EDGEWRIGHT, name], repository) for name in ("status", "validate"))
         )
-        return page.Size(resources, planned, first, status, validate)
+        say(f"timing passes over {resources:,} resources")
+        passes = controller.measure_passes(repository, scale.few_times)
+        return page.Size(resources, planned, first, status, validate, passes)
 
 
-def _look(folder: Path) -> Run:
+def _look(dataset: Path) -> Run:
     """Check the dataset; the time is the check's own, without the process around it."""
-    ran = run([PYTHON, "-m", "benchmarks.dataset_check", str(folder)], peer.ROOT)
+    ran = run([PYTHON, "-m", "benchmarks.dataset_check", str(dataset)], peer.ROOT)
     return Run(json.loads(ran.output)["seconds"], ran.cpu_seconds, ran.peak_mib, ran.output)
 
 
-def _measure_dataset() -> page.DatasetCheck:
-    _say(f"writing a dataset of {dataset_check.FILES:,} files")
-    with _folder() as folder:
-        dataset_check.prepare(folder)
-        first = _look(folder)
-        unchanged = alternate(TIMES, lambda: _look(folder))[0]
-        dataset_check.change_one(folder)
-        return page.DatasetCheck(first, unchanged, _look(folder))
+def _measure_dataset(scale: Scale) -> page.DatasetCheck:
+    say(f"writing a dataset of {dataset_check.FILES:,} files")
+    with folder() as dataset:
+        dataset_check.prepare(dataset)
+        first = _look(dataset)
+        unchanged = alternate(scale.times, lambda: _look(dataset))[0]
+        dataset_check.change_one(dataset)
+        return page.DatasetCheck(first, unchanged, _look(dataset))
 
 
-def _write(name: str, text: str) -> None:
-    target = peer.ROOT / "docs" / name
-    target.write_text(text)
-    print(text)
-
-
-def goals() -> None:
+def goals(scale: Scale) -> tuple[str, str]:
     """Measure what has a goal: a plan beside dvc, the dataset check, help."""
     described = machine.describe()
     dvc = peer.install(PYTHON)
-    with _folder() as folder:
-        beside = peer.Peer(dvc, folder)
-        _say(f"reproducing {peer.STAGES} dvc stages")
+    with folder() as stages:
+        beside = peer.Peer(dvc, stages)
+        say(f"reproducing {peer.STAGES} dvc stages")
         beside.prepare()
-        with _applied(RESOURCES) as repository:
-            _say(f"planning {RESOURCES:,} resources")
+        with applied(scale.resources, scale.devices) as repository:
+            say(f"planning {scale.resources:,} resources")
             _plan(repository)
-            planned, status = alternate(TIMES, lambda: _plan(repository), beside.status)
-        _say("asking for help")
-        shown = alternate(TIMES, lambda: run([EDGEWRIGHT, "--help"], folder))[0]
+            planned, status = alternate(scale.times, lambda: _plan(repository), beside.status)
+        say("asking for help")
+        shown = alternate(scale.times, lambda: run([EDGEWRIGHT, "--help"], stages))[0]
     version = run([str(dvc), "--version"], peer.ROOT).output.strip()
-    found = page.Goals(RESOURCES, DEVICES, planned, status, version, _measure_dataset(), shown)
-    _write("benchmarks.md", page.write_goals(found, described))
+    checked = _measure_dataset(scale)
+    found = page.Goals(scale.resources, scale.devices, planned, status, version, checked, shown)
+    return "benchmarks.md", page.write_goals(found, described)
 
 
-def growth() -> None:
-    """Measure how plans grow with the repository."""
+def growth(scale: Scale) -> tuple[str, str]:
+    """Measure how plans and passes grow with the repository."""
     described = machine.describe()
-    sizes = [_measure_growth(resources) for resources in GROWTH]
-    _write("benchmarks-growth.md", page.write_growth(DEVICES, sizes, described))
+    sizes = [_measure_growth(scale, resources) for resources in scale.growth]
+    return "benchmarks-growth.md", page.write_growth(scale.devices, sizes, described)
+
+
+def standing(scale: Scale) -> tuple[str, str]:
+    """Measure the controller."""
+    found, described = controller.measure(scale.standing)
+    return "benchmarks-controller.md", write_controller(found, described)
+
+
+PARTS = {"goals": goals, "growth": growth, "controller": standing}
 
 
 def main() -> None:
     """Measure what the command line names; everything by default."""
-    parts = {"goals": goals, "growth": growth}
-    for name in sys.argv[1:] or parts:
-        parts[name]()
+    named = [argument for argument in sys.argv[1:] if argument != "--quick"]
+    if unknown := sorted(set(named) - PARTS.keys()):
+        sys.exit(f"no such part: {', '.join(unknown)}; the parts are {', '.join(PARTS)}, and --quick makes them small")
+    scale = QUICK if "--quick" in sys.argv[1:] else FULL
+    for name in named or PARTS:
+        file, text = PARTS[name](scale)
+        if scale.keeps:
+            (peer.ROOT / "docs" / file).write_text(text)
+        print(text)
 
 
 if __name__ == "__main__":

@@ -16,11 +16,12 @@ from typing import Any, TypeVar
 
 from benchmarks.served import Served
 from benchmarks.workload import edit
+from edgewright.forges.settings import ForgeKind
 from fakes.forge_server import ForgeServer
 from fakes.git_server import GitServer
 
 SECRET = "It's a secret to everybody"
-_FORGE = "github"
+_FORGE: ForgeKind = "github"
 _REPOSITORY = "acme/shelves"
 _LOOK_SECONDS = 0.005
 _PATIENCE = 120.0

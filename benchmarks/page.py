@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from benchmarks import dataset_check, peer
+from benchmarks.controller import Passes
 from benchmarks.measuring import Figures, Run
 
 PLAN_RATIO_GOAL = 0.5
@@ -22,6 +23,7 @@ class Size:
     """A plan without anything cached."""
     status: Figures
     validate: Figures
+    passes: Passes
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,15 +53,17 @@ def write_goals(found: Goals, machine: Mapping[str, str]) -> str:
     """Write docs/benchmarks.md."""
     versions = {**machine, "dvc": found.dvc_version}
     growth = ["", "How time and memory grow with the repository: [Growth](benchmarks-growth.md)."]
-    return _page(["# Benchmarks", "", *_HEAD], _goals(found), growth, _dataset(found), _machine("goals", versions))
+    growth += ["What following a repository all day costs: [The controller](benchmarks-controller.md)."]
+    return join(["# Benchmarks", "", *_HEAD], _goals(found), growth, _dataset(found), measured_on("goals", versions))
 
 
 def write_growth(devices: int, sizes: Sequence[Size], machine: Mapping[str, str]) -> str:
     """Write docs/benchmarks-growth.md."""
-    return _page(["# Growth", "", *_HEAD], _growth(devices, sizes), _machine("growth", machine))
+    return join(["# Growth", "", *_HEAD], _growth(devices, sizes), measured_on("growth", machine))
 
 
-def _page(*parts: Iterable[str]) -> str:
+def join(*parts: Iterable[str]) -> str:
+    """Put lines together."""
     return "\n".join(line for part in parts for line in part) + "\n"
 
 
@@ -75,45 +79,45 @@ def _goals(found: Goals) -> Iterator[str]:
     plan, dvc, check, shown = found.plan, found.dvc, found.dataset.unchanged, found.help
     ratio = plan.seconds / dvc.seconds
     files = peer.STAGES * peer.FILES_PER_STAGE
-    yield from _heading("Goals")
-    yield from _table(
+    yield from heading("Goals")
+    yield from table(
         ("what", "edgewright", f"dvc {found.dvc_version}", "ratio", "goal", "met", "peak memory"),
         [
             (
                 f"nothing to do: `plan` of {found.resources:,} resources and {found.devices:,} devices, against "
                 f"`dvc status` of {peer.STAGES} stages and {files:,} files",
-                _seconds(plan.seconds),
-                _seconds(dvc.seconds),
+                seconds(plan.seconds),
+                seconds(dvc.seconds),
                 f"{ratio:.2f}",
                 f"ratio at most {PLAN_RATIO_GOAL}",
-                _met(ratio <= PLAN_RATIO_GOAL),
-                f"{_mib(plan.peak_mib)}; dvc {_mib(dvc.peak_mib)}",
+                met(ratio <= PLAN_RATIO_GOAL),
+                f"{mib(plan.peak_mib)}; dvc {mib(dvc.peak_mib)}",
             ),
             (
                 f"check of an unchanged dataset of {dataset_check.FILES:,} files",
-                _seconds(check.seconds),
+                seconds(check.seconds),
                 "–",
                 "–",
                 f"under {CHECK_SECONDS_GOAL:g} s",
-                _met(check.seconds < CHECK_SECONDS_GOAL),
-                _mib(check.peak_mib),
+                met(check.seconds < CHECK_SECONDS_GOAL),
+                mib(check.peak_mib),
             ),
             (
                 "`edgewright --help`",
-                _seconds(shown.seconds),
+                seconds(shown.seconds),
                 "–",
                 "–",
                 f"under {HELP_SECONDS_GOAL:g} s",
-                _met(shown.seconds < HELP_SECONDS_GOAL),
-                _mib(shown.peak_mib),
+                met(shown.seconds < HELP_SECONDS_GOAL),
+                mib(shown.peak_mib),
             ),
         ],
     )
     yield ""
     cpu = plan.cpu_seconds / dvc.cpu_seconds
     yield "`plan` and `dvc status` ran in turns."
-    yield f"In processor time: {_seconds(plan.cpu_seconds)} against {_seconds(dvc.cpu_seconds)}, ratio {cpu:.2f}."
-    yield f"Shortest runs: {_seconds(plan.best)} against {_seconds(dvc.best)}, ratio {plan.best / dvc.best:.2f}."
+    yield f"In processor time: {seconds(plan.cpu_seconds)} against {seconds(dvc.cpu_seconds)}, ratio {cpu:.2f}."
+    yield f"Shortest runs: {seconds(plan.best)} against {seconds(dvc.best)}, ratio {plan.best / dvc.best:.2f}."
 
 
 def _growth(devices: int, sizes: Sequence[Size]) -> Iterator[str]:
@@ -121,17 +125,41 @@ def _growth(devices: int, sizes: Sequence[Size]) -> Iterator[str]:
     yield f"Nothing to do, {devices:,} devices. The first plan has no cache: it reads and checks every spec and"
     yield "inventory."
     yield ""
-    yield from _table(
+    yield from table(
         ("resources", "`plan`", "peak memory", "first `plan`", "peak memory", "`status`", "`validate` (work tree)"),
         [
             (
                 f"{size.resources:,}",
-                _seconds(size.plan.seconds),
-                _mib(size.plan.peak_mib),
-                _seconds(size.first.seconds),
-                _mib(size.first.peak_mib),
-                _seconds(size.status.seconds),
-                _seconds(size.validate.seconds),
+                seconds(size.plan.seconds),
+                mib(size.plan.peak_mib),
+                seconds(size.first.seconds),
+                mib(size.first.peak_mib),
+                seconds(size.status.seconds),
+                seconds(size.validate.seconds),
+            )
+            for size in sizes
+        ],
+    )
+    yield ""
+    yield "Inside the standing controller, from being woken until every resource is judged, medians:"
+    yield ""
+    yield from table(
+        (
+            "resources",
+            "pass, nothing to do",
+            "thresholds changed",
+            "looking for drift",
+            "until training starts",
+            "first",
+        ),
+        [
+            (
+                f"{size.resources:,}",
+                seconds(size.passes.unchanged.median),
+                seconds(size.passes.changed.median),
+                seconds(size.passes.looked.median),
+                seconds(size.passes.started),
+                seconds(size.passes.first),
             )
             for size in sizes
         ],
@@ -140,45 +168,51 @@ def _growth(devices: int, sizes: Sequence[Size]) -> Iterator[str]:
 
 def _dataset(found: Goals) -> Iterator[str]:
     check = found.dataset
-    yield from _heading("Dataset check")
+    yield from heading("Dataset check")
     yield f"{dataset_check.FILES:,} files outside Git; the time of the check alone, the memory of its process."
     yield ""
-    yield from _table(
+    yield from table(
         ("look", "time", "peak memory"),
         [
-            ("first", _seconds(check.first.seconds), _mib(check.first.peak_mib)),
-            ("nothing changed", _seconds(check.unchanged.seconds), _mib(check.unchanged.peak_mib)),
-            ("one file changed", _seconds(check.one_changed.seconds), _mib(check.one_changed.peak_mib)),
+            ("first", seconds(check.first.seconds), mib(check.first.peak_mib)),
+            ("nothing changed", seconds(check.unchanged.seconds), mib(check.unchanged.peak_mib)),
+            ("one file changed", seconds(check.one_changed.seconds), mib(check.one_changed.peak_mib)),
         ],
     )
 
 
-def _machine(part: str, machine: Mapping[str, str]) -> Iterator[str]:
-    yield from _heading("Measured on")
-    yield from _table(("", ""), {**machine, "Date": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"}.items())
-    yield from _heading("Measure again")
+def measured_on(part: str, machine: Mapping[str, str]) -> Iterator[str]:
+    """Say where and how a part was measured."""
+    yield from heading("Measured on")
+    yield from table(("", ""), {**machine, "Date": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"}.items())
+    yield from heading("Measure again")
     yield f"`make bench`, or this page alone: `python -m benchmarks {part}`. It works in temporary folders, and applies"
     yield "what it then plans, which takes minutes. A busy machine gives larger figures: look at the load before."
 
 
-def _heading(text: str) -> Iterator[str]:
+def heading(text: str) -> Iterator[str]:
+    """Begin a section."""
     yield from ("", f"## {text}", "")
 
 
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
+    """Write a table."""
     yield f"| {' | '.join(head)} |"
     yield f"|{'---|' * len(head)}"
     for row in rows:
         yield f"| {' | '.join(row)} |"
 
 
-def _seconds(value: float) -> str:
+def seconds(value: float) -> str:
+    """Write a time."""
     return f"{value:.2f} s" if value < 10 else f"{value:.1f} s"
 
 
-def _mib(value: float) -> str:
+def mib(value: float) -> str:
+    """Write memory."""
     return f"{value:.0f} MiB"
 
 
-def _met(is_met: bool) -> str:
+def met(is_met: bool) -> str:
+    """Say whether a goal is met, so that a missed one is seen."""
     return "yes" if is_met else "**no**"
