@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from edgewright.build.tasks import built_from_json, error_from_json, task_to_json
+from edgewright.build.variables import without_ours
 from edgewright.build.worker import RESULT
 from edgewright.errors import Cancelled, EdgewrightError, StepFailed, StorageFull, Transient
 from edgewright.ports import BuildTask, Built, Cancel, Progress
@@ -74,7 +75,7 @@ class ProcessBuilder:
         return built_from_json(json.loads((task.workdir / RESULT).read_text()))
 
     def _environment(self) -> dict[str, str]:
-        environment = dict(os.environ)
+        environment = without_ours(os.environ)
         threads = self._threads or os.environ.get("OMP_NUM_THREADS") or _cpus()
         environment["OMP_NUM_THREADS"] = str(threads)
         environment.setdefault("OPENBLAS_NUM_THREADS", str(threads))
