@@ -115,6 +115,19 @@ def test_environments_that_come_go_and_turn_elsewhere_are_said(shop: World) -> N
     assert "Environment staging would follow tag v1 instead of branch main" in comment
 
 
+def test_environments_that_follow_something_else_do_not_change_unseen(shop: World) -> None:
+    changed = ENVIRONMENTS.replace("follow: {semver: '>=1'}", "follow: {branch: mine}")
+    number = shop.pull({"edgewright.yaml": changed + "    - {name: extra, follow: {branch: mine}}\n"})
+    shop.previewer().preview(number)
+    comment = shop.comment(number)
+    assert "Environment archive would follow branch mine instead of semver" in comment
+    assert "Environment extra would be new, and follow branch mine" in comment
+    elsewhere = ENVIRONMENTS.replace("follow: {semver: '>=1'}", "follow: {semver: '>=1'}, values: {store: b}")
+    number = shop.pull({"edgewright.yaml": elsewhere})
+    shop.previewer().preview(number)
+    assert "What is declared of environment archive would change" in shop.comment(number)
+
+
 def test_a_base_that_nothing_follows_is_said(world: World) -> None:
     number = world.pull(RETRAIN, base="experiments")
     done = world.previewer().preview(number)

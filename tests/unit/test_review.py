@@ -31,8 +31,19 @@ FIRST = {"approval": {"beforeWave": 1}}
 OUTSIDE = {"uri": "https://data.example/tags.csv", "format": "csv", "digest": "sha256:" + "1" * 64}
 DAYS = {"cron": "0 22 * * *", "duration": "6h"}
 TOKEN = "ghp_" + "a1B2" * 10
-BOTH_WAYS = {"WindowMoved", "VerificationLoosened"}
-"""Said of other hours and other signers, whichever way."""
+CHAT = {"name": "ops", "slack": {"url": {"secret": "slack-url"}}}
+MAIL = {
+    "name": "ops",
+    "email": {
+        "host": "mail.example",
+        "user": "x",
+        "password": {"secret": "slack-url"},
+        "sender": "a@b.example",
+        "recipients": ["c@d.example"],
+    },
+}
+BOTH_WAYS = {"WindowMoved", "VerificationLoosened", "DeliveryMoved", "ReceiverChanged"}
+"""Said of other hours, signers, folders and receivers, whichever way."""
 Edits = Sequence[Mapping[str, Any]]
 NOTHING: Edits = ()
 
@@ -150,6 +161,18 @@ def reasons(warnings: Sequence[ReviewWarning]) -> list[str]:
             _repository(verification={"ssh": {"allowedSigners": "more"}}),
             "VerificationLoosened",
             "SSH signers would be those in more; it was keys",
+        ),
+        pytest.param(_repository(), _repository(delivery={"repository": "/srv/other"}), "DeliveryMoved", "/srv/other"),
+        pytest.param(_repository(), _repository(reconciliation={"suspend": True}), "Suspended", "nothing"),
+        pytest.param(_repository(), _repository(reconciliation={"selfHeal": False}), "SelfHealOff", "reported"),
+        pytest.param(_repository(reconciliation={"prune": False}), _repository(), "PruneOn", "no longer declared"),
+        pytest.param(_repository(notifications=[CHAT]), _repository(), "ReceiverRemoved", "ops would no longer"),
+        pytest.param(_repository(), _repository(notifications=[MAIL]), "ReceiverAdded", "given secret slack-url"),
+        pytest.param(
+            _repository(notifications=[CHAT]),
+            _repository(notifications=[MAIL]),
+            "ReceiverChanged",
+            "through mail.example:587 (starttls), which is given secret slack-url; it was the chat at secret slack-url",
         ),
         pytest.param(_dataset(OUTSIDE), _dataset({**OUTSIDE, "follow": True}), "SourceUnpinned", "followed"),
         pytest.param(_fleet(4), _fleet(9), "FleetGrows", "9 devices; it was 4"),

@@ -14,6 +14,7 @@ from edgewright.core.review_code import code_that_runs
 from edgewright.core.review_findings import ReviewWarning, repository_address
 from edgewright.core.review_gates import gates_weakened
 from edgewright.core.review_models import models_weakened
+from edgewright.core.review_repository import upkeep_weakened
 from edgewright.core.review_rollouts import rollouts_weakened
 from edgewright.core.review_secrets import secrets_added
 from edgewright.core.signing import Signature
@@ -50,6 +51,7 @@ def _comparisons(base: Snapshot, head: Snapshot) -> Iterator[ReviewWarning]:
     yield from gates_weakened(base, head)
     yield from rollouts_weakened(base, head)
     yield from models_weakened(base, head)
+    yield from upkeep_weakened(base, head)
 
 
 def _signer(head: Snapshot, signature: Signature | None) -> Iterator[ReviewWarning]:

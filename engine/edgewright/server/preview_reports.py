@@ -89,7 +89,7 @@ def report_of(
     if change.merged is None:
         return PreviewReport(change.base, change.base_commit, change.head, conflicts=change.conflicts, at=at)
     declared = _declared(upstream, change.merged)
-    remarks = list(_others(others or ()))
+    remarks = [*_others(others or ()), *_turned(_declared(upstream, change.base_commit), declared, others or ())]
     previews = []
     for target in reached:
         if gone := _gone(declared, target):
@@ -97,7 +97,7 @@ def report_of(
         else:
             previews.append(_Environment(upstream, target, change).preview())
     if others is not None:
-        remarks += _new(declared, (*reached, *others), change.base)
+        remarks += _new(_declared(upstream, change.base_commit), declared, (*reached, *others), change.base)
     return PreviewReport(
         change.base, change.base_commit, change.head, tuple(previews), tuple(remarks), at=at, command=command
     )
@@ -136,11 +136,31 @@ def _gone(declared: Repository | None, target: PreviewTarget) -> str:
     return ""
 
 
-def _new(declared: Repository | None, targets: Sequence[PreviewTarget], base: str) -> Iterator[str]:
+def _turned(before: Repository | None, declared: Repository | None, others: Sequence[PreviewTarget]) -> Iterator[str]:
+    """Say what becomes of environments that follow something else, where this change says so.
+
+    The default branch says what every environment follows, also of those that a merge into it reaches no other way.
+    """
+    if before is None:
+        return
+    for target in others:
+        if before.spec.environment(target.environment) == (declared and declared.spec.environment(target.environment)):
+            continue
+        yield _gone(declared, target) or f"What is declared of environment {target.environment} would change."
+
+
+def _new(
+    before: Repository | None, declared: Repository | None, targets: Sequence[PreviewTarget], base: str
+) -> Iterator[str]:
     known = {target.environment for target in targets}
+    known |= {environment.name for environment in before.spec.environments} if before is not None else set()
     for environment in declared.spec.environments if declared is not None else ():
-        if environment.name not in known and environment.follow.branch == base:
+        if environment.name in known:
+            continue
+        if environment.follow.branch == base:
             yield f"Environment {environment.name} would be new: all that is declared for it would be made."
+        else:
+            yield f"Environment {environment.name} would be new, and follow {environment.follow}, not this branch."
 
 
 # ── one environment ───────────────────────────────────────────────────────────────────────────────────────────
