@@ -161,7 +161,7 @@ def test_what_a_killed_controller_left_the_next_one_finishes(tmp_path: Path) -> 
         shop = Shop(tmp_path, remotes)
         fleet = shop.fleet
         model = fleet.root / f"models/{MODEL}.yaml"
-        text = re.sub(r"epochs: \d+", "epochs: 250", model.read_text())
+        text = re.sub(r"epochs: \d+", "epochs: 120", model.read_text())
         model.write_text(re.sub(r"\n    earlyStopping: .*", "", text))
         fleet.commit("Train for long")
         shop.push()
@@ -176,6 +176,7 @@ def test_what_a_killed_controller_left_the_next_one_finishes(tmp_path: Path) -> 
                 assert first.running.wait() == KILLED
             # Asked to end in the middle of training.
             with shop.serve() as second:
+                wait_for("training", lambda: "train model/" in second.running.text(), why=second.running.text)
                 more = wait_for("more epochs", lambda: _epochs(shop, len(begun) + 3), why=second.running.text)
                 assert more[: len(begun)] == begun, "what was trained is not trained again"
                 second.running.ask()
@@ -193,7 +194,7 @@ def test_what_a_killed_controller_left_the_next_one_finishes(tmp_path: Path) -> 
                 assert last.running.wait(SOON) == 0
             with SqlState(shop.state / "state.db") as state:
                 (trained,) = [a for a in state.artifacts().values() if a.action is Action.TRAIN]
-                assert trained.facts["epochs"] == 250
+                assert trained.facts["epochs"] == 120
                 assert not state.open_intents()
             assert len(fleet.happened("DeviceVerified")) == len(fleet.devices), "each device was verified once"
             assert shop.done("train") == 1
@@ -248,16 +249,19 @@ def test_a_standby_takes_over_and_passes_on_what_it_is_told(tmp_path: Path, post
                     made = shop.change()
                     answer = forge.deliver(f"{served.url}/hooks/github", "push", SECRET, ref="refs/heads/main")
                     assert answer.status_code == 202, answer.text
-                    taken = f"revision {made[:12]} is in force"
-                    wait_for(taken, lambda taken=taken: taken in first.running.text(), why=shop.fleet.logs)
+                    _wait_taken(first, made)
                 assert second.ready()["role"] == "standby"
                 first.running.kill()
                 second.wait_role("active")
                 made = shop.change()
                 forge.deliver(f"{second.url}/hooks/github", "push", SECRET, ref="refs/heads/main")
-                taken = f"revision {made[:12]} is in force"
-                wait_for(taken, lambda: taken in second.running.text(), why=shop.fleet.logs)
+                _wait_taken(second, made)
         assert (tmp_path / "kept/blobs").is_dir()
+
+
+def _wait_taken(served: Served, revision: str) -> None:
+    taken = f"revision {revision[:12]} is in force"
+    wait_for(taken, lambda: taken in served.running.text(), why=served.running.text)
 
 
 # ── what people do wrong ──────────────────────────────────────────────────────────────────────────────────────────

@@ -156,6 +156,8 @@ def _problems(stepped: Stepped, wanted: Mapping[str, str]) -> list[str]:
         problems.append(f"it does not come to rest: {[headline(c) for c in stepped.conditions.values()]}")
     if state.open_intents():
         problems.append(f"open intents: {state.open_intents()}")
+    if state.requested_controls():
+        problems.append(f"nobody took up {state.requested_controls()}")
     if state.last_revision() != world.source.revision():
         problems.append("it does not say that the last revision is applied")
     if {address for address in kept if address.kind != "repository"} != set(world.source.snapshot().resources):

@@ -103,7 +103,7 @@ def test_every_commit_is_made_real_and_an_idle_run_writes_nothing(tmp_path: Path
         world.source.commit({**FILES, **model("reader", epochs=5)})
         reconciler.wake()
         second = world.source.revision()
-        watcher.wait_for(lambda: watcher.is_ready(second))
+        watcher.wait_for(lambda: watcher.is_ready(second) and watcher.settled)
         assert world.running() != before
         version, passes = world.state.version(), watcher.passes
         reconciler.wake()

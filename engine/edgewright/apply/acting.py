@@ -124,8 +124,8 @@ class Actor:
             self.failures.pop(what, None)
             self.backoff.succeeded(what)
 
-    def settled(self, step: BuildStep, desired: Snapshot, result: Artifact | EdgewrightError) -> None:
-        """Write down how a build step ended. Called from its thread.
+    def settled(self, step: BuildStep, desired: Snapshot, result: Artifact | EdgewrightError | None) -> None:
+        """Write down how a build step ended (None: others have done it). Called from its thread.
 
         Raises:
             LeaseLost: Another process took over.
@@ -135,6 +135,8 @@ class Actor:
                 self.backoff.succeeded(step_id(step))
                 message = f"{step_id(step)} done in {result.seconds:.1f} s"
                 self.books.event("StepDone", step.address, message, desired.revision)
+            case None:
+                self.backoff.succeeded(step_id(step))
             case Cancelled():
                 message = f"{step_id(step)} stopped; it can resume"
                 self.books.event("StepCancelled", step.address, message, desired.revision)

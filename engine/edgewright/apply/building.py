@@ -86,8 +86,8 @@ class Workshop:
 
     def make(
         self, desired: Snapshot, step: BuildStep, progress: Callable[[Progress], None], cancel: Cancel
-    ) -> Artifact:
-        """Make one artifact whose fingerprint is known.
+    ) -> Artifact | None:
+        """Make one artifact whose fingerprint is known; None where another run has made it meanwhile.
 
         Raises:
             StepFailed, Transient, Cancelled: As ports.Builder.build.
@@ -95,9 +95,13 @@ class Workshop:
         """
         assert step.fingerprint is not None
         with one_at_a_time(self._lock(step.fingerprint), cancel) as waited:
-            if waited and (made := self.reader.artifacts().get(step.fingerprint)) is not None:
-                return made
+            if (made := self.reader.artifacts().get(step.fingerprint)) is not None and (waited or self._is_whole(made)):
+                return None
             return self._make(desired, step, progress, cancel)
+
+    def _is_whole(self, artifact: Artifact) -> bool:
+        """Whether an artifact needs no making: another environment's run may have made it since this was planned."""
+        return all(self.blobs.has(f.digest) and self.blobs.intact(f.digest) for f in artifact.files.values())
 
     def _make(
         self, desired: Snapshot, step: BuildStep, progress: Callable[[Progress], None], cancel: Cancel

@@ -16,8 +16,8 @@ from edgewright.core.snapshot import Snapshot
 from edgewright.errors import BlobCorrupt, Cancelled, EdgewrightError, LeaseLost, Transient
 
 _ATTEMPTS = 4
-Settled = Callable[[BuildStep, Snapshot, "Artifact | EdgewrightError"], None]
-"""Told how a step ended: its artifact, or why there is none."""
+Settled = Callable[[BuildStep, Snapshot, "Artifact | EdgewrightError | None"], None]
+"""Told how a step ended: its artifact, or why there is none; None: another environment's run has made it."""
 
 
 def _wait(cancel: threading.Event, seconds: float) -> None:
@@ -106,7 +106,7 @@ class Workers:
         try:
             made = retrying(self.workshop.make, desired, step, self.listener.progressed, cancel)
             self.settled(step, desired, made)
-            self.listener.done(step, made.seconds)
+            self.listener.done(step, made.seconds if made is not None else 0.0)
         except BlobCorrupt as error:
             self.listener.failed(step, error, 0.0)
         except LeaseLost:
