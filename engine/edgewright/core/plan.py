@@ -116,6 +116,8 @@ class WavePlan:
     """What its devices will fetch together; None: known after apply."""
     soak_seconds: float
     approval: bool = False
+    likely_bytes: int | None = None
+    """Where that is not known: what it would be for a package as large as the one there is."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

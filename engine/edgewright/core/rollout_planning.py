@@ -248,7 +248,8 @@ def _start(bench: Workbench, address: Address, aim: Aim, summary: RolloutSummary
         reasons = (Reason("package", before.package if before else None, release.package if release else None),)
     size = release.package_size + release.manifest_size if release and not same_release else None
     config_only = same_package and not same_release
-    waves = tuple(_preview(bench, aim, 0 if config_only else size))
+    last = before.package_size + before.manifest_size if before and not same_release else 0
+    waves = tuple(_preview(bench, aim, 0 if config_only else size, last))
     bench.steps.append(
         StartRollout(
             address=address,
@@ -262,8 +263,11 @@ def _start(bench: Workbench, address: Address, aim: Aim, summary: RolloutSummary
     )
 
 
-def _preview(bench: Workbench, aim: Aim, size: int | None) -> Iterable[WavePlan]:
-    """Describe the waves; ``size`` is what each device fetches, None where that is not known."""
+def _preview(bench: Workbench, aim: Aim, size: int | None, last: int) -> Iterable[WavePlan]:
+    """Describe the waves.
+
+    ``size`` is what each device fetches, None where that is not known; ``last`` what it was, 0 where nobody knows.
+    """
     spec = aim.rollout.spec
     devices = members(bench.desired, aim.fleet, bench.observed.enrolled)
     approval = spec.approval.before_wave if spec.approval else None
@@ -280,6 +284,7 @@ def _preview(bench: Workbench, aim: Aim, size: int | None) -> Iterable[WavePlan]
             bytes=None if size is None else size * len(ids),
             soak_seconds=wave.soak.total_seconds(),
             approval=approval == number,
+            likely_bytes=last * len(ids) if size is None and last else None,
         )
 
 

@@ -5,8 +5,8 @@ from typing import Any
 
 from edgewright.core.plan import Evaluate, GateOutcome, Note, Plan, Reason, StartRollout, Step, action_of
 from edgewright.core.review_findings import ReviewWarning
-from edgewright.render.plan_words import detail_text, old_and_new, shown_reasons, sign_of, summary_text
-from edgewright.render.quantities import bytes_text, seconds_text
+from edgewright.render.plan_words import detail_text, old_and_new, shown_reasons, sign_of, summary_text, wave_bytes_text
+from edgewright.render.quantities import seconds_text
 from edgewright_templates.inert import Markdown, code, join
 
 _MARKS = {True: "✅", False: "❌", None: "❔"}
@@ -98,7 +98,7 @@ def _rollout(step: StartRollout) -> dict[str, Any]:
             {
                 "name": wave.name,
                 "devices": f"{wave.devices:,}",
-                "bytes": bytes_text(wave.bytes),
+                "bytes": wave_bytes_text(wave),
                 "soak": seconds_text(wave.soak_seconds) if wave.soak_seconds else "",
                 "approval": wave.approval,
             }

@@ -15,6 +15,7 @@ from edgewright.core.plan import (
     StartRollout,
     Step,
     Train,
+    WavePlan,
 )
 from edgewright.render.quantities import bytes_text, count_text, seconds_text, short, shorten
 
@@ -29,6 +30,13 @@ def summary_text(plan: Plan) -> str:
     expected = sum(step.seconds or 0.0 for step in plan.steps)
     known = f" Builds take about {seconds_text(expected)}, going by the last time." if expected else ""
     return f"Plan: {counts_text(plan)}.{known}"
+
+
+def wave_bytes_text(wave: WavePlan) -> str:
+    """Write what a wave fetches: ``182 KiB``, or ``about 182 KiB`` if the new package is as large as the old one."""
+    if wave.bytes is None and wave.likely_bytes is not None:
+        return f"about {bytes_text(wave.likely_bytes)}"
+    return bytes_text(wave.bytes)
 
 
 def counts_text(plan: Plan) -> str:

@@ -95,6 +95,7 @@ def _particulars(step: Step) -> dict[str, Any]:
                         "name": wave.name,
                         "devices": wave.devices,
                         "bytes": wave.bytes,
+                        "likelyBytes": wave.likely_bytes,
                         "soakSeconds": wave.soak_seconds,
                         "approval": wave.approval,
                     }

@@ -7,8 +7,16 @@ from rich.text import Text
 from edgewright.core.address import Address
 from edgewright.core.plan import Evaluate, GateOutcome, Note, Plan, StartRollout, Step, WavePlan, action_of
 from edgewright.core.review_findings import ReviewWarning
-from edgewright.render.plan_words import change_text, detail_text, revision_text, shown_reasons, sign_of, summary_text
-from edgewright.render.quantities import bytes_text, count_text, seconds_text
+from edgewright.render.plan_words import (
+    change_text,
+    detail_text,
+    revision_text,
+    shown_reasons,
+    sign_of,
+    summary_text,
+    wave_bytes_text,
+)
+from edgewright.render.quantities import count_text, seconds_text
 
 _SEVERITY = {"blocked": ("✗", "red"), "waiting": ("…", "yellow"), "warning": ("!", "yellow"), "info": ("·", "cyan")}
 
@@ -71,7 +79,7 @@ def _step(step: Step) -> Iterator[Text]:
 
 
 def _wave(wave: WavePlan) -> str:
-    parts = [wave.name, count_text(wave.devices, "device"), bytes_text(wave.bytes)]
+    parts = [wave.name, count_text(wave.devices, "device"), wave_bytes_text(wave)]
     if wave.soak_seconds:
         parts.append(f"then soaks {seconds_text(wave.soak_seconds)}")
     if wave.approval:
