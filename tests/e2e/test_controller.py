@@ -274,8 +274,8 @@ class Small:
         self.root = make_repository(folder / "data", DATA_ONLY)
         self.fleet = Fleet(self.root, folder)
         self.remotes = remotes
-        self.bare = remotes.add(self.root, "data.git")
-        self.url = remotes.url("data.git")
+        self.bare = remotes.add(self.root, "acme/shelves.git")
+        self.url = remotes.url("acme/shelves.git")
         self.state = folder / "state"
 
     def serve(self, *arguments: str, state: str = "", **variables: str) -> Served:

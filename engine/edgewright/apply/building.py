@@ -94,10 +94,16 @@ class Workshop:
             BlobCorrupt: An input's bytes changed; it is forgotten, so that the next plan makes it again.
         """
         assert step.fingerprint is not None
-        with one_at_a_time(self._lock(step.fingerprint), cancel) as waited:
-            if (made := self.reader.artifacts().get(step.fingerprint)) is not None and (waited or self._is_whole(made)):
-                return None
-            return self._make(desired, step, progress, cancel)
+        try:
+            with one_at_a_time(self._lock(step.fingerprint), cancel) as waited:
+                made = self.reader.artifacts().get(step.fingerprint)
+                if made is not None and (waited or self._is_whole(made)):
+                    return None
+                return self._make(desired, step, progress, cancel)
+        except Cancelled:
+            if step.fingerprint in self.reader.artifacts():
+                return None  # nobody wants it any more because others have made it
+            raise
 
     def _is_whole(self, artifact: Artifact) -> bool:
         """Whether an artifact needs no making: another environment's run may have made it since this was planned."""
