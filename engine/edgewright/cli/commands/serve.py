@@ -50,7 +50,7 @@ def serve(
         list[str] | None,
         typer.Option("--env", help="Only these environments; repeatable.", show_default="all that are declared"),
     ] = None,
-    host: Annotated[str, typer.Option("--host", help="Where to listen.")] = "127.0.0.1",
+    host: Annotated[str, typer.Option("--host", help="Address to listen on; 0.0.0.0: all.")] = "127.0.0.1",
     port: Annotated[int, typer.Option("--port", min=0, max=65535, help="0: any that is free.")] = 8080,
     tls_cert: Annotated[Path | None, typer.Option("--tls-cert", help="Certificate chain (PEM) to serve HTTPS.")] = None,
     tls_key: Annotated[Path | None, typer.Option("--tls-key", help="Its key (PEM).")] = None,
@@ -59,7 +59,7 @@ def serve(
     ] = None,
     jobs: Annotated[int, typer.Option("--jobs", min=1, help="Build steps at once, in each environment.")] = 2,
     accept: Annotated[
-        str | None, typer.Option("--accept", help="Trust this revision, and the keys in it, from now on.")
+        str | None, typer.Option("--accept", help="Trust this commit and its keys from now on; for one start.")
     ] = None,
     log: Annotated[LogFormat, typer.Option("--log", help="How to log, on stderr.")] = LogFormat.AUTO,
 ) -> None:

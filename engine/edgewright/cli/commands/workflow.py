@@ -31,8 +31,7 @@ def workflow(
 ) -> None:
     """Print a CI file that previews pull requests: no server needed, no secrets for forks.
 
-    Where it belongs: .github/workflows/, .gitlab/ or .forgejo/workflows/. A file that is there and says something else
-    is left alone.
+    --write puts it into .github/workflows/, .gitlab/ or .forgejo/workflows/, and never over another file.
     """
     from edgewright import __version__
     from edgewright_templates.ci import workflow as make
