@@ -48,6 +48,8 @@ class World:
     version: str = "1"
     trouble: EdgewrightError | None = None
     names: tuple[str, ...] = ("",)
+    stops_after: int | None = None
+    """Plans after which the controller is told to stop."""
 
     def clock(self) -> datetime:
         """The time."""
@@ -63,6 +65,7 @@ class World:
             settings=lambda: self.settings,
             report=self.events.append,
             most=most,
+            stopping=lambda: self.stops_after is not None and self.planned >= self.stops_after,
         )
 
     def targets(self) -> list[PreviewTarget]:

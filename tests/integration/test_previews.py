@@ -342,3 +342,13 @@ def test_a_remote_that_does_not_answer_is_not_asked_for_every_pull_request(
     monkeypatch.setattr(world.upstream, "bring", silent)
     world.previewer().preview_all()
     assert len(asked) == 3
+
+
+def test_a_controller_that_stops_leaves_the_other_pull_requests_for_the_next_one(world: World) -> None:
+    numbers = [world.pull({"specs/model.yaml": WHOLE["specs/model.yaml"].replace("3", str(4 + n))}) for n in range(3)]
+    world.stops_after = 1
+    (done,) = world.previewer().preview_all()
+    assert [number for number in numbers if world.states(number)] == [done.number]
+    world.stops_after = None
+    world.previewer().preview_all()
+    assert all(world.states(number)[-1] == "success" for number in numbers)

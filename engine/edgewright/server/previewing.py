@@ -54,7 +54,13 @@ class Previewing(Loop):
         self._all = True
         self._due = clock()
         self._previewer = Previewer(
-            upstream, forge, self._targets, clock, settings=self._settings, report=self._trouble
+            upstream,
+            forge,
+            self._targets,
+            clock,
+            settings=self._settings,
+            report=self._trouble,
+            stopping=self._stop.is_set,
         )
 
     def ask(self, numbers: Set[int] | None) -> None:

@@ -75,6 +75,7 @@ class Previewer:
         report: Callable[[Event], None] = _ignore,
         repository: str = "repository",
         most: int = _MOST,
+        stopping: Callable[[], bool] = lambda: False,
     ) -> None:
         """Wire it; nothing is asked yet.
 
@@ -87,6 +88,7 @@ class Previewer:
             report: Is given an event for each trouble that is new.
             repository: The Repository document's name, for events.
             most: How many pull requests one call computes.
+            stopping: Asked before each; the others are left for another time.
         """
         self._upstream = upstream
         self._forge = forge
@@ -96,6 +98,7 @@ class Previewer:
         self._report = report
         self._address = str(Address("repository", repository))
         self._most = most
+        self._stopping = stopping
         self._known: dict[int, _Known] = {}
         self._merges: dict[int, tuple[str, str, Merge]] = {}
         self._looked: dict[int, int] = {}
@@ -148,7 +151,8 @@ class Previewer:
         done: list[Previewed] = []
         before, self._unanswered = self._computed, 0
         for index, pull in enumerate(due):
-            if self._computed - before >= self._most or self._unanswered >= _UNANSWERED:
+            enough = self._computed - before >= self._most or self._unanswered >= _UNANSWERED
+            if enough or self._stopping():
                 self._left |= {waiting.number for waiting in due[index:]}
                 break
             try:
