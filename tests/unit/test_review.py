@@ -199,6 +199,28 @@ def _back(base: Edits) -> Edits:
     return [{"file": path, "text": text} for path, text in before.items()]
 
 
+def test_another_name_hides_no_bolder_rollout() -> None:
+    waves = {"waves": [ALL], "maxUnavailable": {"count": 100}}
+    spec = {"model": "reader", "fleet": "stores", **waves}
+    warnings = found([], [{"delete": "rollout/reader"}, {"add": {"kind": "Rollout", **_meta("fast"), "spec": spec}}])
+    (canary,) = [each for each in warnings if each.reason == "CanaryRemoved"]
+    assert str(canary.address) == "rollout/fast"
+    assert "ApprovalRemoved" in reasons(warnings)
+
+
+def test_a_model_that_takes_the_place_of_another_is_held_to_its_gates() -> None:
+    spec = {"task": "tabular-classification", "dataset": "tags", "architecture": {"use": "mlp"}}
+    easy = {"add": {"kind": "Thresholds", **_meta("easy"), "spec": {"gates": [{**OVERALL, "min": 0.5}]}}}
+    other: dict[str, Any] = {"kind": "Model", **_meta("other"), "spec": {**spec, "training": {"epochs": 1}}}
+    (detached,) = [
+        each for each in found([], [*_rollout(model="other"), {"add": other}]) if each.reason == "ThresholdsDetached"
+    ]
+    assert str(detached.address) == "model/other"
+    assert "takes the place of model/reader, and does not name its thresholds/reader" in detached.message
+    other = {**other, "spec": {**other["spec"], "thresholds": "easy"}}
+    assert "GateLoosened" in reasons(found([], [*_rollout(model="other"), easy, {"add": other}]))
+
+
 @pytest.mark.parametrize(
     ("base", "head"),
     [

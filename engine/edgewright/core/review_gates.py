@@ -6,6 +6,7 @@ from typing import NamedTuple
 from edgewright.core.address import Address
 from edgewright.core.gates import describe
 from edgewright.core.review_findings import ReviewWarning
+from edgewright.core.review_rollouts import successions
 from edgewright.core.snapshot import Snapshot
 from edgewright_schemas.model import Model
 from edgewright_schemas.thresholds import Gate
@@ -25,23 +26,31 @@ class _Key(NamedTuple):
 def gates_weakened(base: Snapshot, head: Snapshot) -> Iterator[ReviewWarning]:
     """Compare the gates of every model before and after, and those of thresholds no model uses."""
     pairs = {(a.name, a.name) for a in base.resources if a.kind == "thresholds" and a in head.resources}
-    for address in sorted(a for a in base.resources if a.kind == "model"):
-        before, after = base.model(address.name), head.model(address.name)
+    for was, name in sorted(_models(base, head)):
+        before, after = base.model(was), head.model(name)
         if before is None or after is None or before.spec.thresholds is None:
             continue
         if after.spec.thresholds is None:
-            yield _detached(head, address, before)
+            yield _detached(head, Address("model", name), before)
         else:
             pairs.add((before.spec.thresholds, after.spec.thresholds))
     for old, new in sorted(pairs):
         yield from _compared(base, head, old, new)
 
 
+def _models(base: Snapshot, head: Snapshot) -> set[tuple[str, str]]:
+    """Pair models with themselves, and with those that rollouts would deliver in their place."""
+    pairs = {(address.name, address.name) for address in base.resources if address.kind == "model"}
+    return pairs | {(old.model, new.model) for _, old, new in successions(base, head)}
+
+
 def _detached(head: Snapshot, address: Address, before: Model) -> ReviewWarning:
+    same = address.name == before.metadata.name
+    what = "no longer names" if same else f"takes the place of model/{before.metadata.name}, and does not name its"
     return ReviewWarning(
         "ThresholdsDetached",
         address,
-        f"no longer names thresholds/{before.spec.thresholds}: it would be rolled out without passing any gate",
+        f"{what} thresholds/{before.spec.thresholds}: it would be rolled out without passing any gate",
         head.resources[address].location,
     )
 

@@ -22,11 +22,8 @@ Finding = tuple[str, str]
 
 def rollouts_weakened(base: Snapshot, head: Snapshot) -> Iterator[ReviewWarning]:
     """Compare rollouts and fleets that are there before and after."""
-    before = {rollout.metadata.name: rollout.spec for rollout in base.rollouts()}
-    for rollout in head.rollouts():
-        name = rollout.metadata.name
-        old, new = before.get(name), rollout.spec
-        if old is None or old == new:
+    for name, old, new in successions(base, head):
+        if old == new:
             continue
         address = Address("rollout", name)
         findings = [*_first_wave(head, name, old, new), *_soaks(old.waves, new.waves), *_limits(old, new)]
@@ -37,6 +34,21 @@ def rollouts_weakened(base: Snapshot, head: Snapshot) -> Iterator[ReviewWarning]
         if fleet is not None and was is not None:
             for reason, message in _growth(base, head, was, fleet):
                 yield ReviewWarning(reason, address, message, head.resources[address].location)
+
+
+def successions(base: Snapshot, head: Snapshot) -> Iterator[tuple[str, RolloutSpec, RolloutSpec]]:
+    """Pair every rollout with the one before it: of its name, or else one that would be gone, of its fleet or model.
+
+    A rollout under another name must not pass for one that nothing was ever asked of.
+    """
+    before = {rollout.metadata.name: rollout.spec for rollout in base.rollouts()}
+    after = {rollout.metadata.name: rollout.spec for rollout in head.rollouts()}
+    gone = [before[name] for name in sorted(before.keys() - after.keys())]
+    for name, new in after.items():
+        same = [old for old in gone if old.fleet == new.fleet] or [old for old in gone if old.model == new.model]
+        old = before.get(name) or next(iter(same), None)
+        if old is not None:
+            yield name, old, new
 
 
 def _first_wave(head: Snapshot, name: str, old: RolloutSpec, new: RolloutSpec) -> Iterator[Finding]:
