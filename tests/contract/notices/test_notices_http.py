@@ -57,6 +57,7 @@ def test_attempts_are_bounded() -> None:
         ("soon", None),
         ("Thu, 99 Foo", None),
     ],
+    ids=["seconds", "moment", "too-long", "negative", "words", "no-date"],
 )
 def test_a_receiver_may_ask_to_be_left_alone(header: str, seconds: float | None) -> None:
     with http_receiver() as receiver:
