@@ -408,3 +408,21 @@ def test_a_file_is_checked_again_when_its_folder_becomes_one_for_specs(tmp_path:
 def test_a_path_to_a_file_finds_its_repository(tmp_path: Path) -> None:
     repository = make_repository(tmp_path)
     assert GitSource(repository / "specs/model.yaml").root == repository.resolve()
+
+
+@pytest.mark.parametrize("name", ["..", ".", "../../escaped"])
+def test_a_forged_folder_is_not_written_beside_its_place(tmp_path: Path, name: str) -> None:
+    """Git makes no such folder, and takes one that is pushed; a forge would refuse it."""
+    repository = make_repository(tmp_path / "repository")
+    blob = bytes.fromhex(run_git(repository, "hash-object", "-w", "data/tags.csv"))
+    forged = tmp_path / "forged"
+    forged.write_bytes(b"100644 " + name.encode() + b"\0" + blob)
+    tree = run_git(repository, "hash-object", "-t", "tree", "-w", "--literally", str(forged))
+    outer = tmp_path / "outer"
+    outer.write_bytes(b"40000 data\0" + bytes.fromhex(tree))
+    root = run_git(repository, "hash-object", "-t", "tree", "-w", "--literally", str(outer))
+    revision = run_git(repository, "commit-tree", "-m", "forged", root)
+    into = tmp_path / "into/checkout"
+    with pytest.raises(SourceError, match="is no folder as Git makes them"):
+        GitSource(repository).materialize(revision, ["data"], into)
+    assert not (tmp_path / "escaped").exists()

@@ -141,7 +141,12 @@ class GitRepository:
         if found is None:
             from git.objects.fun import tree_entries_from_data
 
-            entries = tree_entries_from_data(self._object(tree_id, b"tree"))
+            data = self._object(tree_id, b"tree")
+            try:
+                entries = tree_entries_from_data(data)
+            except ValueError as error:  # checked out, such a name would be written beside the place it belongs to
+                message = f"Git object {tree_id} is no folder as Git makes them: {error}"
+                raise SourceError(message, hint="find out who pushed it") from error
             found = tuple(Entry(mode, sha.hex(), str(name)) for sha, mode, name in entries)
             self._trees[tree_id] = found
         return found
