@@ -67,8 +67,9 @@ class SqliteQueries:
             return self._connection.execute(sql, dict(parameters)).fetchall()
 
     def close(self) -> None:
-        """Close the connection."""
-        self._connection.close()
+        """Close the connection, after the question that another thread is asking."""
+        with self._lock:
+            self._connection.close()
 
 
 class EngineQueries:
