@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from edgewright.apply.following import SIGNED, Followed
+from edgewright.apply.following import SIGNED, Followed, fetch_follow
 from edgewright.core.standing import SourceStanding, repository_conditions
 from edgewright.errors import SourceError, SourceUnavailable, SpecError
 from edgewright.ports import Upstream
@@ -399,3 +399,23 @@ def test_moving_a_tag_and_adding_a_version_promote(place: Place, follow: Follow)
         assert (standing.reason, standing.in_force) == ("", promoted)
     assert standing.since is not None
     assert datetime.now(UTC) - standing.since < timedelta(minutes=5)
+
+
+def test_a_repository_that_is_away_is_read_as_it_was_fetched_last(tmp_path: Path) -> None:
+    work = make_repository(tmp_path / "work")
+    with GitServer(tmp_path / "remotes") as remotes:
+        remotes.add(work)
+        told: list[SourceUnavailable] = []
+        mirror = Mirror(remotes.url(), tmp_path / "mirror", Credentials(), cache=None)
+        follow = fetch_follow(mirror, "", None, told.append)
+        before = mirror.resolve(follow)
+        assert told == []
+        remotes.trouble = "500"
+        again = Mirror(remotes.url(), tmp_path / "mirror", Credentials(), cache=None)
+        assert again.resolve(fetch_follow(again, "", None, told.append)) == before
+        assert len(told) == 1
+        with pytest.raises(SourceUnavailable):
+            fetch_follow(again, "", None)
+        nothing = Mirror(remotes.url(), tmp_path / "empty", Credentials(), cache=None)
+        with pytest.raises(SourceUnavailable):
+            fetch_follow(nothing, "", None, told.append)

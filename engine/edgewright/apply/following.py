@@ -5,15 +5,16 @@ runs, and by the controller.
 """
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 
 from edgewright.core.nearest import suggestion
 from edgewright.core.signing import SignatureState
 from edgewright.core.snapshot import Snapshot
 from edgewright.core.standing import SourceStanding, StandingReason
-from edgewright.errors import EdgewrightError, SourceError, SpecError, Transient
+from edgewright.errors import EdgewrightError, SourceError, SourceUnavailable, SpecError, Transient
 from edgewright.ports import StateReader, StateWriter, Upstream
 from edgewright_schemas.environment import Environment, Follow
 from edgewright_schemas.repository import Repository
@@ -60,24 +61,46 @@ def declared_by(upstream: Upstream, revision: str, trusted: str | None) -> Repos
     return upstream.declared(revision)
 
 
-def fetch_follow(upstream: Upstream, environment: str, ref: str | None) -> Follow | None:
+def fetch_follow(
+    upstream: Upstream, environment: str, ref: str | None, stale: Callable[[SourceUnavailable], None] | None = None
+) -> Follow | None:
     """Bring a repository up to date once, and say what an environment follows there (None: the default branch).
+
+    Args:
+        upstream: The repository.
+        environment: One that it declares, or empty.
+        ref: Followed in place of what the environment declares.
+        stale: Told that it does not answer, where what was fetched before will do.
 
     Raises:
         SourceError: No such environment, or the repository refuses.
         SourceUnavailable: It does not answer.
     """
+    fetch = partial(_fetch, upstream, stale)
     if ref is not None:
-        return _follow_ref(upstream, ref)
-    upstream.fetch(())
+        return _follow_ref(upstream, ref, fetch)
+    fetch(())
     if not environment:
         return None
     follow = follow_of(upstream.declared(upstream.resolve(None)), environment).follow
-    upstream.fetch((follow,))
+    fetch((follow,))
     return follow
 
 
-def _follow_ref(upstream: Upstream, ref: str) -> Follow:
+def _fetch(upstream: Upstream, stale: Callable[[SourceUnavailable], None] | None, follows: Iterable[Follow]) -> None:
+    try:
+        upstream.fetch(follows)
+    except SourceUnavailable as error:
+        if stale is None:
+            raise
+        try:
+            upstream.resolve(None)
+        except SourceError:
+            raise error from None
+        stale(error)
+
+
+def _follow_ref(upstream: Upstream, ref: str, fetch: Callable[[Iterable[Follow]], object]) -> Follow:
     """Understand a ref a person wrote: a branch, else a tag, else a commit.
 
     Raises:
@@ -86,10 +109,10 @@ def _follow_ref(upstream: Upstream, ref: str) -> Follow:
     """
     if len(ref) == 40 and all(letter in "0123456789abcdef" for letter in ref):
         follow = Follow(commit=ref)
-        upstream.fetch((follow,))
+        fetch((follow,))
         return follow
     tried = (Follow(branch=ref), Follow(tag=ref))
-    upstream.fetch(tried)
+    fetch(tried)
     for follow in tried:
         try:
             upstream.resolve(follow)
@@ -271,7 +294,7 @@ class Followed:
     def _follows(self) -> Follow | None:
         """Find what is followed, as declared by the default branch, or else by the revision in force."""
         if self._ref is not None:
-            return self.follow or _follow_ref(self._upstream, self._ref)
+            return self.follow or _follow_ref(self._upstream, self._ref, self._upstream.fetch)
         if not self._environment:
             return None
         declaring = self._upstream.resolve(None)

@@ -14,7 +14,8 @@ from edgewright.core.conditions import Condition, conditions_of_all, headline, s
 from edgewright.core.plan import Plan
 from edgewright.core.snapshot import Snapshot
 from edgewright.core.standing import SourceStanding, repository_address, repository_conditions, transitions
-from edgewright.ports import StateReader, StateWriter
+from edgewright.errors import EdgewrightError
+from edgewright.ports import Event, StateReader, StateWriter
 
 Conditions = dict[Address, tuple[Condition, ...]]
 
@@ -79,6 +80,26 @@ class Judge:
         self._keep(before, found, now, desired.revision)
         return found
 
+    def judge_trouble(self, desired: Snapshot, error: EdgewrightError) -> None:
+        """Keep that a pass could not be finished, where the store can still be written.
+
+        Raises:
+            LeaseLost, StorageFull: As ports.StateWriter.
+        """
+        now = self.clock()
+        before = self.reader.conditions()
+        repository = desired.repository()
+        address = repository_address(repository.metadata.name if repository else "")
+        mine = standing_for(
+            "Reconciling",
+            "Retrying",
+            error.message,
+            revision=desired.revision,
+            now=now,
+            before=before.get(address, ()),
+        )
+        self._keep(before, {**{a: tuple(c) for a, c in before.items()}, address: mine}, now, desired.revision)
+
     def judge_source(self, standing: SourceStanding) -> None:
         """Keep where the source stands while no revision is in force.
 
@@ -97,12 +118,17 @@ class Judge:
     ) -> None:
         if {address: tuple(conditions) for address, conditions in before.items()} == after:
             return
-        events = transitions(before, after, now, revision)
+        events = [event for event in transitions(before, after, now, revision) if not self._was_said(event)]
         self.writer.set_conditions(after)
         if events:
             self.writer.add_events(events)
         for event in events:
             self.listener.happened(event)
+
+    def _was_said(self, event: Event) -> bool:
+        """Whether the same was the last thing said of a resource, by the step or the gate that it is about."""
+        last = self.reader.events(limit=1, address=event.address)
+        return bool(last) and (last[0].reason, last[0].message) == (event.reason, event.message)
 
 
 def _by_address(failures: Mapping[str, Failure]) -> dict[Address, Failure]:

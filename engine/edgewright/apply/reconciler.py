@@ -237,6 +237,12 @@ class Reconciler:
         """
         until = self.backoff.failed(_WHOLE, error)
         self.listener.troubled(error, until)
+        try:
+            self.judge.judge_trouble(desired, error)
+        except LeaseLost:
+            raise
+        except EdgewrightError:
+            pass  # the store is what does not answer; the log and the listener know
         while not self._stop.is_set() and (left := (until - self.clock()).total_seconds()) > 0:
             self._wake.wait(min(left, _POLL_SECONDS))
             self.listener.waiting()

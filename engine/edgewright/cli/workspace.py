@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from edgewright.apply.observing import Reality
 from edgewright.core.snapshot import Snapshot
-from edgewright.errors import EdgewrightError, SourceError, StateError
+from edgewright.errors import EdgewrightError, SourceError, SourceUnavailable, StateError
 from edgewright_schemas.environment import AgentDelivery as DeliverySpec
 
 if TYPE_CHECKING:  # annotations alone must not import what a command may not need
@@ -33,7 +33,7 @@ if TYPE_CHECKING:  # annotations alone must not import what a command may not ne
 STATE_FOLDER = ".edgewright"
 ENVIRONMENTS_FOLDER = "environments"
 LEASE_TIME = timedelta(seconds=30)
-_REMOTE = re.compile(r"^(?!file:)[a-z][a-z0-9+.-]*://|^[^/:@\s]+@[^/:\s]+:", re.IGNORECASE)
+_REMOTE = re.compile(r"^[a-z][a-z0-9+.-]*://|^[^/:@\s]+@[^/:\s]+:", re.IGNORECASE)
 """A URL, or what scp takes: ``git@host:path``."""
 
 
@@ -75,6 +75,8 @@ class Workspace:
         self.env = env or ""
         self.is_remote = _REMOTE.match(self._repo) is not None
         self.clock = clock
+        self.stale: SourceUnavailable | None = None
+        """Why what is desired is no newer than what was fetched before."""
 
     def for_environment(self, env: str) -> "Workspace":
         """The same repository and state, as another environment."""
@@ -161,7 +163,7 @@ class Workspace:
             return self.source_at(self._ref)
         from edgewright.apply.following import fetch_follow
 
-        follow = fetch_follow(self.upstream, self.env, self._ref)
+        follow = fetch_follow(self.upstream, self.env, self._ref, self._be_stale)
         return self.upstream.source(lambda: self.upstream.resolve(follow), self.env)
 
     def source_at(self, ref: str | None) -> "SnapshotSource":
@@ -174,13 +176,21 @@ class Workspace:
         if self.is_remote:
             from edgewright.apply.following import fetch_follow
 
-            follow = fetch_follow(self.upstream, "", ref)
+            follow = fetch_follow(self.upstream, "", ref, self._be_stale)
             return self.upstream.source(lambda: self.upstream.resolve(follow), self.env)
         from edgewright.source.git import GitSource
 
         if self.env:
             return GitSource(self._repo, ref, cache=self._cache, environment=self.env)
         return GitSource(self._repo, ref, cache=self._cache)
+
+    def _be_stale(self, error: SourceUnavailable) -> None:
+        """Go on with what was fetched before, and say so once."""
+        if self.stale is None:
+            self.stale = error
+            from edgewright.cli.console import stderr
+
+            stderr().print(f"{error.message}; this is what was fetched before", style="yellow", markup=False)
 
     def followed(self, upstream: "Upstream", anchor: Callable[[], str | None], *, eager: bool = False) -> "Followed":
         """What is in force: as ``source``, but only revisions whose signatures and specs are right.

@@ -6,7 +6,7 @@ only a change of the spec or a person helps. ``check`` holds what must be true o
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from types import MappingProxyType
 from typing import Literal
@@ -98,6 +98,18 @@ def conditions_of_all(
         for address in desired_addresses
         if address.kind != "repository"
     }
+
+
+_KNOWN_TO_THE_CONTROLLER = frozenset({"Retrying", "Suspended"})
+"""Why work that is planned does not happen: a plan alone cannot tell."""
+
+
+def as_kept(conditions: Sequence[Condition], kept: Sequence[Condition]) -> tuple[Condition, ...]:
+    """Take over from the conditions a controller kept what a plan alone cannot tell."""
+    now, before = headline(conditions), headline(kept)
+    if now is None or before is None or now.reason != "Planned" or before.reason not in _KNOWN_TO_THE_CONTROLLER:
+        return tuple(conditions)
+    return tuple(replace(one, reason=before.reason, message=before.message) for one in conditions)
 
 
 def headline(conditions: Sequence[Condition]) -> Condition | None:

@@ -160,9 +160,7 @@ class Controller:
     def _find_revision(self, lease: Lease) -> None:
         """Wait until there is a revision to work with."""
         judge = Judge(self.station.reader, self.station.writer, Silence(), self.clock)
-        if self.accept is not None:
-            self.followed.accept(self.accept)
-            self.accept = None
+        self._accept_once()
         while not self._stop.is_set():
             self._woken.clear()
             standing = self.followed.look()
@@ -175,6 +173,17 @@ class Controller:
             while not self._stop.is_set() and not self._woken.wait(_LOOK_SECONDS):
                 self._beat()
                 lease.renew()
+
+    def _accept_once(self) -> None:
+        """Trust a revision on a person's word: once for each, or a restart would go back to it every time."""
+        if self.accept is None:
+            return
+        word = f"accepted {self.accept}"
+        if word not in self.station.reader.signals():
+            self.followed.accept(self.accept)
+            self.station.writer.signal(word)
+            self.log.info("accepted on a person's word", revision=self.accept)
+        self.accept = None
 
     def finished_pass(self, desired: Snapshot, conditions: Mapping[Address, Sequence[Condition]]) -> None:
         """Take note of a pass; called by its listener."""

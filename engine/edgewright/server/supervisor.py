@@ -63,6 +63,8 @@ class Supervisor:
     controllers: dict[str, Controller] = field(default_factory=dict)
     _follows: tuple[Follow, ...] = ()
     _declared: Repository | None = None
+    _discovered: bool = False
+    """Whether it is known which environments there are."""
     _signals: dict[str, int] = field(default_factory=dict)
     _stop: threading.Event = field(default_factory=threading.Event)
     _ended: threading.Event = field(default_factory=threading.Event)
@@ -121,7 +123,7 @@ class Supervisor:
         try:
             by_ref = (controller.followed.follow for controller in self.controllers.values())
             fetched = self.upstream.fetch(dict.fromkeys([*self._follows, *filter(None, by_ref)]))
-            self._discover()
+            self._discover(fetch=True)
             backoff.succeeded(_FETCHING)
             self.vitals.report("git", True)
         except EdgewrightError as failure:
@@ -130,7 +132,8 @@ class Supervisor:
             error = failure
             self.log.warning("cannot fetch", error=failure.message, hint=failure.hint or None)
             what = "does not answer" if isinstance(failure, Transient) else "cannot be taken up; see the log"
-            self.vitals.report("git", self._declared is not None, f"the repository {what}")
+            self._discover_from_mirror()
+            self.vitals.report("git", self._discovered, f"the repository {what}")
         except Exception as failure:
             self.log.exception("unexpected error")
             error = EdgewrightError(f"unexpected {type(failure).__name__}", hint="see the log of the controller")
@@ -145,7 +148,15 @@ class Supervisor:
             return min(backoff.failed(_FETCHING, error), self._next_poll())
         return self._next_poll()
 
-    def _discover(self) -> None:
+    def _discover_from_mirror(self) -> None:
+        """Begin with what an earlier process fetched: what is in force is kept also while the repository is away."""
+        if not self._discovered:
+            try:
+                self._discover(fetch=False)
+            except EdgewrightError as error:
+                self.log.warning("nothing was fetched before, either", error=error.message)
+
+    def _discover(self, *, fetch: bool) -> None:
         """Read which environments are declared and what they follow; fetch that, and have a controller for each.
 
         Raises:
@@ -161,8 +172,10 @@ class Supervisor:
         wanted = [environment for environment in declared if not self.only or environment.name in self.only]
         follows = tuple(dict.fromkeys(environment.follow for environment in wanted))
         if follows != self._follows:
-            self.upstream.fetch(follows)
+            if fetch:
+                self.upstream.fetch(follows)
             self._follows = follows
+        self._discovered = True
         names = [environment.name for environment in wanted] if declared or self.only else [""]
         missing = sorted(set(self.only) - {environment.name for environment in declared})
         if missing:

@@ -70,6 +70,8 @@ def apply(
     # A plan that was saved without a look for drift is held to what it shows.
     deep = plan_file is None or _has_repairs(plan_file)
     found = current(workspace, retry=retry, deep=deep)
+    if workspace.stale is not None:
+        raise workspace.stale
     plan_id = _check_saved(plan_file, found) if plan_file else None
     if plan_file is None and not yes:
         show(found, PlanOutput.TEXT, stderr() if output is Output.JSON else None)

@@ -28,6 +28,8 @@ _EXAMPLES = (
 _SECRETS = ("EDGEWRIGHT_WEBHOOK_SECRET", "EDGEWRIGHT_WEBHOOK_SECRET_OLD")
 """The second one while senders are being changed to the first."""
 
+_SHORTEST = timedelta(seconds=1)
+
 
 class LogFormat(StrEnum):
     """How the log is written."""
@@ -113,6 +115,8 @@ def _supervisor(
     from edgewright.server.previewing import Previewing
     from edgewright.server.supervisor import Supervisor
 
+    if accept is not None:
+        accept = _acceptable(workspace, accept)
     upstream, anchor, clock, standings = workspace.upstream, anchor_of(workspace), workspace.clock, Standings()
 
     def station_of(name: str) -> LiveStation:
@@ -133,6 +137,17 @@ def _supervisor(
         jobs=jobs,
         accept=accept,
     )
+
+
+def _acceptable(workspace: Workspace, revision: str) -> str:
+    """Find the commit that a person trusts, before anything is started.
+
+    Raises:
+        SourceError: It is not there.
+        SourceUnavailable: The repository does not answer.
+    """
+    workspace.upstream.fetch(())
+    return workspace.upstream.bring(revision)
 
 
 def _forge(workspace: Workspace) -> "tuple[Forge | None, tuple[str, ...]]":
@@ -161,6 +176,8 @@ def _duration(text: str) -> timedelta:
     except ValueError as error:
         raise EdgewrightError(f"--interval {text}: {error}") from error
     assert isinstance(value, timedelta)
+    if value < _SHORTEST:
+        raise EdgewrightError(f"--interval {text} is too short", hint="give at least 1s; webhooks are quicker than any")
     return value
 
 

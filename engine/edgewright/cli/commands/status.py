@@ -48,15 +48,17 @@ def status(
 
     Reads what is recorded and what devices have reported since; changes nothing.
     """
+    from edgewright.apply.following import accepted
     from edgewright.cli.render.plan_json import drift_json
     from edgewright.cli.render.standing import Standing, print_standings, standing_json
-    from edgewright.core.conditions import conditions_of_all
+    from edgewright.core.conditions import as_kept, conditions_of_all
 
     workspace = Workspace(repo, ref=ref, state=state, env=env)
     desired = workspace.source.snapshot()
     observed = workspace.reality(desired).observe(desired, deep=drift)
     now = workspace.clock()
     applied, stored = workspace.state.last_revision(), workspace.state.conditions()
+    in_force = accepted(workspace.state)
     found = conditions_of_all(
         sorted(desired.resources),
         compute(desired, observed, now),
@@ -66,6 +68,7 @@ def status(
         before=stored,
     )
     own = {address: tuple(its) for address, its in stored.items() if address.kind == "repository"}
+    found = {address: as_kept(conditions, stored.get(address, ())) for address, conditions in found.items()}
     standings = [
         Standing(str(address), _dated(conditions, stored.get(address, ())), _counts(observed.rollouts.get(address)))
         for address, conditions in {**own, **found}.items()
@@ -76,6 +79,7 @@ def status(
                 "environment": workspace.env or None,
                 "commit": desired.revision,
                 "appliedCommit": applied,
+                "inForceCommit": in_force,
                 "resources": [standing_json(standing) for standing in standings],
                 **({"drift": [drift_json(one) for one in observed.drift]} if drift else {}),
             }
@@ -83,6 +87,8 @@ def status(
         return
     console = stdout()
     last = f"applied last: {short(applied)}" if applied else "nothing applied yet"
+    if in_force is not None and in_force != desired.revision:
+        last += f"; in force for edgewright serve: {short(in_force)}"
     where = f"environment {workspace.env}, " if workspace.env else ""
     console.print(f"{where}commit {short(desired.revision)} ({last})")
     if not standings:
