@@ -1,12 +1,16 @@
 """Secrets: given by environment variable or file, never printed. Used by whatever talks to someone else's server."""
 
 import os
+import sys
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from edgewright.errors import EdgewrightError
 
 HIDDEN = "***"
+_PR_SET_DUMPABLE = 4
+"""From prctl(2)."""
 _PREFIX = "EDGEWRIGHT_SECRET_"
 _FOLDER = "EDGEWRIGHT_SECRETS"
 
@@ -75,6 +79,18 @@ def redact(text: str, secrets: Iterable[Secret | None]) -> str:
         if secret is not None and secret.reveal():
             text = text.replace(secret.reveal(), HIDDEN)
     return text
+
+
+def keep_from_siblings() -> None:
+    """Let other processes of this user read neither this process's memory nor what it was started with, on Linux.
+
+    The repository's code runs as the same user, in worker processes. Against root, nothing helps.
+    """
+    if sys.platform == "linux":
+        import ctypes
+
+        with suppress(OSError, AttributeError):
+            ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
 
 
 def _read(path: Path, where: str) -> str:

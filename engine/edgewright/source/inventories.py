@@ -11,7 +11,8 @@ from pydantic import TypeAdapter, ValidationError
 from edgewright.errors import Problem
 from edgewright_schemas.fleet import Device
 
-MAX_BYTES = 64 << 20
+MAX_BYTES = 16 << 20
+"""Some hundred thousand devices. A pull request brings whatever its author likes, and a preview reads it."""
 _MAX_PROBLEMS = 20
 """Of one file; a table in the wrong format would otherwise fill the screen."""
 

@@ -72,13 +72,14 @@ def serve(
     EDGEWRIGHT_FORGE_TOKEN and EDGEWRIGHT_GIT_TOKEN, or from the files that the same names with _FILE give.
     """
     from edgewright.cli.logs import configure_logging
-    from edgewright.secret import from_variable
+    from edgewright.secret import from_variable, keep_from_siblings
     from edgewright.server.app import HookSettings, create_app
     from edgewright.server.health import Vitals
     from edgewright.server.serving import Serving
     from edgewright.server.waking import Bell
     from edgewright.server.webhooks import RepositoryNames
 
+    keep_from_siblings()
     configure_logging(as_json=log is LogFormat.JSON or (log is LogFormat.AUTO and not sys.stderr.isatty()))
     if (tls_cert is None) != (tls_key is None):
         raise EdgewrightError("--tls-cert and --tls-key belong together", hint="give both, or neither")
