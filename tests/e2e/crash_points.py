@@ -19,6 +19,7 @@ from edgewright.core.artifact import Artifact, FileRef
 from edgewright.core.conditions import Condition
 from edgewright.core.observed import Champion
 from edgewright.core.rollout_state import Controls, RolloutState
+from edgewright.errors import EdgewrightError
 from edgewright.ports import BlobStore, DeliveryWriter, Event, Intent, PackageContent, StateWriter
 from edgewright_wire.messages import Assignment, Report
 
@@ -225,9 +226,9 @@ class FusedDelivery:
     real: DeliveryWriter
     fuse: Fuse
 
-    def publish(self, package: PackageContent) -> None:
+    def publish(self, packages: Sequence[PackageContent]) -> Mapping[str, EdgewrightError]:
         with self.fuse.call("publish"):
-            self.real.publish(package)
+            return self.real.publish(packages)
 
     def assign(self, assignments: Sequence[Assignment], configs: Mapping[str, bytes]) -> None:
         with self.fuse.call(f"assign {len(assignments)}"):

@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 
 from edgewright.core.drift import Flaw, Inspection
-from edgewright.errors import BlobCorrupt, DeliveryError
+from edgewright.errors import BlobCorrupt, DeliveryError, EdgewrightError
 from edgewright.ports import PackageContent
 from edgewright_wire.canonical import digest_bytes
 from edgewright_wire.messages import Assignment, Report
@@ -56,8 +56,17 @@ class InMemoryDelivery:
     def observe(self, known: Mapping[str, int]) -> Sequence[Report]:
         return [r for d, r in sorted(self.reports.items()) if r.sequence > known.get(d, 0)]
 
-    def publish(self, package: PackageContent) -> None:
+    def publish(self, packages: Sequence[PackageContent]) -> Mapping[str, EdgewrightError]:
         self._may_fail()
+        refused: dict[str, EdgewrightError] = {}
+        for package in packages:
+            try:
+                self._publish(package)
+            except (BlobCorrupt, DeliveryError) as error:
+                refused[package.digest] = error
+        return refused
+
+    def _publish(self, package: PackageContent) -> None:
         if digest_bytes(package.manifest) != package.digest:
             raise DeliveryError(f"package {package.digest} has another manifest")
         manifest = json.loads(package.manifest)

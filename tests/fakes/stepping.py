@@ -162,9 +162,10 @@ class FatedDevices(Devices):
             models=tuple(models),
         )
 
-    def publish(self, package: PackageContent) -> None:
-        super().publish(package)
+    def publish(self, packages: Sequence[PackageContent]) -> Mapping[str, EdgewrightError]:
+        refused = super().publish(packages)
         self.fates.write()
+        return refused
 
     def assign(self, assignments: Sequence[Assignment], configs: Mapping[str, bytes]) -> None:
         super().assign(assignments, configs)

@@ -33,7 +33,7 @@ def test_what_the_engine_publishes_devices_run_and_what_devices_report_the_engin
         package = a_package(version)
         config = b"threshold = 0.%d\n" % version
         wanted = target(package, config=config)
-        delivery.publish(content(tmp_path / "blobs", package))
+        delivery.publish([content(tmp_path / "blobs", package)])
         delivery.assign([assignment(name, version, wanted) for name in DEVICES], {digest_bytes(config): config})
         for device in devices:
             report = device.poll()

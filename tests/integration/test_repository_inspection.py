@@ -30,7 +30,7 @@ class Site:
         return list(self.delivery.inspect(CONFIGS, budget).flaws)
 
     def mend(self) -> None:
-        self.delivery.publish(self.package)
+        self.delivery.publish([self.package])
         assigned = [an_assignment(lane, self.package, config=CONFIG) for lane in LANES]
         self.delivery.assign(assigned, {digest_bytes(CONFIG): CONFIG})
 

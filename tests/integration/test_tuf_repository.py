@@ -74,7 +74,7 @@ def package(tmp_path: Path) -> PackageContent:
 def test_repeating_changes_no_byte(place: Place, package: PackageContent) -> None:
     def everything() -> None:
         place.delivery.create()
-        place.delivery.publish(package)
+        place.delivery.publish([package])
         place.delivery.assign([an_assignment("lane-1", package, config=CONFIG)], CONFIGS)
         place.delivery.retire(["lane-2"])
 
@@ -87,7 +87,7 @@ def test_repeating_changes_no_byte(place: Place, package: PackageContent) -> Non
 def test_only_touched_bins_are_signed_again(tmp_path: Path, package: PackageContent) -> None:
     create_keys(tmp_path / "keys")
     place = Place(tmp_path, bins=16)
-    place.delivery.publish(package)
+    place.delivery.publish([package])
     place.delivery.assign([an_assignment(f"lane-{n}", package) for n in range(100)], {})
     before = set(place.files())
     place.delivery.assign([an_assignment("lane-7", package, 2)], {})
@@ -101,7 +101,7 @@ def test_clients_find_all_content_before_the_timestamp_leads_to_it(place: Place,
     """The rename of timestamp.json is the last thing that happens, but for its folder's sync and the cleaning."""
 
     def publish() -> None:
-        place.delivery.publish(package)
+        place.delivery.publish([package])
 
     def assign() -> None:
         place.delivery.assign([an_assignment("lane-1", package, config=CONFIG)], CONFIGS)
@@ -115,7 +115,7 @@ def test_clients_find_all_content_before_the_timestamp_leads_to_it(place: Place,
 
 
 def test_a_damaged_repository_is_completed_by_repeating(place: Place, package: PackageContent) -> None:
-    place.delivery.publish(package)
+    place.delivery.publish([package])
     place.delivery.assign([an_assignment("lane-1", package, config=CONFIG)], CONFIGS)
     whole = place.files()
     layer = place.repository / blob_path(list(package.blobs)[1])
@@ -124,14 +124,14 @@ def test_a_damaged_repository_is_completed_by_repeating(place: Place, package: P
     layer.write_bytes(b"weighty")
     shutil.rmtree(place.repository / "targets")
 
-    place.delivery.publish(package)
+    place.delivery.publish([package])
     place.delivery.assign([an_assignment("lane-1", package, config=CONFIG)], CONFIGS)
     assert place.files() == whole
     assert place.delivery.published() == {package.digest}
 
 
 def test_superseded_versions_are_taken_away_but_not_at_once(place: Place, package: PackageContent) -> None:
-    place.delivery.publish(package)
+    place.delivery.publish([package])
     for version in range(1, 31):
         place.now += timedelta(minutes=10)
         place.delivery.assign([an_assignment("lane-1", package, version)], {})
@@ -146,7 +146,7 @@ def test_superseded_versions_are_taken_away_but_not_at_once(place: Place, packag
 
 def test_a_device_that_was_away_for_long_catches_up(place: Place, package: PackageContent) -> None:
     device = place.device()
-    place.delivery.publish(package)
+    place.delivery.publish([package])
     place.delivery.assign([an_assignment("lane-1", package, 1)], {})
     assert device.assignment("lane-1") == an_assignment("lane-1", package, 1)
     for version in range(2, KEPT_VERSIONS * 2):
@@ -158,7 +158,7 @@ def test_a_device_that_was_away_for_long_catches_up(place: Place, package: Packa
 def test_the_number_of_bins_may_change(tmp_path: Path, package: PackageContent, bins: list[int]) -> None:
     create_keys(tmp_path / "keys")
     devices = [f"lane-{n}" for n in range(20)]
-    Place(tmp_path, bins=bins[0]).delivery.publish(package)
+    Place(tmp_path, bins=bins[0]).delivery.publish([package])
     device = Place(tmp_path).device()
     for version, count in enumerate(bins, 1):
         place = Place(tmp_path, bins=count)
@@ -184,7 +184,7 @@ def test_collecting_leaves_what_devices_may_fetch(place: Place, package: Package
     returned_to = a_package(tmp_path / "blobs", b"the champion before")
     forgotten = a_package(tmp_path / "blobs", b"an old idea")
     for each in (package, returned_to, forgotten):
-        place.delivery.publish(each)
+        place.delivery.publish([each])
     old = b"threshold = 0.5\n"
     place.delivery.assign([an_assignment("lane-1", package, 1, old)], {digest_bytes(old): old})
     place.delivery.assign([an_assignment("lane-1", package, 2, CONFIG)], CONFIGS)
@@ -207,12 +207,12 @@ def test_collecting_leaves_what_devices_may_fetch(place: Place, package: Package
     assert not (place.repository / blob_path(digest_bytes(old))).exists()
     assert device.assignment("lane-1") == an_assignment("lane-1", package, 3, CONFIG)
     assert place.delivery.collect([returned_to.digest]).files == 0
-    place.delivery.publish(forgotten)
+    place.delivery.publish([forgotten])
     assert device.manifest(forgotten.digest) == forgotten.manifest
 
 
 def test_collecting_without_the_packages_key_leaves_packages(place: Place, package: PackageContent) -> None:
-    place.delivery.publish(package)
+    place.delivery.publish([package])
     (place.folder / "keys/packages.pem").unlink()
     (place.repository / "blobs/sha256" / ("0" * 64)).write_bytes(b"left by a crash")
     did = place.delivery.collect([])
@@ -224,20 +224,20 @@ def test_collecting_without_the_packages_key_leaves_packages(place: Place, packa
 
 
 def test_offline_keys_are_needed_for_their_work_only(place: Place, package: PackageContent, tmp_path: Path) -> None:
-    place.delivery.publish(package)
+    place.delivery.publish([package])
     for role in ("root", "targets", "packages"):
         (tmp_path / f"keys/{role}.pem").unlink()
 
     place.delivery.assign([an_assignment("lane-1", package)], {})
     place.delivery.retire(["lane-1"])
-    place.delivery.publish(package)
+    place.delivery.publish([package])
     with pytest.raises(DeliveryError, match="the packages key is not here"):
-        place.delivery.publish(a_package(tmp_path / "blobs", b"other"))
+        place.delivery.publish([a_package(tmp_path / "blobs", b"other")])
     assert place.device().manifest(package.digest) == package.manifest
 
 
 def test_signatures_are_renewed_at_half_of_their_life(place: Place, package: PackageContent) -> None:
-    place.delivery.publish(package)
+    place.delivery.publish([package])
     place.delivery.assign([an_assignment("lane-1", package)], {})
     assert place.delivery.expires() == (place.now + timedelta(days=30)).replace(microsecond=0)
     assert place.delivery.refresh() == ()
@@ -269,7 +269,7 @@ def test_a_refresh_without_offline_keys_renews_the_others(place: Place, tmp_path
 
 def test_a_device_refuses_signatures_that_ran_out_until_they_are_renewed(place: Place, package: PackageContent) -> None:
     place.now -= timedelta(days=31)
-    place.delivery.publish(package)
+    place.delivery.publish([package])
     with pytest.raises(ExpiredMetadataError):
         place.device().manifest(package.digest)
     place.now += timedelta(days=31)
@@ -283,7 +283,7 @@ def test_a_device_refuses_signatures_that_ran_out_until_they_are_renewed(place: 
 def test_a_repository_put_back_to_an_older_state_is_refused(
     place: Place, package: PackageContent, tmp_path: Path
 ) -> None:
-    place.delivery.publish(package)
+    place.delivery.publish([package])
     place.delivery.assign([an_assignment("lane-1", package, 1)], {})
     shutil.copytree(place.repository, tmp_path / "older")
     place.delivery.assign([an_assignment("lane-1", None, 2)], {})
@@ -304,7 +304,7 @@ def test_a_repository_of_other_keys_is_refused_by_devices_and_by_us(
     other_folder = tmp_path / "other"
     create_keys(other_folder / "keys")
     other = Place(other_folder)
-    other.delivery.publish(package)
+    other.delivery.publish([package])
     root = (place.metadata / "1.root.json").read_bytes()
 
     with pytest.raises(UnsignedMetadataError):
@@ -312,7 +312,7 @@ def test_a_repository_of_other_keys_is_refused_by_devices_and_by_us(
     mixed = AgentDelivery(other.repository, tmp_path / "reports", tmp_path / "keys")
     before = other.files()
     calls: list[Callable[[], None]] = [
-        lambda: mixed.publish(package),
+        lambda: mixed.publish([package]),
         lambda: mixed.assign([an_assignment("lane-1", package)], {}),
         lambda: mixed.retire(["lane-1"]),
         mixed.create,
@@ -338,7 +338,7 @@ def test_a_root_that_only_claims_our_key_ids_is_refused(place: Place, tmp_path: 
 
 
 def test_an_edited_bin_is_never_signed_by_us(place: Place, package: PackageContent) -> None:
-    place.delivery.publish(package)
+    place.delivery.publish([package])
     devices = [f"lane-{n}" for n in range(8)]
     place.delivery.assign([an_assignment(d, package) for d in devices], {})
     for path in place.metadata.glob("2.bins-*.json"):
@@ -363,7 +363,7 @@ def test_an_edited_bin_is_never_signed_by_us(place: Place, package: PackageConte
     ],
 )
 def test_damaged_metadata_is_named(place: Place, package: PackageContent, name: str, damage: str) -> None:
-    place.delivery.publish(package)
+    place.delivery.publish([package])
     path = place.metadata / f"{name}.json"
     if damage == "missing":
         path.unlink()
@@ -378,7 +378,7 @@ def test_damaged_metadata_is_named(place: Place, package: PackageContent, name: 
 
 
 def test_a_full_disk_is_said_with_the_path_and_breaks_nothing(place: Place, package: PackageContent) -> None:
-    place.delivery.publish(package)
+    place.delivery.publish([package])
     old, new = an_assignment("lane-1", package, 1), an_assignment("lane-1", package, 2, config=CONFIG)
     place.delivery.assign([old], {})
     writes = 5  # the configuration, the assignment, its bin, the snapshot, the timestamp
@@ -398,7 +398,7 @@ def test_a_full_disk_is_said_with_the_path_and_breaks_nothing(place: Place, pack
 
 
 def test_a_share_that_is_away_is_said_and_may_come_back(place: Place, package: PackageContent) -> None:
-    place.delivery.publish(package)
+    place.delivery.publish([package])
 
     def stale(operation: str, path: Path) -> None:
         raise OSError(errno.ESTALE, os.strerror(errno.ESTALE), str(path))
@@ -418,20 +418,20 @@ def test_a_share_that_is_away_is_said_and_may_come_back(place: Place, package: P
 
 
 def test_a_repository_that_is_gone_is_not_started_again_unnoticed(place: Place, package: PackageContent) -> None:
-    place.delivery.publish(package)
+    place.delivery.publish([package])
     shutil.rmtree(place.repository)
     assert place.delivery.published() == frozenset()
     with pytest.raises(DeliveryUnavailable, match=r"is gone; version 2 was published there") as caught:
-        place.delivery.publish(package)
+        place.delivery.publish([package])
     assert "mount or restore it" in str(caught.value)
 
     (place.folder / "keys/repositories.json").unlink()
-    place.delivery.publish(package)
+    place.delivery.publish([package])
     assert place.delivery.published() == {package.digest}
 
 
 def test_several_writers_take_turns(place: Place, package: PackageContent) -> None:
-    place.delivery.publish(package)
+    place.delivery.publish([package])
     children = []
     for writer in range(4):
         child = os.fork()
@@ -460,40 +460,62 @@ def test_a_creation_killed_anywhere_is_completed(tmp_path: Path, package: Packag
         (tmp_path / "keys/repositories.json").unlink(missing_ok=True)
         return Place(tmp_path)
 
-    count = len(_operations(lambda: fresh().delivery.publish(package)))
+    count = len(_operations(lambda: fresh().delivery.publish([package])))
     assert count > 30
     for number in range(count):
         place = fresh()
-        _killed_at(number, partial(place.delivery.publish, package))
+        _killed_at(number, partial(place.delivery.publish, [package]))
         if (place.metadata / "timestamp.json").exists():
             assert place.device(f"device-{number}").manifest(package.digest) in {None, package.manifest}
         assert place.delivery.published() <= {package.digest}
-        place.delivery.publish(package)
+        place.delivery.publish([package])
         assert place.delivery.published() == {package.digest}
         assert place.device(f"device-{number}").manifest(package.digest) == package.manifest
 
 
 def test_a_publication_killed_anywhere_leaves_the_old_or_the_new(place: Place, package: PackageContent) -> None:
     new = a_package(place.folder / "blobs", b"new weights")
-    place.delivery.publish(package)
+    place.delivery.publish([package])
     base = _copied(place)
-    count = len(_operations(lambda: place.delivery.publish(new)))
+    count = len(_operations(lambda: place.delivery.publish([new])))
     assert count > 15
     for number in range(count):
         here = _copied(base)
         device = here.device()
         assert device.manifest(package.digest) == package.manifest
-        _killed_at(number, partial(here.delivery.publish, new))
+        _killed_at(number, partial(here.delivery.publish, [new]))
 
         manifest = device.manifest(new.digest)
         assert manifest in {None, new.manifest}
         if manifest is not None:
             assert [device.blob(digest) for digest in new.blobs] == [p.read_bytes() for p in new.blobs.values()]
         assert here.delivery.published() in ({package.digest}, {package.digest, new.digest})
-        here.delivery.publish(new)
+        here.delivery.publish([new])
         assert device.manifest(new.digest) == new.manifest
         assert device.manifest(package.digest) == package.manifest
         assert here.delivery.published() == {package.digest, new.digest}
+
+
+def test_packages_published_together_are_signed_once_and_killed_anywhere_come_out_whole(
+    place: Place, package: PackageContent
+) -> None:
+    new = [a_package(place.folder / "blobs", b"new weights %d" % number) for number in range(3)]
+    place.delivery.publish([package])
+    base = _copied(place)
+    operations = _operations(lambda: place.delivery.publish(new))
+    signed = [name for operation, name in operations if operation == "rename" and name.endswith("packages.json")]
+    assert len(signed) == 1
+    for number in range(len(operations)):
+        here = _copied(base)
+        device = here.device()
+        _killed_at(number, partial(here.delivery.publish, new))
+
+        assert here.delivery.published() in ({package.digest}, {package.digest, *(each.digest for each in new)})
+        for each in new:
+            if device.manifest(each.digest) is not None:
+                assert [device.blob(digest) for digest in each.blobs] == [p.read_bytes() for p in each.blobs.values()]
+        assert here.delivery.publish(new) == {}
+        assert [device.manifest(each.digest) for each in (package, *new)] == [p.manifest for p in (package, *new)]
 
 
 def test_an_assignment_killed_anywhere_leaves_the_old_or_the_new(place: Place, package: PackageContent) -> None:
@@ -501,7 +523,7 @@ def test_an_assignment_killed_anywhere_leaves_the_old_or_the_new(place: Place, p
     old = {d: an_assignment(d, package, 1) for d in devices}
     new = {d: an_assignment(d, package, 2, config=CONFIG) for d in devices}
     newest = {d: an_assignment(d, None, 3) for d in devices}
-    place.delivery.publish(package)
+    place.delivery.publish([package])
     place.delivery.assign(list(old.values()), {})
     base = _copied(place)
     count = len(_operations(lambda: place.delivery.assign(list(new.values()), CONFIGS)))
@@ -526,8 +548,8 @@ def test_an_assignment_killed_anywhere_leaves_the_old_or_the_new(place: Place, p
 
 @pytest.mark.parametrize("work", ["refresh", "rebin", "retire", "collect"])
 def test_other_work_killed_anywhere_can_be_repeated(place: Place, package: PackageContent, work: str) -> None:
-    place.delivery.publish(package)
-    place.delivery.publish(a_package(place.folder / "blobs", b"forgotten"))
+    place.delivery.publish([package])
+    place.delivery.publish([a_package(place.folder / "blobs", b"forgotten")])
     devices = {d: an_assignment(d, package) for d in ("lane-0", "lane-1")}
     place.delivery.assign(list(devices.values()), {})
     base = _copied(place)
@@ -553,7 +575,7 @@ def test_other_work_killed_anywhere_can_be_repeated(place: Place, package: Packa
 
 
 def test_killed_writers_leave_only_temporary_files_and_those_go(place: Place, package: PackageContent) -> None:
-    place.delivery.publish(package)
+    place.delivery.publish([package])
     _killed_at(2, lambda: place.delivery.assign([an_assignment("lane-1", package)], {}))
     assert list(place.repository.rglob(".*.tmp"))
     place.now += timedelta(hours=2)
@@ -600,7 +622,7 @@ def _killed_at(number: int, call: Callable[[], object]) -> None:
 
 
 def test_targets_are_named_as_clients_fetch_them(place: Place, package: PackageContent) -> None:
-    place.delivery.publish(package)
+    place.delivery.publish([package])
     assert (place.repository / "targets/packages").is_dir()
     name = f"{hex_of(package.digest)}.{hex_of(package.digest)}.json"
     assert [path.name for path in (place.repository / "targets/packages").iterdir()] == [name]

@@ -4,7 +4,7 @@ A step that fails stands in nobody else's way. In a run that ends, it is given u
 after a while.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
@@ -75,6 +75,7 @@ class Actor:
         self.touched |= self.reader.requested_controls().keys()
         targets: set[Address] = set()
         held: set[Address] = set()
+        publishes: list[Publish] = []
         acted = False
         for step in current.steps:
             if step.needs or not _may(step, terms) or self._given_up(step, terms):
@@ -84,7 +85,7 @@ class Actor:
                 case StartRollout() | AdvanceWave() | Rollback():
                     targets.add(step.address)
                 case Publish():
-                    acted |= self._guard(step, desired, partial(self._publish, step))
+                    publishes.append(step)
                 case Repair():
                     if step.drifts:
                         acted |= self._guard(step, desired, partial(self.repairer.repair, desired, step))
@@ -93,7 +94,8 @@ class Actor:
                     acted |= self._guard(step, desired, partial(self._prune, step))
                 case _:
                     acted |= workers.start(desired, step)
-        acted |= bool(targets or self.touched)
+        self._publish(publishes, desired)
+        acted |= bool(publishes or targets or self.touched)
         wakes = self._roll(desired, targets, held)
         self.attempt("assign", self.publisher.flush_assignments)
         return wakes, acted
@@ -168,24 +170,39 @@ class Actor:
         """Run a short step here; one that fails stands in nobody else's way."""
         self.listener.started(step)
         begun = self.clock()
+        failure: EdgewrightError | None = None
         try:
             act()
         except LeaseLost:
             raise
-        except BlobCorrupt as error:
-            self.listener.failed(step, error, 0.0)
         except EdgewrightError as error:
-            self._fail(step, error, desired)
-        else:
-            self.backoff.succeeded(step_id(step))
-            self.listener.done(step, (self.clock() - begun).total_seconds())
+            failure = error
+        self._ended(step, desired, failure, begun)
         return True
 
-    def _publish(self, step: Publish) -> None:
-        artifact = self.reader.artifacts().get(step.package_fingerprint or "")
-        if artifact is None:
-            raise StepFailed(f"the package of {step.address} is not there", hint="apply again")
-        self.publisher.publish(artifact)
+    def _ended(self, step: Step, desired: Snapshot, error: EdgewrightError | None, begun: datetime) -> None:
+        match error:
+            case None:
+                self.backoff.succeeded(step_id(step))
+                self.listener.done(step, (self.clock() - begun).total_seconds())
+            case BlobCorrupt():
+                self.listener.failed(step, error, 0.0)
+            case _:
+                self._fail(step, error, desired)
+
+    def _publish(self, steps: Sequence[Publish], desired: Snapshot) -> None:
+        """Publish the packages that are ready together, for each signing names all that were ever published."""
+        if not steps:
+            return
+        begun = self.clock()
+        for step in steps:
+            self.listener.started(step)
+        recorded = self.reader.artifacts()
+        found = [recorded.get(step.package_fingerprint or "") for step in steps]
+        refused = self.publisher.publish(artifact for artifact in found if artifact is not None)
+        for step, artifact in zip(steps, found, strict=True):
+            error = refused.get(artifact.digest) if artifact is not None else _lost(step)
+            self._ended(step, desired, error, begun)
 
     def _prune(self, step: Prune) -> None:
         kept = {address: disabled for address, disabled in self.reader.inventory().items() if address != step.address}
@@ -225,6 +242,10 @@ class Actor:
         if isinstance(error, StepFailed) and aim.key is not None:
             self.writer.record_failure(aim.key, error.message)
         self.books.event("RolloutStuck", address, error.message, desired.revision, once=True)
+
+
+def _lost(step: Publish) -> StepFailed:
+    return StepFailed(f"the package of {step.address} is not there", hint="apply again")
 
 
 def _may(step: Step, terms: Terms) -> bool:

@@ -58,12 +58,14 @@ class Repairer:
 
     def _publish(self, desired: Snapshot, drifts: Sequence[Drift]) -> None:
         recorded = self.reader.artifacts()
-        for key in dict.fromkeys(drift.key for drift in drifts):
-            artifact = recorded.get(key)
-            if artifact is None:
-                raise StepFailed("a published package is not recorded any more", hint="restore its file from a copy")
-            self.publisher.publish(artifact)
-        self._tell(desired, drifts)
+        found = {drift.key: recorded[drift.key] for drift in drifts if drift.key in recorded}
+        refused = self.publisher.publish(found.values())
+        out = {key for key, artifact in found.items() if artifact.digest not in refused}
+        self._tell(desired, [drift for drift in drifts if drift.key in out])
+        for error in refused.values():
+            raise error
+        if len(found) < len({drift.key for drift in drifts}):
+            raise StepFailed("a published package is not recorded any more", hint="restore its file from a copy")
 
     def _journaled(
         self,

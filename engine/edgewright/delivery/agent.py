@@ -14,7 +14,7 @@ from edgewright.delivery.drop import ReportDrop
 from edgewright.delivery.inspecting import RepositoryInspector
 from edgewright.delivery.lives import due
 from edgewright.delivery.reading import RepositoryReader
-from edgewright.errors import DeliveryError
+from edgewright.errors import DeliveryError, EdgewrightError
 from edgewright.ports import PackageContent
 from edgewright_wire.messages import Assignment, Report
 
@@ -119,14 +119,14 @@ class AgentDelivery:
         """
         self._writer().create()
 
-    def publish(self, package: PackageContent) -> None:
-        """Make a package fetchable.
+    def publish(self, packages: Sequence[PackageContent]) -> Mapping[str, EdgewrightError]:
+        """Make packages fetchable, with one signing; says why some stay out, by digest.
 
         Raises:
             DeliveryError: The signing key is missing or wrong, or the repository is not ours.
             DeliveryUnavailable, StorageFull: The repository cannot be written.
         """
-        self._writer().publish(package)
+        return self._writer().publish(packages)
 
     def assign(self, assignments: Sequence[Assignment], configs: Mapping[str, bytes]) -> None:
         """Make assignments fetchable, with the configurations they name; one signing for all of them.

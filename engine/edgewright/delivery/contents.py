@@ -1,6 +1,8 @@
 """What goes into a repository: a package's parts, and targets as TUF names them. Called by ``delivery.repository``."""
 
 import json
+from collections.abc import Mapping
+from pathlib import Path
 
 from tuf.api.metadata import TargetFile
 
@@ -10,11 +12,12 @@ from edgewright_wire.canonical import digest_bytes, hex_of
 from edgewright_wire.messages import Assignment
 
 
-def blobs_of(package: PackageContent) -> list[str]:
-    """List the digests of a package's config and layers.
+def blobs_of(package: PackageContent) -> Mapping[str, Path]:
+    """Find a package's config and layers, by digest.
 
     Raises:
-        DeliveryError: The manifest is not the one its digest names, or no OCI image manifest.
+        DeliveryError: The manifest is not the one its digest names, or no OCI image manifest, or it names blobs that
+            were not given.
     """
     if digest_bytes(package.manifest) != package.digest:
         raise DeliveryError(f"package {package.digest} has another manifest", hint="package the model again")
@@ -27,7 +30,13 @@ def blobs_of(package: PackageContent) -> list[str]:
         raise DeliveryError(
             f"package {package.digest} has no OCI image manifest: {error}", hint="package the model again"
         ) from error
-    return list(dict.fromkeys(digests))
+    lacking = sorted(set(digests) - set(package.blobs))
+    if lacking:
+        raise DeliveryError(
+            f"package {package.digest} names blobs that were not given: {', '.join(lacking)}",
+            hint="package the model again",
+        )
+    return {digest: package.blobs[digest] for digest in digests}
 
 
 def target_of(path: str, content: bytes, *, version: int | None = None) -> TargetFile:

@@ -24,7 +24,7 @@ from edgewright.delivery import collecting, lives, memory, metadata
 from edgewright.delivery.contents import blobs_of, check_newer, target_name, target_of
 from edgewright.delivery.keys import KeyRing
 from edgewright.delivery.metadata import Chain, Change
-from edgewright.errors import DeliveryError, DeliveryUnavailable
+from edgewright.errors import BlobCorrupt, DeliveryError, DeliveryUnavailable, EdgewrightError, StorageFull
 from edgewright.ports import PackageContent
 from edgewright_wire.canonical import digest_bytes
 from edgewright_wire.layout import (
@@ -72,33 +72,37 @@ class Repository:
             if chain is None:
                 self._create()
 
-    def publish(self, package: PackageContent) -> None:
-        """Store a package's blobs and name its manifest in the packages role.
+    def publish(self, packages: Sequence[PackageContent]) -> dict[str, EdgewrightError]:
+        """Store the packages' blobs, and name their manifests in the packages role: signed once, for all of them.
+
+        Returns:
+            Why packages stay out, by digest. BlobCorrupt: a blob's bytes do not match its digest. DeliveryError: it
+            is incomplete. StorageFull: there is no space for it.
 
         Raises:
-            DeliveryError: A key is missing or wrong, or the package is incomplete.
-            BlobCorrupt: A blob's bytes do not match its digest.
+            DeliveryError: A key is missing or wrong.
             DeliveryUnavailable, StorageFull: The repository cannot be written.
         """
-        named = blobs_of(package)
-        lacking = sorted(set(named) - set(package.blobs))
-        if lacking:
-            raise DeliveryError(
-                f"package {package.digest} names blobs that were not given: {', '.join(lacking)}",
-                hint="package the model again",
-            )
+        refused: dict[str, EdgewrightError] = {}
+        manifests: dict[str, bytes] = {}
         with self._changing() as found:
             chain = found or self._create()
-            self._store_blobs({digest: package.blobs[digest] for digest in named})
-            path = package_target(package.digest)
-            target = target_of(path, package.manifest)
-            self._write_targets({path: package.manifest})
-            packages = chain.targets(PACKAGES_ROLE).signed
-            if packages.targets.get(path) != target:
+            for package in packages:
+                try:
+                    self._store_blobs(blobs_of(package))
+                except (BlobCorrupt, DeliveryError, StorageFull) as error:
+                    refused[package.digest] = error
+                else:
+                    manifests[package_target(package.digest)] = package.manifest
+            self._write_targets(manifests)
+            named = chain.targets(PACKAGES_ROLE).signed
+            wanted = {path: target_of(path, manifest) for path, manifest in manifests.items()}
+            if any(named.targets.get(path) != target for path, target in wanted.items()):
                 change = self._change(chain)
-                packages.targets[path] = target
-                change.put(PACKAGES_ROLE, packages)
+                named.targets.update(wanted)
+                change.put(PACKAGES_ROLE, named)
                 self._commit(change)
+        return refused
 
     def assign(self, assignments: Sequence[Assignment], configs: Mapping[str, bytes]) -> None:
         """Name the assignments in their bins, and store the configurations they name.

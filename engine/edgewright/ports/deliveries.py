@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Protocol
 
 from edgewright.core.drift import Inspection
+from edgewright.errors import EdgewrightError
 from edgewright_wire.messages import Assignment, Report
 
 
@@ -69,12 +70,16 @@ class DeliveryReader(Protocol):
 class DeliveryWriter(Protocol):
     """Reaches devices. Every call may be repeated."""
 
-    def publish(self, package: PackageContent) -> None:
-        """Make a package fetchable.
+    def publish(self, packages: Sequence[PackageContent]) -> Mapping[str, EdgewrightError]:
+        """Make packages fetchable; one signing for all of them.
+
+        Returns:
+            Why packages stay out, by digest; the others are out. BlobCorrupt: a blob has other bytes. DeliveryError:
+            it is incomplete. StorageFull: there is no space for it.
 
         Raises:
             DeliveryError: The signing key is missing or wrong.
-            DeliveryUnavailable: The repository cannot be written.
+            DeliveryUnavailable, StorageFull: The repository cannot be written.
         """
         ...
 

@@ -70,7 +70,7 @@ def test_nothing_is_published_at_first(site: Site, package: PackageContent) -> N
 
 
 def test_a_published_package_can_be_fetched_whole(site: Site, package: PackageContent) -> None:
-    site.delivery.publish(package)
+    site.delivery.publish([package])
 
     assert site.delivery.published() == {package.digest}
     assert site.devices.manifest(package.digest) == package.manifest
@@ -80,33 +80,53 @@ def test_a_published_package_can_be_fetched_whole(site: Site, package: PackageCo
 
 def test_packages_stay_when_another_is_published(site: Site, package: PackageContent, tmp_path: Path) -> None:
     other = a_package(tmp_path / "blobs", b"other weights")
-    site.delivery.publish(package)
-    site.delivery.publish(other)
+    site.delivery.publish([package])
+    site.delivery.publish([other])
 
     assert site.delivery.published() == {package.digest, other.digest}
     assert site.devices.manifest(package.digest) == package.manifest
 
 
-def test_a_corrupt_blob_is_not_published(site: Site, package: PackageContent) -> None:
+def test_packages_published_together_can_all_be_fetched(site: Site, tmp_path: Path) -> None:
+    packages = [a_package(tmp_path / "blobs", b"weights %d" % number) for number in range(5)]
+
+    assert site.delivery.publish([*packages, packages[0]]) == {}
+    assert site.delivery.publish([]) == {}
+
+    assert site.delivery.published() == {package.digest for package in packages}
+    for package in packages:
+        assert site.devices.manifest(package.digest) == package.manifest
+        assert [site.devices.blob(digest) for digest in package.blobs] == [
+            p.read_bytes() for p in package.blobs.values()
+        ]
+
+
+def test_a_corrupt_blob_is_not_published_and_keeps_no_other_package_back(
+    site: Site, package: PackageContent, tmp_path: Path
+) -> None:
+    others = [a_package(tmp_path / "others", b"before"), a_package(tmp_path / "others", b"after")]
     list(package.blobs.values())[1].write_bytes(b"bit rot")
 
-    with pytest.raises(BlobCorrupt):
-        site.delivery.publish(package)
+    refused = site.delivery.publish([others[0], package, others[1]])
 
-    assert site.delivery.published() == frozenset()
+    assert refused.keys() == {package.digest}
+    assert isinstance(refused[package.digest], BlobCorrupt)
+    assert site.delivery.published() == {other.digest for other in others}
+    assert site.devices.manifest(package.digest) is None
 
 
 def test_an_incomplete_package_is_not_published(site: Site, package: PackageContent) -> None:
-    with pytest.raises(DeliveryError, match="not given"):
-        site.delivery.publish(PackageContent(package.manifest, package.digest, {}))
-    with pytest.raises(DeliveryError, match="another manifest"):
-        site.delivery.publish(PackageContent(package.manifest + b" ", package.digest, package.blobs))
+    incomplete = site.delivery.publish([PackageContent(package.manifest, package.digest, {})])
+    altered = site.delivery.publish([PackageContent(package.manifest + b" ", package.digest, package.blobs)])
 
+    assert [type(error) for error in (incomplete | altered).values()] == [DeliveryError]
+    assert "not given" in incomplete[package.digest].message
+    assert "another manifest" in altered[package.digest].message
     assert site.delivery.published() == frozenset()
 
 
 def test_assignments_reach_their_devices_with_their_configurations(site: Site, package: PackageContent) -> None:
-    site.delivery.publish(package)
+    site.delivery.publish([package])
     configs = {f"lane-{n}": f"lane = {n}".encode() for n in range(5)}
     assignments = [an_assignment(d, package, config=c) for d, c in configs.items()]
 
@@ -119,7 +139,7 @@ def test_assignments_reach_their_devices_with_their_configurations(site: Site, p
 
 
 def test_the_newest_assignment_counts_and_others_stay(site: Site, package: PackageContent) -> None:
-    site.delivery.publish(package)
+    site.delivery.publish([package])
     site.delivery.assign([an_assignment(d, package, 1) for d in ("lane-1", "lane-2")], {})
     site.delivery.assign([an_assignment("lane-1", None, 2)], {})
 
@@ -131,7 +151,7 @@ def test_everything_may_be_repeated(site: Site, package: PackageContent) -> None
     config = b"threshold = 0.8"
     assignment = an_assignment("lane-1", package, config=config)
     for _ in range(2):
-        site.delivery.publish(package)
+        site.delivery.publish([package])
         site.delivery.assign([assignment], {digest_bytes(config): config})
         site.delivery.assign([], {})
 
@@ -142,7 +162,7 @@ def test_everything_may_be_repeated(site: Site, package: PackageContent) -> None
 
 
 def test_versions_never_go_back(site: Site, package: PackageContent) -> None:
-    site.delivery.publish(package)
+    site.delivery.publish([package])
     site.delivery.assign([an_assignment("lane-1", package, 3)], {})
 
     with pytest.raises(DeliveryError, match=r"lane-1.*version 3"):
@@ -156,7 +176,7 @@ def test_versions_never_go_back(site: Site, package: PackageContent) -> None:
 def test_only_what_can_be_fetched_is_assigned(site: Site, package: PackageContent) -> None:
     with pytest.raises(DeliveryError, match="not published"):
         site.delivery.assign([an_assignment("lane-1", package)], {})
-    site.delivery.publish(package)
+    site.delivery.publish([package])
     with pytest.raises(DeliveryError, match="configurations were not given"):
         site.delivery.assign([an_assignment("lane-1", package, config=b"lost")], {})
 
@@ -177,7 +197,7 @@ def test_reports_newer_than_known_are_observed(site: Site) -> None:
 
 def test_a_deep_look_finds_what_was_assigned_and_nothing_wrong(site: Site, package: PackageContent) -> None:
     assert site.delivery.inspect({}, None) == Inspection()
-    site.delivery.publish(package)
+    site.delivery.publish([package])
     config = b"threshold = 0.8"
     assignment = an_assignment("lane-1", package, 4, config=config)
     site.delivery.assign([assignment], {digest_bytes(config): config})
