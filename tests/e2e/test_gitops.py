@@ -145,3 +145,31 @@ def test_a_pull_request_is_previewed_merged_verified_and_reverted(tmp_path: Path
             team.status(reverted, "edgewright", "success")
             assert fleet.wait_verified(MODEL, package=first) == first
             assert team.trained() == 2
+
+
+def test_controllers_that_lead_different_environments_write_one_comment(tmp_path: Path) -> None:
+    with ForgeServer("github") as forge, GitServer(tmp_path / "remotes") as remotes:
+        team = Team(tmp_path, forge, remotes)
+        fleet = team.fleet
+        follow = "follow: {branch: main}, reconciliation: {suspend: true}"
+        fleet.edit(
+            "edgewright.yaml",
+            "  paths:",
+            f"  environments: [{{name: staging, {follow}}}, {{name: production, {follow}}}]\n  paths:",
+        )
+        fleet.commit("Declare two environments, which only look")
+        team.push("main")
+        with fleet, team.serve("--env", "production") as other, team.serve("--env", "staging") as served:
+            other.wait_role("active")
+            served.wait_role("active")
+            run_git(fleet.root, "switch", "-q", "-c", "faster")
+            fleet.edit(SPEC, "learningRate: 0.01", "learningRate: 0.012")
+            head = fleet.commit("Learn faster")
+            number = forge.open_pull_request(head=head, base="main")
+            team.push("faster", f"faster:{team.pull_ref(number)}")
+            team.hook(served, "pull_request", number=number, action="opened")
+            comment = team.comment(number, "#### `staging`", "#### `production`", head[:7])
+            assert comment.body.count("model/shelf-stock") >= 2, "each environment has a plan of its own"
+            team.hook(other, "pull_request", number=number, action="updated")
+            team.status(head, "edgewright/plan", "success")
+            assert len(forge.comments(number)) == 1
