@@ -7,7 +7,7 @@ reconciler into a real state store, blob store and signed repository; only train
 
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from datetime import timedelta
 from pathlib import Path
 from threading import Lock
@@ -23,7 +23,6 @@ from edgewright.apply.reconciler import Reconciler
 from edgewright.apply.rolling import Roller
 from edgewright.cli.rendering import TemplateRenderer
 from edgewright.cli.workspace import Workspace
-from edgewright.core.artifact import Artifact
 from edgewright.delivery.keys import create_keys
 from edgewright.state.lease import acquire
 from edgewright.state.store import SqlState, Work
@@ -123,22 +122,12 @@ def edit(folder: Path, kind: str, number: int) -> str:
     ).stdout.strip()
 
 
-class _RememberingState(SqlState):
-    """Has what it recorded at hand, and lets a thousand threads write in turn."""
+class _State(SqlState):
+    """Lets many threads write in turn."""
 
     def __init__(self, file: Path) -> None:
         super().__init__(file)
         self._turn = Lock()
-        self._recorded: dict[str, Artifact] = {}
-
-    def record_artifact(self, artifact: Artifact) -> None:
-        """Store it, and remember it."""
-        super().record_artifact(artifact)
-        self._recorded[artifact.fingerprint] = artifact
-
-    def artifacts(self) -> Mapping[str, Artifact]:
-        """Give what was recorded."""
-        return dict(self._recorded)
 
     def _write(self, work: Work, *, leased: bool = True) -> bool:
         with self._turn:
@@ -157,7 +146,7 @@ def apply_all(repository: Path, devices: Iterable[str]) -> None:
     delivery = ObedientDevices(folder / "repository", folder / "reports", workspace.keys, clock)
     delivery.create()
     delivery.switch_on(devices)
-    with _RememberingState(folder / "state.db") as state, acquire(state, "benchmark", _LEASE, clock) as lease:
+    with _State(folder / "state.db") as state, acquire(state, "benchmark", _LEASE, clock) as lease:
         configurator = Configurator(source, state, state, blobs, TemplateRenderer(), clock)
         reconciler = Reconciler(
             source=source,

@@ -134,11 +134,13 @@ class InMemoryState:
         self.fence = self.memory.fence
         return InMemoryLease(self, self.fence, ttl, clock)
 
-    # ── reading ───────────────────────────────────────────────────────────────────────────────────────────────
+    def artifacts(self, fingerprints: Iterable[str] | None = None) -> Mapping[str, Artifact]:
+        made = self.memory.store.tables.artifacts
+        wanted = made.keys() if fingerprints is None else {*fingerprints}
+        return {a.fingerprint: a for a in sorted(made.values(), key=_age) if a.fingerprint in wanted}
 
-    def artifacts(self) -> Mapping[str, Artifact]:
-        made = sorted(self.memory.store.tables.artifacts.values(), key=_age)
-        return {artifact.fingerprint: artifact for artifact in made}
+    def package(self, digest: str) -> Artifact | None:
+        return next((a for a in self.artifacts().values() if (a.action, a.digest) == (Action.PACKAGE, digest)), None)
 
     def champions(self) -> Mapping[str, Champion]:
         return _sorted(self.memory.tables.champions)
@@ -211,8 +213,6 @@ class InMemoryState:
 
     def signals(self) -> Mapping[str, int]:
         return _sorted(self.memory.tables.signals)
-
-    # ── writing ───────────────────────────────────────────────────────────────────────────────────────────────
 
     def record_artifact(self, artifact: Artifact) -> None:
         with self._write_shared() as tables:

@@ -4,7 +4,7 @@ A step that fails stands in nobody else's way. In a run that ends, it is given u
 after a while.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
@@ -12,7 +12,6 @@ from functools import partial
 from edgewright.apply.backing_off import Backoff
 from edgewright.apply.bookkeeping import Books
 from edgewright.apply.listening import Listener
-from edgewright.apply.observing import Reality
 from edgewright.apply.outcomes import Failure, Terms
 from edgewright.apply.publishing import Publisher
 from edgewright.apply.repairing import Repairer
@@ -32,7 +31,6 @@ from edgewright.core.plan import (
     Step,
     step_id,
 )
-from edgewright.core.planner import aims
 from edgewright.core.rollout_planning import Aim
 from edgewright.core.snapshot import Snapshot
 from edgewright.errors import BlobCorrupt, Cancelled, EdgewrightError, LeaseLost, StepFailed
@@ -45,7 +43,6 @@ _ROLLING = StartRollout | AdvanceWave | Rollback
 class Actor:
     """One run's hands, and what they tried in vain."""
 
-    reality: Reality
     reader: StateReader
     writer: StateWriter
     publisher: Publisher
@@ -60,11 +57,14 @@ class Actor:
     touched: set[Address] = field(default_factory=set)
     """Rollouts whose devices have spoken since they were looked at last."""
 
-    def act(self, desired: Snapshot, current: Plan, terms: Terms, workers: Workers) -> tuple[list[datetime], bool]:
-        """Start what is ready.
+    def act(
+        self, desired: Snapshot, current: Plan, aims: Mapping[Address, Aim], terms: Terms, workers: Workers
+    ) -> tuple[list[datetime], bool]:
+        """Do what is ready, and offer the workers what is theirs.
 
         Returns:
-            The moments at which rollouts want to be looked at again, and whether anything was done.
+            The moments at which rollouts want to be looked at again, and whether anything was done; what workers do
+            does not count, for they say so themselves.
 
         Raises:
             LeaseLost: Another process took over.
@@ -75,6 +75,7 @@ class Actor:
         self.touched |= self.reader.requested_controls().keys()
         targets: set[Address] = set()
         held: set[Address] = set()
+        builds: list[BuildStep] = []
         publishes: list[Publish] = []
         acted = False
         for step in current.steps:
@@ -93,10 +94,11 @@ class Actor:
                 case Prune():
                     acted |= self._guard(step, desired, partial(self._prune, step))
                 case _:
-                    acted |= workers.start(desired, step)
+                    builds.append(step)
+        workers.offer(desired, builds)
         self._publish(publishes, desired)
         acted |= bool(publishes or targets or self.touched)
-        wakes = self._roll(desired, targets, held)
+        wakes = self._roll(desired, aims, targets, held)
         self.attempt("assign", self.publisher.flush_assignments)
         return wakes, acted
 
@@ -197,7 +199,7 @@ class Actor:
         begun = self.clock()
         for step in steps:
             self.listener.started(step)
-        recorded = self.reader.artifacts()
+        recorded = self.reader.artifacts([step.package_fingerprint or "" for step in steps])
         found = [recorded.get(step.package_fingerprint or "") for step in steps]
         refused = self.publisher.publish(artifact for artifact in found if artifact is not None)
         for step, artifact in zip(steps, found, strict=True):
@@ -211,14 +213,13 @@ class Actor:
 
     # ── rollouts ──────────────────────────────────────────────────────────────────────────────────────────────
 
-    def _roll(self, desired: Snapshot, targets: set[Address], held: set[Address]) -> list[datetime]:
+    def _roll(
+        self, desired: Snapshot, aims: Mapping[Address, Aim], targets: set[Address], held: set[Address]
+    ) -> list[datetime]:
         """Advance rollouts that have a step, and those whose devices spoke; held ones only in what is under way."""
         spoken, self.touched = self.touched, set()
-        if not targets and not spoken:
-            return []
-        observed = self.reality.observe(desired)
         wakes = []
-        for address, aim in aims(desired, observed, self.clock()).items():
+        for address, aim in aims.items():
             if address not in targets | spoken:
                 continue
             planned = address in targets and address not in held

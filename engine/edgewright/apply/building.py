@@ -96,12 +96,12 @@ class Workshop:
         assert step.fingerprint is not None
         try:
             with one_at_a_time(self._lock(step.fingerprint), cancel) as waited:
-                made = self.reader.artifacts().get(step.fingerprint)
+                made = self.reader.artifacts([step.fingerprint]).get(step.fingerprint)
                 if made is not None and (waited or self._is_whole(made)):
                     return None
                 return self._make(desired, step, progress, cancel)
         except Cancelled:
-            if step.fingerprint in self.reader.artifacts():
+            if step.fingerprint in self.reader.artifacts([step.fingerprint]):
                 return None  # nobody wants it any more because others have made it
             raise
 
@@ -156,7 +156,7 @@ class Workshop:
         assert step.fingerprint is not None
         document = desired.resources[step.address].document
         assert isinstance(document, Dataset | Model)
-        recorded = self.reader.artifacts()
+        recorded = self.reader.artifacts(step.inputs.values())
         inputs: dict[str, Mapping[str, Path]] = {}
         facts: dict[str, Mapping[str, Any]] = {}
         for role, fingerprint in step.inputs.items():
@@ -166,7 +166,7 @@ class Workshop:
             inputs[role] = {name: self.blobs.path(file.digest) for name, file in artifact.files.items()}
             facts[role] = artifact.facts
         if isinstance(step, Train) and isinstance(document, Model) and document.spec.training_or_default.warm_start:
-            inputs |= self._warm_start(document, recorded)
+            inputs |= self._warm_start(document)
         checkout = workdir / "checkout"
         self.source.materialize(desired.revision, _paths(desired, step, document), checkout)
         return BuildTask(
@@ -181,9 +181,10 @@ class Workshop:
             params=_params(step, document),
         )
 
-    def _warm_start(self, model: Model, recorded: Mapping[str, Artifact]) -> dict[str, Mapping[str, Path]]:
+    def _warm_start(self, model: Model) -> dict[str, Mapping[str, Path]]:
         champion = self.reader.champions().get(model.metadata.name)
-        weights = recorded.get(champion.train_fingerprint) if champion else None
+        of = champion.train_fingerprint if champion else ""
+        weights = self.reader.artifacts([of]).get(of)
         if weights is None or "weights.pt" not in weights.files:
             return {}
         return {"warmStart": {"weights.pt": self.blobs.path(weights.files["weights.pt"].digest)}}

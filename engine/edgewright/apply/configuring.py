@@ -53,7 +53,7 @@ class Configurator:
         )
 
     def _kept(self, config: str) -> Artifact | None:
-        artifact = self.reader.artifacts().get(config)
+        artifact = self.reader.artifacts([config]).get(config)
         return artifact if artifact and self.blobs.has(artifact.files[_FILE].digest) else None
 
     def render(

@@ -5,7 +5,7 @@ pass, run or process had got to. A pass starts the steps that are ready; their o
 """
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -26,7 +26,8 @@ from edgewright.core.address import Address
 from edgewright.core.plan import (
     Plan,
 )
-from edgewright.core.planner import plan
+from edgewright.core.planner import plan_with_aims
+from edgewright.core.rollout_planning import Aim
 from edgewright.core.schedule import in_window
 from edgewright.core.snapshot import Snapshot
 from edgewright.core.standing import SourceStanding, repository_address
@@ -71,7 +72,6 @@ class Reconciler:
         self.backoff = Backoff(self.clock)
         memory = self.reality.memory
         self.actor = Actor(
-            reality=self.reality,
             reader=self.reader,
             writer=self.writer,
             publisher=self.publisher,
@@ -104,7 +104,9 @@ class Reconciler:
                 which tries again later).
             LeaseLost: Another process took over; nothing more was written.
         """
-        self._workers = Workers(self.workshop, self.listener, self.actor.settled, self._wake.set, terms.jobs)
+        self._workers = Workers(
+            self.workshop, self.listener, self.actor.settled, self._wake.set, self._stop.is_set, terms.jobs
+        )
         try:
             return self._loop(terms)
         finally:
@@ -154,14 +156,18 @@ class Reconciler:
         due = terms.drift and self.reality.memory.due(self.clock(), desired.reconciliation().drift_interval)
         if due or (_REFRESH in self.actor.failures and not self.backoff.is_waiting(_REFRESH)):
             self.actor.attempt(_REFRESH, self.publisher.refresh)
-        current = self._plan(desired, terms, deep=due)
+        current, aims = self._plan_with_aims(desired, terms, deep=due)
         self._workers.cancel_all_but({getattr(step, "fingerprint", None) or "" for step in current.steps})
-        wakes, acted = self.actor.act(desired, current, terms, self._workers)
-        after = self._plan(desired, terms) if acted or self._workers.busy else current
+        wakes, acted = self.actor.act(desired, current, aims, terms, self._workers)
+        # A plan of a large repository takes seconds; where the next pass comes at once, it makes one anyway.
+        again = self._wake.is_set() and not terms.standing
+        after = self._plan(desired, terms) if acted and not again else current
         if terms.until is not None and self.clock() >= terms.until:
-            return self._end(after, timed_out=not after.empty)
+            last = self._plan(desired, terms)
+            return self._end(last, timed_out=not last.empty)
+        busy = self._workers.busy  # asked first: what has ended by now has woken us
         still = after.steps == current.steps and not self._wake.is_set()
-        settled = still and not self._workers.busy and not self.actor.hopeful(after, terms)
+        settled = still and not busy and not self.actor.hopeful(after, terms)
         if settled:
             self.books.close_intents(self.workshop)
             self.books.settle(desired, after)
@@ -195,11 +201,16 @@ class Reconciler:
             self.lease.renew()
             self._renewed = now
 
-    def _plan(self, desired: Snapshot, terms: Terms, *, deep: bool = False) -> Plan:
+    def _plan(self, desired: Snapshot, terms: Terms) -> Plan:
+        return self._plan_with_aims(desired, terms)[0]
+
+    def _plan_with_aims(
+        self, desired: Snapshot, terms: Terms, *, deep: bool = False
+    ) -> tuple[Plan, Mapping[Address, Aim]]:
         observed = self.reality.observe(desired, retry_failures=terms.retry_failures, deep=deep)
-        found = plan(desired, observed, self.clock())
+        found, aims = plan_with_aims(desired, observed, self.clock())
         self.listener.planned(found)
-        return found
+        return found, aims
 
     def _end(
         self, last: Plan, *, timed_out: bool = False, stopped: bool = False, superseded_by: str | None = None

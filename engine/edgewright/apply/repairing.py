@@ -57,7 +57,7 @@ class Repairer:
             self.memory.stale()
 
     def _publish(self, desired: Snapshot, drifts: Sequence[Drift]) -> None:
-        recorded = self.reader.artifacts()
+        recorded = self.reader.artifacts({drift.key for drift in drifts})
         found = {drift.key: recorded[drift.key] for drift in drifts if drift.key in recorded}
         refused = self.publisher.publish(found.values())
         out = {key for key, artifact in found.items() if artifact.digest not in refused}

@@ -137,12 +137,11 @@ class Roller:
             return None
         if before.phase is Phase.SUCCEEDED and before.release == after.release:
             return None
-        recorded = self.reader.artifacts()
-        package = next((a for a in recorded.values() if a.digest == after.release.package), None)
+        package = self.reader.package(after.release.package)
         if package is None:
             return None
         export_fingerprint = package.facts["inputs"]["export"]
-        export = recorded.get(export_fingerprint)
+        export = self.reader.artifacts([export_fingerprint]).get(export_fingerprint)
         if export is None:
             return None
         return model, Champion(

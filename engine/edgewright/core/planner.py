@@ -27,16 +27,26 @@ def plan(desired: Snapshot, observed: Observed, now: datetime) -> Plan:
     Raises:
         SpecError: Two rollouts claim the same model on the same device.
     """
+    return plan_with_aims(desired, observed, now)[0]
+
+
+def plan_with_aims(desired: Snapshot, observed: Observed, now: datetime) -> tuple[Plan, dict[Address, Aim]]:
+    """As ``plan``, with what ``aims`` says of the same observation.
+
+    Raises:
+        SpecError: As in plan.
+    """
     bench = Workbench(desired, observed, now)
     if problems := conflicts(bench):
         raise SpecError(problems)
     nodes = _plan_builds(bench)
-    _plan_deliveries(bench, nodes)
+    found = _aims(bench, nodes)
+    _plan_deliveries(bench, nodes, found)
     plan_repairs(bench)
     plan_prunes(bench)
     consulted = digest_json(bench.consulted)
     identity = {"commit": desired.revision, "observed": consulted, "now": now.isoformat()}
-    return Plan(
+    made = Plan(
         commit=desired.revision,
         observed_digest=consulted,
         plan_id=digest_json(identity).removeprefix("sha256:")[:16],
@@ -45,6 +55,7 @@ def plan(desired: Snapshot, observed: Observed, now: datetime) -> Plan:
         verdicts=bench.verdicts,
         summary=_summarize(bench),
     )
+    return made, found
 
 
 def aims(desired: Snapshot, observed: Observed, now: datetime) -> dict[Address, Aim]:
@@ -54,14 +65,7 @@ def aims(desired: Snapshot, observed: Observed, now: datetime) -> dict[Address, 
 
 def aims_on(bench: Workbench) -> dict[Address, Aim]:
     """As ``aims``, on a workbench of the caller's."""
-    nodes = _plan_builds(bench)
-    found = {}
-    for rollout in bench.desired.rollouts():
-        fleet = bench.desired.fleet(rollout.spec.fleet)
-        if fleet:
-            address = Address("rollout", rollout.metadata.name)
-            found[address] = aim_of(bench, rollout, fleet, nodes.get(rollout.spec.model, _UNDECLARED))
-    return found
+    return _aims(bench, _plan_builds(bench))
 
 
 def reachable(desired: Snapshot, observed: Observed, now: datetime) -> frozenset[str]:
@@ -82,17 +86,24 @@ def _plan_builds(bench: Workbench) -> dict[str, ModelNodes]:
     }
 
 
-def _plan_deliveries(bench: Workbench, nodes: dict[str, ModelNodes]) -> None:
-    published: dict[str, str | None] = {}
+def _aims(bench: Workbench, nodes: dict[str, ModelNodes]) -> dict[Address, Aim]:
+    found = {}
     for rollout in bench.desired.rollouts():
         fleet = bench.desired.fleet(rollout.spec.fleet)
-        if fleet is None:
-            continue
-        name = rollout.spec.model
+        if fleet:
+            address = Address("rollout", rollout.metadata.name)
+            found[address] = aim_of(bench, rollout, fleet, nodes.get(rollout.spec.model, _UNDECLARED))
+    return found
+
+
+def _plan_deliveries(bench: Workbench, nodes: dict[str, ModelNodes], found: dict[Address, Aim]) -> None:
+    published: dict[str, str | None] = {}
+    for aim in found.values():
+        name = aim.rollout.spec.model
         model = nodes.get(name, _UNDECLARED)
         if name not in published:
             published[name] = plan_publish(bench, name, model)
-        plan_rollout(bench, aim_of(bench, rollout, fleet, model), model, published[name])
+        plan_rollout(bench, aim, model, published[name])
 
 
 def _summarize(bench: Workbench) -> PlanSummary:

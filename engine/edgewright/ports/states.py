@@ -41,8 +41,12 @@ class StateReader(Protocol):
     artifact everywhere. Everything else is the environment's own.
     """
 
-    def artifacts(self) -> Mapping[str, Artifact]:
-        """All artifacts, by fingerprint."""
+    def artifacts(self, fingerprints: Iterable[str] | None = None) -> Mapping[str, Artifact]:
+        """Artifacts by fingerprint; all of them by default, which costs in proportion to them."""
+        ...
+
+    def package(self, digest: str) -> Artifact | None:
+        """The package with this digest; the oldest, where several steps made the same."""
         ...
 
     def champions(self) -> Mapping[str, Champion]:

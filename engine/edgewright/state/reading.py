@@ -21,6 +21,8 @@ from edgewright_wire.messages import Assignment, Report
 FEW = 500
 """Up to so many devices are asked for by name; for more, all rows are read and chosen from."""
 
+_ARTIFACTS = f"SELECT {', '.join(encoding.ARTIFACT_COLUMNS)} FROM artifacts"  # noqa: S608 - constants
+
 
 class StoredState:
     """Implements ports.StateReader over SELECTs."""
@@ -30,12 +32,25 @@ class StoredState:
         self.environment = environment
         """Whose state is read; '' where there is only one."""
 
-    def artifacts(self) -> Mapping[str, Artifact]:
-        """All artifacts by fingerprint, oldest first; each is decoded when it is first looked at."""
-        columns = ", ".join(encoding.ARTIFACT_COLUMNS)
-        found = self._rows(f"SELECT {columns} FROM artifacts")  # noqa: S608 - constants
+    def artifacts(self, fingerprints: Iterable[str] | None = None) -> Mapping[str, Artifact]:
+        """Artifacts by fingerprint, oldest first; each is decoded when it is first looked at."""
+        if fingerprints is None:
+            found = self._rows(_ARTIFACTS)
+        else:
+            wanted = sorted(set(fingerprints))
+            found = []
+            for few in (wanted[start : start + FEW] for start in range(0, len(wanted), FEW)):
+                names = {f"f{index}": fingerprint for index, fingerprint in enumerate(few)}
+                found += self._rows(f"{_ARTIFACTS} WHERE fingerprint IN ({', '.join(':' + n for n in names)})", names)
         # Sorted here: databases carry the large bodies through their sort.
         return Decoded({row[0]: row for row in sorted(found, key=_age)}, encoding.artifact_of)
+
+    def package(self, digest: str) -> Artifact | None:
+        """The package with this digest; the oldest, where several steps made the same."""
+        asked = {"action": Action.PACKAGE.value, "digest": digest}
+        found = self._rows(f"{_ARTIFACTS} WHERE action = :action AND digest = :digest", asked)
+        with decoding("an artifact"):
+            return encoding.artifact_of(min(found, key=_age)) if found else None
 
     def champions(self) -> Mapping[str, Champion]:
         """By model name."""
