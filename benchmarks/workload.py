@@ -28,8 +28,7 @@ from edgewright.state.lease import acquire
 from edgewright.state.store import SqlState, Work
 
 KINDS = 5
-_STEPS_AT_ONCE = 1_000
-"""So many that the whole repository is planned few times."""
+_STEPS_AT_ONCE = 8
 _LEASE = timedelta(minutes=1)
 _IDENTITY = ("-c", "user.name=benchmark", "-c", "user.email=benchmark@localhost", "-c", "commit.gpgsign=false")
 
@@ -123,7 +122,7 @@ def edit(folder: Path, kind: str, number: int) -> str:
 
 
 class _State(SqlState):
-    """Lets many threads write in turn."""
+    """Lets threads write in turn, so that none waits for the database's lock."""
 
     def __init__(self, file: Path) -> None:
         super().__init__(file)
