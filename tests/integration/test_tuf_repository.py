@@ -311,7 +311,7 @@ def test_a_repository_of_other_keys_is_refused_by_devices_and_by_us(
         TufDevice(other.repository, tmp_path / "device", root).manifest(package.digest)
     mixed = AgentDelivery(other.repository, tmp_path / "reports", tmp_path / "keys")
     before = other.files()
-    calls: list[Callable[[], None]] = [
+    calls: list[Callable[[], object]] = [
         lambda: mixed.publish([package]),
         lambda: mixed.assign([an_assignment("lane-1", package)], {}),
         lambda: mixed.retire(["lane-1"]),
