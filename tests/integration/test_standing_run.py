@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from edgewright.apply.reconciler import Reconciler
 from edgewright.core.address import Address
 from edgewright.core.artifact import Action
 from edgewright.core.conditions import Condition, check, headline
+from edgewright.core.plan import Note
 from edgewright.core.snapshot import Snapshot
 from edgewright.errors import DeliveryUnavailable, EdgewrightError, LeaseLost, StepFailed
 from fakes.reconciling import FILES, HEAD, Log, World, model, rollout
@@ -188,3 +190,20 @@ def test_losing_the_lease_ends_the_run_and_nothing_more_is_written(tmp_path: Pat
         watcher.wait_for(lambda: bool(ended))
     assert isinstance(ended[0], LeaseLost)
     assert world.state.version() == version
+
+
+def test_what_stands_in_the_way_is_written_once_also_when_a_look_finds_one_of_two_things(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    desired = world.source.snapshot()
+    reconciler = world.reconciler()
+    address = Address("model", "reader")
+    one, other = (
+        Note(address, "warning", "Drifted", message) for message in ("a file is gone", "a package is not whole")
+    )
+    empty = replace(world.plan(), steps=(), notes=())
+    for notes in ((one, other), (one,), (one, other), (other,), (one, other)):
+        reconciler.books.settle(desired, replace(empty, notes=notes))
+    assert world.reasons(str(address)) == ["Drifted", "Drifted"]
+    reconciler.books.settle(desired, empty)
+    reconciler.books.settle(desired, replace(empty, notes=(one,)))
+    assert world.reasons(str(address)) == ["Drifted", "Drifted", "Drifted"], "what happens again is news"

@@ -1,7 +1,7 @@
 """What a run writes down: history, what is managed, what a crashed run left open. Used by ``reconciler``."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from edgewright.apply.building import Workshop
@@ -23,6 +23,8 @@ class Books:
     delivery: DeliveryReader
     listener: Listener
     clock: Callable[[], datetime]
+    said: dict[Address, set[tuple[str, str]]] = field(default_factory=dict)
+    """What was written of what stands in the way of each resource: a look may find one of several things only."""
 
     def event(self, reason: str, address: Address, message: str, revision: str, *, once: bool = False) -> None:
         """Write history, and tell the listener; ``once``: not if it is what was said of the address last."""
@@ -70,8 +72,17 @@ class Books:
 
     def settle(self, desired: Snapshot, last: Plan) -> None:
         """Note what is under management now, and what stands in the way, once."""
-        for note in last.notes:
-            if note.severity == "blocked" or (note.severity, note.reason) == ("warning", "Drifted"):
+        standing = [
+            note
+            for note in last.notes
+            if note.severity == "blocked" or (note.severity, note.reason) == ("warning", "Drifted")
+        ]
+        for address in self.said.keys() - {note.address for note in standing}:
+            del self.said[address]
+        for note in standing:
+            said = self.said.setdefault(note.address, set())
+            if (note.reason, note.message) not in said:
+                said.add((note.reason, note.message))
                 self.event(note.reason, note.address, note.message, desired.revision, once=True)
         managed = {
             address: resource.document.metadata.annotations.get(PRUNE_ANNOTATION) == "disabled"

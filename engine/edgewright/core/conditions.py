@@ -105,9 +105,15 @@ _KNOWN_TO_THE_CONTROLLER = frozenset({"Retrying", "Suspended"})
 
 
 def as_kept(conditions: Sequence[Condition], kept: Sequence[Condition]) -> tuple[Condition, ...]:
-    """Take over from the conditions a controller kept what a plan alone cannot tell."""
+    """Take over from the conditions a controller kept what a plan alone cannot tell: why it waits, what it found
+    when it looked deep.
+    """
     now, before = headline(conditions), headline(kept)
-    if now is None or before is None or now.reason != "Planned" or before.reason not in _KNOWN_TO_THE_CONTROLLER:
+    if now is None or before is None:
+        return tuple(conditions)
+    if now.type == "Ready" and before.reason == DRIFTED:
+        return tuple(kept)
+    if now.reason != "Planned" or before.reason not in _KNOWN_TO_THE_CONTROLLER:
         return tuple(conditions)
     return tuple(replace(one, reason=before.reason, message=before.message) for one in conditions)
 

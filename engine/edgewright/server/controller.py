@@ -20,11 +20,12 @@ from edgewright.apply.reconciler import Reconciler
 from edgewright.core.address import Address
 from edgewright.core.conditions import Condition
 from edgewright.core.events import Event
+from edgewright.core.notices import severity_of
 from edgewright.core.plan import Plan, Step, step_id
 from edgewright.core.rollout_state import RolloutState
 from edgewright.core.snapshot import Snapshot
 from edgewright.errors import EdgewrightError, LeaseLost
-from edgewright.ports import Lease
+from edgewright.ports import Lease, Progress
 from edgewright.server.health import Role, Vitals
 from edgewright.server.stations import Station
 
@@ -32,6 +33,7 @@ Rested = Callable[["Controller", Snapshot, Mapping[Address, Sequence[Condition]]
 KEPT_EVENTS = 100_000
 _ALIVE_WITHIN = timedelta(minutes=5)
 _LOOK_SECONDS = 5.0
+_PROGRESS_EVERY = timedelta(seconds=10)
 _TIDY_EVERY = timedelta(hours=1)
 
 
@@ -234,6 +236,7 @@ class ControllerListener(Silence):
         self._controller = controller
         self._log = controller.log
         self._rolled: dict[Address, str] = {}
+        self._progressed: dict[Address, datetime] = {}
 
     def planned(self, plan: Plan) -> None:
         """Live."""
@@ -242,6 +245,18 @@ class ControllerListener(Silence):
     def started(self, step: Step) -> None:
         """Log it."""
         self._log.info("step started", step=step_id(step))
+
+    def progressed(self, progress: Progress) -> None:
+        """Log epochs, the first at once: it says where training resumes."""
+        if progress.unit != "epoch":
+            return
+        now = self._controller.clock()
+        last = self._progressed.get(progress.address)
+        if last is None or now - last >= _PROGRESS_EVERY:
+            self._progressed[progress.address] = now
+            figures = {name: round(value, 4) for name, value in progress.figures.items()}
+            where = f"{progress.done}/{progress.total}"
+            self._log.info("training", address=str(progress.address), epoch=where, **figures)
 
     def done(self, step: Step, seconds: float) -> None:
         """Log it."""
@@ -259,8 +274,9 @@ class ControllerListener(Silence):
             self._log.info("rollout", rollout=address.name, phase=state.phase.value, wave=state.wave + 1)
 
     def happened(self, event: Event) -> None:
-        """Log it, and let receivers be told."""
-        self._log.info(event.reason, address=event.address, message=event.message)
+        """Log it at the level of its severity, and let receivers be told."""
+        log = getattr(self._log, severity_of(event))
+        log(event.reason, address=event.address, message=event.message)
         self._controller.happened()
 
     def rested(self, desired: Snapshot, conditions: Mapping[Address, Sequence[Condition]], *, settled: bool) -> None:

@@ -29,7 +29,7 @@ class Loop:
         self._vitals = vitals
         self._stop = threading.Event()
         self._news = threading.Event()
-        self._thread = threading.Thread(target=self._run, name=name)
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
     def work(self) -> datetime:
         """Do it once; says when to come again. What it runs through ``guard`` cannot end the loop."""

@@ -178,6 +178,7 @@ class Supervisor:
         self._discovered = True
         names = [environment.name for environment in wanted] if declared or self.only else [""]
         missing = sorted(set(self.only) - {environment.name for environment in declared})
+        self.vitals.report("environments", not missing, "not all that were named are declared" if missing else "")
         if missing:
             self.log.error("no such environment is declared", environments=missing)
         self._keep_controllers(names)

@@ -1,9 +1,12 @@
 """``edgewright serve``: the controller."""
 
+import os
+import re
 import signal
 import sys
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
@@ -13,9 +16,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from edgewright.cli.console import stderr
-from edgewright.cli.options import HERE, RefOption, RepoOption, StateOption
+from edgewright.cli.options import HERE, Exit, RefOption, RepoOption, StateOption
 from edgewright.cli.workspace import Workspace
-from edgewright.errors import EdgewrightError
+from edgewright.errors import EdgewrightError, Transient
 
 if TYPE_CHECKING:
     from edgewright.ports import Forge
@@ -29,6 +32,9 @@ _SECRETS = ("EDGEWRIGHT_WEBHOOK_SECRET", "EDGEWRIGHT_WEBHOOK_SECRET_OLD")
 """The second one while senders are being changed to the first."""
 
 _SHORTEST = timedelta(seconds=1)
+_ONE_CTRL_C = 0.5
+"""Seconds within which several are one: a terminal and a supervising program may both pass it on."""
+_COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
 class LogFormat(StrEnum):
@@ -85,6 +91,8 @@ def serve(
         raise EdgewrightError("--tls-cert and --tls-key belong together", hint="give both, or neither")
     workspace = Workspace(repo, ref=ref, state=state)
     forge, names = _forge(workspace)
+    with suppress(Transient):  # a database that is away for now is waited for
+        workspace.state.environments()
     secrets = tuple(secret for name in _SECRETS if (secret := from_variable(name)) is not None)
     bell, vitals = Bell(), Vitals()
     app = create_app(HookSettings(secrets, RepositoryNames.of(names)), bell, vitals)
@@ -147,6 +155,8 @@ def _acceptable(workspace: Workspace, revision: str) -> str:
         SourceError: It is not there.
         SourceUnavailable: The repository does not answer.
     """
+    if not _COMMIT.fullmatch(revision):
+        raise EdgewrightError(f"--accept {revision} is no commit", hint="give all 40 digits: a name may move")
     workspace.upstream.fetch(())
     return workspace.upstream.bring(revision)
 
@@ -184,12 +194,17 @@ def _duration(text: str) -> timedelta:
 
 @contextmanager
 def _stopping(supervisor: "Supervisor") -> Iterator[None]:
-    """Let Ctrl-C and SIGTERM end everything softly; a second Ctrl-C ends it at once."""
+    """Let Ctrl-C and SIGTERM end everything softly; a second Ctrl-C ends it at once, as a power cut would."""
+    asked: list[float] = []
 
     def soft(number: int, frame: FrameType | None) -> None:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        stderr().print("stopping; what is under way can be resumed (Ctrl-C again stops at once)", style="yellow")
-        supervisor.stop()
+        now = time.monotonic()
+        if asked and number == signal.SIGINT and now - asked[0] > _ONE_CTRL_C:
+            os._exit(Exit.INTERRUPTED)
+        if not asked:
+            asked.append(now)
+            stderr().print("stopping; what is under way can be resumed (Ctrl-C again stops at once)", style="yellow")
+            supervisor.stop()
 
     before = {number: signal.signal(number, soft) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
