@@ -5,6 +5,8 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+import structlog
+
 from edgewright.apply.following import SIGNED, Followed
 from edgewright.apply.listening import Listener
 from edgewright.apply.notifying import Dispatcher
@@ -75,6 +77,12 @@ class LiveStation:
     def reconciler(self, desired: Snapshot, lease: Lease, listener: Listener, followed: Followed) -> Reconciler:
         """A run, wired as a revision declares."""
         assert isinstance(lease, SqlLease)
+        if not self._workspace.keys.is_dir():
+            structlog.get_logger("edgewright.station").error(
+                "there are no signing keys: models are made, and nothing can be published",
+                keys=str(self._workspace.keys),
+                hint="in a clone: edgewright init . --keys-only --state FOLDER [--env NAME]",
+            )
         return self._workspace.reconciler(desired, lease, listener, source=followed, standing=lambda: followed.standing)
 
     def plan(self, proposed: Snapshot, in_force: Snapshot | None) -> Plan:
