@@ -46,16 +46,17 @@ def print_json(value: Any) -> None:
     sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
-def print_error(error: EdgewrightError) -> None:
-    """Write an error for people: every problem, then what to do."""
+def print_error(error: EdgewrightError, *, is_warning: bool = False) -> None:
+    """Write an error for people: every problem, then what to do; as a warning where the command goes on without."""
+    colour = "yellow" if is_warning else "red"
     console = stderr()
     if isinstance(error, SpecError):
         for problem in error.problems:
             console.print(str(problem))
         count = len(error.problems)
-        console.print(f"{count} problem{'' if count == 1 else 's'} found", style="bold red")
+        console.print(f"{count} problem{'' if count == 1 else 's'} found", style=f"bold {colour}")
         return
-    console.print(f"error: {error.message}", style="red")
+    console.print(f"{'warning' if is_warning else 'error'}: {error.message}", style=colour)
     if error.hint:
         for line in error.hint.splitlines():
             console.print(f"  {line}")

@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from edgewright.cli.console import print_json, stdout
+from edgewright.cli.console import print_error, print_json, stdout
 from edgewright.cli.options import (
     HERE,
     DriftOption,
     EnvOption,
+    Exit,
     Output,
     OutputOption,
     RefOption,
@@ -21,10 +22,20 @@ from edgewright.cli.render.quantities import count_text, short
 from edgewright.cli.workspace import Workspace
 from edgewright.core.drift import DRIFTED, sentence
 from edgewright.core.planner import plan as compute
+from edgewright.errors import (
+    DeliveryError,
+    DeliveryUnavailable,
+    EdgewrightError,
+    SourceError,
+    SourceUnavailable,
+    SpecError,
+)
 
 if TYPE_CHECKING:
     from edgewright.core.conditions import Condition
+    from edgewright.core.observed import Observed
     from edgewright.core.rollout_state import RolloutSummary
+    from edgewright.core.snapshot import Snapshot
 
 
 _MOST = 20
@@ -46,16 +57,26 @@ def status(
 ) -> None:
     """Show every resource with its condition, and for rollouts how many devices are verified.
 
-    Reads what is recorded and what devices have reported since; changes nothing.
+    Reads what is recorded and what devices have reported since; changes nothing. Where the specs or what is published
+    cannot be read, it shows what edgewright serve recorded last, and ends with 1.
     """
+    workspace = Workspace(repo, ref=ref, state=state, env=env)
+    try:
+        desired = workspace.source.snapshot()
+        observed = workspace.reality(desired).observe(desired, deep=drift)
+    except (SourceError, SourceUnavailable, SpecError, DeliveryError, DeliveryUnavailable) as problem:
+        _show_recorded(workspace, problem, output)
+        raise typer.Exit(Exit.ERROR) from problem
+    _show(workspace, desired, observed, drift, output)
+
+
+def _show(workspace: Workspace, desired: "Snapshot", observed: "Observed", drift: bool, output: Output) -> None:
+    """Judge everything now, and show it."""
     from edgewright.apply.following import accepted
     from edgewright.cli.render.plan_json import drift_json
     from edgewright.cli.render.standing import Standing, print_standings, standing_json
     from edgewright.core.conditions import as_kept, conditions_of_all
 
-    workspace = Workspace(repo, ref=ref, state=state, env=env)
-    desired = workspace.source.snapshot()
-    observed = workspace.reality(desired).observe(desired, deep=drift)
     now = workspace.clock()
     applied, stored = workspace.state.last_revision(), workspace.state.conditions()
     in_force = accepted(workspace.state)
@@ -86,11 +107,7 @@ def status(
         )
         return
     console = stdout()
-    last = f"applied last: {short(applied)}" if applied else "nothing applied yet"
-    if in_force is not None and in_force != desired.revision:
-        last += f"; in force for edgewright serve: {short(in_force)}"
-    where = f"environment {workspace.env}, " if workspace.env else ""
-    console.print(f"{where}commit {short(desired.revision)} ({last})")
+    console.print(f"{_where(workspace)}commit {short(desired.revision)} ({_last(in_force, applied)})")
     if not standings:
         console.print(count_text(0, "resource"))
         return
@@ -99,6 +116,55 @@ def status(
         console.print(f"! {one.address} {DRIFTED}: {sentence(one)}")
     if len(observed.drift) > _MOST:
         console.print(f"  and {len(observed.drift) - _MOST:,} more; -o json lists all")
+
+
+def _show_recorded(workspace: Workspace, problem: EdgewrightError, output: Output) -> None:
+    """Show the conditions that were recorded last, where how things stand now cannot be told.
+
+    Raises:
+        EdgewrightError: The problem itself: nothing is recorded.
+    """
+    from edgewright.apply.following import accepted
+    from edgewright.cli.render.standing import Standing, print_standings, standing_json
+
+    try:
+        stored, rollouts = workspace.state.conditions(), workspace.state.rollout_summaries()
+        applied, in_force = workspace.state.last_revision(), accepted(workspace.state)
+    except EdgewrightError:
+        raise problem from None
+    if not stored:
+        raise problem
+    standings = [
+        Standing(str(address), stored[address], _counts(rollouts.get(address)))
+        for address in sorted(stored, key=lambda address: (address.kind != "repository", address))
+    ]
+    print_error(problem, is_warning=True)
+    if output is Output.JSON:
+        print_json(
+            {
+                "environment": workspace.env or None,
+                "commit": None,
+                "appliedCommit": applied,
+                "inForceCommit": in_force,
+                "stale": True,
+                "problem": str(problem),
+                "resources": [standing_json(standing) for standing in standings],
+            }
+        )
+        return
+    console = stdout()
+    console.print(f"{_where(workspace)}as recorded last ({_last(in_force, applied)})")
+    print_standings(console, standings, workspace.clock())
+
+
+def _where(workspace: Workspace) -> str:
+    return f"environment {workspace.env}, " if workspace.env else ""
+
+
+def _last(in_force: str | None, applied: str | None) -> str:
+    """Say which revisions count: the one the controller took up, and the one applied last."""
+    known = [("in force", in_force), ("applied last", applied)]
+    return "; ".join(f"{what}: {short(revision)}" for what, revision in known if revision) or "nothing applied yet"
 
 
 def _dated(conditions: "Sequence[Condition]", stored: "Sequence[Condition]") -> "tuple[Condition, ...]":
