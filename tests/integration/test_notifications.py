@@ -19,8 +19,9 @@ from edgewright.core.standing import SourceStanding, repository_address, reposit
 from edgewright.errors import NoticeError, NoticeUnavailable
 from edgewright.notices.opening import open_notifiers
 from edgewright_schemas.notifications import Notification
-from fakes.command_line import DATA_ONLY, HEAD, edgewright, repository
+from fakes.command_line import DATA_ONLY, HEAD, edgewright, edgewright_as, repository
 from fakes.notices import InMemoryNotifier, http_receiver
+from fakes.repositories import make_repository
 from fakes.state import InMemoryState, Memory
 
 NOW = datetime(2026, 3, 2, tzinfo=UTC)
@@ -245,6 +246,24 @@ def test_receivers_can_be_tried(shop: Path, monkeypatch: pytest.MonkeyPatch) -> 
         assert "secret-path" not in tried.said
         assert hook.requests[0].json["reason"] == "Test"
     edgewright(shop, "notify", "test", "osp").expect(1, "there is no receiver 'osp'", "ops")
+
+
+def test_receivers_can_be_tried_whatever_the_other_specs_say(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    environments = "  environments:\n    - {name: lab, follow: {branch: main}, values: {rows: data/tags.csv}}\n"
+    files = {
+        "edgewright.yaml": NOTIFIED + environments,
+        "specs/dataset.yaml": DATA_ONLY["specs/dataset.yaml"].replace("data/tags.csv", '"${rows}"'),
+        "data/tags.csv": DATA_ONLY["data/tags.csv"],
+    }
+    shop = make_repository(tmp_path / "shop", files)
+    with http_receiver() as chat:
+        monkeypatch.setenv("EDGEWRIGHT_SECRET_OPS_URL", chat.url)
+        edgewright(shop, "notify", "test", "ops").expect(0, "ops: sent")
+        edgewright(shop, "notify", "test", "ops", "--env", "lab").expect(0, "ops: sent")
+        edgewright(shop, "notify", "test", "ops", "--ref", "HEAD", "--env", "lob").expect(1, "did you mean lab?")
+        from_afar = ["edgewright", "notify", "test", "ops", "--repo", shop.as_uri(), "--state", str(tmp_path / "s")]
+        edgewright_as(from_afar).expect(0, "ops: sent")
+        assert len(chat.requests) == 3
 
 
 def test_without_receivers_there_is_nothing_to_try(tmp_path: Path) -> None:

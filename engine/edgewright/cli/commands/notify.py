@@ -40,9 +40,13 @@ def test_receivers(
 
     Their limits and filters do not count, and history is left alone. Ends with 1 if any could not be told.
     """
+    from edgewright.apply.following import follow_of
+
     workspace = Workspace(repo, ref=ref, state=state, env=env)
-    desired = workspace.source.snapshot()
-    repository = desired.repository()
+    revision = workspace.source.revision()
+    repository = workspace.upstream.declared(revision)
+    if workspace.env:
+        follow_of(repository, workspace.env)
     chosen = _choose(repository.spec.notifications if repository else (), name)
     notice = Notice(
         at=workspace.clock(),
@@ -51,7 +55,7 @@ def test_receivers(
         address=str(repository_address(repository.metadata.name if repository else "")),
         message="This is a test: notifications of edgewright arrive here.",
         environment=workspace.env,
-        revision=desired.revision,
+        revision=revision,
         id=secrets.token_hex(16),
     )
     problems = {spec.name: _send(spec, notice) for spec in chosen}
