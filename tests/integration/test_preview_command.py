@@ -103,6 +103,21 @@ def test_environments_that_follow_the_base_are_previewed_or_those_named(tmp_path
     edgewright(repo, "preview", "--base", "elsewhere").expect(0, "No environment follows branch elsewhere")
 
 
+def test_what_follows_a_tag_is_reviewed_against_that_tag(tmp_path: Path) -> None:
+    by_tag = ENVIRONMENTS.replace("production, follow: {branch: main}", "production, follow: {tag: live}")
+    repo = make_repository(tmp_path / "repo", {**WHOLE, "edgewright.yaml": by_tag})
+    run_git(repo, "tag", "live")
+    write(repo, LOOSENED)
+    commit(repo)
+    run_git(repo, "checkout", "-q", "-b", "topic")
+    write(repo, RETRAIN)
+    commit(repo)
+    assert "#### `production`" not in preview(repo).expect(0, "production (follows tag live)").stdout
+    # What reached main since the tag would reach production too.
+    ran = edgewright(repo, "preview", "--base", "live", "--head", "topic", "--env", "production")
+    ran.expect(0, "#### `production`", "`training.epochs` 3 → 5", "GateLoosened", "Compared with live")
+
+
 def test_plan_compares_with_where_the_branch_left_its_base_and_reviews_it(repo: Path) -> None:
     compare = ("plan", "--base", "main", "--head", "topic")
     ran = edgewright(repo, *compare).expect(0, "GateLoosened", "(specs/thresholds.yaml:1)")
