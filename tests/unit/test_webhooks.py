@@ -276,6 +276,13 @@ def test_a_script_needs_no_body() -> None:
     assert hook(signed("generic", {"number": 4})) == Hook("pull_request", "generic", number=4)
 
 
+def test_a_script_needs_no_content_type() -> None:
+    plain = {"Content-Type": "text/plain"}
+    assert hook(signed("generic", {"number": 4}, plain)) == Hook("pull_request", "generic", number=4)
+    assert reason(signed("generic", b"number=4", plain)) == "malformed"
+    assert reason(signed("gitlab", {"number": 4}, plain)) == "unsupported"
+
+
 def test_a_deliverys_name_cannot_write_into_the_log() -> None:
     outcome = signed("github", {}, {"X-GitHub-Event": "ping", "X-GitHub-Delivery": "a\r\nb \x1b[31m" + "c" * 500})
     assert (hook(outcome).delivery or "")[:6] == "ab31mc"
