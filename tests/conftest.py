@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import hypothesis
 import pytest
+import structlog
 
 from fakes.postgresql import PostgresqlServer, postgresql_server
 
@@ -19,6 +20,7 @@ def _logging_stays_as_it_was() -> Iterator[None]:
     root = logging.getLogger()
     level, handlers = root.level, list(root.handlers)
     yield
+    structlog.reset_defaults()
     root.setLevel(level)
     for handler in root.handlers[:]:
         if handler not in handlers:
