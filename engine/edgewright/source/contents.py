@@ -1,10 +1,10 @@
 """Files that specs name: are they there, are they sound, what is their digest. Called by ``reading``."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from edgewright.core.address import Address
-from edgewright.errors import Problem
-from edgewright.source import inventories
+from edgewright.errors import Problem, SourceError
+from edgewright.source import inventories, keyfiles
 from edgewright.source.code import CodeReader, check_reference, split_reference
 from edgewright.source.paths import PathRefused, normalise
 from edgewright.source.pointers import HINT as LFS_HINT
@@ -13,6 +13,7 @@ from edgewright.source.references import Complaint, NamedPath, named_paths
 from edgewright.source.trees import Tree
 from edgewright_schemas.base import is_code_reference
 from edgewright_schemas.kinds import Document
+from edgewright_schemas.repository import Repository
 
 
 class Contents:
@@ -27,7 +28,7 @@ class Contents:
         self.inventories: dict[str, str] = {}
         """Blob ids by path."""
         self.problems: list[Problem] = []
-        """What is wrong inside inventory files, at their own lines."""
+        """What is wrong inside inventories and files of keys, at their own lines."""
         self._digests: dict[str, str | None] = {}
 
     def check(self, address: Address, document: Document) -> Iterator[Complaint]:
@@ -39,6 +40,29 @@ class Contents:
                 found = (str(error), _hint(named, error))
             if found is not None:
                 yield Complaint(address, named.field, *found)
+        if isinstance(document, Repository):
+            yield from self._keys(address, document)
+
+    def _keys(self, address: Address, repository: Repository) -> Iterator[Complaint]:
+        """Check the files of keys: they decide on the next revision, so a broken one must not come into force."""
+        wanted = repository.spec.verification
+        if wanted is None:
+            return
+        named: list[tuple[str, str, str, Callable[[str, bytes], list[Problem]]]] = []
+        if wanted.ssh is not None:
+            named.append(("ssh", "allowedSigners", wanted.ssh.allowed_signers, keyfiles.check_signers))
+            if wanted.ssh.revoked is not None:
+                named.append(("ssh", "revoked", wanted.ssh.revoked, keyfiles.check_revoked))
+        if wanted.gpg is not None:
+            named.append(("gpg", "keys", wanted.gpg.keys, keyfiles.check_gpg))
+        for trust, name, path, check in named:
+            field = ("spec", "verification", trust, name)
+            try:
+                self.problems.extend(check(path, self._tree.read(path)))
+            except PathRefused as error:
+                yield Complaint(address, field, str(error), error.hint)
+            except SourceError as error:
+                yield Complaint(address, field, error.message, error.hint or "commit it")
 
     def _check(self, named: NamedPath) -> tuple[str, str] | None:
         match named.role:
