@@ -120,6 +120,17 @@ def test_a_revoked_ssh_key(signed: Signed, ada: SshKey, eve: SshKey, as_list: bo
     assert "eve@example.com" in str(found)
 
 
+@pytest.mark.parametrize("revoked", ["{eve}\nnobody\n", "\0"])
+def test_a_file_of_revoked_keys_that_cannot_be_read_revokes_nobody(
+    signed: Signed, ada: SshKey, eve: SshKey, revoked: str
+) -> None:
+    signed.ask(SSH_REVOKED, allowed_signers=ada.allowed(), revoked=revoked.format(eve=eve.public))
+    if revoked == "\0":
+        (signed.work / "keys/revoked").write_bytes(b"SSHKRL\n\0garbage")
+    with pytest.raises(SourceError, match=r"cannot be read, so no SSH signature is accepted: keys/revoked:\d:1: "):
+        signed.check(ada.commit(signed.work))
+
+
 def test_rules_and_keys_are_those_of_the_trusted_revision(signed: Signed, ada: SshKey, eve: SshKey) -> None:
     signed.ask(SSH, allowed_signers=ada.allowed())
     trusted = ada.commit(signed.work)

@@ -14,6 +14,7 @@ from pathlib import Path
 from edgewright.core.signing import Signature, SignatureState
 from edgewright.errors import SourceError, SpecError
 from edgewright.source.commands import Commands, GitFailed, environment
+from edgewright.source.keyfiles import KRL_MAGIC, check_revoked
 from edgewright_schemas.environment import GpgTrust, SshTrust, Verification
 from edgewright_schemas.repository import REPOSITORY_FILE, Repository
 
@@ -157,8 +158,9 @@ class _Keys:
             still_good, why = self._git(git_dir, kind, name, settings)
             if still_good or _SOME_SSH.search(why):
                 return found
-            detail = _reason(why) if "KRL" in why or "invalid" in why.lower() else ""
-            return replace(found, state=SignatureState.REVOKED, detail=detail)
+            # To ssh-keygen every key is revoked by a file that it cannot read, and git does not pass on why.
+            _refuse_unreadable(self._wanted.ssh.revoked or "", self._revoked)
+            return replace(found, state=SignatureState.REVOKED)
         if form == "gpg" and self._wanted.gpg is not None:
             return _read_gpg(is_good, said, subject)
         kinds = " and ".join(n for n, trust in (("SSH", self._wanted.ssh), ("GPG", self._wanted.gpg)) if trust)
@@ -187,6 +189,23 @@ def _file(path: str, read: Callable[[str], bytes]) -> bytes:
         raise SourceError(
             message, hint=error.hint or f"commit it, or correct spec.verification in {REPOSITORY_FILE}"
         ) from error
+
+
+def _refuse_unreadable(name: str, path: Path) -> None:
+    """Check the file of revoked keys at ``path``, whose name in the repository is ``name``.
+
+    Raises:
+        SourceError: ssh-keygen cannot read it.
+    """
+    data = path.read_bytes()
+    said = "; ".join(str(problem) for problem in check_revoked(name, data))
+    if not said and data.startswith(KRL_MAGIC):
+        command = ["ssh-keygen", "-Q", "-l", "-f", str(path)]
+        done = subprocess.run(command, capture_output=True, check=False, env=environment(), timeout=_IMPORT_SECONDS)
+        said = f"{name}: {_reason(done.stderr.decode('utf-8', 'replace'))}" if done.returncode else ""
+    if said:
+        message = f"the file of revoked keys cannot be read, so no SSH signature is accepted: {said}"
+        raise SourceError(message, hint=f"correct {name}")
 
 
 def _form(body: str, kind: str) -> str:
