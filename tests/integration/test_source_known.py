@@ -1,12 +1,13 @@
 """Built-ins, arguments and metrics that specs misspell or misplace: said before anything is built, and where."""
 
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from edgewright.errors import SpecError
 from edgewright.source.git import GitSource
-from fakes.repositories import DATASET, FILES, MODEL, ROLLOUT, THRESHOLDS, make_repository
+from fakes.repositories import DATASET, FILES, HEADER, MODEL, ROLLOUT, THRESHOLDS, make_repository
 
 
 def problems(folder: Path, changes: dict[str, str]) -> list[str]:
@@ -97,3 +98,69 @@ def test_a_window_must_open_at_some_time(tmp_path: Path) -> None:
         "specs/rollout.yaml:7:18: spec.window.cron: no date fits '0 0 30 2 *', so this window never opens "
         "(its fields are minute, hour, day of month, month and day of week)"
     ]
+
+
+@pytest.mark.parametrize(
+    ("chosen", "expected"),
+    [
+        ("kinds: [Rolout]", "6:53: spec.notifications[0].kinds[0]: there is no kind 'Rolout' (did you mean Rollout?)"),
+        (
+            "reasons: [Drifted, StepFaild]",
+            "6:64: spec.notifications[0].reasons[1]: there is no reason 'StepFaild' (did you mean StepFailed?)",
+        ),
+        (
+            "reasons: [Xyz]",
+            "6:55: spec.notifications[0].reasons[0]: there is no reason 'Xyz' (docs/status.md lists them)",
+        ),
+    ],
+)
+def test_a_notifications_kinds_and_reasons_must_exist(tmp_path: Path, chosen: str, expected: str) -> None:
+    known = chosen.replace("Rolout", "rollout, REPOSITORY").replace("Faild", "Failed").replace("Xyz", "SpecInvalid")
+    document = (
+        HEADER
+        + """kind: Repository
+metadata: {name: shop}
+spec:
+  notifications:
+  - {name: chat, slack: {url: {secret: x}}, %s}
+"""
+    )
+    assert problems(tmp_path / "wrong", {"edgewright.yaml": document % chosen}) == [f"edgewright.yaml:{expected}"]
+    GitSource(make_repository(tmp_path / "known", {**FILES, "edgewright.yaml": document % known})).snapshot()
+
+
+FOLLOWING = (
+    HEADER
+    + """kind: Repository
+metadata: {name: shop}
+spec:
+  environments:
+  - {name: live, follow: {%s}}
+"""
+)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["-evil", "a b", "a..b", "a~1", "a^", "a:b", "a?", "a*", "a[", r"a\b", "a.lock", "a.lock/b", "a/", "/a", ".a", "@"],
+)
+def test_what_is_followed_must_be_a_name_that_git_allows(tmp_path: Path, name: str) -> None:
+    refused = ["git", "check-ref-format", "--branch", name] if name[0] == "-" else ["git", "check-ref-format", name]
+    assert name == "@" or subprocess.run(refused, capture_output=True, check=False).returncode != 0
+    for kind in ("branch", "tag"):
+        found = problems(tmp_path / kind, {"edgewright.yaml": FOLLOWING % f"{kind}: '{name}'"})
+        assert found == [
+            f"edgewright.yaml:6:{29 + len(kind)}: spec.environments[0].follow.{kind}: {name!r} is no name that Git "
+            f"allows for a {kind} (see git check-ref-format)"
+        ]
+
+
+def test_a_range_of_versions_must_be_one(tmp_path: Path) -> None:
+    assert problems(tmp_path / "wrong", {"edgewright.yaml": FOLLOWING % "semver: 'nonsense >='"}) == [
+        "edgewright.yaml:6:35: spec.environments[0].follow.semver: 'nonsense >=' is no range of versions "
+        '(write it as in ">=1.4.0 <2.0.0", "^1.2" or "~1.4.2")'
+    ]
+    for index, follow in enumerate(
+        ("semver: '>=1.4.0 <2.0.0'", "semver: '*'", "branch: a/b-c.d@e", "tag: v1.0.0-rc.1")
+    ):
+        GitSource(make_repository(tmp_path / str(index), {**FILES, "edgewright.yaml": FOLLOWING % follow})).snapshot()

@@ -1,8 +1,9 @@
-"""Names that specs use and edgewright must know: built-ins, their arguments, metrics, windows. Called by ``reading``.
+"""Names that edgewright must know: built-ins, arguments, metrics, windows, reasons. Called by ``reading``.
 
 Each of them would fail only when it is used: minutes or days later, or, for a gate, never pass.
 """
 
+import re
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -12,6 +13,7 @@ from pydantic_core import ErrorDetails
 
 from edgewright.core.address import Address
 from edgewright.core.nearest import suggestion
+from edgewright.core.reasons import REASONS
 from edgewright.core.schedule import in_window
 from edgewright.source.references import Complaint, Field, means_code
 from edgewright_schemas.base import SpecModel, Use
@@ -24,14 +26,20 @@ from edgewright_schemas.builtins import (
     REGRESSION_METRICS,
 )
 from edgewright_schemas.dataset import Dataset
-from edgewright_schemas.kinds import Document
+from edgewright_schemas.kinds import KINDS, Document
 from edgewright_schemas.model import Model, Task
+from edgewright_schemas.repository import Repository
 from edgewright_schemas.rollout import Rollout
 from edgewright_schemas.thresholds import Thresholds
 
+_NO_REF_NAME = re.compile(
+    r"^-|^@$|^/|/$|//|\.$|\.\.|@\{|[\x00-\x20\x7f~^:?*\[\\]"  # of the whole name
+    r"|(^|/)\.|\.lock(/|$)"  # of each part between slashes
+)
+
 
 def check_known(documents: Mapping[Address, Document]) -> Iterator[Complaint]:
-    """Find built-ins, arguments and metrics that do not exist or do not fit, and windows that never open."""
+    """Find built-ins, arguments and metrics that do not exist or do not fit, and what can never happen."""
     for address, document in documents.items():
         match document:
             case Dataset():
@@ -47,6 +55,9 @@ def check_known(documents: Mapping[Address, Document]) -> Iterator[Complaint]:
                         yield Complaint(address, ("spec", "gates", index, "metric"), message, hint)
             case Rollout():
                 yield from _check_window(address, document)
+            case Repository():
+                yield from _check_notifications(address, document)
+                yield from _check_follows(address, document)
 
 
 def _check_window(address: Address, rollout: Rollout) -> Iterator[Complaint]:
@@ -56,6 +67,45 @@ def _check_window(address: Address, rollout: Rollout) -> Iterator[Complaint]:
         message = f"no date fits {window.cron!r}, so this window never opens"
         hint = "its fields are minute, hour, day of month, month and day of week"
         yield Complaint(address, ("spec", "window", "cron"), message, hint)
+
+
+def _check_notifications(address: Address, repository: Repository) -> Iterator[Complaint]:
+    """A misspelt kind or reason would keep the receiver from ever being told."""
+    kinds = {kind.lower() for kind in KINDS}
+    for index, notification in enumerate(repository.spec.notifications):
+        field: Field = ("spec", "notifications", index)
+        for at, kind in enumerate(notification.kinds):
+            if kind.lower() not in kinds:
+                hint = suggestion(kind, KINDS)
+                yield Complaint(address, (*field, "kinds", at), f"there is no kind {kind!r}", hint)
+        for at, reason in enumerate(notification.reasons):
+            if reason not in REASONS:
+                hint = suggestion(reason, REASONS, limit=0).replace("known: , …", "docs/status.md lists them")
+                yield Complaint(address, (*field, "reasons", at), f"there is no reason {reason!r}", hint)
+
+
+def _check_follows(address: Address, repository: Repository) -> Iterator[Complaint]:
+    for index, environment in enumerate(repository.spec.environments):
+        field: Field = ("spec", "environments", index, "follow")
+        follow = environment.follow
+        for kind, name in (("branch", follow.branch), ("tag", follow.tag)):
+            if name is not None and _NO_REF_NAME.search(name):
+                message = f"{name!r} is no name that Git allows for a {kind}"
+                yield Complaint(address, (*field, kind), message, "see git check-ref-format")
+        if follow.semver is not None and not _is_range(follow.semver):
+            message = f"{follow.semver!r} is no range of versions"
+            hint = 'write it as in ">=1.4.0 <2.0.0", "^1.2" or "~1.4.2"'
+            yield Complaint(address, (*field, "semver"), message, hint)
+
+
+def _is_range(text: str) -> bool:
+    from semantic_version import NpmSpec
+
+    try:
+        NpmSpec(text)
+    except ValueError:
+        return False
+    return bool(text.strip())
 
 
 def _check_use(
