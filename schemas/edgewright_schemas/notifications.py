@@ -1,11 +1,16 @@
 """Notifications: who is told of what. Addresses and passwords are never written here, only named."""
 
 from datetime import timedelta
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
 from edgewright_schemas.base import Duration, Name, SpecModel
+
+MailAddress = Annotated[
+    str, Field(pattern=r"^[^\s@,;<>\x00-\x1f\x7f]+@[^\s@,;<>\x00-\x1f\x7f]+$", examples=["on-call@example.com"])
+]
+"""An address alone, without a person's name."""
 
 
 class SecretRef(SpecModel):
@@ -45,9 +50,9 @@ class EmailSink(SpecModel):
     """Who signs in to the server; nobody by default."""
     password: SecretRef | None = None
     """The secret that holds the user's password."""
-    sender: str
+    sender: MailAddress
     """The address that mail comes from."""
-    recipients: tuple[str, ...] = Field(min_length=1)
+    recipients: tuple[MailAddress, ...] = Field(min_length=1)
     """The addresses that mail goes to."""
 
 

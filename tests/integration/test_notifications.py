@@ -205,12 +205,12 @@ def test_all_missing_secrets_are_named_at_once() -> None:
         receiver("ops"),
         Notification.model_validate({"name": "hook", "webhook": {"url": {"secret": "u"}, "key": {"secret": "k"}}}),
         Notification.model_validate(
-            {"name": "mail", "email": {"host": "mail.example.com", "sender": "x", "recipients": ["a@example.com"]}}
+            {"name": "mail", "email": {"host": "mail.example.com", "sender": "ä@b", "recipients": ["a@example.com"]}}
         ),
     ]
     with pytest.raises(NoticeError) as refused:
         open_notifiers(specs, {})
-    for part in ("ops-url", "'u'", "'k'", "'x' is no mail address", "EDGEWRIGHT_SECRET_OPS_URL"):
+    for part in ("ops-url", "'u'", "'k'", "'ä@b' is no mail address", "EDGEWRIGHT_SECRET_OPS_URL"):
         assert part in str(refused.value)
     assert sorted(
         open_notifiers(specs[:2], {f"EDGEWRIGHT_SECRET_{n}": "https://a.example/" for n in ("OPS_URL", "U", "K")})

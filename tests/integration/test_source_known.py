@@ -164,3 +164,22 @@ def test_a_range_of_versions_must_be_one(tmp_path: Path) -> None:
         ("semver: '>=1.4.0 <2.0.0'", "semver: '*'", "branch: a/b-c.d@e", "tag: v1.0.0-rc.1")
     ):
         GitSource(make_repository(tmp_path / str(index), {**FILES, "edgewright.yaml": FOLLOWING % follow})).snapshot()
+
+
+@pytest.mark.parametrize("address", ["notanaddress", "a b@example.com", "a@b@c", "A <a@example.com>", "a@b,c@d"])
+def test_mail_goes_to_and_comes_from_addresses(tmp_path: Path, address: str) -> None:
+    document = (
+        HEADER
+        + f"""kind: Repository
+metadata: {{name: shop}}
+spec:
+  notifications:
+  - name: mail
+    email: {{host: mail.example.com, sender: "{address}", recipients: [a@example.com, "{address}"]}}
+"""
+    )
+    expected = f"expected one mail address, like on-call@example.com, found text {address!r}"
+    assert problems(tmp_path, {"edgewright.yaml": document}) == [
+        f"edgewright.yaml:7:45: spec.notifications[0].email.sender: {expected}",
+        f"edgewright.yaml:7:{77 + len(address)}: spec.notifications[0].email.recipients[1]: {expected}",
+    ]

@@ -26,6 +26,7 @@ _PATTERNS = {
     r"^[0-9a-f]{40}$": "a whole commit id, 40 hexadecimal digits",
     r"^[a-z0-9][a-z0-9-]{0,62}$": "lower-case letters, digits and '-', at most 63 characters",
     r"^sha256:[0-9a-f]{64}$": "'sha256:' and 64 hexadecimal digits",
+    r"^[^\s@,;<>\x00-\x1f\x7f]+@[^\s@,;<>\x00-\x1f\x7f]+$": "one mail address, like on-call@example.com",
     r"^[^/\\]+$": "a file name without '/'",
     r"^[A-Za-z0-9]([A-Za-z0-9._-]{0,126}[A-Za-z0-9])?$": "letters, digits, '.', '_' and '-', at most 128 characters",
 }

@@ -22,7 +22,7 @@ def notifier(port: int, *, password: str | None = None, **fields: object) -> Mai
     sink = {"host": "127.0.0.1", "port": port, "sender": "edgewright@example.com", "recipients": ["a@example.com"]}
     if password is not None:
         sink |= {"user": USER, "password": {"secret": "mail"}}
-    sink_of = EmailSink.model_validate(sink | fields)
+    sink_of = EmailSink.model_validate(sink).model_copy(update=fields)  # addresses as no spec may have them, too
     return MailNotifier("receiver ops", sink_of, Secret(password) if password is not None else None)
 
 
