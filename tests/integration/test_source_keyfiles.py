@@ -1,5 +1,6 @@
 """Files of keys that a repository's rules name: what ssh-keygen or gpg could not read is found before it counts."""
 
+import random
 import subprocess
 from pathlib import Path
 
@@ -113,3 +114,17 @@ def test_a_file_of_gpg_keys(gpg: str) -> None:
     ]
     for text in ("", "-----BEGIN PGP PUBLIC KEY BLOCK-----\n\nhQ==\n-----END PGP PUBLIC KEY BLOCK-----\n"):
         assert [p.message for p in check_gpg("keys", text.encode())] == ["there is no GPG public key in this file"]
+    damaged = gpg.replace("\nm", "\n\xcam", 1)
+    assert ["this block is damaged" in p.message for p in check_gpg("keys", damaged.encode("latin-1"))] == [True]
+
+
+def test_no_damage_is_more_than_a_problem(tmp_path: Path, key: SshKey, gpg: str) -> None:
+    path = tmp_path / "revoked"
+    subprocess.run(["ssh-keygen", "-q", "-k", "-f", path, key.path.with_suffix(".pub")], check=True)
+    chance = random.Random(1)
+    for whole in (key.allowed().encode(), f"{key.public}\n".encode(), gpg.encode(), path.read_bytes()):
+        for _ in range(300):
+            damaged = bytearray(whole[: chance.randint(1, len(whole))])
+            damaged[chance.randrange(len(damaged))] = chance.randrange(256)
+            for check in (check_signers, check_revoked, check_gpg):
+                assert all(problem.line >= 1 and problem.message for problem in check("keys", bytes(damaged)))

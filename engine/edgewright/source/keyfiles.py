@@ -6,7 +6,6 @@ found before the revision with such a file decides on the next one.
 """
 
 import base64
-import binascii
 import re
 from collections.abc import Callable, Iterator
 
@@ -64,7 +63,7 @@ def _is_whole_list(data: bytes) -> bool:
     if data[8:12] != b"\0\0\0\1" or len(data) < _KRL_FIXED:
         return False
     at = _KRL_FIXED
-    for type_size in (0, 0, *[1] * len(data)):  # two strings, then sections: a type, and a string
+    for type_size in (0, 0, *[1] * (len(data) // 5 + 1)):  # two strings, then sections: a type, and a string
         if at == len(data) and type_size:
             return True
         start = at + type_size + 4
@@ -78,7 +77,7 @@ def check_gpg(path: str, data: bytes) -> list[Problem]:
     """Tell whether there is a GPG public key, armored or not, and every armored block has its end."""
     if _is_public_key(data):
         return []
-    lines = [line.rstrip() for line in data.decode("latin-1").splitlines()]
+    lines = [line.rstrip() for line in data.decode("latin-1").split("\n")]
     starts = [number for number, line in enumerate(lines) if line == _ARMOR]
     holds_key = False
     for start in starts:
@@ -89,7 +88,7 @@ def check_gpg(path: str, data: bytes) -> list[Problem]:
         body = block[block.index("") + 1 :] if "" in block else block
         try:
             decoded = base64.b64decode("".join(line for line in body if not line.startswith("=")), validate=True)
-        except binascii.Error as error:
+        except ValueError as error:
             return [Problem(path, start + 1, 1, f"this block is damaged: {str(error).lower()}", _GPG_HINT)]
         holds_key = holds_key or _is_public_key(decoded)
     return [] if holds_key else [Problem(path, 1, 1, "there is no GPG public key in this file", _GPG_HINT)]
