@@ -1,9 +1,12 @@
 """Options that several commands share, and the exit codes."""
 
+from datetime import timedelta
 from enum import IntEnum, StrEnum
 from typing import Annotated
 
 import typer
+
+from edgewright.errors import EdgewrightError
 
 
 class Exit(IntEnum):
@@ -72,3 +75,21 @@ DriftOption = Annotated[
     bool, typer.Option("--drift", help="Also look whether devices, published files and stored blobs have drifted.")
 ]
 OutputOption = Annotated[Output, typer.Option("-o", "--output", help="How to write the result.")]
+
+
+def duration_of(option: str, text: str, *, least: timedelta = timedelta()) -> timedelta:
+    """Read what a person wrote as a duration, like ``30m``.
+
+    Raises:
+        EdgewrightError: It is none, or too short.
+    """
+    from edgewright_schemas.base import format_duration, parse_duration
+
+    try:
+        value = parse_duration(text)
+    except ValueError as error:
+        raise EdgewrightError(f"{option} {text}: {error}") from error
+    assert isinstance(value, timedelta)
+    if value < least:
+        raise EdgewrightError(f"{option} {text} is too short", hint=f"give at least {format_duration(least)}")
+    return value

@@ -5,14 +5,13 @@ Endpoints: docs.github.com "REST API endpoints for pull requests", "… for issu
 
 from collections.abc import Sequence
 from functools import cached_property
-from typing import Any
 
 from edgewright.errors import ForgeError
 from edgewright.forges import commenting
 from edgewright.forges.answers import Asker
-from edgewright.forges.commenting import Note
-from edgewright.forges.fields import cut, field, moment, text
+from edgewright.forges.fields import cut, field
 from edgewright.forges.http import PATIENT, Api, Patience
+from edgewright.forges.issues import IssueNotes, pull_request_of
 from edgewright.forges.settings import ForgeSettings
 from edgewright.ports import Comment, PullRequest, StatusState
 
@@ -44,21 +43,21 @@ class GitHub:
     def pull_request(self, number: int) -> PullRequest:
         """Look one up."""
         about = f"pull request {number} in {self._settings.repository}"
-        return _pull_request(self._api.get(f"{self._repo}/pulls/{number}", about=about, right=_READ))
+        return pull_request_of(self._api.get(f"{self._repo}/pulls/{number}", about=about, right=_READ))
 
     def open_pull_requests(self) -> Sequence[PullRequest]:
         """List the open ones, newest first; all pages."""
         about = f"pull requests in {self._settings.repository}"
         items = self._api.pages(f"{self._repo}/pulls", about=about, right=_READ, state="open")
-        return sorted(map(_pull_request, items), key=lambda one: one.number, reverse=True)
+        return sorted(map(pull_request_of, items), key=lambda one: one.number, reverse=True)
 
     def find_comment(self, number: int, marker: str) -> str | None:
         """The body of the first comment by the token's own user that contains ``marker``."""
-        return commenting.find(_Notes(self, number), marker)
+        return commenting.find(self._notes(number), marker)
 
     def put_comment(self, number: int, marker: str, body: str) -> Comment:
         """Write the one comment that contains ``marker``: edit it in place, or make it."""
-        return commenting.put(_Notes(self, number), marker, body, limit=self.comment_limit, forge="GitHub")
+        return commenting.put(self._notes(number), marker, body, limit=self.comment_limit, forge="GitHub")
 
     def set_status(self, commit: str, context: str, state: StatusState, description: str, url: str = "") -> None:
         """Set a commit's status; the description is cut to 140 characters."""
@@ -84,48 +83,6 @@ class GitHub:
             answer = self._api.send("POST", graphql, query, about="user of the token", right="to be valid")
             return field(answer, "data.viewer.login", str)
 
-
-class _Notes:
-    """The comments of one pull request; to GitHub, it is an issue too."""
-
-    def __init__(self, forge: GitHub, number: int) -> None:
-        self._forge = forge
-        self._api = forge._api
-        self._about = f"comments of pull request {number} in {forge._settings.repository}"
-        self._list = f"{forge._repo}/issues/{number}/comments"
-        self._one = f"{forge._repo}/issues/comments"
-
-    def own(self) -> Sequence[Note]:
-        me = self._forge.me
-        items = self._api.pages(self._list, about=self._about, right=_READ)
-        return [_note(item) for item in items if text(item, "user.login") == me]
-
-    def create(self, body: str) -> Note:
-        sent = {"body": body}
-        return _note(self._api.send("POST", self._list, sent, about=self._about, right=_COMMENT, repeatable=False))
-
-    def edit(self, note: int, body: str) -> Note | None:
-        sent = {"body": body}
-        answer = self._api.change("PATCH", f"{self._one}/{note}", sent, about=self._about, right=_COMMENT)
-        return None if answer is None else _note(answer)
-
-    def delete(self, note: int) -> None:
-        self._api.remove(f"{self._one}/{note}", about=self._about, right=_COMMENT)
-
-
-def _note(item: Any) -> Note:
-    return Note(field(item, "id", int), text(item, "body"), text(item, "html_url"))
-
-
-def _pull_request(item: Any) -> PullRequest:
-    number = field(item, "number", int)
-    return PullRequest(
-        number=number,
-        title=text(item, "title"),
-        head=field(item, "head.sha", str),
-        head_ref=f"refs/pull/{number}/head",
-        base=field(item, "base.ref", str),
-        is_open=text(item, "state") == "open",
-        url=text(item, "html_url"),
-        updated_at=moment(item, "updated_at"),
-    )
+    def _notes(self, number: int) -> IssueNotes:
+        repository = self._settings.repository
+        return IssueNotes(self._api, repository, number, lambda: self.me, read=_READ, write=_COMMENT)

@@ -4,6 +4,7 @@ Base of ``errands`` and ``previewing``.
 """
 
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
@@ -18,7 +19,7 @@ _ALIVE_WITHIN = timedelta(minutes=30)
 _SLICE_SECONDS = 5.0
 
 
-class Loop:
+class Loop(ABC):
     """One thread; a subclass says in ``work`` what it does once, and when to do so again without being woken."""
 
     def __init__(self, name: str, vitals: Vitals, clock: Callable[[], datetime]) -> None:
@@ -31,9 +32,9 @@ class Loop:
         self._news = threading.Event()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
+    @abstractmethod
     def work(self) -> datetime:
         """Do it once; says when to come again. What it runs through ``guard`` cannot end the loop."""
-        raise NotImplementedError
 
     def start(self) -> None:
         """Begin."""

@@ -5,7 +5,6 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import timedelta
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated
@@ -24,6 +23,7 @@ from edgewright.cli.options import (
     RefOption,
     RepoOption,
     StateOption,
+    duration_of,
 )
 from edgewright.cli.render.plan_json import FORMAT_VERSION
 from edgewright.cli.render.quantities import short
@@ -66,7 +66,7 @@ def apply(
     from edgewright.apply.outcomes import Terms
 
     workspace = Workspace(repo, ref=ref, state=state, env=env)
-    until = workspace.clock() + _duration(timeout) if timeout else None
+    until = workspace.clock() + duration_of("--timeout", timeout) if timeout else None
     # A plan that was saved without a look for drift is held to what it shows.
     deep = plan_file is None or _has_repairs(plan_file)
     found = current(workspace, retry=retry, deep=deep)
@@ -144,17 +144,6 @@ def _stopping(reconciler: "Reconciler") -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def _duration(text: str) -> timedelta:
-    from edgewright_schemas.base import parse_duration
-
-    try:
-        value = parse_duration(text)
-    except ValueError as error:
-        raise EdgewrightError(f"--timeout {text}: {error}") from error
-    assert isinstance(value, timedelta)
-    return value
 
 
 def _has_repairs(path: Path) -> bool:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from edgewright.cli.console import stderr
-from edgewright.cli.options import HERE, Exit, RefOption, RepoOption, StateOption
+from edgewright.cli.options import HERE, Exit, RefOption, RepoOption, StateOption, duration_of
 from edgewright.cli.workspace import Workspace
 from edgewright.errors import EdgewrightError, Transient
 
@@ -142,7 +142,7 @@ def _supervisor(
         previewing=Previewing(upstream, forge, standings, station_of, vitals, clock) if forge is not None else None,
         anchor=anchor,
         only=only,
-        interval=_duration(interval) if interval else None,
+        interval=duration_of("--interval", interval, least=_SHORTEST) if interval else None,
         jobs=jobs,
         accept=accept,
     )
@@ -177,19 +177,6 @@ def _forge(workspace: Workspace) -> "tuple[Forge | None, tuple[str, ...]]":
     from edgewright.forges.opening import open_forge
 
     return open_forge(settings), names
-
-
-def _duration(text: str) -> timedelta:
-    from edgewright_schemas.base import parse_duration
-
-    try:
-        value = parse_duration(text)
-    except ValueError as error:
-        raise EdgewrightError(f"--interval {text}: {error}") from error
-    assert isinstance(value, timedelta)
-    if value < _SHORTEST:
-        raise EdgewrightError(f"--interval {text} is too short", hint="give at least 1s; webhooks are quicker than any")
-    return value
 
 
 @contextmanager
