@@ -1,5 +1,6 @@
 """Reviews: what a change takes away of safety is said, and what only looks like it is not."""
 
+import base64
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,7 +19,13 @@ from fakes.plan_cases import edited, read_yaml
 from fakes.source import snapshot_of
 
 NOW = datetime(2026, 3, 2, 9, tzinfo=UTC)
-SHOP = read_yaml((Path(__file__).parents[1] / "golden/repositories/shop.yaml").read_text())
+_KEY = b"\0\0\0\x0bssh-ed25519\0\0\0\x20" + bytes(32)
+SIGNERS = f"ada@example.com ssh-ed25519 {base64.b64encode(_KEY).decode()}\n"
+SHOP = {
+    **read_yaml((Path(__file__).parents[1] / "golden/repositories/shop.yaml").read_text()),
+    "keys": SIGNERS,
+    "more": SIGNERS,
+}
 GATES = "spec/gates"
 OVERALL = {"metric": "accuracy", "min": 0.95}
 SLICES = {"metric": "accuracy", "slice": {"store": "*"}, "min": 0.9}
