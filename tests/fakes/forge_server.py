@@ -217,7 +217,7 @@ def _handler(forge: ForgeServer) -> type[BaseHTTPRequestHandler]:
             else:
                 self._misbehave(fault)
 
-        do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = _serve  # noqa: N815
+        do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = _serve  # noqa: N815 - http.server calls them so
 
         def _send(self, status: int, content: bytes, headers: Mapping[str, str], promised: int | None = None) -> None:
             self.send_response(status)
