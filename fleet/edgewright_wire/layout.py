@@ -1,10 +1,16 @@
-"""Names inside a published repository and a report drop: the same on a share, a web server or a CDN.
+"""Names inside a published repository, a report drop and a payload: the same on a share, a web server or a CDN.
 
-::
+A published repository::
 
     metadata/    TUF metadata: root, timestamp, N.snapshot, N.targets, N.packages, N.assignments, N.bins-XX
     targets/     TUF targets, named <sha256>.<name> (consistent snapshots)
     blobs/sha256/<hex>    a package's layers and config, and device configurations, by digest
+
+A payload, the folder that another update system brings to a device::
+
+    assignment.json    the ModelAssignment
+    manifest.json      the package's manifest, as signed
+    …                  its layers but for documents, and the configuration, by the names they have on the device
 """
 
 from edgewright_wire.canonical import hex_of
@@ -14,6 +20,8 @@ TARGETS = "targets"
 PACKAGES_ROLE = "packages"
 ASSIGNMENTS_ROLE = "assignments"
 BIN_PREFIX = "bins"
+PAYLOAD_ASSIGNMENT = "assignment.json"
+PAYLOAD_MANIFEST = "manifest.json"
 
 
 def package_target(digest: str) -> str:

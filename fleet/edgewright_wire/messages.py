@@ -85,6 +85,8 @@ class Phase(StrEnum):
     FETCHING = "fetching"
     STAGED = "staged"
     PROBING = "probing"
+    INSTALLED = "installed"
+    """In place, as the device's own update system says; nothing more was shown. No agent says this of itself."""
     VERIFIED = "verified"
     FAILED = "failed"
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
+from edgewright_wire.evidence import Evidence, InstalledEvidence
 from edgewright_wire.messages import Assignment, Phase, Report, WireModel
 
 GOLDEN = Path(__file__).parent / "v1"
@@ -16,6 +17,10 @@ MESSAGES: dict[str, type[WireModel]] = {
     "report-failed.json": Report,
     "report-untrusted.json": Report,
     "report-first.json": Report,
+    "evidence.json": Evidence,
+    "evidence-failed.json": Evidence,
+    "evidence-removed.json": Evidence,
+    "installed.json": InstalledEvidence,
 }
 
 
@@ -36,6 +41,24 @@ def test_what_a_report_means_stays() -> None:
     assert failed.probe is not None
     assert failed.probe.max_error is None
     assert failed.reason == "ProbeMismatch"
+
+
+def test_what_evidence_means_stays() -> None:
+    evidence = Evidence.from_bytes((GOLDEN / "evidence.json").read_bytes())
+    assert (evidence.nonce, evidence.model.phase) == ("rollout-price-tag-reader-7.3f9a", Phase.VERIFIED)
+    removed = Evidence.from_bytes((GOLDEN / "evidence-removed.json").read_bytes()).model
+    assert (removed.phase, removed.installed, removed.active, removed.verified) == (Phase.IDLE, None, None, None)
+    installed = InstalledEvidence.from_bytes((GOLDEN / "installed.json").read_bytes())
+    assert {model.model: model.phase for model in installed.models} == {
+        "price-tag-reader": Phase.VERIFIED,
+        "queue-length": Phase.INSTALLED,
+    }
+
+
+@pytest.mark.parametrize("message", [Evidence, InstalledEvidence])
+def test_evidence_of_another_version_is_refused(message: type[WireModel]) -> None:
+    with pytest.raises(ValidationError):
+        message.from_bytes(b'{"evidence":2,"nonce":"","model":{"model":"x","phase":"idle"},"models":[]}')
 
 
 @pytest.mark.parametrize("name", MESSAGES)
