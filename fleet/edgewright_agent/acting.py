@@ -1,4 +1,4 @@
-"""Performing one action on the device, and remembering what came of it. Called by ``agent`` alone.
+"""Performing one action on the device, and remembering what came of it. Called by ``agent`` and ``installing``.
 
 An action either leaves the device where the next observation goes on, or raises; each may be repeated harmlessly.
 """
@@ -6,7 +6,8 @@ An action either leaves the device where the next observation goes on, or raises
 import logging
 from collections.abc import Callable
 from datetime import datetime
-from typing import assert_never
+from pathlib import Path
+from typing import Protocol, assert_never
 
 from edgewright_agent.blobs import Blobs
 from edgewright_agent.decide import (
@@ -27,10 +28,8 @@ from edgewright_agent.errors import local_error
 from edgewright_agent.observing import Observer
 from edgewright_agent.outcomes import Outcome
 from edgewright_agent.probe import Prober
-from edgewright_agent.settings import Settings
 from edgewright_agent.state import DeviceState, FailureState, ModelState, StateFile
 from edgewright_agent.transport import RepositoryReader
-from edgewright_agent.trust import TrustedRepository
 from edgewright_wire.messages import Assignment, ModelAssignment, ModelReport
 
 log = logging.getLogger(__name__)
@@ -79,26 +78,38 @@ class Memory:
         self.save(state)
 
 
+class Manifests(Protocol):
+    """Tells which packages are to be believed."""
+
+    def manifest(self, digest: str) -> bytes:
+        """Read a package's manifest, the very one that was asked for.
+
+        Raises:
+            Transient: It is not there, or not to be believed.
+        """
+        ...
+
+
 class Hands:
     """Performs actions on models and blobs."""
 
     def __init__(
         self,
         *,
-        settings: Settings,
+        directory: Path,
         memory: Memory,
         observer: Observer,
         blobs: Blobs,
-        trust: TrustedRepository,
+        manifests: Manifests,
         repository: RepositoryReader,
         prober: Prober,
         stopped: Callable[[], bool],
     ) -> None:
-        self._settings = settings
+        self._directory = directory
         self._memory = memory
         self._observer = observer
         self._blobs = blobs
-        self._trust = trust
+        self._manifests = manifests
         self._repository = repository
         self._prober = prober
         self._stopped = stopped
@@ -114,7 +125,7 @@ class Hands:
         """
         match action:
             case FetchManifest():
-                self._blobs.put(action.package.digest, self._trust.manifest(action.package.digest))
+                self._blobs.put(action.package.digest, self._manifests.manifest(action.package.digest))
             case Fetch():
                 return self._blobs.fetch(action.blob, self._repository, self._stopped)
             case Stage(target, slot):
@@ -165,7 +176,7 @@ class Hands:
         log.info("%s: slot %s is active, release %s", target.model, slot, target.release)
 
     def _verify(self, target: ModelAssignment) -> None:
-        outcome = self._prober.verify(self._settings.directory, target.model)
+        outcome = self._prober.verify(self._directory, target.model)
         if not outcome.passed:
             self._fail(target, outcome.reason, f"after the switch: {outcome.message}", outcome)
             return

@@ -99,11 +99,11 @@ class Agent:
         self._blobs = Blobs(settings.directory / BLOBS, ports.disk)
         self._observer = Observer(settings.directory, self._blobs, ports.disk)
         self._hands = Hands(
-            settings=settings,
+            directory=settings.directory,
             memory=self._memory,
             observer=self._observer,
             blobs=self._blobs,
-            trust=self._trust,
+            manifests=self._trust,
             repository=ports.repository,
             prober=ports.prober,
             stopped=stopped,

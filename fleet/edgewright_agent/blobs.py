@@ -87,7 +87,7 @@ class Blobs:
         """
         path = self.path(blob.digest)
         try:
-            if _digest_of(path) != blob.digest:
+            if digest_of_file(path) != blob.digest:
                 self._disk.unlink(path)
                 raise Untrusted("DigestMismatch", f"{blob.digest}: its bytes changed on the device; fetching it again")
         except OSError as error:
@@ -112,7 +112,7 @@ class Blobs:
                 have = self._more(blob, part, have, reader, stopped)
             if have < blob.size:
                 return False
-            if have > blob.size or _digest_of(part) != blob.digest:
+            if have > blob.size or digest_of_file(part) != blob.digest:
                 self._disk.unlink(part)
                 raise Untrusted(
                     "DigestMismatch",
@@ -159,6 +159,11 @@ class Blobs:
             raise local_error(error, "cleaning up blobs") from error
 
 
-def _digest_of(path: Path) -> str:
+def digest_of_file(path: Path) -> str:
+    """Name a file's bytes by their sha256.
+
+    Raises:
+        OSError: It cannot be read.
+    """
     with path.open("rb") as file:
         return DIGEST_PREFIX + hashlib.file_digest(file, "sha256").hexdigest()

@@ -303,10 +303,13 @@ def _work(device: DeviceView, now: float) -> Iterator[Action]:
         model = device.models.get(target.model, ModelView(target.model))
         if model.running == target or model.failed(target, device.accepted.version) or model.retry_at > now:
             continue
-        yield _advance(device, model, target)
+        yield advance(device, model, target)
 
 
-def _advance(device: DeviceView, model: ModelView, target: ModelAssignment) -> Action:
+def advance(
+    device: DeviceView, model: ModelView, target: ModelAssignment
+) -> FetchManifest | Fetch | Stage | Probe | Switch | Reject:
+    """Choose the next action towards a target that does not run yet."""
     slot = model.idle
     if model.holds(slot) == target:
         return Switch(target, slot) if model.probed == target else Probe(target, slot)
@@ -323,13 +326,13 @@ def _advance(device: DeviceView, model: ModelView, target: ModelAssignment) -> A
 
 def _rest(device: DeviceView, now: float) -> Action:
     waiting = [model.retry_at for model in device.models.values() if model.retry_at > now]
-    if not waiting and device.clean_at <= now and (garbage := device.blobs - _referenced(device)):
-        return Clean(garbage)
+    if not waiting and device.clean_at <= now and (unused := garbage(device)):
+        return Clean(unused)
     return Sleep(max(0.0, min([device.poll_at, device.report_at, *waiting]) - now))
 
 
-def _referenced(device: DeviceView) -> frozenset[str]:
-    """Digests that a slot or the assignment refers to."""
+def garbage(device: DeviceView) -> frozenset[str]:
+    """Digests of blobs that neither a slot nor the assignment refers to."""
     targets = [held for model in device.models.values() for held in model.slots.values() if held is not None]
     if device.accepted is not None:
         targets.extend(device.accepted.models)
@@ -338,4 +341,4 @@ def _referenced(device: DeviceView) -> frozenset[str]:
         referenced.add(target.package.digest)
         package = device.packages.get(target.package.digest, Package(()))
         referenced.update(blob.digest for blob in wanted_blobs(target, package))
-    return frozenset(referenced)
+    return device.blobs - referenced

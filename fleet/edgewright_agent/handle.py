@@ -65,7 +65,7 @@ class ModelHandle:
     Args:
         device_dir: The agent's directory.
         model: Name of the model.
-        runtime: What loads models; by default, what agent.toml names, else onnxruntime.
+        runtime: What loads models; by default, what agent.toml or installer.toml names, else onnxruntime.
 
     Raises:
         NotActive: Nothing is active yet, or it cannot be loaded.
@@ -185,6 +185,7 @@ def _labels(parsed: Any) -> tuple[str, ...]:
 
 
 def _configured_runtime(device_dir: Path) -> Runtime:
-    settings = device_dir / "agent.toml"
-    named = tomllib.loads(settings.read_text("utf-8")) if settings.exists() else {}
+    files = (device_dir / "agent.toml", device_dir / "installer.toml")
+    settings = next((file for file in files if file.exists()), None)
+    named = tomllib.loads(settings.read_text("utf-8")) if settings is not None else {}
     return load_runtime(named.get("runtime", DEFAULT), tuple(named.get("python_path", ())))

@@ -1,4 +1,4 @@
-"""The agent's own settings: ``agent.toml``, written by ``init`` and read by everything else.
+"""The agent's own settings: ``agent.toml``, written by ``init`` and read by everything else; and ``installer.toml``.
 
 Strict: an unknown key is an error that names the known ones. The trusted root metadata is ``root.json`` beside it.
 """
@@ -20,6 +20,7 @@ from edgewright_wire.messages import DeviceId
 
 SETTINGS_FILE = "agent.toml"
 ROOT_FILE = "root.json"
+INSTALLER_FILE = "installer.toml"
 DEFAULT_RUNTIME = "edgewright_agent.runtime:OnnxRuntime"
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)")
@@ -49,9 +50,21 @@ class Settings:
     probe_timeout: float = 60.0
 
 
+@dataclass(frozen=True, slots=True)
+class InstallerSettings:
+    """What the installer needs where another system updates the device; all of it has defaults."""
+
+    directory: Path
+    """Where the installer keeps everything: the directory of installer.toml."""
+    runtime: str = DEFAULT_RUNTIME
+    python_path: tuple[str, ...] = ()
+    probe_timeout: float = 60.0
+
+
 _DURATIONS = frozenset({"poll", "heartbeat", "retry", "retry_max", "probe_timeout"})
 _KEYS = tuple(field.name for field in fields(Settings) if field.name != "directory")
 _REQUIRED = ("device", "repository", "reports")
+_INSTALLER_KEYS = tuple(field.name for field in fields(InstallerSettings) if field.name != "directory")
 
 
 def parse_duration(text: str) -> float:
@@ -73,12 +86,39 @@ def read_settings(path: Path) -> Settings:
         SettingsError: It cannot be read, or something in it is wrong; every problem is listed.
     """
     try:
-        raw = tomllib.loads(path.read_text("utf-8"))
+        raw = _read_toml(path)
     except FileNotFoundError as error:
         raise SettingsError(f"{path}: not there; make it with `edgewright-agent init --dir {path.parent} …`") from error
+    return settings_from(raw, path)
+
+
+def read_installer_settings(directory: Path, given: dict[str, Any]) -> InstallerSettings:
+    """Read installer.toml, where there is one.
+
+    Args:
+        directory: The installer's directory.
+        given: What the command line says instead, by the file's keys.
+
+    Raises:
+        SettingsError: It cannot be read, or something is wrong; every problem is listed. Or an agent works here.
+    """
+    if (directory / SETTINGS_FILE).exists():
+        raise SettingsError(f"{directory}: an agent looks after this directory ({SETTINGS_FILE}); take another one")
+    path = directory / INSTALLER_FILE
+    try:
+        raw = _read_toml(path)
+    except FileNotFoundError:
+        raw = {}
+    return InstallerSettings(directory=directory.absolute(), **_checked({**raw, **given}, path, _INSTALLER_KEYS))
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        raise
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise SettingsError(f"{path}: cannot be read: {error}") from error
-    return settings_from(raw, path)
 
 
 def settings_from(raw: dict[str, Any], path: Path) -> Settings:
@@ -87,18 +127,22 @@ def settings_from(raw: dict[str, Any], path: Path) -> Settings:
     Raises:
         SettingsError: Something is wrong; every problem is listed.
     """
-    problems = [_unknown(key) for key in raw if key not in _KEYS]
-    problems += [f"{key} is missing" for key in _REQUIRED if key not in raw]
+    return Settings(directory=path.parent.absolute(), **_checked(raw, path, _KEYS, _REQUIRED))
+
+
+def _checked(raw: dict[str, Any], path: Path, known: tuple[str, ...], required: tuple[str, ...] = ()) -> dict[str, Any]:
+    problems = [_unknown(key, known) for key in raw if key not in known]
+    problems += [f"{key} is missing" for key in required if key not in raw]
     values: dict[str, Any] = {}
     for key, value in raw.items():
-        if key in _KEYS:
+        if key in known:
             try:
                 values[key] = _check(key, value)
             except ValueError as error:
                 problems.append(f"{key}: {error}")
     if problems:
         raise SettingsError("\n".join(f"{path}: {problem}" for problem in problems))
-    return Settings(directory=path.parent.absolute(), **values)
+    return values
 
 
 def _check(key: str, value: Any) -> Any:
@@ -122,9 +166,9 @@ def _check(key: str, value: Any) -> Any:
     return value
 
 
-def _unknown(key: str) -> str:
-    near = difflib.get_close_matches(key, _KEYS, n=1)
-    return f"unknown setting {key!r}" + (f"; did you mean {near[0]}?" if near else f"; known are {', '.join(_KEYS)}")
+def _unknown(key: str, known: tuple[str, ...]) -> str:
+    near = difflib.get_close_matches(key, known, n=1)
+    return f"unknown setting {key!r}" + (f"; did you mean {near[0]}?" if near else f"; known are {', '.join(known)}")
 
 
 def write_settings(directory: Path, raw: dict[str, Any], root: bytes, disk: Disk) -> Path:

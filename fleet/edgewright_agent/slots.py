@@ -1,4 +1,5 @@
-"""The two slots of each model, and the pointer to the active one. Called by ``agent`` and ``observing``.
+"""The two slots of each model, and the pointer to the active one. Called by ``acting``, ``observing`` and
+``installing``.
 
 ::
 
@@ -14,11 +15,11 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from edgewright_agent.blobs import Blobs
+from edgewright_agent.blobs import Blobs, digest_of_file
 from edgewright_agent.decide import Slot
 from edgewright_agent.durable import Disk
 from edgewright_agent.errors import local_error
-from edgewright_agent.packages import MANIFEST_FILE, MARKER_FILE, Package
+from edgewright_agent.packages import MANIFEST_FILE, MARKER_FILE, Package, read_package
 from edgewright_wire.messages import Blob, ModelAssignment, WireModel
 
 ACTIVE = "active"
@@ -95,6 +96,37 @@ class ModelSlots:
             self._disk.write(self.path(slot) / MARKER_FILE, SlotContents(assignment=target, files=listed).to_bytes())
         except OSError as error:
             raise local_error(error, f"staging {target.model} into slot {slot}") from error
+
+    def damaged(self, slot: Slot) -> tuple[str, ...]:
+        """List the files of a slot whose bytes are not those of what it holds.
+
+        Raises:
+            LocalError: The disk refuses.
+        """
+        path = self.path(slot)
+        held = self.holds(slot)
+        if held is None:
+            return ()
+        try:
+            if digest_of_file(path / MANIFEST_FILE) != held.package.digest:
+                return (MANIFEST_FILE,)
+            files = list(read_package((path / MANIFEST_FILE).read_bytes()).files)
+            if held.config is not None:
+                files.append((held.config.path, held.config))
+            return tuple(name for name, blob in files if digest_of_file(path / name) != blob.digest)
+        except OSError as error:
+            raise local_error(error, f"reading slot {slot}") from error
+
+    def discard(self, slot: Slot) -> None:
+        """Let a slot hold nothing.
+
+        Raises:
+            LocalError: The disk refuses.
+        """
+        try:
+            self._disk.unlink(self.path(slot) / MARKER_FILE)
+        except OSError as error:
+            raise local_error(error, f"discarding slot {slot}") from error
 
     def switch(self, slot: Slot) -> None:
         """Make a slot active.

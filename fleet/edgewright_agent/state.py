@@ -1,7 +1,7 @@
 """What the agent remembers across restarts, beside its slots: one small file, replaced whole.
 
-Slots and the active pointer say themselves what they hold; this file holds what cannot be seen from them. ``agent``
-reads it once and writes it after every action that changes it.
+Slots and the active pointer say themselves what they hold; this file holds what cannot be seen from them. ``acting``
+reads it once and writes it after every action that changes it, for the agent and for the installer.
 """
 
 import logging
@@ -34,6 +34,8 @@ class ModelState(WireModel):
     probe: ProbeResult | None = None
     """The newest result of running golden samples."""
     failure: FailureState | None = None
+    previous: ModelAssignment | None = None
+    """What was active before the installer was last asked for something else; the agent has no use for it."""
     phase: Phase = Phase.IDLE
     """As reported last."""
     since: AwareDatetime | None = None

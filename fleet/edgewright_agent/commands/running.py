@@ -1,0 +1,165 @@
+"""``init``, ``run``, ``status`` and ``probe``: a device that runs the agent. Called by ``main``."""
+
+import argparse
+import contextlib
+import json
+import logging
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import IO
+
+from edgewright_agent.agent import Agent, Ports
+from edgewright_agent.commands.shared import alone, runtime_options, stop_on_signals
+from edgewright_agent.durable import Disk
+from edgewright_agent.errors import AgentError, LocalError, SettingsError
+from edgewright_agent.observing import MODELS
+from edgewright_agent.probe import ChildProber
+from edgewright_agent.settings import (
+    ROOT_FILE,
+    SETTINGS_FILE,
+    Settings,
+    read_settings,
+    settings_from,
+    write_settings,
+)
+from edgewright_agent.slots import ACTIVE
+from edgewright_agent.transport import file_url, open_reports, open_repository
+from edgewright_agent.trust import check_root
+from edgewright_wire.messages import Report
+
+
+def init(options: argparse.Namespace) -> int:
+    """Set a device up."""
+    raw = {
+        "device": options.device,
+        "repository": file_url(options.repository),
+        "reports": file_url(options.reports),
+        "device_class": options.device_class,
+        "poll": options.poll,
+        "heartbeat": options.heartbeat,
+    }
+    raw = {key: value for key, value in raw.items() if value is not None} | runtime_options(options)
+    disk = Disk()
+    settings = settings_from(raw, options.dir / SETTINGS_FILE)
+    open_repository(settings.repository)
+    open_reports(settings.reports, disk)
+    try:
+        root = options.root.read_bytes()
+    except OSError as error:
+        raise SettingsError(f"--root {options.root}: cannot be read: {error}") from error
+    check_root(root, str(options.root))
+    path = write_settings(options.dir, raw, root, disk)
+    sys.stdout.write(f"{settings.device} is set up; start it with: edgewright-agent run --config {path}\n")
+    return 0
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run the agent until it is told to stop; or once."""
+    settings, once = read_settings(options.config), options.once
+    stop = stop_on_signals()
+    with _only_agent(settings.directory):
+        agent = _agent(settings, stop)
+        agent.tidy()
+        logging.getLogger(__name__).info("%s runs; repository %s", settings.device, settings.repository)
+        while not stop.is_set():
+            try:
+                sleep = agent.step()
+            except AgentError as error:
+                if once:
+                    raise
+                logging.getLogger(__name__).error("%s: %s", error.reason, error.message)
+                stop.wait(settings.retry)
+                continue
+            if sleep is not None:
+                if once:
+                    return _outcome(agent)
+                stop.wait(sleep.seconds)
+    return 0
+
+
+def _outcome(agent: Agent) -> int:
+    if agent.settled:
+        return 0
+    _print_report(agent.report(), stream=sys.stderr)
+    return 1
+
+
+def status(options: argparse.Namespace) -> int:
+    """Show what the device runs."""
+    report = _agent(read_settings(options.config), threading.Event()).report()
+    if options.output == "json":
+        sys.stdout.write(json.dumps(report.model_dump(mode="json", exclude_none=True), indent=2) + "\n")
+    else:
+        _print_report(report, stream=sys.stdout)
+    return 0
+
+
+def probe(options: argparse.Namespace) -> int:
+    """Run the golden samples of an active model again."""
+    settings, model = read_settings(options.config), options.model
+    link = settings.directory / MODELS / model / ACTIVE
+    if not link.is_symlink():
+        models = sorted(path.parent.name for path in (settings.directory / MODELS).glob(f"*/{ACTIVE}"))
+        raise SettingsError(f"{model}: no such model is active here; active are: {', '.join(models) or 'none'}")
+    outcome = _prober(settings, threading.Event()).verify(settings.directory, model)
+    result = outcome.result()
+    if options.output == "json":
+        sys.stdout.write(json.dumps(result.model_dump(mode="json", exclude_none=True), indent=2) + "\n")
+    else:
+        figures = f"{result.samples} golden samples on {result.runtime}, largest error {result.max_error}"
+        sys.stdout.write(f"{model}: {'passed' if outcome.passed else 'FAILED'}: {figures}, allowed {result.atol}\n")
+        if not outcome.passed:
+            sys.stdout.write(f"  {outcome.reason}: {outcome.message}\n")
+    return 0 if outcome.passed else 1
+
+
+def _agent(settings: Settings, stop: threading.Event) -> Agent:
+    root = settings.directory / ROOT_FILE
+    try:
+        trusted = root.read_bytes()
+    except OSError as error:
+        raise SettingsError(f"{root}: cannot be read ({error}); set the device up again with init") from error
+    check_root(trusted, str(root))
+    disk = Disk()
+    ports = Ports(
+        repository=open_repository(settings.repository),
+        reports=open_reports(settings.reports, disk),
+        prober=_prober(settings, stop),
+        disk=disk,
+        now=lambda: datetime.now(UTC),
+        clock=time.monotonic,
+    )
+    return Agent(settings, trusted, ports, stop.is_set)
+
+
+def _prober(settings: Settings, stop: threading.Event) -> ChildProber:
+    return ChildProber(settings.runtime, settings.python_path, settings.probe_timeout, stop.is_set)
+
+
+@contextlib.contextmanager
+def _only_agent(directory: Path) -> Iterator[None]:
+    """Keep a second agent out of the directory."""
+    busy = f"{directory}: another agent runs here; stop it first"
+    try:
+        with alone(directory / "agent.lock", busy):
+            yield
+    except LocalError as error:
+        if error.reason != "Busy":
+            raise
+        raise SettingsError(error.message) from error
+
+
+def _print_report(report: Report, stream: IO[str]) -> None:
+    stream.write(f"{report.device}: assignment {report.assignment_version or 'none yet'}\n")
+    if report.reason:
+        stream.write(f"  repository: {report.reason}: {report.message}\n")
+    for model in report.models:
+        stream.write(f"  {model.model}: {model.phase}, release {model.release}\n")
+        for fact in ("installed", "active", "verified"):
+            stream.write(f"    {fact:<9} {getattr(model, fact) or '-'}\n")
+        if model.reason:
+            stream.write(f"    {model.reason}: {model.message}\n")
