@@ -24,6 +24,9 @@ class AgentDelivery(SpecModel):
     """A folder any web server, share or site cache can serve; below the repository, or absolute."""
     reports: str = ".edgewright/reports"
     """A folder devices drop their reports into."""
+    url: str | None = Field(default=None, pattern=r"^https?://[^/]+", examples=["https://edge.example.com"])
+    """Where devices reach the controller, or the proxy before it, for links in what it serves; by default where they
+    asked."""
     bins: int = Field(default=16, ge=2, le=16384)
     """Into how many signed files assignments are spread; a power of two, about one for 500 devices."""
 

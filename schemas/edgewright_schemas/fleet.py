@@ -5,12 +5,16 @@ from typing import Any, Literal, Self
 from pydantic import Field, model_validator
 
 from edgewright_schemas.base import API_VERSION, Metadata, Selector, SpecModel
+from edgewright_schemas.delivery import Delivery
 
 
-class Delivery(SpecModel):
-    """How a device is reached."""
+class DeliveryOverride(SpecModel):
+    """Devices of the fleet that are reached in another way."""
 
-    type: Literal["agent"] = "agent"
+    select: Selector
+    """Which, like ``{matchLabels: {class: handheld}}``."""
+    delivery: Delivery
+    """How they are reached."""
 
 
 class DeviceConfig(SpecModel):
@@ -23,11 +27,28 @@ class DeviceConfig(SpecModel):
     values: dict[str, Any] = {}
 
 
+class SshHost(SpecModel):
+    """How one device is reached over SSH; what is left out is as the fleet says."""
+
+    host: str | None = Field(default=None, min_length=1)
+    """Name or address; by default the device's id."""
+    port: int | None = Field(default=None, ge=1, le=65535)
+    user: str | None = Field(default=None, min_length=1)
+    key: str | None = Field(default=None, min_length=1)
+    """File of the private key on the controller."""
+    host_key: str | None = Field(default=None, pattern=r"^(ssh|ecdsa|sk)-\S+ [A-Za-z0-9+/=]+$")
+    """The device's public host key; else it must be in the fleet's ``knownHosts``."""
+    jump: str | None = Field(default=None, min_length=1)
+    """A host to go through, like ``gate@site-7.example.com:22``."""
+
+
 class Device(SpecModel):
     """One inventory entry. The label ``class`` names the device class."""
 
     id: str = Field(pattern=r"^[A-Za-z0-9]([A-Za-z0-9._-]{0,126}[A-Za-z0-9])?$")
     labels: dict[str, str] = {}
+    ssh: SshHost | None = None
+    """Where it is, for ``delivery: {type: ssh}``; in a CSV file the columns ``ssh.host``, ``ssh.hostKey``, …"""
 
 
 class FleetSpec(SpecModel):
@@ -38,6 +59,8 @@ class FleetSpec(SpecModel):
     inventory: str | tuple[Device, ...] | None = None
     """A CSV file in the repository (column ``id``; the others are labels), or the devices themselves."""
     delivery: Delivery = Delivery()
+    overrides: tuple[DeliveryOverride, ...] = ()
+    """Devices that are reached in another way; the first that fits counts."""
     config: DeviceConfig | None = None
 
     @model_validator(mode="after")

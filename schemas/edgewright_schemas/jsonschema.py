@@ -21,7 +21,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema
 from pydantic.json_schema import models_json_schema as _models_json_schema
 
-from edgewright_schemas import base, environment, notifications
+from edgewright_schemas import base, delivery, environment, notifications
 from edgewright_schemas.kinds import KINDS
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -91,7 +91,7 @@ def _finish(schema: dict[str, Any], kind: str) -> dict[str, Any]:
 
 
 def _models() -> Iterator[type[BaseModel]]:
-    modules = {sys.modules[model.__module__] for model in KINDS.values()} | {base, environment, notifications}
+    modules = {sys.modules[model.__module__] for model in KINDS.values()} | {base, delivery, environment, notifications}
     for module in modules:
         for value in vars(module).values():
             if isinstance(value, type) and issubclass(value, BaseModel):

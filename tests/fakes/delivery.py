@@ -1,9 +1,11 @@
 """A delivery in memory: the production Protocols, and the device's side to look at."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 from edgewright.core.drift import Flaw, Inspection
+from edgewright.core.routes import Capability
 from edgewright.errors import BlobCorrupt, DeliveryError, EdgewrightError
 from edgewright.ports import PackageContent
 from edgewright_wire.canonical import digest_bytes
@@ -25,6 +27,8 @@ class InMemoryDelivery:
         """What a test has damaged, by path; publishing or assigning it again mends it."""
         self.fail_with: Exception | None = None
         self.calls: list[str] = []
+        self.capable: dict[str, Capability] = {}
+        """What devices can do and show, where it is not what agents do."""
 
     # ── the engine's side ─────────────────────────────────────────────────────────────────────────────────────
 
@@ -102,6 +106,18 @@ class InMemoryDelivery:
         self.assignments |= changed
         self._mend("assignment", *(assignment.device for assignment in assignments))
         self._mend("configuration", *configs)
+
+    def capabilities(self, devices: Collection[str]) -> Mapping[str, Capability]:
+        return {device: self.capable.get(device, Capability(cancels=False)) for device in devices}
+
+    def cancel(self, devices: Collection[str]) -> None:
+        self.calls.append(f"cancel {', '.join(sorted(devices))}")
+        self.retire(sorted(devices))
+
+    @contextmanager
+    def attend(self, wake: Callable[[], None]) -> Iterator[None]:
+        self.calls.append("attend")
+        yield
 
     def refresh(self) -> Sequence[str]:
         self._may_fail()

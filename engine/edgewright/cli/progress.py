@@ -16,7 +16,7 @@ from edgewright.apply.listening import Listener, Silence
 from edgewright.cli.render.quantities import seconds_text
 from edgewright.core.address import Address
 from edgewright.core.plan import Step, action_of, step_id
-from edgewright.core.rollout_state import DeviceState, RolloutState, summarize
+from edgewright.core.rollout_state import PROVED, DeviceState, RolloutState, summarize
 from edgewright.errors import EdgewrightError
 from edgewright.ports import Event, Progress
 
@@ -185,6 +185,7 @@ class LiveListener(Silence):
 
 _COLOURS = {
     DeviceState.VERIFIED: "green",
+    DeviceState.INSTALLED: "dark_green",
     DeviceState.FAILED: "red",
     DeviceState.ROLLED_BACK: "red",
     DeviceState.PENDING: "bright_black",
@@ -202,7 +203,7 @@ def _draw_rollout(address: Address, state: RolloutState) -> RenderableType:
         waves.setdefault(progress.wave, []).append(progress.state)
     order = list(DeviceState)
     for number in sorted(waves):
-        states = sorted(waves[number], key=lambda s: (s is not DeviceState.VERIFIED, order.index(s)))
+        states = sorted(waves[number], key=lambda s: (s not in PROVED, order.index(s)))
         step = max(1, len(states) // _CELLS)
         marks = Text()
         for state_ in states[::step]:

@@ -11,7 +11,7 @@ from enum import StrEnum
 
 from edgewright.core.address import Address
 from edgewright.core.rollout_devices import DRIFTED, RETURN_FAILED, VERIFICATION_LOST, same_release
-from edgewright.core.rollout_state import ENDED, IN_FLIGHT, DeviceProgress, DeviceState, RolloutState
+from edgewright.core.rollout_state import ENDED, IN_FLIGHT, PROVED, DeviceProgress, DeviceState, RolloutState
 from edgewright_wire.canonical import digest_bytes
 from edgewright_wire.messages import Assignment, ModelAssignment, ModelReport, Report
 from edgewright_wire.messages import Phase as DevicePhase
@@ -233,7 +233,7 @@ def _remedy(wanted: bool, assignment: Assignment, report: Report, said: ModelRep
 
 def _compared(progress: DeviceProgress) -> bool:
     """Say whether a device has been where it should be: it verified the release, or was sent back to it."""
-    if progress.state in {DeviceState.VERIFIED, DeviceState.ROLLED_BACK}:
+    if progress.state in PROVED | {DeviceState.ROLLED_BACK}:
         return True
     lost = progress.reason in {VERIFICATION_LOST, RETURN_FAILED} or same_release(progress.verified, progress.release)
     return progress.state is DeviceState.FAILED and lost
@@ -246,6 +246,8 @@ def _difference(release: str, package: str, said: ModelReport | None) -> tuple[s
         return "package", package, said.active
     if said.active_release != release:
         return "release", release, said.active_release
+    if said.phase is DevicePhase.INSTALLED:
+        return None  # its class proves no more, as its rollout judged
     return None if said.verified == package else ("verified", package, said.verified)
 
 

@@ -9,7 +9,8 @@ from edgewright_wire.canonical import digest_json
 Labels = Mapping[str, str]
 
 
-def _declared(desired: Snapshot, fleet: Fleet) -> tuple[Device, ...]:
+def declared(desired: Snapshot, fleet: Fleet) -> tuple[Device, ...]:
+    """List the devices of a fleet's inventory."""
     inventory = fleet.spec.inventory
     if inventory is None:
         return ()
@@ -24,7 +25,7 @@ def members(desired: Snapshot, fleet: Fleet, enrolled: Mapping[str, Labels]) -> 
     The inventory's labels win over those a device enrolled with; the selector, if any, chooses among both.
     """
     found: dict[str, Labels] = dict(enrolled) if fleet.spec.selector else {}
-    for device in _declared(desired, fleet):
+    for device in declared(desired, fleet):
         found[device.id] = {**enrolled.get(device.id, {}), **device.labels}
     selector = fleet.spec.selector
     if selector:
@@ -35,10 +36,10 @@ def members(desired: Snapshot, fleet: Fleet, enrolled: Mapping[str, Labels]) -> 
 def membership_digest(desired: Snapshot, fleet: Fleet, enrolled_digest: str) -> str:
     """Name a fleet's membership without listing it: equal digests mean equal devices and labels."""
     inventory = fleet.spec.inventory
-    declared: object
+    listed: object
     if isinstance(inventory, str):
-        declared = desired.content.get(inventory, "missing")
+        listed = desired.content.get(inventory, "missing")
     else:
-        declared = [device.model_dump(mode="json") for device in inventory or ()]
+        listed = [device.model_dump(mode="json", exclude_none=True) for device in inventory or ()]
     selector = fleet.spec.selector.match_labels if fleet.spec.selector else None
-    return digest_json({"inventory": declared, "selector": selector, "enrolled": enrolled_digest if selector else ""})
+    return digest_json({"inventory": listed, "selector": selector, "enrolled": enrolled_digest if selector else ""})

@@ -17,7 +17,7 @@ The rules
       anyway; one that fails is sent back alone.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -29,6 +29,8 @@ from edgewright.core.rollout_membership import follow_fleet, follow_labels, forg
 from edgewright.core.rollout_run import HALTED, Run
 from edgewright.core.rollout_state import (
     IN_FLIGHT,
+    PROVED,
+    DeviceProgress,
     DeviceState,
     Phase,
     Rejection,
@@ -215,7 +217,7 @@ def _come_to_its_end(run: Run) -> bool:
     if any(state is DeviceState.PENDING or state in IN_FLIGHT for state in states):
         run.enter(Phase.ROLLING, "Rolling", f"{_name(run)} is under way")
         return False
-    if DeviceState.VERIFIED in states or not states:
+    if not states or not PROVED.isdisjoint(states):
         return True
     if DeviceState.DEFERRED in states:
         return _anyone_answers(run)
@@ -237,7 +239,7 @@ def _anyone_answers(run: Run) -> bool:
         run.enter(Phase.WAITING, "NoDeviceAnswered", message, event="RolloutWaiting")
         return False
     last = run.state.wave + 1 == len(run.spec.waves)
-    if last and any(progress.state is DeviceState.VERIFIED for progress in run.devices.values()):
+    if last and any(progress.state in PROVED for progress in run.devices.values()):
         return True
     _pause(run, "NoEvidence", f"every device of {_name(run)} has been offline; resume to wait again")
     return False
@@ -247,13 +249,10 @@ def _soaked(run: Run) -> bool:
     """Wait after the wave; what has been verified for long needs no new wait."""
     soak = run.spec.waves[run.state.wave].soak
     if run.state.phase is not Phase.SOAKING:
-        times = [
-            progress.since
-            for _, progress in run.members(run.state.wave)
-            if progress.state is DeviceState.VERIFIED and progress.since is not None
-        ]
+        proved = [progress for _, progress in run.members(run.state.wave) if progress.state in PROVED]
+        times = [progress.since for progress in proved if progress.since is not None]
         if run.state.wave_since is not None:
-            run.emit("WavePassed", f"{_name(run)} has passed: {len(times)} verified")
+            run.emit("WavePassed", f"{_name(run)} has passed: {_shown(proved)}")
         run.state = replace(run.state, wave_since=max(times, default=run.now))
     until = (run.state.wave_since or run.now) + soak
     if soak > timedelta(0) and run.now < until:
@@ -337,6 +336,12 @@ def _finish_return(run: Run) -> None:
 def _pause(run: Run, reason: str, message: str) -> None:
     run.state = replace(run.state, controls=replace(run.state.controls, paused=True))
     run.enter(Phase.PAUSED, reason, message, event="RolloutPaused")
+
+
+def _shown(proved: Sequence[DeviceProgress]) -> str:
+    """Count what devices have shown: ``3 verified, 2 installed``."""
+    installed = sum(progress.state is DeviceState.INSTALLED for progress in proved)
+    return f"{len(proved) - installed} verified" + (f", {installed} installed" if installed else "")
 
 
 def _name(run: Run) -> str:

@@ -12,6 +12,7 @@ from typing import assert_never
 
 from edgewright.core.rollout_goal import DeviceView
 from edgewright.core.rollout_state import IN_FLIGHT, DeviceProgress, DeviceState, Release
+from edgewright.core.routes import Proof
 from edgewright_wire.messages import Phase as DevicePhase
 
 VERIFICATION_LOST = "VerificationLost"
@@ -27,8 +28,10 @@ _ON_THE_WAY: Mapping[DevicePhase, DeviceState] = {
     DevicePhase.STAGED: DeviceState.STAGED,
     DevicePhase.PROBING: DeviceState.PROBING,
     DevicePhase.VERIFIED: DeviceState.PROBING,
+    DevicePhase.INSTALLED: DeviceState.PROBING,
 }
-"""A device that claims to be verified without being active and verified still has to prove it."""
+"""A device that claims to be verified without being active and verified still has to prove it; one whose class proves
+more than installation, too."""
 _AT_WORK = frozenset({DevicePhase.FETCHING, DevicePhase.STAGED, DevicePhase.PROBING})
 
 
@@ -81,7 +84,7 @@ def observe(progress: DeviceProgress, view: DeviceView, at: Circumstances) -> De
             return progress
         case DeviceState.DEFERRED:
             return _deferred(progress, view, at)
-        case DeviceState.VERIFIED:
+        case DeviceState.VERIFIED | DeviceState.INSTALLED:
             return _verified(progress, view, at)
         case DeviceState.FAILED | DeviceState.INELIGIBLE:
             return _failed(progress, view, at)
@@ -114,19 +117,20 @@ def _speaks_of_it(progress: DeviceProgress, view: DeviceView) -> bool:
     return _counts(progress, view) and progress.release is not None and view.release == progress.release.fingerprint
 
 
-def _proven(progress: DeviceProgress, view: DeviceView) -> bool:
-    return (
-        _speaks_of_it(progress, view)
-        and view.phase is DevicePhase.VERIFIED
-        and view.active_release == view.release
-        and view.verified
-    )
+def _proven(progress: DeviceProgress, view: DeviceView) -> DeviceState | None:
+    """Say what a device has shown of what it is assigned, if that is all its class has to show."""
+    if not _speaks_of_it(progress, view) or view.active_release != view.release:
+        return None
+    if view.phase is DevicePhase.VERIFIED and view.verified:
+        return DeviceState.VERIFIED
+    is_enough = view.phase is DevicePhase.INSTALLED and view.proves is Proof.INSTALLED
+    return DeviceState.INSTALLED if is_enough else None
 
 
 def _returned(progress: DeviceProgress, view: DeviceView) -> bool:
     if progress.release is None:
         return _counts(progress, view) and view.active_release is None
-    return _proven(progress, view)
+    return _proven(progress, view) is not None
 
 
 def _said_failed(progress: DeviceProgress, view: DeviceView) -> bool:
@@ -134,8 +138,8 @@ def _said_failed(progress: DeviceProgress, view: DeviceView) -> bool:
 
 
 def _in_flight(progress: DeviceProgress, view: DeviceView, at: Circumstances) -> DeviceProgress:
-    if _proven(progress, view):
-        return _move(replace(progress, confirmed=True), DeviceState.VERIFIED, at)
+    if (shown := _proven(progress, view)) is not None:
+        return _move(replace(progress, confirmed=True), shown, at)
     if _said_failed(progress, view):
         state = DeviceState.INELIGIBLE if view.reason == "Incompatible" else DeviceState.FAILED
         return _move(progress, state, at, view.reason or "Failed", view.message)
@@ -171,7 +175,11 @@ def _verified(progress: DeviceProgress, view: DeviceView, at: Circumstances) -> 
         return progress
     active = view.active_release == progress.release.fingerprint
     at_work = view.phase in _AT_WORK
-    if active and view.phase is not DevicePhase.FAILED and (view.verified or at_work):
+    if (shown := _proven(progress, view)) is not None:
+        # An installed device that later proves more, or whose class has been asked for less.
+        return progress if shown is progress.state else replace(progress, state=shown)
+    enough = view.verified or at_work or view.proves is Proof.INSTALLED
+    if active and view.phase is not DevicePhase.FAILED and enough:
         return progress
     if active and view.phase is DevicePhase.FAILED and view.release != progress.release.fingerprint:
         return progress
@@ -187,8 +195,8 @@ def _failed(progress: DeviceProgress, view: DeviceView, at: Circumstances) -> De
     going_back = progress.release is None or progress.release.fingerprint != at.release
     if going_back and progress.reason == RETURN_FAILED and _returned(progress, view):
         return _back(progress, at)
-    if not going_back and _proven(progress, view):
-        return _move(replace(progress, confirmed=True), DeviceState.VERIFIED, at)
+    if not going_back and (shown := _proven(progress, view)) is not None:
+        return _move(replace(progress, confirmed=True), shown, at)
     return progress
 
 

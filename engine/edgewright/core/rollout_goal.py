@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from edgewright.core.rollout_state import Release, RolloutState
+from edgewright.core.routes import Proof
 from edgewright_schemas.rollout import RolloutSpec
 from edgewright_schemas.thresholds import Gate
 from edgewright_wire.messages import Phase as DevicePhase
@@ -47,6 +48,8 @@ class DeviceView:
     active_release: str | None = None
     verified: bool = False
     """The active package passed its golden samples on the device."""
+    proves: Proof = Proof.VERIFIED
+    """What the device's class has to show."""
     reason: str = ""
     message: str = ""
     latency_p95_ms: float | None = None
@@ -83,6 +86,7 @@ def view_device(
     last_seen: datetime | None,
     assignment: int,
     labels_digest: str = "",
+    proves: Proof = Proof.VERIFIED,
 ) -> DeviceView:
     """Pick what a rollout of ``model`` needs from a device's newest report.
 
@@ -93,6 +97,7 @@ def view_device(
         last_seen: When that report came in, by the engine's clock where it is known.
         assignment: Version of the newest assignment made for it; 0 before the first.
         labels_digest: Of the labels its configuration would be rendered with.
+        proves: What the device's class has to show.
     """
     said = report.model(model) if report is not None else None
     device_class = (report.device_class if report is not None else "") or labels.get("class", "")
@@ -103,6 +108,7 @@ def view_device(
             device_class=device_class,
             last_seen=last_seen,
             assignment=assignment,
+            proves=proves,
             taken=report.assignment_version if report is not None else 0,
         )
     return DeviceView(
@@ -111,6 +117,7 @@ def view_device(
         device_class=device_class,
         last_seen=last_seen,
         assignment=assignment,
+        proves=proves,
         taken=report.assignment_version,
         phase=said.phase,
         release=said.release,

@@ -8,7 +8,7 @@ from edgewright.core.gates import device_gates, judge_device_gates
 from edgewright.core.plan import GateOutcome
 from edgewright.core.rollout_devices import VERIFICATION_LOST
 from edgewright.core.rollout_run import Run
-from edgewright.core.rollout_state import IN_FLIGHT, DeviceProgress, DeviceState
+from edgewright.core.rollout_state import IN_FLIGHT, PROVED, DeviceProgress, DeviceState
 from edgewright.core.rollout_waves import NO_WAVE
 from edgewright_schemas.thresholds import Gate
 
@@ -41,7 +41,7 @@ def judge(run: Run) -> Failure | None:
         if not NO_WAVE < progress.wave <= run.state.wave or device in accepted:
             continue
         tally = tallies[progress.wave]
-        if progress.state is DeviceState.VERIFIED:
+        if progress.state in PROVED:
             tally.verified += 1
         elif progress.state is DeviceState.FAILED:
             tally.failed += 1

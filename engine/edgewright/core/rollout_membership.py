@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from edgewright.core.rollout_devices import is_current, same_release
 from edgewright.core.rollout_run import HALTED, Run
-from edgewright.core.rollout_state import IN_FLIGHT, Controls, DeviceProgress, DeviceState, Phase
+from edgewright.core.rollout_state import IN_FLIGHT, PROVED, Controls, DeviceProgress, DeviceState, Phase
 from edgewright.core.rollout_waves import NO_WAVE, wave_numbers
 
 NOT_IN_ANY_WAVE = "NotInAnyWave"
@@ -44,9 +44,9 @@ def _carry_over(run: Run, device: str, old: DeviceProgress) -> DeviceProgress:
     current = is_current(old, view, release)
     if old.state is DeviceState.RETURNING and old.release is not None:
         old = replace(old, state=DeviceState.OFFERED)
-    if old.state is DeviceState.VERIFIED and not same_release(old.release, release):
+    if old.state in PROVED and not same_release(old.release, release):
         old = replace(old, verified=old.release)
-    if current and old.state is DeviceState.VERIFIED:
+    if current and old.state in PROVED:
         return old
     if current and old.state in IN_FLIGHT:
         return replace(old, reason="", message="")
@@ -140,7 +140,7 @@ def settle(run: Run, progress: DeviceProgress) -> DeviceProgress:
     What it verified meanwhile, before anybody rejected it, is what it returns to from now on.
     """
     verified = progress.verified
-    if progress.state is DeviceState.VERIFIED and not same_release(progress.release, run.release):
+    if progress.state in PROVED and not same_release(progress.release, run.release):
         verified = progress.release
     return _in_wave(replace(_pending(run, progress), verified=verified), progress.wave)
 

@@ -10,7 +10,7 @@ from edgewright.core.membership import members, membership_digest
 from edgewright.core.pipeline import ModelNodes
 from edgewright.core.plan import AdvanceWave, Publish, Reason, Rollback, StartRollout, WavePlan
 from edgewright.core.planning import Workbench
-from edgewright.core.rollout_state import ENDED, IN_FLIGHT, DeviceState, Phase, Release, RolloutSummary
+from edgewright.core.rollout_state import ENDED, IN_FLIGHT, PROVED, DeviceState, Phase, Release, RolloutSummary
 from edgewright.core.rollout_waves import plan_waves
 from edgewright.core.schedule import in_window
 from edgewright.errors import Problem
@@ -226,7 +226,7 @@ def _advance(bench: Workbench, address: Address, aim: Aim, summary: RolloutSumma
             key=summary.key,
             wave=summary.wave + 1,
             waves=len(aim.rollout.spec.waves),
-            devices=sum(summary.counts.values()) - summary.counts.get(DeviceState.VERIFIED, 0),
+            devices=sum(n for state, n in summary.counts.items() if state not in PROVED),
         )
     )
 

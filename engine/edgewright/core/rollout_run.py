@@ -15,13 +15,14 @@ from edgewright.core.rollout_devices import (
     same_release,
 )
 from edgewright.core.rollout_goal import Advance, DeviceView, Goal, RolloutEvent
-from edgewright.core.rollout_state import IN_FLIGHT, DeviceProgress, DeviceState, Phase, Release, RolloutState
+from edgewright.core.rollout_state import IN_FLIGHT, PROVED, DeviceProgress, DeviceState, Phase, Release, RolloutState
 
 HALTED = frozenset({Phase.RETURNING, Phase.FAILED, Phase.ABORTED})
 
-_PROVEN = frozenset({DeviceState.VERIFIED, DeviceState.ROLLED_BACK})
+_PROVEN = PROVED | {DeviceState.ROLLED_BACK}
 _DEVICE_EVENTS: Mapping[DeviceState, tuple[str, str]] = {
     DeviceState.VERIFIED: ("DeviceVerified", "runs the release and has verified it"),
+    DeviceState.INSTALLED: ("DeviceInstalled", "has the release in place, and can prove no more"),
     DeviceState.FAILED: ("DeviceFailed", "failed"),
     DeviceState.INELIGIBLE: ("DeviceIneligible", "cannot take the release"),
     DeviceState.DEFERRED: ("DeviceDeferred", "is offline; it catches up when it is back"),
@@ -175,9 +176,9 @@ class Run:
         return is_superseded(progress, self.views[device], self.release)
 
     def settled(self, device: str) -> bool:
-        """Say whether a device is verified on the release and its configuration."""
+        """Say whether a device has shown all it can of the release and its configuration."""
         progress = self.devices[device]
-        return progress.state is DeviceState.VERIFIED and is_current(progress, self.views[device], self.release)
+        return progress.state in PROVED and is_current(progress, self.views[device], self.release)
 
     def _group(self, device: str) -> str:
         budget = self.spec.max_unavailable

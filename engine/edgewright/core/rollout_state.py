@@ -21,6 +21,8 @@ class DeviceState(StrEnum):
     PROBING = "probing"
     VERIFIED = "verified"
     """Active, and its golden samples passed on the device."""
+    INSTALLED = "installed"
+    """In place, as its update system says; its class can prove no more, and counts with that."""
     FAILED = "failed"
     RETURNING = "returning"
     """Assigned its last verified release again; not seen running it yet."""
@@ -42,6 +44,10 @@ IN_FLIGHT = frozenset(
     }
 )
 """States in which a device may be unavailable; what maxUnavailable bounds."""
+
+
+PROVED = frozenset({DeviceState.VERIFIED, DeviceState.INSTALLED})
+"""States of devices that have shown all that their class can show; what lets a wave pass."""
 
 
 class Phase(StrEnum):

@@ -4,18 +4,20 @@ Implements ``ports.DeliveryReader`` and ``ports.DeliveryWriter``. Reading is pla
 is imported by the first call that writes. Wired by ``cli``.
 """
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgewright.core.drift import Inspection
+from edgewright.core.routes import Capability
 from edgewright.delivery.drop import ReportDrop
 from edgewright.delivery.inspecting import RepositoryInspector
 from edgewright.delivery.lives import due
 from edgewright.delivery.reading import RepositoryReader
 from edgewright.errors import DeliveryError, EdgewrightError
-from edgewright.ports import PackageContent
+from edgewright.ports import PackageContent, ReportInbox
 from edgewright_wire.messages import Assignment, Report
 
 if TYPE_CHECKING:
@@ -39,6 +41,7 @@ class AgentDelivery:
         *,
         bins: int = 16,
         cache: Path | None = None,
+        inbox: ReportInbox | None = None,
     ) -> None:
         """Wire the driver; nothing is read or written yet.
 
@@ -49,6 +52,7 @@ class AgentDelivery:
             clock: Gives aware UTC times.
             bins: Over how many signed files assignments are spread; a power of two. May change at any time.
             cache: Folder for an index that saves reading unchanged reports in the next process.
+            inbox: Reports that came in by HTTP.
         """
         self._folder = repository
         self._keys = keys
@@ -56,6 +60,7 @@ class AgentDelivery:
         self._bins = bins
         self._reader = RepositoryReader(repository)
         self._inspector = RepositoryInspector(repository, keys, self._verify)
+        self._inbox = inbox
         self._drop = ReportDrop(reports, cache / "reports-index.json" if cache else None, clock)
 
     # ── DeliveryReader ────────────────────────────────────────────────────────────────────────────────────────
@@ -99,7 +104,16 @@ class AgentDelivery:
         Raises:
             DeliveryUnavailable: The report drop cannot be read.
         """
-        return self._drop.collect(known)
+        found = {report.device: report for report in self._drop.collect(known)}
+        for report in self._inbox.newer(known) if self._inbox is not None else ():
+            before = found.get(report.device)
+            if before is None or (report.sequence, report.sent_at) > (before.sequence, before.sent_at):
+                found[report.device] = report
+        return [found[device] for device in sorted(found)]
+
+    def capabilities(self, devices: Collection[str]) -> Mapping[str, Capability]:
+        """Agents run the golden samples; one that has begun stops only for another assignment."""
+        return dict.fromkeys(devices, Capability(cancels=False))
 
     def expires(self) -> datetime | None:
         """When the first signature that devices check runs out; None where there is no repository yet.
@@ -135,6 +149,19 @@ class AgentDelivery:
             DeliveryError, DeliveryUnavailable, StorageFull: As in publish.
         """
         self._writer().assign(assignments, configs)
+
+    def cancel(self, devices: Collection[str]) -> None:
+        """Take the assignments away from agents that have not fetched them; one that has goes on.
+
+        Raises:
+            DeliveryError, DeliveryUnavailable, StorageFull: As in publish.
+        """
+        self.retire(sorted(devices))
+
+    @contextmanager
+    def attend(self, wake: Callable[[], None]) -> Iterator[None]:
+        """Nothing to do: agents come by themselves."""
+        yield
 
     def retire(self, devices: Sequence[str]) -> None:
         """Remove the assignments of devices.

@@ -11,11 +11,21 @@ from edgewright.core.reasons import Severity
 from edgewright.ports.blobs import BlobReader, BlobStore, BlobWriter
 from edgewright.ports.builds import Builder, BuildTask, Built, Cancel, Progress
 from edgewright.ports.configs import ConfigRenderer, ConfigRequest
-from edgewright.ports.deliveries import DeliveryReader, DeliveryWriter, PackageContent
+from edgewright.ports.deliveries import (
+    DeliveryReader,
+    DeliveryWriter,
+    DeviceReader,
+    DeviceWriter,
+    Driver,
+    PackageContent,
+    PackageReader,
+    PackageWriter,
+)
 from edgewright.ports.forges import Comment, Forge, ForgeReader, ForgeWriter, PullRequest, StatusState
 from edgewright.ports.notices import Notifier
 from edgewright.ports.sources import Fetched, Merge, SnapshotSource, SourceObserver, Upstream
 from edgewright.ports.states import DeviceAssignment, Intent, Lease, StateReader, StateWriter
+from edgewright.ports.twins import Identity, IdentityStore, ReportInbox, Standing, TwinStore
 
 __all__ = [
     "BlobReader",
@@ -31,24 +41,34 @@ __all__ = [
     "DeliveryReader",
     "DeliveryWriter",
     "DeviceAssignment",
+    "DeviceReader",
+    "DeviceWriter",
+    "Driver",
     "Event",
     "Fetched",
     "Forge",
     "ForgeReader",
     "ForgeWriter",
+    "Identity",
+    "IdentityStore",
     "Intent",
     "Lease",
     "Merge",
     "Notice",
     "Notifier",
     "PackageContent",
+    "PackageReader",
+    "PackageWriter",
     "Progress",
     "PullRequest",
+    "ReportInbox",
     "Severity",
     "SnapshotSource",
     "SourceObserver",
+    "Standing",
     "StateReader",
     "StateWriter",
     "StatusState",
+    "TwinStore",
     "Upstream",
 ]

@@ -1,11 +1,17 @@
-"""Reaching devices. Implemented by ``delivery``."""
+"""Reaching devices, over every update system alike. Implemented by ``delivery``.
 
-from collections.abc import Mapping, Sequence
+Packages are published once, for all; a driver for each update system brings devices what they are assigned. Which
+devices are changed when is the engine's alone: a driver knows of no waves.
+"""
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from edgewright.core.drift import Inspection
+from edgewright.core.routes import Capability
 from edgewright.errors import EdgewrightError
 from edgewright_wire.messages import Assignment, Report
 
@@ -20,19 +26,11 @@ class PackageContent:
     """Config and layers, by digest."""
 
 
-class DeliveryReader(Protocol):
-    """What devices and their update system say."""
+class PackageReader(Protocol):
+    """What devices can be given."""
 
     def published(self) -> frozenset[str]:
-        """Digests of the packages devices can fetch.
-
-        Raises:
-            DeliveryUnavailable: The repository cannot be read.
-        """
-        ...
-
-    def assigned(self) -> Mapping[str, int]:
-        """Versions of the assignments devices can fetch, by device.
+        """Digests of the packages devices can be given.
 
         Raises:
             DeliveryUnavailable: The repository cannot be read.
@@ -47,31 +45,12 @@ class DeliveryReader(Protocol):
         """
         ...
 
-    def inspect(self, configs: Mapping[str, int], budget: int | None) -> Inspection:
-        """Look deep: is everything that is published still what was published?
 
-        Args:
-            configs: Sizes of the configurations that assignments name, by digest.
-            budget: How many bytes to read for comparing contents; the next look goes on there. None: all.
-
-        Raises:
-            DeliveryUnavailable: The repository cannot be read.
-        """
-        ...
-
-    def observe(self, known: Mapping[str, int]) -> Sequence[Report]:
-        """Collect reports newer than the sequences known, by device.
-
-        A report that cannot be read is skipped and logged; it never stops the others.
-        """
-        ...
-
-
-class DeliveryWriter(Protocol):
-    """Reaches devices. Every call may be repeated."""
+class PackageWriter(Protocol):
+    """Makes packages available. Every call may be repeated."""
 
     def publish(self, packages: Sequence[PackageContent]) -> Mapping[str, EdgewrightError]:
-        """Make packages fetchable; one signing for all of them.
+        """Make packages available; one signing for all of them.
 
         Returns:
             Why packages stay out, by digest; the others are out. BlobCorrupt: a blob has other bytes. DeliveryError:
@@ -83,26 +62,95 @@ class DeliveryWriter(Protocol):
         """
         ...
 
-    def assign(self, assignments: Sequence[Assignment], configs: Mapping[str, bytes]) -> None:
-        """Make assignments fetchable, with the configuration blobs they name; one signing for all of them.
-
-        Raises:
-            DeliveryError, DeliveryUnavailable: As in publish.
-        """
-        ...
-
     def refresh(self) -> Sequence[str]:
         """Renew the signatures whose time is half over, as far as their keys are here; gives the roles renewed.
 
         Raises:
-            DeliveryError, DeliveryUnavailable: As in publish.
+            DeliveryError, DeliveryUnavailable, StorageFull: As in publish.
+        """
+        ...
+
+
+class DeviceReader(Protocol):
+    """What an update system says of its devices."""
+
+    def capabilities(self, devices: Collection[str]) -> Mapping[str, Capability]:
+        """Say what can be shown of these devices, and done to them."""
+        ...
+
+    def assigned(self) -> Mapping[str, int]:
+        """Versions of the assignments that are there for devices, by device.
+
+        Raises:
+            DeliveryUnavailable: The system cannot be read.
+        """
+        ...
+
+    def inspect(self, configs: Mapping[str, int], budget: int | None) -> Inspection:
+        """Look deep: is everything that is there for devices still what was put there?
+
+        Args:
+            configs: Sizes of the configurations that assignments name, by digest.
+            budget: How many bytes to read for comparing contents; the next look goes on there. None: all.
+
+        Raises:
+            DeliveryUnavailable: The system cannot be read.
+        """
+        ...
+
+    def observe(self, known: Mapping[str, int]) -> Sequence[Report]:
+        """Collect reports newer than the sequences known, by device.
+
+        A report that cannot be read is skipped and logged; it never stops the others.
+        """
+        ...
+
+
+class DeviceWriter(Protocol):
+    """Brings devices what they are assigned. Every call may be repeated.
+
+    Raises (all): DeliveryError when the system refuses, or a key is missing or wrong; DeliveryUnavailable when it does
+    not answer; StorageFull.
+    """
+
+    def assign(self, assignments: Sequence[Assignment], configs: Mapping[str, bytes]) -> None:
+        """Have devices brought to their assignments, with the configurations they name, by digest.
+
+        What a device has not finished of an older assignment is called off.
+
+        Raises:
+            DeliveryError: An assignment is older than, or differs from, the one there of its version; or what it names
+                is not published.
+        """
+        ...
+
+    def cancel(self, devices: Collection[str]) -> None:
+        """Call off what these devices have not installed yet; they stay with what they run.
+
+        Nothing of their present assignment is tried again. Where capabilities say that nothing can be called off, only
+        devices that have not begun are held back.
         """
         ...
 
     def retire(self, devices: Sequence[str]) -> None:
-        """Remove the assignments of devices that are no longer managed.
+        """Stop managing devices: their assignments go, what they run stays. Unknown ones are skipped."""
+        ...
 
-        Raises:
-            DeliveryError, DeliveryUnavailable: As in publish.
+    def attend(self, wake: Callable[[], None]) -> AbstractContextManager[None]:
+        """Work on devices that have to be gone to, within the block; ``wake`` is called when there is news.
+
+        Only the process that holds the lease does so.
         """
         ...
+
+
+class DeliveryReader(PackageReader, DeviceReader, Protocol):
+    """The read side of all update systems together."""
+
+
+class DeliveryWriter(PackageWriter, DeviceWriter, Protocol):
+    """The write side of all update systems together."""
+
+
+class Driver(DeviceReader, DeviceWriter, Protocol):
+    """One update system."""

@@ -230,6 +230,16 @@ class StoredState:
         """The environments that ever wrote, in name order."""
         return [name for (name,) in self._rows("SELECT environment FROM control ORDER BY environment")]
 
+    # ── for what shares the store's connections ───────────────────────────────────────────────────────────────────
+
+    def rows(self, sql: str, **parameters: Any) -> Sequence[Row]:
+        """Fetch this environment's rows: of a statement with ``:environment`` in it. Called by ``twins``."""
+        return self._mine(sql, **parameters)
+
+    def of_devices(self, table: str, columns: str, devices: Iterable[str] | None) -> Iterable[Row]:
+        """Fetch ``device`` and these columns of devices. Called by ``twins``."""
+        return self._of_devices(table, columns, devices)
+
     def _rows(self, sql: str, parameters: Parameters = NONE) -> Sequence[Row]:
         return self._queries().rows(sql, parameters)
 

@@ -194,3 +194,41 @@ signals = Table(
     Column("name", String(255), primary_key=True),
     Column("given", BigInteger, nullable=False),
 )
+
+twins = Table(
+    "twins",
+    metadata,
+    _environment(),
+    Column("device", String(128), primary_key=True),
+    Column("system", String(32), nullable=False),
+    Column("sequence", BigInteger, nullable=False),
+    Column("body", Text, nullable=False),
+)
+"""Devices that do not run our agent, as their drivers know them. Written without a lease, and no part of a version."""
+
+identities = Table(
+    "identities",
+    metadata,
+    _environment(),
+    Column("system", String(32), primary_key=True),
+    Column("identity_key", String(80), primary_key=True),
+    Column("device", String(128), nullable=False),
+    Column("standing", String(16), nullable=False),
+    Column("asked_at", String(40), nullable=False),
+    Column("decided_at", String(40)),
+    Column("labels", Text, nullable=False),
+    Column("detail", Text, nullable=False),
+    Index("identities_by_device", "environment", "device"),
+)
+"""Keys and tokens that say they are a device's, and whether they are believed."""
+
+inbox = Table(
+    "inbox",
+    metadata,
+    _environment(),
+    Column("device", String(128), primary_key=True),
+    Column("sequence", BigInteger, nullable=False),
+    Column("sent_at", String(40), nullable=False),
+    Column("body", Text, nullable=False),
+)
+"""The newest report of each device that reports by HTTP, until the controller in charge takes it into ``reports``."""

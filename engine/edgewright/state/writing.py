@@ -152,9 +152,8 @@ class Statements:
         values = [{"d": device, "v": version} for device, version in versions.items()]
         return self._changes(confirm, values)
 
-    def record_reports(self, reports: Sequence[Report]) -> bool:
+    def record_reports(self, reports: Sequence[Report], table: Table = schema.reports) -> bool:
         """Keep each device's newest report: a higher sequence, or one sent later by a device that lost its count."""
-        table = schema.reports
         rows = [
             {
                 "device": report.device,
@@ -324,6 +323,10 @@ class Statements:
         changed = self._upsert(table, rows)
         return self._remove(table, stored.keys() - wanted.keys()) or changed
 
+    def upsert(self, table: Table, rows: Sequence[Mapping[str, Any]]) -> bool:
+        """Insert rows, or replace those of the same key that differ. Called by ``twins``."""
+        return self._upsert(table, rows)
+
     def _upsert(
         self,
         table: Table,
@@ -371,6 +374,12 @@ class Statements:
         parameters = rows[0] if len(rows) == 1 else rows
         options = {"preserve_rowcount": True}
         return self._connection.execute(statement, parameters, execution_options=options).rowcount != 0
+
+
+def lock_row(connection: Connection, name: str) -> None:
+    """Let one transaction at a time work on what has this name; SQLite lets in one alone anyway."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(name, 0))))
 
 
 def make_control(connection: Connection, environment: str) -> None:

@@ -1,0 +1,126 @@
+"""What is published, as drivers read it: packages and configurations by digest, and a device's *payload* made of them.
+
+An installer on a device takes a payload: ``assignment.json``, ``manifest.json``, every layer of the package that is no
+documentation by its file name, and the configuration. Called by the drivers that build bundles or push files.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgewright import durable
+from edgewright.errors import DeliveryError, DeliveryUnavailable
+from edgewright_wire.canonical import digest_bytes, hex_of
+from edgewright_wire.layout import TARGETS, blob_path, package_target
+from edgewright_wire.messages import Blob, ModelAssignment
+from edgewright_wire.package import DOC_TYPE, layers_by_path
+
+ASSIGNMENT_FILE = "assignment.json"
+MANIFEST_FILE = "manifest.json"
+
+
+@dataclass(frozen=True, slots=True)
+class PayloadFile:
+    """One file of a payload; its content is in ``data`` or at ``path``."""
+
+    name: str
+    digest: str
+    size: int
+    path: Path | None = None
+    data: bytes = b""
+
+    def read(self) -> bytes:
+        """Read it whole.
+
+        Raises:
+            DeliveryUnavailable: It cannot be read.
+            DeliveryError: It has other bytes.
+        """
+        if self.path is None:
+            return self.data
+        try:
+            content = self.path.read_bytes()
+        except OSError as error:
+            raise _unreadable(self.path, error) from error
+        if digest_bytes(content) != self.digest:
+            raise DeliveryError(f"{self.path} has other bytes than its name says", hint="apply again, which mends it")
+        return content
+
+
+class Depot:
+    """Reads a published repository's folder, and keeps configurations in it."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def manifest(self, package: Blob) -> bytes:
+        """Read a package's manifest.
+
+        Raises:
+            DeliveryError: It is not published, or has other bytes.
+            DeliveryUnavailable: The repository cannot be read.
+        """
+        target = Path(package_target(package.digest))
+        path = self._folder / TARGETS / target.parent / f"{hex_of(package.digest)}.{target.name}"
+        return PayloadFile(MANIFEST_FILE, package.digest, package.size, self._there(path, package.digest)).read()
+
+    def keep(self, configs: Mapping[str, bytes]) -> None:
+        """Store configurations by digest, durably; those that are there stay.
+
+        Raises:
+            DeliveryError: One has other bytes than its digest.
+            DeliveryUnavailable, StorageFull: The repository cannot be written.
+        """
+        for digest, content in configs.items():
+            if digest_bytes(content) != digest:
+                raise DeliveryError(f"configuration {digest} has other bytes", hint="render it again")
+            path = self._folder / blob_path(digest)
+            if not path.exists():
+                try:
+                    durable.make_folder(path.parent)
+                    durable.write_atomic(path, content)
+                except OSError as error:
+                    raise _unreadable(path, error) from error
+
+    def payload(self, target: ModelAssignment) -> tuple[PayloadFile, ...]:
+        """List the files of a payload, by name.
+
+        Raises:
+            DeliveryError: What the assignment names is not published, or cannot be used.
+            DeliveryUnavailable: The repository cannot be read.
+        """
+        manifest = self.manifest(target.package)
+        try:
+            layers = layers_by_path(json.loads(manifest))
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise DeliveryError(
+                f"package {target.package.digest} cannot be used: {error}", hint="package the model again"
+            ) from error
+        assignment = target.to_bytes()
+        files = [
+            PayloadFile(ASSIGNMENT_FILE, digest_bytes(assignment), len(assignment), data=assignment),
+            PayloadFile(MANIFEST_FILE, target.package.digest, len(manifest), data=manifest),
+        ]
+        wanted = {
+            name: Blob(digest=layer["digest"], size=layer["size"])
+            for name, layer in layers.items()
+            if layer.get("mediaType") != DOC_TYPE
+        }
+        if target.config is not None:
+            wanted[target.config.path] = target.config
+        for name, blob in sorted(wanted.items()):
+            path = self._there(self._folder / blob_path(blob.digest), blob.digest)
+            files.append(PayloadFile(name, blob.digest, blob.size, path))
+        return tuple(files)
+
+    def _there(self, path: Path, digest: str) -> Path:
+        if not path.exists():
+            raise DeliveryError(f"{digest} is assigned, and not published", hint="publish it first: apply")
+        return path
+
+
+def _unreadable(path: Path, error: OSError) -> DeliveryUnavailable:
+    return DeliveryUnavailable(
+        f"cannot use {path}: {error.strerror or error}", hint="check that the published folder is mounted and writable"
+    )

@@ -1,0 +1,106 @@
+"""What is kept of devices without our agent, of who devices are, and of what agents sent. Implemented by ``state``.
+
+Devices speak at any time, to any controller: none of this needs the lease, and none of it counts as a change of the
+store's version.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Protocol
+
+from edgewright.core.twins import Twin
+from edgewright_wire.messages import Report
+
+
+class TwinStore(Protocol):
+    """Keeps twins. Each change is one durable transaction, alone on its device."""
+
+    def twin(self, device: str) -> Twin | None:
+        """Find a device."""
+        ...
+
+    def twins(self, system: str | None = None, *, since: Mapping[str, int] | None = None) -> Sequence[Twin]:
+        """List twins in order of device: of one system; with ``since``, only those whose sequence is another."""
+        ...
+
+    def change_all(self, devices: Sequence[str], system: str, work: Callable[[Twin], Twin | None]) -> None:
+        """As ``change``, for many devices in one transaction."""
+        ...
+
+    def change(self, device: str, system: str, work: Callable[[Twin], Twin | None]) -> Twin | None:
+        """Read, change and write one device as a whole; ``work`` may run again, and None removes it.
+
+        A device that is not there yet, or belongs to another system, is given as a new twin of ``system``.
+
+        Raises:
+            Whatever ``work`` raises; nothing is written then.
+            StateError, StateUnavailable, StorageFull: The store cannot be used.
+        """
+        ...
+
+
+class Standing(StrEnum):
+    """Whether a device is believed to be who it says."""
+
+    PENDING = "pending"
+    ACCEPTED = "accepted"
+    REJECTED = "rejected"
+    RETIRED = "retired"
+    """It was accepted once; its credentials count no more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """One key (or token) that says it is a device's."""
+
+    system: str
+    device: str
+    key: str
+    """``sha256:…`` of the public key or the token; never a secret itself."""
+    standing: Standing
+    asked_at: datetime
+    decided_at: datetime | None = None
+    labels: Mapping[str, str] = field(default_factory=dict)
+    """What the device says of itself; believed only when it is accepted."""
+    detail: Mapping[str, Any] = field(default_factory=dict)
+    """What the system needs to know again: a public key in PEM, a certificate's serial and end."""
+
+
+class IdentityStore(Protocol):
+    """Keeps who devices are."""
+
+    def ask(self, identity: Identity) -> Identity:
+        """Add a key that asks to be believed; one that is known stays as it stands, with newer labels and detail."""
+        ...
+
+    def identity(self, system: str, key: str) -> Identity | None:
+        """Find a key."""
+        ...
+
+    def identities(
+        self, *, system: str | None = None, device: str | None = None, standing: Standing | None = None
+    ) -> Sequence[Identity]:
+        """List keys, in order of device and time."""
+        ...
+
+    def decide(self, system: str, key: str, standing: Standing, at: datetime) -> Identity | None:
+        """Believe a key or not; None where it is not known. Accepting one retires the device's others of the system."""
+        ...
+
+    def note(self, system: str, key: str, detail: Mapping[str, Any]) -> None:
+        """Add to what is kept with a key."""
+        ...
+
+
+class ReportInbox(Protocol):
+    """Takes agents' reports from any controller's HTTP server."""
+
+    def put(self, reports: Sequence[Report]) -> None:
+        """Keep the newest report of each device, durably, in one transaction. As StateWriter.record_reports."""
+        ...
+
+    def newer(self, known: Mapping[str, int]) -> Sequence[Report]:
+        """List reports that differ in sequence from what is known, in order of device."""
+        ...

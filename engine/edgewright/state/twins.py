@@ -1,0 +1,227 @@
+"""Twins, identities and reports that came in by HTTP, in the store's database.
+
+Implements ports.TwinStore, IdentityStore and ReportInbox; opened by ``cli`` beside ``store.SqlState``, whose
+connections it shares.
+"""
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from edgewright.core.twins import Twin
+from edgewright.ports import Identity, Standing
+from edgewright.state import encoding
+from edgewright.state.encoding import certain_text
+from edgewright.state.store import SqlState
+from edgewright.state.troubles import decoding
+from edgewright_wire.messages import Report
+
+if TYPE_CHECKING:  # SQLAlchemy takes longer to import than a whole plan may
+    from sqlalchemy import Connection, Table
+
+_IDENTITY = "system, device, identity_key, standing, asked_at, decided_at, labels, detail"
+
+
+class SqlTwins:
+    """Implements ports.TwinStore."""
+
+    def __init__(self, state: SqlState) -> None:
+        self._state = state
+
+    def twin(self, device: str) -> Twin | None:
+        """Find a device."""
+        found = self._state.rows("SELECT body FROM twins WHERE environment = :environment AND device = :d", d=device)
+        with decoding(f"device {device}"):
+            return encoding.load(Twin, found[0][0]) if found else None
+
+    def twins(self, system: str | None = None, *, since: Mapping[str, int] | None = None) -> Sequence[Twin]:
+        """List twins in order of device."""
+        chosen = " AND system = :system" if system is not None else ""
+        asked = {"system": system} if system is not None else {}
+        where = f"FROM twins WHERE environment = :environment{chosen}"
+        if since is None:
+            found = [row[0] for row in self._state.rows(f"SELECT body {where} ORDER BY device", **asked)]
+        else:
+            listed = self._state.rows(f"SELECT device, sequence {where} ORDER BY device", **asked)
+            news = [device for device, sequence in listed if since.get(device, 0) != sequence]
+            found = [row[1] for row in self._state.of_devices("twins", "body", news)]
+        with decoding("a device"):
+            return [encoding.load(Twin, body) for body in found]
+
+    def change(self, device: str, system: str, work: Callable[[Twin], Twin | None]) -> Twin | None:
+        """Read, change and write one device as a whole."""
+        with self._state.transaction() as connection:
+            return self._change(connection, device, system, work)
+
+    def change_all(self, devices: Sequence[str], system: str, work: Callable[[Twin], Twin | None]) -> None:
+        """As ``change``, for many devices in one transaction."""
+        if devices:
+            with self._state.transaction() as connection:
+                for device in sorted(set(devices)):  # in one order everywhere, so that no two wait for each other
+                    self._change(connection, device, system, work)
+
+    def _change(
+        self, connection: "Connection", device: str, system: str, work: Callable[[Twin], Twin | None]
+    ) -> Twin | None:
+        from sqlalchemy import delete, select
+
+        from edgewright.state.schema import twins
+        from edgewright.state.writing import lock_row
+
+        lock_row(connection, f"twin {self._state.environment} {device}")
+        mine = (twins.c.environment == self._state.environment) & (twins.c.device == device)
+        body = connection.execute(select(twins.c.body).where(mine)).scalar()
+        with decoding(f"device {device}"):
+            before = encoding.load(Twin, body) if body is not None else None
+        if before is not None and before.system != system:
+            # Its versions and sequences go on, so that nobody takes the new for the old.
+            given = Twin(device, system, taken=before.taken, sequence=before.sequence, jobs=before.jobs)
+        else:
+            given = before or Twin(device, system)
+        after = work(given)
+        if after is None:
+            connection.execute(delete(twins).where(mine))
+        elif after != before:
+            row = {"device": device, "system": after.system, "sequence": after.sequence}
+            _upsert(connection, twins, {**row, "body": encoding.dump(Twin, after)}, self._state.environment)
+        return after
+
+
+class SqlIdentities:
+    """Implements ports.IdentityStore."""
+
+    def __init__(self, state: SqlState) -> None:
+        self._state = state
+
+    def ask(self, identity: Identity) -> Identity:
+        """Add a key that asks to be believed; one that is known stays as it stands."""
+        return self._change(
+            identity.system,
+            identity.key,
+            lambda known: (
+                identity
+                if known is None
+                else replace(known, labels=identity.labels, detail={**known.detail, **identity.detail})
+            ),
+        ) or identity  # fmt: skip
+
+    def identity(self, system: str, key: str) -> Identity | None:
+        """Find a key."""
+        where = "environment = :environment AND system = :s AND identity_key = :k"
+        found = self._state.rows(f"SELECT {_IDENTITY} FROM identities WHERE {where}", s=system, k=key)  # noqa: S608 - constants
+        return _identity(found[0]) if found else None
+
+    def identities(
+        self, *, system: str | None = None, device: str | None = None, standing: Standing | None = None
+    ) -> Sequence[Identity]:
+        """List keys, in order of device and time."""
+        asked = {"system": system, "device": device, "standing": standing.value if standing else None}
+        chosen = {name: value for name, value in asked.items() if value is not None}
+        where = " AND ".join(["environment = :environment", *(f"{name} = :{name}" for name in chosen)])
+        found = self._state.rows(
+            f"SELECT {_IDENTITY} FROM identities WHERE {where} ORDER BY device, asked_at",  # noqa: S608 - constants
+            **chosen,
+        )
+        return [_identity(row) for row in found]
+
+    def decide(self, system: str, key: str, standing: Standing, at: datetime) -> Identity | None:
+        """Believe a key or not; accepting one retires the device's others of this system."""
+        decided = self._change(
+            system, key, lambda known: None if known is None else replace(known, standing=standing, decided_at=at)
+        )
+        if decided is not None and standing is Standing.ACCEPTED:
+            for other in self.identities(system=system, device=decided.device, standing=Standing.ACCEPTED):
+                if other.key != key:
+                    self._change(
+                        system,
+                        other.key,
+                        lambda known: replace(known, standing=Standing.RETIRED, decided_at=at) if known else None,
+                    )
+        return decided
+
+    def note(self, system: str, key: str, detail: Mapping[str, Any]) -> None:
+        """Add to what is kept with a key."""
+        self._change(
+            system, key, lambda known: None if known is None else replace(known, detail={**known.detail, **detail})
+        )
+
+    def _change(self, system: str, key: str, work: Callable[[Identity | None], Identity | None]) -> Identity | None:
+        from sqlalchemy import text
+
+        from edgewright.state.schema import identities
+        from edgewright.state.writing import lock_row
+
+        environment = self._state.environment
+        with self._state.transaction() as connection:
+            lock_row(connection, f"identity {environment} {system} {key}")
+            where = "environment = :environment AND system = :s AND identity_key = :k"
+            query = text(f"SELECT {_IDENTITY} FROM identities WHERE {where}")  # noqa: S608 - constants
+            row = connection.execute(query, {"environment": environment, "s": system, "k": key}).one_or_none()
+            before = _identity(row) if row is not None else None
+            after = work(before)
+            if after is not None and after != before:
+                _upsert(connection, identities, _identity_row(after), environment)
+            return after
+
+
+class SqlInbox:
+    """Implements ports.ReportInbox."""
+
+    def __init__(self, state: SqlState) -> None:
+        self._state = state
+
+    def put(self, reports: Sequence[Report]) -> None:
+        """Keep the newest report of each device."""
+        from edgewright.state.schema import inbox
+        from edgewright.state.writing import Statements
+
+        newest: dict[str, Report] = {}
+        for report in reports:
+            before = newest.get(report.device)
+            if before is None or (report.sequence, report.sent_at) > (before.sequence, before.sent_at):
+                newest[report.device] = report
+        with self._state.transaction() as connection:
+            Statements(connection, self._state.environment).record_reports(list(newest.values()), inbox)
+
+    def newer(self, known: Mapping[str, int]) -> Sequence[Report]:
+        """List reports that differ in sequence from what is known."""
+        listed = self._state.rows("SELECT device, sequence FROM inbox WHERE environment = :environment")
+        news = sorted(device for device, sequence in listed if known.get(device, 0) != sequence)
+        with decoding("a report"):
+            return [Report.from_bytes(body.encode()) for _, body in self._state.of_devices("inbox", "body", news)]
+
+
+def _identity(row: Iterable[Any]) -> Identity:
+    system, device, key, standing, asked_at, decided_at, labels, detail = row
+    with decoding(f"the identity of {device}"):
+        return Identity(
+            system=system,
+            device=device,
+            key=key,
+            standing=Standing(standing),
+            asked_at=datetime.fromisoformat(asked_at),
+            decided_at=datetime.fromisoformat(decided_at) if decided_at else None,
+            labels=json.loads(labels),
+            detail=json.loads(detail),
+        )
+
+
+def _identity_row(identity: Identity) -> dict[str, Any]:
+    return {
+        "system": identity.system,
+        "identity_key": identity.key,
+        "device": identity.device,
+        "standing": identity.standing.value,
+        "asked_at": certain_text(identity.asked_at),
+        "decided_at": certain_text(identity.decided_at) if identity.decided_at else None,
+        "labels": encoding.to_json(dict(sorted(identity.labels.items()))),
+        "detail": encoding.to_json(dict(identity.detail)),
+    }
+
+
+def _upsert(connection: "Connection", table: "Table", row: Mapping[str, Any], environment: str) -> None:
+    from edgewright.state.writing import Statements
+
+    Statements(connection, environment).upsert(table, [row])
