@@ -16,7 +16,7 @@ from typing import Protocol
 
 from edgewright_agent.acting import Hands, Manifests, Memory
 from edgewright_agent.blobs import Blobs
-from edgewright_agent.decide import DeviceView, ModelView, Reject, Remove, Slot, Stage, Verify, advance, garbage
+from edgewright_agent.decide import DeviceView, ModelView, Reject, Remove, Slot, Stage, Switch, Verify, advance, garbage
 from edgewright_agent.durable import Disk
 from edgewright_agent.errors import LocalError, Transient, Untrusted, local_error
 from edgewright_agent.observing import Observer, model_view
@@ -181,7 +181,7 @@ class Installer:
         way_back = _way_back(self._model(target.model), self._kept(target.model), target)
         try:
             self._discard_damaged(target)
-            for _ in self._until_active(hands, target):
+            for _ in self._until_active(hands, target, way_back):
                 if self._stopped():
                     raise LocalError("Stopped", "the installer was stopped; give the order again")
             if self._model(target.model).running == target:
@@ -195,12 +195,14 @@ class Installer:
         self._clean()
         return self._remember(self._report(target.model))
 
-    def _until_active(self, hands: Hands, target: ModelAssignment) -> Iterator[None]:
+    def _until_active(self, hands: Hands, target: ModelAssignment, way_back: Slot | None) -> Iterator[None]:
         """Take step after step until the target is active, or failed."""
         damaged = 0
         while self._model(target.model).running != target and self._kept(target.model).failure is None:
             view = self._observe()
             action = advance(view, self._model(target.model), target)
+            if isinstance(action, Switch) and way_back is not None:
+                self._slots(target.model).prepare_way_back(way_back)
             try:
                 hands.perform(action, view)
             except Untrusted:

@@ -3,6 +3,7 @@
 That system has checked who made it; here its bytes are checked against its own digests, from the assignment down.
 """
 
+import errno
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -61,9 +62,12 @@ class Payload:
             raise Untrusted("DigestMismatch", f"{directory / PAYLOAD_MANIFEST} is not {target.package.digest}")
         self._digest = target.package.digest
         package = read_package(self._manifest)
-        if problem := problem_of(target, package):
-            raise Untrusted("InvalidPackage", problem)
         files = [*package.files, *([(target.config.path, target.config)] if target.config is not None else [])]
+        problem = problem_of(target, package)
+        if not problem and PAYLOAD_ASSIGNMENT in {name for name, _ in files}:
+            problem = f"package {target.package.digest}: {PAYLOAD_ASSIGNMENT} is a name of the payload's own"
+        if problem:
+            raise Untrusted("InvalidPackage", problem)
         problems = [found for name, blob in files if (found := _problem(directory / name, blob))]
         if problems:
             raise Untrusted(problems[0][0], "; ".join(message for _, message in problems))
@@ -100,8 +104,8 @@ def _read(path: Path, longest: int) -> bytes:
     Raises:
         OSError: There is no such regular file.
     """
-    if path.exists() and not path.is_file():
-        raise OSError(f"{path} is no regular file")
+    if not path.is_file():
+        raise FileNotFoundError(errno.ENOENT, "no such regular file", str(path))
     with path.open("rb") as file:
         return file.read(longest + 1)
 

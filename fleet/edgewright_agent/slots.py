@@ -5,6 +5,7 @@
 
     models/<model>/slots/{a,b}/   model.onnx golden.npz labels.json … manifest.json, the configuration, release.json
     models/<model>/active         symbolic link to slots/a or slots/b, replaced in one step
+    models/<model>/.back          the same, to where the installer may have to go back; taking it needs no space
 
 A slot is emptied and filled only while it is not active. Its marker, release.json, is removed first and written last:
 a slot without a marker, or without every file the marker lists, holds nothing. Files get in as hard links to their
@@ -23,6 +24,7 @@ from edgewright_agent.packages import MANIFEST_FILE, MARKER_FILE, Package, read_
 from edgewright_wire.messages import Blob, ModelAssignment, WireModel
 
 ACTIVE = "active"
+BACK = ".back"
 
 
 class SlotFile(WireModel):
@@ -134,10 +136,25 @@ class ModelSlots:
         Raises:
             LocalError: The disk refuses.
         """
+        back = self._directory / BACK
         try:
-            self._disk.point(self.active_link, f"slots/{slot}")
+            if back.is_symlink() and back.readlink().name == slot:
+                self._disk.rename(back, self.active_link)
+            else:
+                self._disk.point(self.active_link, f"slots/{slot}")
         except OSError as error:
             raise local_error(error, f"switching to slot {slot}") from error
+
+    def prepare_way_back(self, slot: Slot) -> None:
+        """Make ready a switch to a slot that a full disk cannot hinder.
+
+        Raises:
+            LocalError: The disk refuses.
+        """
+        try:
+            self._disk.point(self._directory / BACK, f"slots/{slot}")
+        except OSError as error:
+            raise local_error(error, f"preparing the way back to slot {slot}") from error
 
     def deactivate(self) -> None:
         """Make no slot active.
@@ -162,6 +179,7 @@ class ModelSlots:
                 self._empty(slot)
                 self._disk.remove_directory(self.path(slot))
             self._disk.remove_directory(self._directory / "slots")
+            self._disk.unlink(self._directory / BACK)
             for left in self._directory.glob(".*.new") if self._directory.is_dir() else ():
                 self._disk.unlink(left)
             self._disk.remove_directory(self._directory)

@@ -1,14 +1,9 @@
 """Power cuts: an agent that dies right before any of its durable operations leaves a whole active model, and ends where
 an undisturbed one ends.
-
-Each try is a forked child that kills itself with SIGKILL; nothing of its memory survives.
 """
 
 import hashlib
-import os
 import signal
-import traceback
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -20,25 +15,11 @@ from edgewright_wire.canonical import hex_of
 from edgewright_wire.messages import Phase, Report
 from fakes.agent_packages import MODEL, PackageFiles, a_package, assignment, target
 from fakes.agent_ports import Device
+from fakes.power_cuts import copy_home, counting, in_a_child, power_cut
 from fakes.tuf_repository import TufRepository
 
 DEVICE = "dev-1"
 CONFIGS = {1: b"threshold = 0.5\n", 2: b"threshold = 0.7\n"}
-
-
-def in_a_child(work: Callable[[], None]) -> int:
-    """Run in a forked child; returns its exit code, or minus the signal that killed it."""
-    child = os.fork()
-    if child == 0:
-        code = 1
-        try:
-            work()
-            code = 0
-        except BaseException:  # noqa: BLE001 - the child must not run the parent's tests
-            traceback.print_exc()
-        finally:
-            os._exit(code)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
 class Scene:
@@ -84,19 +65,6 @@ def files_of(home: Path) -> dict[str, bytes]:
     }
 
 
-def copy(scene: Scene, home: Path) -> Path:
-    """A device of its own, with the hard links of the template."""
-    for path in sorted(scene.template.rglob("*")):
-        made = home / path.relative_to(scene.template)
-        if path.is_symlink():
-            made.parent.mkdir(parents=True, exist_ok=True)
-            made.symlink_to(path.readlink())
-        elif path.is_file():
-            made.parent.mkdir(parents=True, exist_ok=True)
-            made.write_bytes(path.read_bytes())
-    return home
-
-
 @pytest.fixture(scope="module")
 def scene(tmp_path_factory: pytest.TempPathFactory) -> Scene:
     return Scene(tmp_path_factory.mktemp("power"))
@@ -105,9 +73,9 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Scene:
 @pytest.fixture(scope="module")
 def undisturbed(scene: Scene, tmp_path_factory: pytest.TempPathFactory) -> tuple[list[str], dict[str, bytes]]:
     """The durable operations of one whole update, and what it ends with."""
-    home = copy(scene, tmp_path_factory.mktemp("undisturbed"))
+    home = copy_home(scene.template, tmp_path_factory.mktemp("undisturbed"))
     operations: list[str] = []
-    device = scene.device(home, Disk(operations.append, sync=lambda _: None))
+    device = scene.device(home, counting(operations))
     assert device.poll().models[0].verified == scene.packages[2].digest
     return operations, files_of(home)
 
@@ -122,7 +90,7 @@ def test_every_point_of_an_update_survives_a_power_cut(
     operations, ends_with = undisturbed
     assert len(operations) > 40
     for point in range(shard, len(operations), SHARDS):
-        home = copy(scene, tmp_path / str(point))
+        home = copy_home(scene.template, tmp_path / str(point))
         where = f"power cut before operation {point}: {operations[point]}"
         assert in_a_child(partial(_update, scene, home, power_cut(point))) == -signal.SIGKILL, where
         scene.check_active(home)
@@ -132,18 +100,6 @@ def test_every_point_of_an_update_survives_a_power_cut(
         report = Report.from_bytes((home / "reports" / f"{DEVICE}.json").read_bytes())
         assert (report.models[0].phase, report.models[0].verified) == (Phase.VERIFIED, scene.packages[2].digest), where
         assert files_of(home) == ends_with, where
-
-
-def power_cut(point: int) -> Disk:
-    """A disk that takes the process down right before its operation number ``point``."""
-    done: list[str] = []
-
-    def before(operation: str) -> None:
-        if len(done) == point:
-            os.kill(os.getpid(), signal.SIGKILL)
-        done.append(operation)
-
-    return Disk(before, sync=lambda _: None)
 
 
 def _poll(scene: Scene, home: Path, disk: Disk) -> None:
@@ -157,7 +113,7 @@ def _update(scene: Scene, home: Path, disk: Disk) -> None:
 
 def test_a_first_install_survives_power_cuts_too(tmp_path: Path, scene: Scene) -> None:
     operations: list[str] = []
-    scene.device(tmp_path / "whole", Disk(operations.append, sync=lambda _: None)).poll()
+    scene.device(tmp_path / "whole", counting(operations)).poll()
     for point in range(0, len(operations), 3):
         home = tmp_path / str(point)
         assert in_a_child(partial(_poll, scene, home, power_cut(point))) == -signal.SIGKILL
@@ -167,7 +123,7 @@ def test_a_first_install_survives_power_cuts_too(tmp_path: Path, scene: Scene) -
 
 def test_a_damaged_part_costs_a_fetch_not_a_model(tmp_path: Path, scene: Scene) -> None:
     """After a power cut a file system may show a grown file whose last blocks were never written."""
-    home = copy(scene, tmp_path / "home")
+    home = copy_home(scene.template, tmp_path / "home")
     package: PackageFiles = scene.packages[2]
     largest = max(package.blobs, key=lambda digest: len(package.blobs[digest]))
     part = home / "device" / "blobs" / f"{hex_of(largest)}.part"

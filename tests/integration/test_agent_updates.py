@@ -9,13 +9,13 @@ import pytest
 
 from edgewright_agent.durable import Disk
 from edgewright_agent.handle import ModelHandle
-from edgewright_agent.outcomes import Outcome
 from edgewright_agent.probe_inside import InProcessProber
 from edgewright_wire.canonical import digest_bytes, hex_of
 from edgewright_wire.layout import blob_path
 from edgewright_wire.messages import Phase
 from fakes.agent_packages import FEATURES, MODEL, a_package, assignment, target, weights
 from fakes.agent_ports import Device
+from fakes.agent_probers import FailsAfterSwitch
 from fakes.agent_runtimes import LinearRuntime, SkewedRuntime
 from fakes.tuf_repository import TufRepository
 
@@ -131,22 +131,6 @@ def test_a_model_this_device_computes_differently_never_becomes_active(
     repository.assign(assignment(DEVICE, 3, target(one)))
     model = skewed.poll().models[0]
     assert (model.phase, model.verified, model.reason) == (Phase.VERIFIED, one.digest, "")
-
-
-class FailsAfterSwitch(InProcessProber):
-    """Passes in the idle slot, fails where it is active, for one version."""
-
-    def __init__(self, bad: str) -> None:
-        super().__init__(LinearRuntime())
-        self._bad = bad
-        self._skewed = InProcessProber(SkewedRuntime())
-        self.verifications = 0
-
-    def verify(self, device_dir: Path, model: str) -> Outcome:
-        self.verifications += 1
-        if ModelHandle(device_dir, model, LinearRuntime()).version == self._bad:
-            return self._skewed.verify(device_dir, model)
-        return super().verify(device_dir, model)
 
 
 def test_a_release_that_fails_after_the_switch_goes_back_at_once(tmp_path: Path, repository: TufRepository) -> None:
