@@ -28,18 +28,17 @@ def init(
         str | None, typer.Option("--name", help="The repository's name.", show_default="the folder's")
     ] = None,
     keys_only: Annotated[
-        bool, typer.Option("--keys-only", help="Only make the signing keys of a repository that exists.")
+        bool, typer.Option("--keys-only", help="Only make the keys that a repository which exists still lacks.")
     ] = False,
     state: StateOption = None,
     env: EnvOption = None,
 ) -> None:
     """Write a working spec repository: a dataset, a model, thresholds, four devices and a rollout.
 
-    It is a Git repository with one commit. Signing keys are made beside the state, readable by you alone, and are
-    never committed.
+    It is a Git repository with one commit. Keys are made beside the state, readable by you alone, and are never
+    committed: those that sign what devices run, and those of the APIs that devices talk to. Keys that are there stay.
     """
     from edgewright.cli.workspace import Workspace
-    from edgewright.delivery.keys import create_keys
     from edgewright_templates.scaffold import ScaffoldRefused, write_scaffold
 
     committed = True
@@ -51,16 +50,34 @@ def init(
         committed = _commit(directory, written)
         stdout().print(f"wrote {count_text(len(written), 'file')} to {directory}")
     workspace = Workspace(directory, worktree=True, state=state, env=env)
-    keys = workspace.keys_to_make
-    create_keys(keys)
-    stdout().print(f"made signing keys in {_shown(keys)} (never commit them; keep a copy)")
+    _make_keys(workspace.keys_to_make)
     desired = workspace.source.snapshot()
-    workspace.delivery(desired).create()
+    workspace.repository(desired).create()
     trusted = workspace.delivery_folder(desired) / "metadata/root.json"
     stdout().print(f"devices trust {_shown(trusted)}")
     if not keys_only:
         commit = "" if committed else "git add . && git commit -m 'Declare a first fleet' && "
         stdout().print(f"next: cd {shlex.quote(str(directory))} && {commit}edgewright plan")
+
+
+def _make_keys(folder: Path) -> None:
+    """Make what is lacking of a repository's keys, and say what was made.
+
+    Raises:
+        DeliveryError, DeliveryUnavailable, StorageFull: They cannot be made.
+    """
+    from edgewright.delivery.credentials import create_credentials
+    from edgewright.delivery.keys import ROLES, create_keys, load_keys
+
+    if any((folder / f"{role}.{kind}").exists() for role in ROLES for kind in ("pub", "pem")):
+        load_keys(folder)
+        made = create_credentials(folder)
+        what = f"made {', '.join(made)}" if made else "all keys are there already"
+        stdout().print(f"{what} in {_shown(folder)} (never commit them; keep a copy)")
+    else:
+        create_keys(folder)
+        create_credentials(folder)
+        stdout().print(f"made signing keys in {_shown(folder)} (never commit them; keep a copy)")
 
 
 def _shown(path: Path) -> Path:
