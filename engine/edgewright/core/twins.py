@@ -204,10 +204,14 @@ def succeed(twin: Twin, number: int, now: datetime, proof: Proof, probe: ProbeRe
     if job is None or job.number != number:
         return twin
     done = replace(twin, job=None, last_seen=now)
-    if job.target is None:
-        return _told(next_job(replace(done, models=tuple(m for m in done.models if m.model != job.model)), now))
-    model = ModelTwin(job.model, job.target, proof, probe, since=now)
-    return _told(next_job(_with(done, model), now))
+    failed = _given_up(twin, job)
+    if job.target is not None:
+        done = _with(done, ModelTwin(job.model, job.target, proof, probe, failed, since=now))
+    elif failed is not None:
+        done = _with(done, ModelTwin(job.model, failed=failed, since=now))
+    else:
+        done = replace(done, models=tuple(m for m in done.models if m.model != job.model))
+    return _told(next_job(done, now))
 
 
 def fail(twin: Twin, number: int, now: datetime, reason: str, message: str, probe: ProbeResult | None = None) -> Twin:
@@ -215,9 +219,36 @@ def fail(twin: Twin, number: int, now: datetime, reason: str, message: str, prob
     job = twin.job
     if job is None or job.number != number:
         return twin
-    failed = Failed(job.target, job.version, reason, message[:_MOST_WORDS])
+    failed = _given_up(twin, job) or Failed(job.target, job.version, reason, message[:_MOST_WORDS])
     model = replace(twin.model(job.model), failed=failed, since=now, probe=probe or twin.model(job.model).probe)
     return _told(next_job(_with(replace(twin, job=None, last_seen=now), model), now))
+
+
+def bring_back(twin: Twin, number: int, now: datetime, reason: str, message: str) -> Twin:
+    """Note that a job failed on a device that may have switched: what runs there is not known any more, and the next
+    job puts back what ran before. Where that was such a job itself, nothing more is tried.
+    """
+    job = twin.job
+    if job is None or job.number != number:
+        return twin
+    if job.target is None:
+        return fail(twin, number, now, reason, message)
+    known, is_wanted = twin.model(job.model), _wanted(twin, job.model) == job.target
+    failed = Failed(job.target, job.version, reason, message[:_MOST_WORDS]) if is_wanted else _given_up(twin, job)
+    done = _with(replace(twin, job=None, last_seen=now), ModelTwin(job.model, failed=failed, since=now))
+    if not is_wanted or known.installed == job.target:
+        return _told(next_job(done, now))
+    before = Job(twin.jobs + 1, job.model, known.installed, job.version, Stage.WAITING, now)
+    return _told(replace(done, jobs=before.number, job=before))
+
+
+def _given_up(twin: Twin, job: Job) -> Failed | None:
+    """What is known already of the target that is wanted, where a job is for another one: it has failed."""
+    assignment, failed = twin.assignment, twin.model(job.model).failed
+    if assignment is None or failed is None or _wanted(twin, job.model) == job.target:
+        return None
+    tried = failed.version == assignment.version and failed.target == _wanted(twin, job.model)
+    return failed if tried else None
 
 
 def stopped(twin: Twin, number: int, now: datetime) -> Twin:
