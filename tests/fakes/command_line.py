@@ -89,7 +89,7 @@ def repository(folder: Path, files: dict[str, str] | dict[str, str | bytes]) -> 
     made = make_repository(folder, dict(files))
     create_keys(made / ".edgewright/keys")
     workspace = Workspace(made)
-    workspace.delivery(workspace.source.snapshot()).create()
+    workspace.repository(workspace.source.snapshot()).create()
     return made
 
 

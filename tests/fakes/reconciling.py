@@ -196,7 +196,7 @@ class World:
             delivery=self.devices,
             workshop=Workshop(source, state, state, blobs, self.builder, self.folder / "work", clock),
             publisher=Publisher(state, state, blobs, self.devices, clock),
-            roller=Roller(state, state, configurator, self.devices, self.log, clock),
+            roller=Roller(state, state, configurator, self.devices, self.devices, self.log, clock),
             lease=lease,
             listener=self.log,
             clock=clock,

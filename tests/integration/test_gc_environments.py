@@ -37,7 +37,7 @@ def shop(tmp_path: Path) -> Path:
     run_git(made, "tag", "production")
     for name in ("staging", "production"):
         workspace = Workspace(made, env=name)
-        workspace.delivery(workspace.source.snapshot()).create()
+        workspace.repository(workspace.source.snapshot()).create()
         converge(made, devices=DEVICES, env=name)
     return made
 

@@ -108,7 +108,8 @@ class Reconciler:
             self.workshop, self.listener, self.actor.settled, self._wake.set, self._stop.is_set, terms.jobs
         )
         try:
-            return self._loop(terms)
+            with self.publisher.delivery.attend(self._wake.set):
+                return self._loop(terms)
         finally:
             self._workers.close()
 

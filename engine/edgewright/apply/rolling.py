@@ -11,11 +11,13 @@ from edgewright.core.gates import device_gates
 from edgewright.core.membership import members
 from edgewright.core.observed import Champion
 from edgewright.core.rollout import advance, resume
-from edgewright.core.rollout_goal import DeviceView, Goal, RolloutEvent, view_device
+from edgewright.core.rollout_devices import DEADLINE_EXCEEDED
+from edgewright.core.rollout_goal import Advance, DeviceView, Goal, RolloutEvent, view_device
 from edgewright.core.rollout_planning import Aim
 from edgewright.core.rollout_state import Controls, Phase, Release, RolloutState
+from edgewright.core.routes import Proof
 from edgewright.core.snapshot import Snapshot
-from edgewright.ports import DeliveryReader, Event, StateReader, StateWriter
+from edgewright.ports import DeliveryReader, DeviceWriter, Event, StateReader, StateWriter
 from edgewright_schemas.thresholds import Gate
 from edgewright_wire.canonical import digest_json
 from edgewright_wire.messages import Assignment, Blob, ConfigFile, ModelAssignment
@@ -31,6 +33,7 @@ class Roller:
     writer: StateWriter
     configurator: Configurator
     delivery: DeliveryReader
+    canceller: DeviceWriter
     listener: Listener
     clock: Callable[[], datetime]
 
@@ -58,6 +61,7 @@ class Roller:
         result = advance(state, goal, self._views(model, labels, goal), now)
         if result.state == stored and not result.assign and not requested:
             return result.wake_at
+        self._call_off(stored, result)
         assignments = self._assignments(result.assign, aim, labels)
         events = [_event(event, now, address, desired) for event in result.events]
         self.writer.save_rollout_with_assignments(
@@ -74,9 +78,21 @@ class Roller:
         self.listener.rolled(address, result.state)
         return result.wake_at
 
+    def _call_off(self, before: RolloutState, result: Advance) -> None:
+        """Keep devices whose time is up from installing later what nobody waits for any more."""
+        again = {device for device, _ in result.assign}
+        overdue = [
+            device
+            for device, progress in result.state.devices.items()
+            if progress.reason == DEADLINE_EXCEEDED and device not in again and progress != before.devices.get(device)
+        ]
+        if overdue:
+            self.canceller.cancel(overdue)
+
     def _views(self, model: str, labels: Mapping[str, Labels], goal: Goal) -> dict[str, DeviceView]:
         reports = self.reader.reports(labels)
         assigned = self.reader.assignments(labels)
+        capable = self.delivery.capabilities(labels)
         configured = goal.release.config is not None
         views = {}
         for device, its in labels.items():
@@ -88,6 +104,7 @@ class Roller:
                 last_seen=report.sent_at if report else None,
                 assignment=entry.assignment.version if entry else 0,
                 labels_digest=digest_json(dict(its)) if configured else "",
+                proves=capable[device].proof if device in capable else Proof.VERIFIED,
             )
         return views
 

@@ -139,7 +139,7 @@ def collect_published(needs: Sequence[EnvironmentNeeds], *, dry_run: bool) -> in
         if each.is_led and each.desired and each.workspace.env in wrote:
             desired = each.desired[0]
             packages = keep[each.workspace.delivery_folder(desired)]
-            removed += len(each.workspace.delivery(desired).collect(packages, dry_run=dry_run).packages)
+            removed += len(each.workspace.repository(desired).collect(packages, dry_run=dry_run).packages)
     return removed
 
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:  # annotations alone must not import what a command may not ne
     from edgewright.build.sources import SourceIndex
     from edgewright.core.standing import SourceStanding
     from edgewright.delivery.agent import AgentDelivery
+    from edgewright.delivery.routing import RoutedDelivery
     from edgewright.ports import SnapshotSource, Upstream
     from edgewright.state.lease import SqlLease
     from edgewright.state.store import SqlState
@@ -232,9 +233,10 @@ class Workspace:
 
         return SourceIndex(self.root, self.folder / "cache")
 
-    def delivery(self, desired: Snapshot) -> "AgentDelivery":
-        """The driver that reaches devices, as the Repository document says."""
+    def repository(self, desired: Snapshot) -> "AgentDelivery":
+        """What packages are published in, and what agents are reached by."""
         from edgewright.delivery.agent import AgentDelivery
+        from edgewright.state.twins import SqlInbox
 
         spec, place = self._delivery(desired)
         return AgentDelivery(
@@ -244,7 +246,25 @@ class Workspace:
             clock=self.clock,
             bins=spec.bins,
             cache=self.home / "cache",
+            inbox=SqlInbox(self.state),
         )
+
+    def delivery(self, desired: Snapshot, source: "SnapshotSource | None" = None) -> "RoutedDelivery":
+        """Everything that reaches devices, as the fleets say.
+
+        Args:
+            desired: What is in force.
+            source: Where it changes, for a run that goes on; by default it does not.
+        """
+        from edgewright.cli.route_books import RouteBook, fixed_routes
+        from edgewright.cli.systems import open_drivers
+        from edgewright.delivery.routing import RoutedDelivery
+
+        enrolled = self.state.enrolled
+        routes = (
+            fixed_routes(desired, enrolled) if source is None else RouteBook(source.revision, source.snapshot, enrolled)
+        )
+        return RoutedDelivery(self.repository(desired), open_drivers(self, desired, routes, source), routes)
 
     def delivery_folder(self, desired: Snapshot) -> Path:
         """The folder that is served to devices."""
@@ -358,7 +378,7 @@ class Workspace:
         from edgewright.cli.rendering import TemplateRenderer
 
         source = source or self.source
-        delivery = self.delivery(desired)
+        delivery = self.delivery(desired, source)
         state, blobs, clock = self.state, self.blobs, self.clock
         builder = ProcessBuilder(folders=[self.root])
         configurator = Configurator(source, state, state, blobs, TemplateRenderer(), clock)
@@ -370,7 +390,7 @@ class Workspace:
             delivery=delivery,
             workshop=Workshop(source, state, state, blobs, builder, self.folder / "work", clock),
             publisher=Publisher(state, state, blobs, delivery, clock),
-            roller=Roller(state, state, configurator, delivery, listener, clock),
+            roller=Roller(state, state, configurator, delivery, delivery, listener, clock),
             lease=lease,
             listener=listener,
             clock=clock,

@@ -118,6 +118,10 @@ class WavePlan:
     approval: bool = False
     likely_bytes: int | None = None
     """Where that is not known: what it would be for a package as large as the one there is."""
+    systems: Mapping[str, int] = field(default_factory=dict)
+    """How many devices each update system reaches; empty where all are agents."""
+    unproved: int = 0
+    """Devices that can show no more than that the release is installed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,6 +1,7 @@
 """From package to devices: which delivery steps rollouts need."""
 
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from edgewright.core.address import Address
@@ -12,6 +13,7 @@ from edgewright.core.plan import AdvanceWave, Publish, Reason, Rollback, StartRo
 from edgewright.core.planning import Workbench
 from edgewright.core.rollout_state import ENDED, IN_FLIGHT, PROVED, DeviceState, Phase, Release, RolloutSummary
 from edgewright.core.rollout_waves import plan_waves
+from edgewright.core.routes import Proof, conflicts_of_routes, delivery_of
 from edgewright.core.schedule import in_window
 from edgewright.errors import Problem
 from edgewright_schemas.fleet import Fleet
@@ -278,6 +280,8 @@ def _preview(bench: Workbench, aim: Aim, size: int | None, last: int) -> Iterabl
             ", ".join(f"{k}={v}" for k, v in wave.select.match_labels.items()) if wave.select else f"{wave.percent:g} %"
         )
         bench.touched.update(ids)
+        ways = [delivery_of(aim.fleet, devices[id_]) for id_ in ids]
+        systems = Counter(way.type for way in ways)
         yield WavePlan(
             name=f"{number}: {what}",
             devices=len(ids),
@@ -285,12 +289,14 @@ def _preview(bench: Workbench, aim: Aim, size: int | None, last: int) -> Iterabl
             soak_seconds=wave.soak.total_seconds(),
             approval=approval == number,
             likely_bytes=last * len(ids) if size is None and last else None,
+            systems=dict(sorted(systems.items())) if systems.keys() - {"agent"} else {},
+            unproved=sum(Proof(way.proves) is Proof.INSTALLED for way in ways),
         )
 
 
 def conflicts(bench: Workbench) -> list[Problem]:
-    """Find rollouts that claim the same model on the same device."""
-    problems = []
+    """Find rollouts that claim the same model on the same device, and fleets that reach a device in different ways."""
+    problems = list(_ways_that_differ(bench))
     claims: dict[tuple[str, str], str] = {}
     by_model: dict[str, list[Rollout]] = {}
     for rollout in bench.desired.rollouts():
@@ -317,6 +323,21 @@ def conflicts(bench: Workbench) -> list[Problem]:
                     )
                 )
     return problems
+
+
+def _ways_that_differ(bench: Workbench) -> Iterator[Problem]:
+    told: set[tuple[str, str]] = set()
+    for device, (one, other) in conflicts_of_routes(bench.desired, bench.observed.enrolled).items():
+        if (one, other) not in told:
+            told.add((one, other))
+            where = bench.desired.resources[Address("fleet", other)].location
+            yield Problem(
+                where.path,
+                where.line,
+                where.column,
+                f"fleet/{one} and fleet/{other} reach device {device} in different ways",
+                "say the same under spec.delivery in both, or let them share no device",
+            )
 
 
 def _short(digest: str) -> str:

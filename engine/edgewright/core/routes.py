@@ -56,7 +56,7 @@ def delivery_of(fleet: Fleet, labels: Labels) -> Delivery:
 def find_routes(desired: Snapshot, enrolled: Mapping[str, Labels]) -> dict[str, Route]:
     """Find the way to every device of every fleet.
 
-    A device in several fleets that differ goes the way of the first fleet by name; ``conflicts`` says so.
+    A device in several fleets that differ goes the way of the first by name; ``conflicts_of_routes`` says so.
     """
     found: dict[str, Route] = {}
     for fleet in _fleets(desired):
@@ -71,11 +71,14 @@ def find_routes(desired: Snapshot, enrolled: Mapping[str, Labels]) -> dict[str, 
     return found
 
 
-def conflicts(desired: Snapshot, enrolled: Mapping[str, Labels]) -> dict[str, tuple[str, str]]:
+def conflicts_of_routes(desired: Snapshot, enrolled: Mapping[str, Labels]) -> dict[str, tuple[str, str]]:
     """Find devices that two fleets reach in different ways: the fleets' names, by device."""
+    fleets = _fleets(desired)
+    if all(not fleet.spec.overrides and fleet.spec.delivery == fleets[0].spec.delivery for fleet in fleets):
+        return {}
     ways: dict[str, tuple[str, Delivery]] = {}
     found: dict[str, tuple[str, str]] = {}
-    for fleet in _fleets(desired):
+    for fleet in fleets:
         for id_, labels in members(desired, fleet, enrolled).items():
             name, way = ways.setdefault(id_, (fleet.metadata.name, delivery_of(fleet, labels)))
             if way != delivery_of(fleet, labels):

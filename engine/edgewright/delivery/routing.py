@@ -82,11 +82,13 @@ class RoutedDelivery:
 
     def observe(self, known: Mapping[str, int]) -> Sequence[Report]:
         """As in ports.DeviceReader; each device is heard through the system it is reached by alone."""
+        said = [(system, report) for system, driver in self._drivers.items() for report in driver.observe(known)]
+        if not said:
+            return []
         routes = self._routes()
         heard = [
             report
-            for system, driver in self._drivers.items()
-            for report in driver.observe(known)
+            for system, report in said
             if report.device not in routes or routes[report.device].delivery.type == system
         ]
         return sorted(heard, key=lambda report: report.device)

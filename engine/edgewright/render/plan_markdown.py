@@ -5,7 +5,15 @@ from typing import Any
 
 from edgewright.core.plan import Evaluate, GateOutcome, Note, Plan, Reason, StartRollout, Step, action_of
 from edgewright.core.review_findings import ReviewWarning
-from edgewright.render.plan_words import detail_text, old_and_new, shown_reasons, sign_of, summary_text, wave_bytes_text
+from edgewright.render.plan_words import (
+    detail_text,
+    old_and_new,
+    shown_reasons,
+    sign_of,
+    summary_text,
+    systems_text,
+    wave_bytes_text,
+)
 from edgewright.render.quantities import seconds_text
 from edgewright_templates.inert import Markdown, code, join
 
@@ -97,7 +105,7 @@ def _rollout(step: StartRollout) -> dict[str, Any]:
         "waves": [
             {
                 "name": wave.name,
-                "devices": f"{wave.devices:,}",
+                "devices": f"{wave.devices:,}" + (f": {systems}" if (systems := systems_text(wave)) else ""),
                 "bytes": wave_bytes_text(wave),
                 "soak": seconds_text(wave.soak_seconds) if wave.soak_seconds else "",
                 "approval": wave.approval,

@@ -32,6 +32,16 @@ def summary_text(plan: Plan) -> str:
     return f"Plan: {counts_text(plan)}.{known}"
 
 
+def systems_text(wave: WavePlan) -> str:
+    """Write by which update systems a wave's devices are reached: ``2 agent + 1 ssh (1 shows installation only)``.
+
+    Empty where all are agents.
+    """
+    text = " + ".join(f"{count:,} {system}" for system, count in wave.systems.items())
+    shows = "shows" if wave.unproved == 1 else "show"
+    return f"{text} ({wave.unproved:,} {shows} installation only)" if wave.unproved else text
+
+
 def wave_bytes_text(wave: WavePlan) -> str:
     """Write what a wave fetches: ``182 KiB``, or ``about 182 KiB`` if the new package is as large as the old one."""
     if wave.bytes is None and wave.likely_bytes is not None:

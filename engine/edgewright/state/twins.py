@@ -5,7 +5,7 @@ connections it shares.
 """
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -14,6 +14,7 @@ from edgewright.core.twins import Twin
 from edgewright.ports import Identity, Standing
 from edgewright.state import encoding
 from edgewright.state.encoding import certain_text
+from edgewright.state.reading import FEW
 from edgewright.state.store import SqlState
 from edgewright.state.troubles import decoding
 from edgewright_wire.messages import Report
@@ -49,6 +50,11 @@ class SqlTwins:
             found = [row[1] for row in self._state.of_devices("twins", "body", news)]
         with decoding("a device"):
             return [encoding.load(Twin, body) for body in found]
+
+    def systems(self) -> Sequence[str]:
+        """The update systems that devices were ever reached by."""
+        found = self._state.rows("SELECT DISTINCT system FROM twins WHERE environment = :environment ORDER BY system")
+        return [system for (system,) in found]
 
     def change(self, device: str, system: str, work: Callable[[Twin], Twin | None]) -> Twin | None:
         """Read, change and write one device as a whole."""
@@ -97,15 +103,18 @@ class SqlIdentities:
 
     def ask(self, identity: Identity) -> Identity:
         """Add a key that asks to be believed; one that is known stays as it stands."""
-        return self._change(
-            identity.system,
-            identity.key,
-            lambda known: (
+
+        def work(known: Sequence[Identity]) -> Iterator[Identity]:
+            before = next((each for each in known if each.key == identity.key), None)
+            yield (
                 identity
-                if known is None
-                else replace(known, labels=identity.labels, detail={**known.detail, **identity.detail})
-            ),
-        ) or identity  # fmt: skip
+                if before is None
+                else replace(before, labels=identity.labels, detail={**before.detail, **identity.detail})
+            )
+
+        changed = self.change(identity.system, identity.device, work)
+        mine = next((each for each in changed if each.key == identity.key), None)
+        return mine or self.identity(identity.system, identity.key) or identity
 
     def identity(self, system: str, key: str) -> Identity | None:
         """Find a key."""
@@ -126,44 +135,81 @@ class SqlIdentities:
         )
         return [_identity(row) for row in found]
 
+    def known(self, system: str, keys: Collection[str]) -> Mapping[str, Identity]:
+        """Find many keys at once."""
+        wanted, found = sorted(set(keys)), []
+        for few in (wanted[start : start + FEW] for start in range(0, len(wanted), FEW)):
+            names = {f"k{index}": key for index, key in enumerate(few)}
+            chosen = ", ".join(f":{name}" for name in names)
+            where = f"environment = :environment AND system = :s AND identity_key IN ({chosen})"
+            found += self._state.rows(f"SELECT {_IDENTITY} FROM identities WHERE {where}", s=system, **names)  # noqa: S608 - constants
+        return {identity.key: identity for identity in map(_identity, found)}
+
     def decide(self, system: str, key: str, standing: Standing, at: datetime) -> Identity | None:
         """Believe a key or not; accepting one retires the device's others of this system."""
-        decided = self._change(
-            system, key, lambda known: None if known is None else replace(known, standing=standing, decided_at=at)
-        )
-        if decided is not None and standing is Standing.ACCEPTED:
-            for other in self.identities(system=system, device=decided.device, standing=Standing.ACCEPTED):
-                if other.key != key:
-                    self._change(
-                        system,
-                        other.key,
-                        lambda known: replace(known, standing=Standing.RETIRED, decided_at=at) if known else None,
-                    )
-        return decided
+
+        def work(known: Sequence[Identity]) -> Iterator[Identity]:
+            for each in known:
+                if each.key == key:
+                    yield replace(each, standing=standing, decided_at=at)
+                elif standing is Standing.ACCEPTED and each.standing is Standing.ACCEPTED:
+                    yield replace(each, standing=Standing.RETIRED, decided_at=at)
+
+        return self._change_of(system, key, work)
 
     def note(self, system: str, key: str, detail: Mapping[str, Any]) -> None:
         """Add to what is kept with a key."""
-        self._change(
-            system, key, lambda known: None if known is None else replace(known, detail={**known.detail, **detail})
+        self._change_of(
+            system,
+            key,
+            lambda known: (replace(each, detail={**each.detail, **detail}) for each in known if each.key == key),
         )
 
-    def _change(self, system: str, key: str, work: Callable[[Identity | None], Identity | None]) -> Identity | None:
-        from sqlalchemy import text
+    def change(
+        self, system: str, device: str, work: Callable[[Sequence[Identity]], Iterable[Identity]]
+    ) -> Sequence[Identity]:
+        """Read and write all keys of a device as a whole."""
+        from sqlalchemy import select
 
         from edgewright.state.schema import identities
         from edgewright.state.writing import lock_row
 
-        environment = self._state.environment
+        environment, columns = self._state.environment, identities.c
+        mine = (columns.environment == environment) & (columns.system == system)
+        query = select(*(columns[name] for name in _IDENTITY.split(", ")))
         with self._state.transaction() as connection:
-            lock_row(connection, f"identity {environment} {system} {key}")
-            where = "environment = :environment AND system = :s AND identity_key = :k"
-            query = text(f"SELECT {_IDENTITY} FROM identities WHERE {where}")  # noqa: S608 - constants
-            row = connection.execute(query, {"environment": environment, "s": system, "k": key}).one_or_none()
-            before = _identity(row) if row is not None else None
-            after = work(before)
-            if after is not None and after != before:
-                _upsert(connection, identities, _identity_row(after), environment)
-            return after
+            lock_row(connection, f"identities {environment} {system} {device}")
+            rows = connection.execute(query.where(mine, columns.device == device))
+            known = {identity.key: identity for identity in sorted(map(_identity, rows), key=_age)}
+            for after in work(list(known.values())):
+                if after.key not in known:
+                    lock_row(connection, f"identity {environment} {system} {after.key}")
+                    if connection.execute(query.where(mine, columns.identity_key == after.key)).one_or_none():
+                        continue
+                if after != known.get(after.key):
+                    _upsert(connection, identities, _identity_row(after), environment)
+                    known[after.key] = after
+            return sorted(known.values(), key=_age)
+
+    def forget(self, system: str, keys: Collection[str]) -> None:
+        """Remove keys."""
+        from sqlalchemy import bindparam, delete
+
+        from edgewright.state.schema import identities
+
+        mine = (identities.c.environment == self._state.environment) & (identities.c.system == system)
+        if gone := [{"gone": key} for key in sorted(set(keys))]:
+            with self._state.transaction() as connection:
+                connection.execute(delete(identities).where(mine, identities.c.identity_key == bindparam("gone")), gone)
+
+    def _change_of(
+        self, system: str, key: str, work: Callable[[Sequence[Identity]], Iterable[Identity]]
+    ) -> Identity | None:
+        """Change the keys of the device that has this one; a key never goes to another device."""
+        found = self.identity(system, key)
+        if found is None:
+            return None
+        return next((each for each in self.change(system, found.device, work) if each.key == key), None)
 
 
 class SqlInbox:
@@ -183,7 +229,9 @@ class SqlInbox:
             if before is None or (report.sequence, report.sent_at) > (before.sequence, before.sent_at):
                 newest[report.device] = report
         with self._state.transaction() as connection:
-            Statements(connection, self._state.environment).record_reports(list(newest.values()), inbox)
+            # In one order everywhere, so that no two controllers wait for each other.
+            ordered = [newest[device] for device in sorted(newest)]
+            Statements(connection, self._state.environment).record_reports(ordered, inbox)
 
     def newer(self, known: Mapping[str, int]) -> Sequence[Report]:
         """List reports that differ in sequence from what is known."""
@@ -191,6 +239,10 @@ class SqlInbox:
         news = sorted(device for device, sequence in listed if known.get(device, 0) != sequence)
         with decoding("a report"):
             return [Report.from_bytes(body.encode()) for _, body in self._state.of_devices("inbox", "body", news)]
+
+
+def _age(identity: Identity) -> tuple[datetime, str]:
+    return identity.asked_at, identity.key
 
 
 def _identity(row: Iterable[Any]) -> Identity:

@@ -98,6 +98,7 @@ def _particulars(step: Step) -> dict[str, Any]:
                         "likelyBytes": wave.likely_bytes,
                         "soakSeconds": wave.soak_seconds,
                         "approval": wave.approval,
+                        **({"systems": dict(wave.systems), "unproved": wave.unproved} if wave.systems else {}),
                     }
                     for wave in step.waves
                 ],

@@ -14,6 +14,7 @@ from edgewright.render.plan_words import (
     shown_reasons,
     sign_of,
     summary_text,
+    systems_text,
     wave_bytes_text,
 )
 from edgewright.render.quantities import count_text, seconds_text
@@ -80,6 +81,8 @@ def _step(step: Step) -> Iterator[Text]:
 
 def _wave(wave: WavePlan) -> str:
     parts = [wave.name, count_text(wave.devices, "device"), wave_bytes_text(wave)]
+    if systems := systems_text(wave):
+        parts.append(systems)
     if wave.soak_seconds:
         parts.append(f"then soaks {seconds_text(wave.soak_seconds)}")
     if wave.approval:
