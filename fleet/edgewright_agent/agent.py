@@ -8,7 +8,7 @@ import dataclasses
 import logging
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import assert_never
 
@@ -38,17 +38,19 @@ from edgewright_agent.decide import (
     Verify,
     consider,
     decide,
+    held_up,
 )
 from edgewright_agent.durable import Disk
 from edgewright_agent.errors import Transient, Untrusted, local_error
+from edgewright_agent.limits import FetchLimits
 from edgewright_agent.observing import Observer
 from edgewright_agent.probe import Prober
 from edgewright_agent.reports import model_reports
 from edgewright_agent.schedule import CLEAN, POLL, REPORT, Schedule
 from edgewright_agent.settings import Settings
 from edgewright_agent.state import StateFile
-from edgewright_agent.transport import ReportDrop, RepositoryReader
-from edgewright_agent.trust import TrustedRepository
+from edgewright_agent.transport import ReportDrop, RepositoryReader, Watch
+from edgewright_agent.trust import LOOK_AGAIN, TrustedRepository
 from edgewright_wire.messages import Assignment, Phase
 from edgewright_wire.messages import Report as ReportMessage
 
@@ -73,6 +75,9 @@ class Ports:
     """Monotonic seconds, above 0."""
     jitter: Callable[[], float] = random.random
     """0 to 1."""
+    watch: Watch | None = None
+    """What says when to look at the repository; without it, it is polled."""
+    limits: FetchLimits = field(default_factory=FetchLimits)
 
 
 class Agent:
@@ -96,7 +101,7 @@ class Agent:
         self._schedule = Schedule(settings.retry, settings.retry_max, 5 * settings.poll)
         self._trust = TrustedRepository(settings.directory / TUF, root, ports.repository, ports.now)
         self._memory = Memory(StateFile(settings.directory / STATE_FILE, ports.disk))
-        self._blobs = Blobs(settings.directory / BLOBS, ports.disk)
+        self._blobs = Blobs(settings.directory / BLOBS, ports.disk, ports.limits, ports.clock)
         self._observer = Observer(settings.directory, self._blobs, ports.disk)
         self._hands = Hands(
             directory=settings.directory,
@@ -112,6 +117,8 @@ class Agent:
         self._said: ReportMessage | None = None
         self.polled = False
         """Whether the repository has been asked since the start, with whatever answer."""
+        self.throttled = False
+        """Whether, when nothing was due last, that was only because blobs may come no faster."""
 
     @property
     def settled(self) -> bool:
@@ -141,12 +148,17 @@ class Agent:
         Raises:
             LocalError: The disk cannot even be looked at.
         """
+        if self._ports.watch is not None and self._ports.watch.news():
+            self._schedule.set(POLL, 0.0)
         view = self._view()
         said_all = self._said is not None and _body(self._report(view)) == _body(self._said)
         if not said_all and REPORT not in self._schedule.troubles:
             view = dataclasses.replace(view, report_at=0.0)
         action = decide(view, self._offered, self._ports.clock())
         if isinstance(action, Sleep):
+            self.throttled = bool(held_up(view, self._ports.clock())) and not self._window_closed()
+            if not self.throttled:
+                self._blobs.hang_up()
             return action
         log.debug("%s", action)
         subject = _subject(action)
@@ -177,7 +189,15 @@ class Agent:
             poll_at=self._schedule.due(POLL),
             report_at=self._schedule.due(REPORT),
             clean_at=self._schedule.due(CLEAN),
+            fetch_at=self._ports.limits.due(self._ports.clock(), self._local()),
         )
+
+    def _local(self) -> datetime:
+        """The wall clock, in the device's time zone."""
+        return self._ports.now().astimezone()
+
+    def _window_closed(self) -> Refusal | None:
+        return self._ports.limits.refusal(self._local())
 
     def _report(self, view: DeviceView) -> ReportMessage:
         now = self._ports.now()
@@ -190,10 +210,16 @@ class Agent:
             agent_version=__version__,
             device_class=self._settings.device_class,
             assignment_version=view.accepted.version if view.accepted is not None else 0,
-            models=model_reports(view, state, self._schedule.troubles, now),
+            models=model_reports(view, state, self._troubles(view), now),
             reason=trouble.reason,
             message=trouble.message[:2000],
         )
+
+    def _troubles(self, view: DeviceView) -> dict[str, Refusal]:
+        """By model, what hinders it now."""
+        closed = self._window_closed()
+        held = held_up(view, self._ports.clock()) if closed is not None else frozenset()
+        return {**self._schedule.troubles, **{model: closed for model in held if closed is not None}}
 
     # ── actions that concern the whole device ─────────────────────────────────────────────────────────────────
 
@@ -226,7 +252,8 @@ class Agent:
             if refusal is not None:
                 raise Untrusted(refusal.reason, refusal.message)
             self._offered = offered
-        self._schedule.set(POLL, self._ports.clock() + self._settings.poll)
+        pause = LOOK_AGAIN.total_seconds() if self._ports.watch is not None else self._settings.poll
+        self._schedule.set(POLL, self._ports.clock() + pause)
 
     def _accept(self, assignment: Assignment) -> None:
         self._offered = None

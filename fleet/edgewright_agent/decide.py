@@ -94,6 +94,8 @@ class DeviceView:
     """When the next report is due; in the past as soon as there is something new to say."""
     clean_at: float = 0.0
     """When blobs may be cleaned up."""
+    fetch_at: float = 0.0
+    """When blobs may be fetched (again): bandwidth, and a window of the day."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -299,6 +301,22 @@ def _work(device: DeviceView, now: float) -> Iterator[Action]:
     for name, model in device.models.items():
         if name not in assigned and model.retry_at <= now:
             yield Remove(name)
+    for action in _advances(device, now):
+        if not isinstance(action, Fetch) or device.fetch_at <= now:
+            yield action
+
+
+def held_up(device: DeviceView, now: float) -> frozenset[str]:
+    """Models that could go on if only blobs might be fetched now."""
+    if device.fetch_at <= now:
+        return frozenset()
+    return frozenset(action.model for action in _advances(device, now) if isinstance(action, Fetch))
+
+
+def _advances(device: DeviceView, now: float) -> Iterator[Action]:
+    """The next action of each assigned model that has one."""
+    if device.accepted is None:
+        return
     for target in device.accepted.models:
         model = device.models.get(target.model, ModelView(target.model))
         if model.running == target or model.failed(target, device.accepted.version) or model.retry_at > now:
@@ -328,7 +346,10 @@ def _rest(device: DeviceView, now: float) -> Action:
     waiting = [model.retry_at for model in device.models.values() if model.retry_at > now]
     if not waiting and device.clean_at <= now and (unused := garbage(device)):
         return Clean(unused)
-    return Sleep(max(0.0, min([device.poll_at, device.report_at, *waiting]) - now))
+    due = [device.poll_at, device.report_at, *waiting]
+    if held_up(device, now):
+        due.append(device.fetch_at)
+    return Sleep(max(0.0, min(due) - now))
 
 
 def garbage(device: DeviceView) -> frozenset[str]:

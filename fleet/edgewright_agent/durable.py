@@ -28,15 +28,22 @@ class Disk:
         self._before = on_durable
         self._sync = sync
 
-    def write(self, path: Path, data: bytes) -> None:
+    def write(self, path: Path, data: bytes, mode: int | None = None) -> None:
         """Replace a file's bytes, whole or not at all.
+
+        Args:
+            path: The file.
+            data: All of it.
+            mode: Who may read it, from its first byte on; as the process makes files where it is not given.
 
         Raises:
             OSError: The disk refuses.
         """
         beside = path.with_name(f".{path.name}.new")
         self._before(f"write {beside.name}")
-        with beside.open("wb") as file:
+        with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode or 0o666), "wb") as file:
+            if mode is not None:
+                os.fchmod(file.fileno(), mode)
             file.write(data)
             file.flush()
             self._sync(file.fileno())

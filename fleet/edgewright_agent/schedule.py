@@ -10,6 +10,8 @@ from edgewright_agent.errors import Transient
 POLL = ":poll"
 REPORT = ":report"
 CLEAN = ":clean"
+SPREAD = 0.2
+"""Devices that were asked to wait come back spread over so much more of that time."""
 
 
 class Schedule:
@@ -43,11 +45,12 @@ class Schedule:
         self._due[subject] = due
 
     def failed(self, subject: str, error: Transient, now: float, jitter: float) -> float:
-        """Count a failure; returns the seconds to wait."""
+        """Count a failure; returns the seconds to wait, at least those the other side asks for."""
         attempts = self._attempts.get(subject, 0)
         self._attempts[subject] = attempts + 1
         longest = self._longest_poll if subject == POLL else self._longest
-        wait = min(longest, self._first * 2.0 ** min(attempts, 30)) * (0.5 + jitter / 2)
+        backoff = min(longest, self._first * 2.0 ** min(attempts, 30)) * (0.5 + jitter / 2)
+        wait = max(backoff, error.retry_after * (1 + SPREAD * jitter))
         self._due[subject] = now + wait
         self.troubles[subject] = Refusal(error.reason, error.message)
         return wait

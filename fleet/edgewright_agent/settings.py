@@ -7,7 +7,8 @@ import difflib
 import json
 import re
 import tomllib
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,10 @@ from pydantic import TypeAdapter, ValidationError
 
 from edgewright_agent.durable import Disk
 from edgewright_agent.errors import SettingsError
+from edgewright_agent.http_urls import is_http, is_plain_http, problem_of_url
+from edgewright_agent.limits import Window, parse_rate, parse_window
 from edgewright_agent.transport import file_url
+from edgewright_wire.enrollment import CERTIFICATE_NAME_LENGTH
 from edgewright_wire.messages import DeviceId
 
 SETTINGS_FILE = "agent.toml"
@@ -29,7 +33,10 @@ _UNIT = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Everything a person may set. Durations are seconds here, ``500ms``, ``2s``, ``5m`` or ``1h`` in the file."""
+    """Everything a person may set. Durations are seconds here, ``500ms``, ``2s``, ``5m`` or ``1h`` in the file.
+
+    Files are named relative to agent.toml there.
+    """
 
     directory: Path
     """Where the agent keeps everything: the directory of agent.toml."""
@@ -38,8 +45,27 @@ class Settings:
     """URL of the published repository."""
     reports: str
     """URL of the report drop."""
+    server: str = ""
+    """Base URL of edgewright's server; what repository and reports are below, unless they say otherwise."""
     device_class: str = ""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    """What the device says of itself when it enrolls."""
+    token_file: Path | None = None
+    """Holds what lets the device enroll without an operator."""
+    ca: Path | None = None
+    """The only authorities that a server's certificate may come from; the system's, where this is not set."""
+    insecure_http: bool = False
+    """Whether reports may go over plain HTTP to another machine."""
     poll: float = 2.0
+    """Over HTTP, POLL_HTTP where it is not set; a server may set it."""
+    long_poll: float = 0.0
+    """How long a server is asked to wait for a change before it answers; 0 to be polled."""
+    timeout: float = 20.0
+    """For a connection to be made, and between two pieces of an answer."""
+    bandwidth: float = 0.0
+    """Bytes per second that packages may come with; 0 for as many as come. ``500KiB/s`` in the file."""
+    window: Window | None = None
+    """When packages may be fetched, local time: ``22:00-06:00`` in the file."""
     heartbeat: float = 30.0
     """A report is sent this often even when nothing changes."""
     retry: float = 1.0
@@ -61,10 +87,13 @@ class InstallerSettings:
     probe_timeout: float = 60.0
 
 
-_DURATIONS = frozenset({"poll", "heartbeat", "retry", "retry_max", "probe_timeout"})
-_KEYS = tuple(field.name for field in fields(Settings) if field.name != "directory")
+POLL_HTTP = 60.0
+_DURATIONS = frozenset({"poll", "long_poll", "timeout", "heartbeat", "retry", "retry_max", "probe_timeout"})
+_FILES = frozenset({"ca", "token_file"})
+_KEYS = tuple(setting.name for setting in fields(Settings) if setting.name != "directory")
 _REQUIRED = ("device", "repository", "reports")
-_INSTALLER_KEYS = tuple(field.name for field in fields(InstallerSettings) if field.name != "directory")
+_BELOW_SERVER = ("repository", "reports")
+_INSTALLER_KEYS = tuple(setting.name for setting in fields(InstallerSettings) if setting.name != "directory")
 
 
 def parse_duration(text: str) -> float:
@@ -127,7 +156,33 @@ def settings_from(raw: dict[str, Any], path: Path) -> Settings:
     Raises:
         SettingsError: Something is wrong; every problem is listed.
     """
-    return Settings(directory=path.parent.absolute(), **_checked(raw, path, _KEYS, _REQUIRED))
+    if isinstance(server := raw.get("server"), str):
+        raw = {key: f"{server.rstrip('/')}/{key}" for key in _BELOW_SERVER} | raw
+    values = _checked(raw, path, _KEYS, _REQUIRED)
+    if problems := _problems_together(values):
+        raise SettingsError("\n".join(f"{path}: {problem}" for problem in problems))
+    if is_http(values["repository"]):
+        values.setdefault("poll", POLL_HTTP)
+    directory = path.parent.absolute()
+    for key in _FILES & values.keys():
+        values[key] = directory / values[key]
+    return Settings(directory=directory, **values)
+
+
+def _problems_together(values: dict[str, Any]) -> list[str]:
+    """What is wrong only in view of other settings."""
+    problems = [
+        f"{key}: {values[key]} is not encrypted: whoever listens can speak as this device. "
+        "Take https, or write insecure_http = true"
+        for key in ("server", "reports")
+        if is_plain_http(values.get(key, "")) and not values.get("insecure_http")
+    ]
+    if "server" in values and len(values["device"]) > CERTIFICATE_NAME_LENGTH:
+        problems.append(
+            f"device: {values['device']} cannot enroll: a certificate's name has at most "
+            f"{CERTIFICATE_NAME_LENGTH} characters"
+        )
+    return problems
 
 
 def _checked(raw: dict[str, Any], path: Path, known: tuple[str, ...], required: tuple[str, ...] = ()) -> dict[str, Any]:
@@ -146,24 +201,63 @@ def _checked(raw: dict[str, Any], path: Path, known: tuple[str, ...], required: 
 
 
 def _check(key: str, value: Any) -> Any:
-    if key == "python_path":
-        if not isinstance(value, list | tuple) or not all(isinstance(entry, str) for entry in value):
-            raise ValueError("a list of directories is expected")
-        return tuple(value)
-    if not isinstance(value, str):
-        raise ValueError(f"text in quotes is expected, not {value!r}")
-    if key in _DURATIONS:
-        return parse_duration(value)
-    if key == "device":
-        try:
-            TypeAdapter(DeviceId).validate_python(value)
-        except ValidationError as error:
-            raise ValueError(f"{value!r} is no device id: letters, digits, '.', '_' and '-', at most 128") from error
-    if key in {"repository", "reports"}:
-        return file_url(value)
-    if key == "runtime" and not re.fullmatch(r"[\w.]+:\w+", value):
-        raise ValueError(f'{value!r} is not "module:Class"')
-    return value
+    match key:
+        case "python_path":
+            if not isinstance(value, list | tuple) or not all(isinstance(entry, str) for entry in value):
+                raise ValueError("a list of directories is expected")
+            return tuple(value)
+        case "labels":
+            if not isinstance(value, dict) or not all(isinstance(entry, str) for entry in value.values()):
+                raise ValueError('a table of texts is expected, like {region = "eu"}')
+            return dict(value)
+        case "insecure_http":
+            if not isinstance(value, bool):
+                raise ValueError("true or false is expected")
+            return value
+        case _ if not isinstance(value, str):
+            raise ValueError(f"text in quotes is expected, not {value!r}")
+        case _ if key in _DURATIONS:
+            return parse_duration(value)
+        case _:
+            return _TEXTS.get(key, str)(value)
+
+
+def _device(text: str) -> str:
+    try:
+        TypeAdapter(DeviceId).validate_python(text)
+    except ValidationError as error:
+        raise ValueError(f"{text!r} is no device id: letters, digits, '.', '_' and '-', at most 128") from error
+    return text
+
+
+def _url(text: str) -> str:
+    url = file_url(text)
+    if is_http(url) and (problem := problem_of_url(url)):
+        raise ValueError(problem)
+    return url
+
+
+def _server(text: str) -> str:
+    if not is_http(text):
+        raise ValueError(f"{text!r} is no https:// URL of a server, like https://edgewright.example/agent/default")
+    return _url(text).rstrip("/")
+
+
+def _runtime(text: str) -> str:
+    if not re.fullmatch(r"[\w.]+:\w+", text):
+        raise ValueError(f'{text!r} is not "module:Class"')
+    return text
+
+
+_TEXTS: Mapping[str, Callable[[str], Any]] = {
+    "device": _device,
+    "repository": _url,
+    "reports": _url,
+    "server": _server,
+    "runtime": _runtime,
+    "bandwidth": parse_rate,
+    "window": parse_window,
+}
 
 
 def _unknown(key: str, known: tuple[str, ...]) -> str:
@@ -179,7 +273,7 @@ def write_settings(directory: Path, raw: dict[str, Any], root: bytes, disk: Disk
     """
     path = directory / SETTINGS_FILE
     settings_from(raw, path)
-    lines = [f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in raw.items()]
+    lines = [f"{key} = {_toml(value)}" for key, value in raw.items()]
     try:
         disk.make_directory(directory.absolute())
         disk.write(directory / ROOT_FILE, root)
@@ -188,3 +282,9 @@ def write_settings(directory: Path, raw: dict[str, Any], root: bytes, disk: Disk
         raise SettingsError(f"{directory}: cannot be written: {error}") from error
     read_settings(path)
     return path
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{_toml(key)} = {_toml(entry)}" for key, entry in value.items()) + "}"
+    return json.dumps(value, ensure_ascii=False)

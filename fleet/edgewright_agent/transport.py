@@ -1,6 +1,6 @@
 """Reaching a published repository and a report drop: the Protocols, and ``file://`` behind them.
 
-A share, a mounted stick or an air-gapped disk is enough. Other schemes implement the same two Protocols and pass
+A share, a mounted stick or an air-gapped disk is enough; ``transport_http`` has what is behind HTTP. All pass
 ``tests/contract/transport``. ``trust`` reads metadata through a RepositoryReader, ``blobs`` reads packages through it;
 ``agent`` sends reports to a ReportDrop.
 """
@@ -12,6 +12,7 @@ from urllib.parse import unquote, urlsplit
 
 from edgewright_agent.durable import Disk
 from edgewright_agent.errors import NotFound, SettingsError, TransportError
+from edgewright_agent.http_urls import is_http
 from edgewright_wire.layout import report_name
 
 CHUNK = 256 * 1024
@@ -23,12 +24,21 @@ class RepositoryReader(Protocol):
     def read(self, path: str, offset: int = 0) -> Iterator[bytes]:
         """Yield a file's bytes from an offset on, in chunks of any size.
 
+        The path is that of a URL below the repository's: what is not allowed there is percent-encoded in it.
         Nothing is yielded at or beyond the end. The first chunk may only be asked for much later.
 
         Raises:
             NotFound: There is no such file, or its path leads out of the repository.
             TransportError: The repository cannot be reached, or breaks off.
         """
+        ...
+
+
+class Watch(Protocol):
+    """Notices that a repository changed, so that nobody has to look."""
+
+    def news(self) -> bool:
+        """Whether it is worth looking, since the last time this was asked."""
         ...
 
 
@@ -52,7 +62,7 @@ class DirectoryRepository:
 
     def read(self, path: str, offset: int = 0) -> Iterator[bytes]:
         """As in RepositoryReader."""
-        pure = PurePosixPath(path)
+        pure = PurePosixPath(unquote(path))
         if pure.is_absolute() or ".." in pure.parts:
             raise NotFound("NotFound", f"{path}: not a path inside the repository")
         try:
@@ -67,7 +77,9 @@ class DirectoryRepository:
                 ) from error
             raise NotFound("NotFound", f"{self._root / pure}: not in the repository") from error
         except OSError as error:
-            raise TransportError("RepositoryUnreachable", f"cannot read {self._root / pure}: {error}") from error
+            raise TransportError(
+                "RepositoryUnreachable", f"cannot read {self._root / pure}: {error}; is the share mounted?"
+            ) from error
 
 
 class DirectoryDrop:
@@ -92,11 +104,16 @@ def file_url(text: str) -> str:
 
 
 def open_repository(url: str) -> RepositoryReader:
-    """Open the repository at a URL.
+    """Open the repository at a URL; over HTTP without anything that agent.toml could say of it.
 
     Raises:
         SettingsError: This scheme is not known.
     """
+    if is_http(url):
+        from edgewright_agent.http_client import HttpClient
+        from edgewright_agent.transport_http import HttpRepository
+
+        return HttpRepository(url, HttpClient("RepositoryUnreachable"))
     return DirectoryRepository(_directory(url, "repository"))
 
 
@@ -112,5 +129,5 @@ def open_reports(url: str, disk: Disk) -> ReportDrop:
 def _directory(url: str, what: str) -> Path:
     parts = urlsplit(url)
     if parts.scheme != "file" or parts.netloc not in {"", "localhost"} or not parts.path.startswith("/"):
-        raise SettingsError(f"{what} = {url!r}: only file:///absolute/path is known here")
+        raise SettingsError(f"{what} = {url!r}: only file:///absolute/path and https:// are known here")
     return Path(unquote(parts.path))

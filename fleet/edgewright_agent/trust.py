@@ -2,20 +2,20 @@
 
 python-tuf's Updater does the verification (signatures, thresholds, rollback, freeze, mix-and-match); this module
 gives it bytes through a RepositoryReader and names what went wrong. Source: https://theupdateframework.github.io/specification/
-Called by ``agent``. Trusted metadata lives in one directory that python-tuf keeps.
+Called by ``agent`` and ``commands.tuf``. Trusted metadata lives in one directory that python-tuf keeps.
 """
 
 import os
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
-from urllib.parse import unquote
 
 from tuf.api import exceptions as tuf_errors
 from tuf.api.metadata import Metadata, Root, Timestamp
 from tuf.api.serialization import DeserializationError
 from tuf.ngclient import FetcherInterface, Updater, UpdaterConfig
 
+from edgewright_agent.durable import Disk
 from edgewright_agent.errors import AgentError, NotFound, SettingsError, TransportError, Untrusted, local_error
 from edgewright_agent.transport import RepositoryReader
 from edgewright_wire.canonical import digest_bytes
@@ -35,7 +35,7 @@ _REASONS: tuple[tuple[type[Exception], str, str], ...] = (
     (tuf_errors.LengthOrHashMismatchError, "DigestMismatch", "the bytes are not the signed ones"),
     (tuf_errors.DownloadLengthMismatchError, "DigestMismatch", "more bytes than were signed"),
     (tuf_errors.DownloadHTTPError, "NotFound", "the repository is not complete"),
-    (tuf_errors.DownloadError, "RepositoryUnreachable", "is the share mounted?"),
+    (tuf_errors.DownloadError, "RepositoryUnreachable", "it cannot be read"),
     (tuf_errors.RepositoryError, "MetadataInvalid", "the repository has to be published again"),
 )
 
@@ -48,7 +48,7 @@ class _Fetcher(FetcherInterface):
 
     def _fetch(self, url: str) -> Iterator[bytes]:
         try:
-            yield from self._reader.read(unquote(url))
+            yield from self._reader.read(url)
         except NotFound as error:
             raise tuf_errors.DownloadHTTPError(error.message, 404) from error
         except TransportError as error:
@@ -102,7 +102,7 @@ class TrustedRepository:
         """
         try:
             with _Naming():
-                data = _target(self._updater or self._open(), package_target(digest), self._directory)
+                data = _target(self._current(), package_target(digest), self._directory)
         except AgentError:
             self._updater = None
             self._refreshed_at = None
@@ -113,6 +113,41 @@ class TrustedRepository:
         if digest_bytes(data) != digest:
             raise Untrusted("DigestMismatch", f"package {digest}: the signed manifest has another digest")
         return data
+
+    def refresh(self) -> None:
+        """Take up the repository's newest state.
+
+        Raises:
+            Untrusted, TransportError, LocalError: As in assignment.
+        """
+        with _Naming():
+            self._updater = self._open()
+            _make_durable(self._directory)
+
+    def fetch_target(self, path: str, place: Path, disk: Disk) -> None:
+        """Bring a target into a file, whole or not at all; nothing is fetched where the file holds it already.
+
+        Raises:
+            NotFound: No role signs such a target, or the repository does not have it.
+            Untrusted, TransportError, LocalError: As in assignment.
+        """
+        with _Naming():
+            updater = self._current()
+            info = updater.get_targetinfo(path)
+            _make_durable(self._directory)
+            if info is None:
+                raise NotFound("NotFound", f"{path}: the repository signs no such target")
+            if updater.find_cached_target(info, str(place)) is None:
+                beside = place.with_name(f".{place.name}.new")
+                disk.make_directory(place.parent)
+                updater.download_target(info, str(beside))
+                disk.sync_file(beside)
+                disk.rename(beside, place)
+
+    def _current(self) -> Updater:
+        if self._updater is None:
+            self._updater = self._open()
+        return self._updater
 
     def _open(self) -> Updater:
         self._directory.mkdir(parents=True, exist_ok=True)
@@ -130,7 +165,11 @@ class TrustedRepository:
         return updater
 
     def _unchanged(self) -> bool:
-        """Whether the newest timestamp is the one verified last, still valid, a short while ago."""
+        """Whether the newest timestamp is the one verified last, still valid, a short while ago.
+
+        Raises:
+            TransportError: The repository cannot be read.
+        """
         now = self._now()
         if self._refreshed_at is None or not timedelta(0) <= now - self._refreshed_at < LOOK_AGAIN:
             return False
@@ -142,7 +181,7 @@ class TrustedRepository:
                 if len(offered) > len(kept):
                     return False
             return offered == kept and now < Metadata[Timestamp].from_bytes(kept).signed.expires
-        except (OSError, TransportError, tuf_errors.RepositoryError):
+        except (OSError, NotFound, tuf_errors.RepositoryError):
             return False
 
 
@@ -153,6 +192,9 @@ class _Naming:
         return None
 
     def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
+        cause = error.__cause__ if isinstance(error, tuf_errors.DownloadError) else None
+        if isinstance(cause, TransportError) and not isinstance(cause, NotFound):
+            raise cause  # it names itself already
         for kind, reason, hint in _REASONS:
             if isinstance(error, kind):
                 message = f"{str(error) or reason}: {hint}"

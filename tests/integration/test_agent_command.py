@@ -135,7 +135,7 @@ def test_a_runtime_of_the_devices_own_refuses_what_it_computes_differently(
     [
         (["--device", "../x"], "no device id"),
         (["--poll", "2"], "no duration"),
-        (["--repository", "https://example.org"], "file:///"),
+        (["--repository", "ftp://example.org"], "file:///"),
         (["--runtime", "nonsense"], "module:Class"),
         (["--root", "/nowhere/root.json"], "cannot be read"),
     ],

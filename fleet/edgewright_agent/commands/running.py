@@ -13,10 +13,13 @@ from pathlib import Path
 from typing import IO
 
 from edgewright_agent.agent import Agent, Ports
+from edgewright_agent.bell import Bell
 from edgewright_agent.commands.shared import alone, runtime_options, stop_on_signals
 from edgewright_agent.durable import Disk
 from edgewright_agent.errors import AgentError, LocalError, SettingsError
+from edgewright_agent.limits import FetchLimits
 from edgewright_agent.observing import MODELS
+from edgewright_agent.opening import StartableWatch, open_all
 from edgewright_agent.probe import ChildProber
 from edgewright_agent.settings import (
     ROOT_FILE,
@@ -27,7 +30,7 @@ from edgewright_agent.settings import (
     write_settings,
 )
 from edgewright_agent.slots import ACTIVE
-from edgewright_agent.transport import file_url, open_reports, open_repository
+from edgewright_agent.transport import file_url
 from edgewright_agent.trust import check_root
 from edgewright_wire.messages import Report
 
@@ -45,8 +48,7 @@ def init(options: argparse.Namespace) -> int:
     raw = {key: value for key, value in raw.items() if value is not None} | runtime_options(options)
     disk = Disk()
     settings = settings_from(raw, options.dir / SETTINGS_FILE)
-    open_repository(settings.repository)
-    open_reports(settings.reports, disk)
+    open_all(settings, disk, FetchLimits(), lambda: False)
     try:
         root = options.root.read_bytes()
     except OSError as error:
@@ -60,10 +62,13 @@ def init(options: argparse.Namespace) -> int:
 def run(options: argparse.Namespace) -> int:
     """Run the agent until it is told to stop; or once."""
     settings, once = read_settings(options.config), options.once
-    stop = stop_on_signals()
+    bell = Bell()
+    stop = stop_on_signals(bell.ring)
     with _only_agent(settings.directory):
-        agent = _agent(settings, stop)
+        agent, watch = _agent(settings, stop, watched=not once)
         agent.tidy()
+        if watch is not None:
+            watch.start(bell.ring)
         logging.getLogger(__name__).info("%s runs; repository %s", settings.device, settings.repository)
         while not stop.is_set():
             try:
@@ -72,12 +77,14 @@ def run(options: argparse.Namespace) -> int:
                 if once:
                     raise
                 logging.getLogger(__name__).error("%s: %s", error.reason, error.message)
-                stop.wait(settings.retry)
+                bell.wait(settings.retry)
                 continue
             if sleep is not None:
-                if once:
+                if once and not agent.throttled:
                     return _outcome(agent)
-                stop.wait(sleep.seconds)
+                bell.wait(sleep.seconds)
+        if watch is not None:
+            watch.stop()
     return 0
 
 
@@ -90,7 +97,9 @@ def _outcome(agent: Agent) -> int:
 
 def status(options: argparse.Namespace) -> int:
     """Show what the device runs."""
-    report = _agent(read_settings(options.config), threading.Event()).report()
+    settings = read_settings(options.config)
+    agent, _ = _agent(settings, threading.Event(), watched=False)
+    report = agent.report()
     if options.output == "json":
         sys.stdout.write(json.dumps(report.model_dump(mode="json", exclude_none=True), indent=2) + "\n")
     else:
@@ -117,23 +126,27 @@ def probe(options: argparse.Namespace) -> int:
     return 0 if outcome.passed else 1
 
 
-def _agent(settings: Settings, stop: threading.Event) -> Agent:
+def _agent(settings: Settings, stop: threading.Event, *, watched: bool) -> tuple[Agent, StartableWatch | None]:
     root = settings.directory / ROOT_FILE
     try:
         trusted = root.read_bytes()
     except OSError as error:
         raise SettingsError(f"{root}: cannot be read ({error}); set the device up again with init") from error
     check_root(trusted, str(root))
-    disk = Disk()
+    disk, limits = Disk(), FetchLimits(settings.bandwidth, settings.window)
+    opened = open_all(settings, disk, limits, stop.is_set)
+    watch = opened.watch if watched else None
     ports = Ports(
-        repository=open_repository(settings.repository),
-        reports=open_reports(settings.reports, disk),
+        repository=opened.repository,
+        reports=opened.reports,
         prober=_prober(settings, stop),
         disk=disk,
         now=lambda: datetime.now(UTC),
         clock=time.monotonic,
+        watch=watch,
+        limits=limits,
     )
-    return Agent(settings, trusted, ports, stop.is_set)
+    return Agent(settings, trusted, ports, stop.is_set), watch
 
 
 def _prober(settings: Settings, stop: threading.Event) -> ChildProber:

@@ -6,8 +6,9 @@ import fcntl
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from edgewright_agent.errors import LocalError, SettingsError
@@ -25,11 +26,16 @@ def runtime_options(options: argparse.Namespace) -> dict[str, Any]:
     return {key: value for key, value in given.items() if value is not None}
 
 
-def stop_on_signals() -> threading.Event:
-    """Make an event that SIGTERM and SIGINT set."""
+def stop_on_signals(wake: Callable[[], None] = lambda: None) -> threading.Event:
+    """Make an event that SIGTERM and SIGINT set; then ``wake`` is called, from the signal handler."""
     stop = threading.Event()
+
+    def handle(_number: int, _frame: FrameType | None) -> None:
+        stop.set()
+        wake()
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+        signal.signal(number, handle)
     return stop
 
 

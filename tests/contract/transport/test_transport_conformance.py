@@ -94,7 +94,7 @@ def test_a_drop_that_cannot_be_written_says_so(tmp_path: Path) -> None:
         DirectoryDrop(tmp_path / "file" / "drop", Disk()).send("dev-1", b"one")
 
 
-@pytest.mark.parametrize("url", ["https://example.org/repo", "file://host/share", "file:relative"])
+@pytest.mark.parametrize("url", ["ftp://example.org/repo", "file://host/share", "file:relative"])
 def test_a_scheme_that_is_not_known_is_refused_by_name(url: str) -> None:
     with pytest.raises(SettingsError, match="file:///"):
         open_repository(url)

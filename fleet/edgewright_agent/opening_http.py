@@ -1,0 +1,109 @@
+"""Opens what is behind HTTP. Called by ``opening`` and the command ``enroll``."""
+
+import random
+import time
+from collections.abc import Callable
+from urllib.parse import urlsplit
+
+from edgewright_agent.background import Background, Caller, directly
+from edgewright_agent.durable import Disk
+from edgewright_agent.enrolling import Enroller, NoIdentities
+from edgewright_agent.errors import NotEnrolled
+from edgewright_agent.http_client import HttpClient
+from edgewright_agent.identity import Identity, IdentityFiles
+from edgewright_agent.limits import FetchLimits
+from edgewright_agent.pacing import Pace
+from edgewright_agent.settings import Settings
+from edgewright_agent.transport_http import HttpReports, HttpRepository, wall_clock
+from edgewright_agent.watching import RepositoryWatch
+from edgewright_wire.enrollment import EnrollmentRequest
+
+
+class HttpOpener:
+    """Opens ports that share one pace and one thread for what blocks.
+
+    Args:
+        settings: As in agent.toml.
+        disk: For durable writes.
+        limits: Counts what blobs cost.
+        stopped: Whether to give up waiting for a network.
+    """
+
+    def __init__(self, settings: Settings, disk: Disk, limits: FetchLimits, stopped: Callable[[], bool]) -> None:
+        self._settings = settings
+        self._disk = disk
+        self._limits = limits
+        self._pace = Pace(settings.poll)
+        self._call = Background(stopped)
+
+    def repository(self) -> HttpRepository:
+        """Open the repository.
+
+        Raises:
+            SettingsError: ``ca`` cannot be read; so do the others.
+        """
+        client = self._client("RepositoryUnreachable", None, self._call)
+        return HttpRepository(self._settings.repository, client, self._discarded, self._pace.heard)
+
+    def watch(self) -> RepositoryWatch:
+        """Make a watch over the repository; it calls from its own thread."""
+        client = self._client("RepositoryUnreachable", None, directly)
+        return RepositoryWatch(self._settings.repository, client, self._pace, self._settings.long_poll, random.random)
+
+    def reports(self) -> HttpReports:
+        """Open the report drop; a device is known there by its certificate, which plain HTTP does not carry."""
+        encrypted = urlsplit(self._settings.reports).scheme == "https"
+        return HttpReports(
+            self._settings.reports,
+            self.enroller(request_from(self._settings)) if encrypted else NoIdentities(),
+            lambda identity: self._client("ReportsUnreachable", identity, self._call),
+            self._pace.heard,
+        )
+
+    def enroller(self, request: Callable[[str], EnrollmentRequest]) -> Enroller:
+        """Make what enrolls the device.
+
+        Args:
+            request: What the device says of itself, given its certificate request.
+        """
+        return Enroller(
+            self._settings.server,
+            IdentityFiles(self._settings.directory, self._settings.device, self._disk),
+            lambda identity: self._client("ServerUnreachable", identity, self._call),
+            request,
+            wall_clock,
+            time.monotonic,
+        )
+
+    def _client(self, reason: str, identity: Identity | None, call: Caller) -> HttpClient:
+        return HttpClient(reason, self._settings.timeout, self._settings.ca, identity, call)
+
+    def _discarded(self, size: int) -> None:
+        self._limits.fetched(size, time.monotonic())
+
+
+def request_from(
+    settings: Settings, labels: dict[str, str] | None = None, token: str | None = None
+) -> Callable[[str], EnrollmentRequest]:
+    """Say of a device what its settings say; labels are added to theirs, and a token is taken instead of theirs."""
+
+    def request(csr: str) -> EnrollmentRequest:
+        return EnrollmentRequest(
+            device=settings.device,
+            labels={**settings.labels, **(labels or {})},
+            device_class=settings.device_class,
+            csr=csr,
+            token=token or _token(settings),
+        )
+
+    return request
+
+
+def _token(settings: Settings) -> str | None:
+    if settings.token_file is None:
+        return None
+    try:
+        return settings.token_file.read_text("utf-8").strip() or None
+    except (OSError, UnicodeDecodeError) as error:
+        message = f"token_file = {str(settings.token_file)!r}: cannot be read: {error}"
+        raise NotEnrolled("NotEnrolled", message) from error
