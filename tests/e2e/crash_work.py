@@ -67,7 +67,7 @@ def make_world(folder: Path) -> Path:
     root = make_repository(folder, FILES)
     workspace = Workspace(root)
     create_keys(workspace.keys)
-    workspace.delivery(workspace.source.snapshot()).create()
+    workspace.repository(workspace.source.snapshot()).create()
     return root
 
 
