@@ -24,7 +24,7 @@ from edgewright_agent.decide import (
     Switch,
     Verify,
 )
-from edgewright_agent.errors import local_error
+from edgewright_agent.errors import LocalError, local_error
 from edgewright_agent.observing import Observer
 from edgewright_agent.outcomes import Outcome
 from edgewright_agent.probe import Prober
@@ -38,10 +38,10 @@ ModelAction = FetchManifest | Fetch | Stage | Probe | Switch | Verify | Reject |
 
 
 class Memory:
-    """The state, in memory and on the disk: both change together or not at all.
+    """The state, in memory and on the disk: both change together or not at all, but for what a report uses up.
 
     Raises:
-        LocalError: The disk refuses; so do all methods.
+        LocalError: The disk refuses; so do all methods that do not say otherwise.
     """
 
     def __init__(self, file: StateFile) -> None:
@@ -70,12 +70,19 @@ class Memory:
         self.save(self.state.model_copy(update={"accepted": assignment}))
 
     def about_to_send(self, sequence: int, reports: tuple[ModelReport, ...]) -> None:
-        """Use up a sequence, and keep since when each phase lasts."""
+        """Use up a sequence, and keep since when each phase lasts.
+
+        A full disk is told of in this very report, so it hinders nothing: sequences go on by the clock after a restart.
+        """
         state = self.state.model_copy(update={"sequence": sequence})
         for report in reports:
             kept = state.model(report.model).model_copy(update={"phase": report.phase, "since": report.since})
             state = state.with_model(kept)
-        self.save(state)
+        try:
+            self.save(state)
+        except LocalError as error:
+            log.warning("%s", error.message)
+            self.state = state
 
 
 class Manifests(Protocol):

@@ -44,6 +44,14 @@ def _execute(options: argparse.Namespace) -> int:
 
         agent = {"init": running.init, "run": running.run, "status": running.status, "probe": running.probe}
         return agent[command](options)
+    if command == "tuf":
+        from edgewright_agent.commands import tuf
+
+        return tuf.execute(options)
+    if command == "mender-module":
+        from edgewright_agent.commands import mender
+
+        return mender.execute(options)
     from edgewright_agent.commands import installing
 
     return installing.execute(command, options)
@@ -62,6 +70,8 @@ def _parser() -> argparse.ArgumentParser:
 
     _add_agent(commands)
     _add_installer(commands)
+    _add_mender(commands)
+    _add_tuf(commands)
     return parser
 
 
@@ -107,6 +117,34 @@ def _add_installer(commands: "argparse._SubParsersAction[argparse.ArgumentParser
         command.add_argument("--nonce", default="", help="comes back in the evidence, to tell it from an earlier one")
         command.add_argument("--evidence", type=Path, metavar="FILE", help="write the evidence into this file too")
         _add_runtime(command, f"; what is not given here is read from {INSTALLER_FILE} in --dir, if there is one")
+
+
+def _add_tuf(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    tuf = commands.add_parser("tuf", help="verify any TUF repository the way the agent does, as conformance suites do")
+    tuf.add_argument("--metadata-dir", type=Path, required=True, metavar="DIR", help="where trusted metadata is kept")
+    tuf.add_argument("--metadata-url", metavar="URL", help="where the repository's metadata is")
+    tuf.add_argument("--target-name", action="append", metavar="PATH", help="a target to download; may be repeated")
+    tuf.add_argument("--target-dir", type=Path, metavar="DIR", help="where targets are downloaded to")
+    tuf.add_argument("--target-base-url", metavar="URL", help="where the repository's targets are")
+    verbs = tuf.add_subparsers(dest="verb", required=True, metavar="VERB")
+    init = verbs.add_parser("init", help="trust a root from now on")
+    init.add_argument("trusted_root", type=Path, metavar="ROOT.JSON")
+    verbs.add_parser("refresh", help="take up the repository's newest state")
+    verbs.add_parser("download", help="refresh, and download targets")
+
+
+def _add_mender(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    mender = commands.add_parser("mender-module", help="let Mender's client on this device install and prove models")
+    mender.add_argument("--dir", type=Path, required=True, help="where models are kept: the fleet's delivery.root")
+    mender.add_argument(
+        "--into", type=Path, default=Path("/usr/share/mender"), metavar="DIR", help="the client's folder (%(default)s)"
+    )
+    mender.add_argument("--agent", type=Path, metavar="FILE", help="the command edgewright-agent, as the client runs it")
+    mender.add_argument(
+        "--print",
+        choices=["edgewright", "mender-inventory-edgewright"],
+        help="print the update module or the inventory script, and write nothing",
+    )
 
 
 def _add_runtime(parser: argparse.ArgumentParser, more: str = "") -> None:

@@ -9,6 +9,7 @@ import os
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
+from urllib.parse import quote
 
 from tuf.api import exceptions as tuf_errors
 from tuf.api.metadata import Metadata, Root, Timestamp
@@ -40,6 +41,10 @@ _REASONS: tuple[tuple[type[Exception], str, str], ...] = (
 )
 
 
+_IN_A_PATH = "%/:@!$&'()*+,;="
+"""What may stand in the path of a URL as it is, beside letters and digits (RFC 3986)."""
+
+
 class _Fetcher(FetcherInterface):
     """Lets python-tuf read through a RepositoryReader."""
 
@@ -48,7 +53,8 @@ class _Fetcher(FetcherInterface):
 
     def _fetch(self, url: str) -> Iterator[bytes]:
         try:
-            yield from self._reader.read(url)
+            # python-tuf encodes the names of roles, and leaves those of targets as they are.
+            yield from self._reader.read(quote(url, safe=_IN_A_PATH))
         except NotFound as error:
             raise tuf_errors.DownloadHTTPError(error.message, 404) from error
         except TransportError as error:
