@@ -4,7 +4,7 @@ Devices speak at any time, to any controller: none of this needs the lease, and 
 store's version.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -79,6 +79,10 @@ class IdentityStore(Protocol):
         """Find a key."""
         ...
 
+    def known(self, system: str, keys: Collection[str]) -> Mapping[str, Identity]:
+        """Find many keys at once; those that are not known are left out."""
+        ...
+
     def identities(
         self, *, system: str | None = None, device: str | None = None, standing: Standing | None = None
     ) -> Sequence[Identity]:
@@ -91,6 +95,24 @@ class IdentityStore(Protocol):
 
     def note(self, system: str, key: str, detail: Mapping[str, Any]) -> None:
         """Add to what is kept with a key."""
+        ...
+
+    def change(
+        self, system: str, device: str, work: Callable[[Sequence[Identity]], Iterable[Identity]]
+    ) -> Sequence[Identity]:
+        """Read all keys of a device, and write those that ``work`` gives, as a whole; gives all there are then.
+
+        ``work`` gets them in order of time, may run again, and gives new or changed ones. A key that belongs to
+        another device stays with it.
+
+        Raises:
+            Whatever ``work`` raises; nothing is written then.
+            StateError, StateUnavailable, StorageFull: The store cannot be used.
+        """
+        ...
+
+    def forget(self, system: str, keys: Collection[str]) -> None:
+        """Remove keys."""
         ...
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from edgewright.core.twins import Twin
 from edgewright.ports import Identity, Standing
 from edgewright.state import encoding
-from edgewright.state.encoding import certain_text
+from edgewright.state.encoding import Row, certain_text
 from edgewright.state.reading import FEW
 from edgewright.state.store import SqlState
 from edgewright.state.troubles import decoding
@@ -137,7 +137,8 @@ class SqlIdentities:
 
     def known(self, system: str, keys: Collection[str]) -> Mapping[str, Identity]:
         """Find many keys at once."""
-        wanted, found = sorted(set(keys)), []
+        wanted = sorted(set(keys))
+        found: list[Row] = []
         for few in (wanted[start : start + FEW] for start in range(0, len(wanted), FEW)):
             names = {f"k{index}": key for index, key in enumerate(few)}
             chosen = ", ".join(f":{name}" for name in names)

@@ -377,9 +377,12 @@ class Statements:
 
 
 def lock_row(connection: Connection, name: str) -> None:
-    """Let one transaction at a time work on what has this name; SQLite lets in one alone anyway."""
+    """Let one transaction at a time work on what has this name; SQLite lets in one writer, whatever it works on."""
     if connection.dialect.name == "postgresql":
         connection.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(name, 0))))
+    else:  # its drivers begin to write with the first statement that does
+        table = schema.signals
+        connection.execute(delete(table).where(table.c.environment.is_(None)))
 
 
 def make_control(connection: Connection, environment: str) -> None:

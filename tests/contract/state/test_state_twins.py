@@ -1,0 +1,408 @@
+"""Devices without our agent, who devices are, and reports that came in by HTTP, as every store keeps them."""
+
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
+
+import pytest
+
+from edgewright.core import twins
+from edgewright.core.twins import Twin
+from edgewright.ports import Identity, Standing
+from edgewright.state.store import SqlState
+from edgewright.state.twins import SqlIdentities, SqlInbox, SqlTwins
+from edgewright_wire.messages import Assignment, Blob, ModelAssignment, Report
+from fakes.postgresql import PostgresqlServer
+
+NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
+PATIENCE = 60
+
+
+@dataclass
+class Store:
+    """Opens handles on one store, as processes of their own would."""
+
+    where: str | Path
+    opened: list[SqlState]
+
+    def state(self, environment: str = "") -> SqlState:
+        state = SqlState(self.where, environment)
+        self.opened.append(state)
+        return state
+
+    def twins(self, environment: str = "") -> SqlTwins:
+        return SqlTwins(self.state(environment))
+
+    def identities(self, environment: str = "") -> SqlIdentities:
+        return SqlIdentities(self.state(environment))
+
+    def inbox(self, environment: str = "") -> SqlInbox:
+        return SqlInbox(self.state(environment))
+
+
+@pytest.fixture(params=["sqlite", "by-url", pytest.param("postgresql", marks=pytest.mark.xdist_group("postgresql"))])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
+    where: str | Path = tmp_path / "state.db"
+    if request.param == "by-url":
+        where = f"sqlite+pysqlite:///{tmp_path}/state.db"
+    if request.param == "postgresql":
+        server: PostgresqlServer = request.getfixturevalue("postgresql")
+        where = server.fresh()
+    made = Store(where, [])
+    yield made
+    for state in made.opened:
+        state.close()
+
+
+def race(*works: Callable[[], object]) -> None:
+    """Run them at once, each in a thread of its own; what one raises is raised."""
+    ready = threading.Barrier(len(works))
+
+    def run(work: Callable[[], object]) -> None:
+        ready.wait(PATIENCE)
+        work()
+
+    with ThreadPoolExecutor(len(works)) as pool:
+        for done in [pool.submit(run, work) for work in works]:
+            done.result(PATIENCE)
+
+
+# ── twins ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def seen(device: str, minutes: int = 0) -> Callable[[Twin], Twin]:
+    return lambda twin: twins.seen(twin, NOW + timedelta(minutes=minutes), facts={"hw": device})
+
+
+def test_a_twin_is_kept_whole(store: Store) -> None:
+    release = ModelAssignment(
+        model="reader", package=Blob(digest="sha256:" + "a" * 64, size=3), release="sha256:" + "b" * 64
+    )
+    assignment = Assignment(device="lane-1", version=4, models=(release,))
+
+    def work(twin: Twin) -> Twin:
+        changed = twins.seen(twins.assign(twin, assignment, NOW), NOW, facts={"hw": "1"}, device_class="lane")
+        return replace(changed, memo={"cursor": [1, 2], "text": "ä"})
+
+    written = store.twins().change("lane-1", "ddi", work)
+
+    assert written is not None
+    assert written.job is not None
+    assert store.twins().twin("lane-1") == written
+    assert store.twins().twin("lane-2") is None
+
+
+def test_twins_are_listed_in_order_and_by_system(store: Store) -> None:
+    kept = store.twins()
+    for device, system in (("c", "ssh"), ("a", "ddi"), ("b", "ddi")):
+        kept.change(device, system, seen(device))
+
+    assert [twin.device for twin in kept.twins()] == ["a", "b", "c"]
+    assert [twin.device for twin in kept.twins("ddi")] == ["a", "b"]
+    assert list(kept.systems()) == ["ddi", "ssh"]
+    assert kept.twins("mender") == []
+
+
+def test_only_twins_whose_sequence_differs_are_news(store: Store) -> None:
+    kept = store.twins()
+    for device in ("a", "b", "c"):
+        kept.change(device, "ddi", seen(device))
+    known = {twin.device: twin.sequence for twin in kept.twins()}
+    kept.change("b", "ddi", seen("b", minutes=5))
+
+    assert [twin.device for twin in kept.twins("ddi", since=known)] == ["b"]
+    assert [twin.device for twin in kept.twins("ddi", since={**known, "a": 99})] == ["a", "b"]
+    assert len(kept.twins(since={})) == 3
+
+
+def test_environments_know_nothing_of_each_other(store: Store) -> None:
+    store.twins("east").change("a", "ddi", seen("a"))
+    store.identities("east").ask(asking("a", "k"))
+    store.inbox("east").put([report("a", 1)])
+
+    assert store.twins("west").twins() == []
+    assert store.identities("west").identities() == []
+    assert store.inbox("west").newer({}) == []
+    assert store.identities("west").known("agent", ["sha256:k"]) == {}
+
+
+def test_none_removes_a_twin(store: Store) -> None:
+    kept = store.twins()
+    kept.change("a", "ddi", seen("a"))
+
+    assert kept.change("a", "ddi", lambda _: None) is None
+    assert kept.twin("a") is None
+    kept.change("a", "ddi", lambda _: None)  # it was never there
+
+
+def test_a_device_of_another_system_begins_anew_and_counts_on(store: Store) -> None:
+    kept = store.twins()
+    for minutes in (0, 5, 10):
+        before = kept.change("a", "ddi", seen("a", minutes))
+    assert before is not None
+
+    after = kept.change("a", "mender", lambda twin: twin)
+
+    assert after == Twin("a", "mender", taken=before.taken, sequence=before.sequence, jobs=before.jobs)
+
+
+def test_what_the_work_raises_leaves_everything_as_it_was(store: Store) -> None:
+    kept = store.twins()
+    kept.change("a", "ddi", seen("a"))
+    before = kept.twins()
+
+    def work(twin: Twin) -> Twin:
+        if twin.device == "b":
+            raise ValueError("no")
+        return replace(twin, sequence=99)
+
+    with pytest.raises(ValueError, match="no"):
+        kept.change_all(["a", "b"], "ddi", work)
+
+    assert kept.twins() == before
+
+
+def test_many_twins_change_in_one_transaction(store: Store) -> None:
+    kept = store.twins()
+    kept.change_all(["b", "a", "a"], "ssh", lambda twin: replace(twin, sequence=twin.sequence + 1))
+    kept.change_all([], "ssh", seen("x"))
+
+    assert [(twin.device, twin.sequence) for twin in kept.twins()] == [("a", 1), ("b", 1)]
+
+
+def test_changes_that_race_are_all_made(store: Store) -> None:
+    """Also when they take devices in other orders, and when the device is new to all of them."""
+    store.twins().change("b", "ddi", lambda twin: twin)
+
+    def count(devices: Sequence[str]) -> Callable[[], None]:
+        kept = store.twins()
+
+        def work() -> None:
+            for _ in range(5):
+                kept.change_all(devices, "ddi", lambda twin: replace(twin, sequence=twin.sequence + 1))
+
+        return work
+
+    race(*(count(devices) for devices in (["a", "b"], ["b", "a"], ["b"], ["a", "c", "b"])))
+
+    assert {twin.device: twin.sequence for twin in store.twins().twins()} == {"a": 15, "b": 20, "c": 5}
+
+
+# ── identities ────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def asking(device: str, key: str, minutes: int = 0, **labels: str) -> Identity:
+    return Identity("agent", device, f"sha256:{key}", Standing.PENDING, NOW + timedelta(minutes=minutes), labels=labels)
+
+
+def standings(kept: SqlIdentities, device: str) -> dict[str, str]:
+    return {each.key.removeprefix("sha256:"): each.standing.value for each in kept.identities(device=device)}
+
+
+def test_an_identity_is_kept_whole(store: Store) -> None:
+    kept = store.identities()
+    asked = replace(asking("a", "1", region="eu"), detail={"serial": "7f", "numbers": [1, 2]})
+
+    assert kept.ask(asked) == asked
+    assert store.identities().identity("agent", "sha256:1") == asked
+    assert kept.identity("mender", "sha256:1") is None
+
+
+def test_asking_again_brings_newer_labels_and_moves_nothing(store: Store) -> None:
+    kept = store.identities()
+    kept.ask(replace(asking("a", "1", region="eu"), detail={"serial": "7f"}))
+    kept.decide("agent", "sha256:1", Standing.ACCEPTED, NOW)
+
+    again = kept.ask(replace(asking("a", "1", minutes=9, region="us"), detail={"peer": "10.0.0.1"}))
+
+    assert (again.standing, again.asked_at, again.labels) == (Standing.ACCEPTED, NOW, {"region": "us"})
+    assert again.detail == {"serial": "7f", "peer": "10.0.0.1"}
+
+
+def test_a_key_stays_with_its_device(store: Store) -> None:
+    kept = store.identities()
+    kept.ask(asking("a", "1"))
+
+    assert kept.ask(asking("b", "1")).device == "a"
+    assert kept.identities(device="b") == []
+
+
+def test_accepting_a_key_retires_the_devices_others_of_the_system_alone(store: Store) -> None:
+    kept = store.identities()
+    for number, device in enumerate(("a", "a", "a", "b")):
+        kept.ask(asking(device, f"{device}{number}", minutes=number))
+    kept.ask(replace(asking("a", "other"), system="mender"))
+    kept.decide("mender", "sha256:other", Standing.ACCEPTED, NOW)
+    kept.decide("agent", "sha256:a0", Standing.ACCEPTED, NOW)
+    kept.decide("agent", "sha256:b3", Standing.ACCEPTED, NOW)
+
+    decided = kept.decide("agent", "sha256:a1", Standing.ACCEPTED, NOW + timedelta(minutes=1))
+
+    assert decided is not None
+    assert decided.decided_at == NOW + timedelta(minutes=1)
+    assert standings(kept, "a") == {"a0": "retired", "a1": "accepted", "a2": "pending", "other": "accepted"}
+    assert standings(kept, "b") == {"b3": "accepted"}
+    assert kept.decide("agent", "sha256:nobody", Standing.ACCEPTED, NOW) is None
+
+
+def test_identities_are_listed_by_device_and_time_and_chosen(store: Store) -> None:
+    kept = store.identities()
+    for device, key, minutes in (("b", "1", 0), ("a", "2", 5), ("a", "3", 1)):
+        kept.ask(asking(device, key, minutes))
+    kept.decide("agent", "sha256:2", Standing.REJECTED, NOW)
+
+    assert [each.key for each in kept.identities()] == ["sha256:3", "sha256:2", "sha256:1"]
+    assert [each.key for each in kept.identities(standing=Standing.PENDING)] == ["sha256:3", "sha256:1"]
+    assert [each.key for each in kept.identities(system="agent", device="a")] == ["sha256:3", "sha256:2"]
+    assert kept.identities(system="ddi") == []
+
+
+def test_many_keys_are_found_at_once(store: Store) -> None:
+    kept = store.identities()
+    for number in range(12):
+        kept.ask(asking(f"d{number}", str(number)))
+
+    found = kept.known("agent", [f"sha256:{number}" for number in range(5, 1200)])
+
+    assert sorted(found) == sorted(f"sha256:{number}" for number in range(5, 12))
+    assert found["sha256:7"].device == "d7"
+    assert kept.known("agent", []) == {}
+
+
+def test_notes_add_to_what_is_kept_with_a_key(store: Store) -> None:
+    kept = store.identities()
+    kept.ask(replace(asking("a", "1"), detail={"serial": "1", "peer": "x"}))
+    kept.note("agent", "sha256:1", {"serial": "2", "until": None})
+    kept.note("agent", "sha256:nobody", {"serial": "2"})
+
+    found = kept.identity("agent", "sha256:1")
+    assert found is not None
+    assert found.detail == {"serial": "2", "peer": "x", "until": None}
+
+
+def test_all_keys_of_a_device_change_together_or_not_at_all(store: Store) -> None:
+    kept = store.identities()
+    kept.ask(asking("b", "taken"))
+    kept.ask(asking("a", "1"))
+
+    def work(known: Sequence[Identity]) -> Iterable[Identity]:
+        yield replace(known[0], standing=Standing.REJECTED)
+        yield asking("a", "2", minutes=1)
+        yield asking("a", "taken")
+
+    after = kept.change("agent", "a", work)
+
+    assert [(each.key, each.standing.value) for each in after] == [("sha256:1", "rejected"), ("sha256:2", "pending")]
+    assert standings(kept, "a") == {"1": "rejected", "2": "pending"}
+    assert standings(kept, "b") == {"taken": "pending"}
+
+    def fails(known: Sequence[Identity]) -> Iterable[Identity]:
+        yield replace(known[0], standing=Standing.ACCEPTED)
+        raise ValueError("no")
+
+    with pytest.raises(ValueError, match="no"):
+        kept.change("agent", "a", fails)
+    assert standings(kept, "a") == {"1": "rejected", "2": "pending"}
+
+
+def test_keys_are_forgotten(store: Store) -> None:
+    kept = store.identities()
+    for key in ("1", "2"):
+        kept.ask(asking("a", key))
+    kept.forget("agent", ["sha256:1", "sha256:nobody"])
+    kept.forget("mender", ["sha256:2"])
+    kept.forget("agent", [])
+
+    assert standings(kept, "a") == {"2": "pending"}
+
+
+def test_of_keys_that_are_accepted_in_a_race_one_counts(store: Store) -> None:
+    kept = store.identities()
+    keys = ["1", "2", "3", "4"]
+    for key in keys:
+        kept.ask(asking("a", key))
+
+    def accept(key: str) -> Callable[[], object]:
+        mine = store.identities()
+        return lambda: mine.decide("agent", f"sha256:{key}", Standing.ACCEPTED, NOW)
+
+    race(*(accept(key) for key in keys))
+
+    assert sorted(standings(kept, "a").values()) == ["accepted", "retired", "retired", "retired"]
+
+
+def test_a_key_that_is_asked_for_in_a_race_is_kept_once(store: Store) -> None:
+    store.identities().ask(asking("z", "z"))
+
+    def ask(device: str) -> Callable[[], object]:
+        mine = store.identities()
+        return lambda: mine.ask(asking(device, "1"))
+
+    race(*(ask(device) for device in ("a", "a", "b", "c")))
+
+    assert len(store.identities().identities(system="agent")) == 2
+
+
+# ── reports ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def report(device: str, sequence: int, minutes: int = 0, **fields: object) -> Report:
+    sent = NOW + timedelta(minutes=minutes)
+    return Report.model_validate(
+        {"device": device, "sequence": sequence, "sentAt": sent, "agentVersion": "1", **fields}
+    )
+
+
+def test_the_newest_report_of_each_device_is_kept(store: Store) -> None:
+    inbox = store.inbox()
+    inbox.put([report("b", 1), report("a", 2), report("a", 7, message="newest ä"), report("a", 5)])
+    inbox.put([report("b", 1), report("a", 6)])
+    inbox.put([])
+
+    assert store.inbox().newer({}) == [report("a", 7, message="newest ä"), report("b", 1)]
+
+
+def test_a_device_that_lost_its_count_is_heard_again(store: Store) -> None:
+    inbox = store.inbox()
+    inbox.put([report("a", 7)])
+    inbox.put([report("a", 1, minutes=-1)])
+    assert inbox.newer({}) == [report("a", 7)]
+    inbox.put([report("a", 1, minutes=1)])
+    assert inbox.newer({}) == [report("a", 1, minutes=1)]
+
+
+def test_only_what_is_not_known_is_news(store: Store) -> None:
+    inbox = store.inbox()
+    inbox.put([report(device, 3) for device in ("a", "b", "c")])
+
+    assert [each.device for each in inbox.newer({"a": 3, "b": 2, "c": 9})] == ["b", "c"]
+
+
+def test_times_of_other_zones_are_compared_as_times(store: Store) -> None:
+    inbox = store.inbox()
+    inbox.put([report("a", 7)])
+    zone = timezone(timedelta(hours=9))
+    inbox.put([report("a", 1).model_copy(update={"sent_at": (NOW + timedelta(minutes=1)).astimezone(zone)})])
+
+    assert [each.sequence for each in inbox.newer({})] == [1]
+
+
+def test_batches_that_race_lose_nothing(store: Store) -> None:
+    devices = [f"d{number:03}" for number in range(60)]
+    store.inbox().put([report("z", 1)])
+
+    def put(sequence: int, order: Iterable[str]) -> Callable[[], None]:
+        inbox, batch = store.inbox(), [report(device, sequence) for device in order]
+
+        def work() -> None:
+            for start in range(0, len(batch), 20):
+                inbox.put(batch[start : start + 20])
+
+        return work
+
+    race(put(1, devices), put(2, reversed(devices)), put(4, devices[::2] + devices[1::2]), put(3, reversed(devices)))
+
+    assert {each.device: each.sequence for each in store.inbox().newer({"z": 1})} == dict.fromkeys(devices, 4)
