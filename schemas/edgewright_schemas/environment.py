@@ -27,6 +27,9 @@ class AgentDelivery(SpecModel):
     url: str | None = Field(default=None, pattern=r"^https?://[^/]+", examples=["https://edge.example.com"])
     """Where devices reach the controller, or the proxy before it, for links in what it serves; by default where they
     asked."""
+    enrollment: Literal["operator", "inventory"] = "operator"
+    """Who lets an agent in that comes by HTTP without a token. ``operator``: a person. ``inventory``: that a fleet's
+    inventory lists its id, for the first key that asks; whoever knows an id could come first."""
     bins: int = Field(default=16, ge=2, le=16384)
     """Into how many signed files assignments are spread; a power of two, about one for 500 devices."""
 
