@@ -1,12 +1,17 @@
 """What every transport of the agent has to do, the real ones and the fakes alike."""
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 
 import pytest
 
+from edgewright_agent.background import Background
 from edgewright_agent.durable import Disk
+from edgewright_agent.enrolling import NoIdentities
 from edgewright_agent.errors import NotFound, SettingsError, TransportError
+from edgewright_agent.http_client import HttpClient
 from edgewright_agent.transport import (
     DirectoryDrop,
     DirectoryRepository,
@@ -15,7 +20,10 @@ from edgewright_agent.transport import (
     open_reports,
     open_repository,
 )
+from edgewright_agent.transport_http import HttpReports, HttpRepository
 from fakes.agent_ports import FlakyRepository, MemoryDrop, MemoryRepository
+from fakes.agent_server import plain_server, tls_server
+from fakes.static_servers import nginx, python_server
 
 FILES = {"metadata/timestamp.json": b"{}", "blobs/sha256/ab": bytes(range(256)) * 5000, "targets/empty": b""}
 
@@ -27,17 +35,42 @@ def _directory(tmp_path: Path) -> Path:
     return tmp_path / "repo"
 
 
-READERS: dict[str, Callable[[Path], RepositoryReader]] = {
-    "directory": lambda path: DirectoryRepository(_directory(path)),
-    "file url": lambda path: open_repository(_directory(path).as_uri()),
-    "memory": lambda _: MemoryRepository(dict(FILES)),
-    "flaky, behaving": lambda _: FlakyRepository(MemoryRepository(dict(FILES))),
+@contextmanager
+def _behind_nginx(path: Path) -> Iterator[RepositoryReader]:
+    with nginx(_directory(path), path / "nginx") as url:
+        yield open_repository(url)
+
+
+@contextmanager
+def _behind_python(path: Path) -> Iterator[RepositoryReader]:
+    """A server that knows neither ranges nor entity tags."""
+    with python_server(_directory(path)) as url:
+        yield open_repository(url)
+
+
+@contextmanager
+def _behind_edgewright(path: Path) -> Iterator[RepositoryReader]:
+    """TLS by a private authority, and calls in the background, as the agent's own are."""
+    with tls_server(_directory(path), path / "tls") as server:
+        client = HttpClient("RepositoryUnreachable", 10.0, path / "tls" / "ca.crt", call=Background(lambda: False))
+        yield HttpRepository(f"{server.url}/repository", client)
+
+
+READERS: dict[str, Callable[[Path], AbstractContextManager[RepositoryReader]]] = {
+    "directory": lambda path: nullcontext(DirectoryRepository(_directory(path))),
+    "file url": lambda path: nullcontext(open_repository(_directory(path).as_uri())),
+    "memory": lambda _: nullcontext(MemoryRepository(dict(FILES))),
+    "flaky, behaving": lambda _: nullcontext(FlakyRepository(MemoryRepository(dict(FILES)))),
+    "http, nginx": _behind_nginx,
+    "http, no ranges": _behind_python,
+    "https, edgewright": _behind_edgewright,
 }
 
 
 @pytest.fixture(params=READERS)
-def reader(request: pytest.FixtureRequest, tmp_path: Path) -> RepositoryReader:
-    return READERS[request.param](tmp_path)
+def reader(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[RepositoryReader]:
+    with READERS[request.param](tmp_path) as reader:
+        yield reader
 
 
 @pytest.mark.parametrize("path", FILES)
@@ -68,10 +101,23 @@ def test_a_repository_that_is_away_is_unreachable(tmp_path: Path) -> None:
     assert not isinstance(caught.value, NotFound)
 
 
-DROPS: dict[str, Callable[[Path], tuple[ReportDrop, Callable[[], dict[str, bytes]]]]] = {
-    "directory": lambda path: (DirectoryDrop(path / "drop", Disk()), lambda: _files(path / "drop")),
-    "file url": lambda path: (open_reports((path / "drop").as_uri(), Disk()), lambda: _files(path / "drop")),
-    "memory": lambda _: (drop := MemoryDrop(), lambda: drop.files),
+Dropped = tuple[ReportDrop, Callable[[], dict[str, bytes]]]
+
+
+@contextmanager
+def _over_http(path: Path) -> Iterator[Dropped]:
+    with plain_server(path) as server:
+        client = HttpClient("ReportsUnreachable", 10.0)
+        yield HttpReports(f"{server.url}/reports", NoIdentities(), lambda _: client), lambda: server.reports
+
+
+DROPS: dict[str, Callable[[Path], AbstractContextManager[Dropped]]] = {
+    "directory": lambda path: nullcontext((DirectoryDrop(path / "drop", Disk()), lambda: _files(path / "drop"))),
+    "file url": lambda path: nullcontext(
+        (open_reports((path / "drop").as_uri(), Disk()), lambda: _files(path / "drop"))
+    ),
+    "memory": lambda _: nullcontext((drop := MemoryDrop(), lambda: drop.files)),
+    "http": _over_http,
 }
 
 
@@ -79,13 +125,18 @@ def _files(path: Path) -> dict[str, bytes]:
     return {file.name: file.read_bytes() for file in path.iterdir()}
 
 
+def _report(device: str, sequence: int) -> bytes:
+    """Long enough to be worth compressing."""
+    return json.dumps({"device": device, "sequence": sequence, "message": "m" * 700}).encode()
+
+
 @pytest.mark.parametrize("kind", DROPS)
 def test_the_newest_report_replaces_the_one_before(tmp_path: Path, kind: str) -> None:
-    drop, files = DROPS[kind](tmp_path)
-    drop.send("dev-1", b"one")
-    drop.send("dev-2", b"other")
-    drop.send("dev-1", b"two")
-    assert files() == {"dev-1.json": b"two", "dev-2.json": b"other"}
+    with DROPS[kind](tmp_path) as (drop, files):
+        drop.send("dev-1", _report("dev-1", 1))
+        drop.send("dev-2", _report("dev-2", 1))
+        drop.send("dev-1", _report("dev-1", 2))
+        assert files() == {"dev-1.json": _report("dev-1", 2), "dev-2.json": _report("dev-2", 1)}
 
 
 def test_a_drop_that_cannot_be_written_says_so(tmp_path: Path) -> None:
