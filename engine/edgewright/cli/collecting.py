@@ -130,6 +130,7 @@ def needs_of(workspace: Workspace) -> Sequence[EnvironmentNeeds]:
 def collect_published(needs: Sequence[EnvironmentNeeds], *, dry_run: bool) -> int:
     """Remove packages that nobody needs from what is published; gives how many. Folders may be shared."""
     keep: dict[Path, set[str]] = {}
+    configs = {digest for each in needs for digest in each.uses.configs}
     for each in needs:
         for desired in each.desired:
             keep.setdefault(each.workspace.delivery_folder(desired), set()).update(each.packages)
@@ -139,7 +140,7 @@ def collect_published(needs: Sequence[EnvironmentNeeds], *, dry_run: bool) -> in
         if each.is_led and each.desired and each.workspace.env in wrote:
             desired = each.desired[0]
             packages = keep[each.workspace.delivery_folder(desired)]
-            removed += len(each.workspace.repository(desired).collect(packages, dry_run=dry_run).packages)
+            removed += len(each.workspace.repository(desired).collect(packages, configs, dry_run=dry_run).packages)
     return removed
 
 

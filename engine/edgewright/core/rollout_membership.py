@@ -3,9 +3,11 @@
 from dataclasses import replace
 
 from edgewright.core.rollout_devices import is_current, same_release
+from edgewright.core.rollout_goal import DeviceView
 from edgewright.core.rollout_run import HALTED, Run
 from edgewright.core.rollout_state import IN_FLIGHT, PROVED, Controls, DeviceProgress, DeviceState, Phase
 from edgewright.core.rollout_waves import NO_WAVE, wave_numbers
+from edgewright.core.routes import Proof
 
 NOT_IN_ANY_WAVE = "NotInAnyWave"
 JOINED = "Joined"
@@ -41,7 +43,7 @@ def start(run: Run) -> None:
 def _carry_over(run: Run, device: str, old: DeviceProgress) -> DeviceProgress:
     """Turn what a device did for the last key into where it starts for this one."""
     release, view = run.release, run.views[device]
-    current = is_current(old, view, release)
+    current = is_current(old, view, release) and not _owes_proof(old, view)
     if old.state is DeviceState.RETURNING and old.release is not None:
         old = replace(old, state=DeviceState.OFFERED)
     if old.state in PROVED and not same_release(old.release, release):
@@ -58,6 +60,11 @@ def _carry_over(run: Run, device: str, old: DeviceProgress) -> DeviceProgress:
     if old.state in IN_FLIGHT and old.state is not DeviceState.RETURNING:
         return old
     return _pending(run, old)
+
+
+def _owes_proof(old: DeviceProgress, view: DeviceView) -> bool:
+    """Say whether a device's class is asked for more now than it has shown."""
+    return old.state is DeviceState.INSTALLED and view.proves is Proof.VERIFIED
 
 
 def _pending(run: Run, old: DeviceProgress, reason: str = "") -> DeviceProgress:

@@ -115,6 +115,14 @@ def assign(twin: Twin, assignment: Assignment, now: datetime) -> Twin:
     return _call_off(replace(twin, assignment=assignment), now)
 
 
+def demand_proof(twin: Twin) -> Twin:
+    """Have what is only known to be installed installed again, so that the device proves it."""
+    owing = [each for each in twin.models if each.installed is not None and each.proof is not Proof.VERIFIED]
+    for each in owing:
+        twin = _with(twin, replace(each, installed=None, proof=None))
+    return _told(twin) if owing else twin
+
+
 def retire(twin: Twin, now: datetime) -> Twin:
     """Stop managing a device: nothing is wanted of it any more, what it runs stays."""
     return _call_off(replace(twin, assignment=None), now)

@@ -184,13 +184,15 @@ class AgentDelivery:
             return ()
         return self._writer().refresh()
 
-    def collect(self, keep: Collection[str], *, dry_run: bool = False) -> "Collected":
+    def collect(self, keep: Collection[str], configs: Collection[str] = (), *, dry_run: bool = False) -> "Collected":
         """Remove packages that are neither assigned nor in ``keep`` (digests), and every blob nothing leads to.
+
+        Configurations in ``configs`` (digests) stay: devices of other update systems are assigned them.
 
         Raises:
             DeliveryError, DeliveryUnavailable, StorageFull: As in publish.
         """
-        return self._writer().collect(keep, dry_run=dry_run)
+        return self._writer().collect(keep, configs, dry_run=dry_run)
 
     def _verify(self) -> str | None:
         """Say what is wrong with the signatures; where no keys are, devices alone check them."""

@@ -193,13 +193,14 @@ class Repository:
                 self._commit(change)
             return tuple(renewed)
 
-    def collect(self, keep: Collection[str], *, dry_run: bool = False) -> Collected:
+    def collect(self, keep: Collection[str], configs: Collection[str] = (), *, dry_run: bool = False) -> Collected:
         """Remove packages that are neither assigned nor to be kept, and every blob nothing leads to.
 
         Without the packages key, packages stay; blobs of no package go all the same.
 
         Args:
-            keep: Digests of packages to keep though no device is assigned them.
+            keep: Digests of packages to keep though no agent is assigned them.
+            configs: Digests of configurations to keep though no agent is assigned them.
             dry_run: Only say what would be removed.
 
         Raises:
@@ -209,11 +210,11 @@ class Repository:
         with self._changing() as chain:
             if chain is None:
                 return Collected((), 0, 0)
-            used, configs = collecting.assigned(self._folder)
+            used, named = collecting.assigned(self._folder)
             packages = chain.targets(PACKAGES_ROLE).signed
             published = {f"sha256:{Path(path).stem}" for path in packages.targets}
             gone = sorted(published - used - set(keep)) if self._keys.has(PACKAGES_ROLE) else []
-            files = collecting.unreferenced(self._folder, published - set(gone), configs)
+            files = collecting.unreferenced(self._folder, published - set(gone), named | set(configs))
             size = sum(path.stat().st_size for path in files)
             if not dry_run:
                 if gone:

@@ -11,7 +11,7 @@ from datetime import datetime
 from edgewright import __version__
 from edgewright.core import twins
 from edgewright.core.drift import Inspection
-from edgewright.core.routes import Capability, Route
+from edgewright.core.routes import Capability, Proof, Route
 from edgewright.delivery.depot import Depot
 from edgewright.errors import DeliveryError
 from edgewright.ports import TwinStore
@@ -93,9 +93,15 @@ class TwinDriver:
                     self.depot.payload(model)
                     checked.add(key)
         given = {assignment.device: assignment for assignment in assignments}
-        now = self.clock()
+        now, routes = self.clock(), self.routes()
+
+        def work(twin: twins.Twin) -> twins.Twin:
+            route = routes.get(twin.device)
+            is_asked = route is not None and route.proof is Proof.VERIFIED
+            return twins.assign(twins.demand_proof(twin) if is_asked else twin, given[twin.device], now)
+
         try:
-            self.store.change_all(list(given), self.system, lambda twin: twins.assign(twin, given[twin.device], now))
+            self.store.change_all(list(given), self.system, work)
         except ValueError as error:
             raise DeliveryError(str(error), hint="another controller has assigned it; apply again") from error
 

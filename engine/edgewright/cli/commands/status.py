@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -44,7 +44,9 @@ _MOST = 20
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command("status", epilog="Example: edgewright status -o json")(status)
+    app.command(
+        "status", epilog="Examples: edgewright status · edgewright status --devices · edgewright status -o json"
+    )(status)
 
 
 def status(
@@ -53,6 +55,9 @@ def status(
     state: StateOption = None,
     env: EnvOption = None,
     drift: DriftOption = False,
+    devices: Annotated[
+        bool, typer.Option("--devices", help="Every device: how it is reached, what it runs, what it has shown.")
+    ] = False,
     output: OutputOption = Output.TEXT,
 ) -> None:
     """Show every resource with its condition, and for rollouts how many devices are verified.
@@ -67,7 +72,32 @@ def status(
     except (SourceError, SourceUnavailable, SpecError, DeliveryError, DeliveryUnavailable) as problem:
         _show_recorded(workspace, problem, output)
         raise typer.Exit(Exit.ERROR) from problem
+    if devices:
+        _show_devices(workspace, desired, output)
+        return
     _show(workspace, desired, observed, drift, output)
+
+
+def _show_devices(workspace: Workspace, desired: "Snapshot", output: Output) -> None:
+    """Show one table of all devices, whatever reaches them."""
+    from edgewright.cli.render.fleet import device_standings, devices_json, print_devices
+    from edgewright.core.address import Address
+    from edgewright.core.routes import find_routes
+
+    store = workspace.state
+    reports = dict(store.reports())
+    for report in workspace.delivery(desired).observe({id_: r.sequence for id_, r in reports.items()}):
+        reports[report.device] = report
+    rollouts = {}
+    for rollout in desired.rollouts():
+        found = store.rollout(Address("rollout", rollout.metadata.name))
+        if found is not None:
+            rollouts[rollout.metadata.name] = (rollout.spec.model, found)
+    standings = device_standings(find_routes(desired, store.enrolled()), rollouts, reports)
+    if output is Output.JSON:
+        print_json(devices_json(standings))
+        return
+    print_devices(stdout(), standings, workspace.clock())
 
 
 def _show(workspace: Workspace, desired: "Snapshot", observed: "Observed", drift: bool, output: Output) -> None:

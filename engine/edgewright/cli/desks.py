@@ -1,0 +1,151 @@
+"""What device APIs are served from: each environment's twins and identities, and what is in force there.
+
+Made by ``commands/serve``. A controller that stands by serves devices as well as the active one does.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from edgewright.apply.following import accepted
+from edgewright.cli.route_books import RouteBook
+from edgewright.cli.workspace import Workspace
+from edgewright.core.routes import Route
+from edgewright.core.snapshot import Snapshot
+from edgewright.delivery.depot import Depot
+from edgewright.errors import EdgewrightError
+from edgewright.ports import IdentityStore, ReportInbox, TwinStore, Upstream
+from edgewright.state.twins import SqlIdentities, SqlInbox, SqlTwins
+
+_REVISION_SECONDS = 1.0
+"""How long the revision in force is believed to be still the same."""
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What a desk of any update system needs of its environment."""
+
+    environment: str
+    twins: TwinStore
+    identities: IdentityStore
+    inbox: ReportInbox
+    routes: Callable[[], Mapping[str, Route]]
+    repository: Path
+    """Folder of what is published."""
+    depot: Depot
+    cache: Path
+    """Folder for bundles; what is lost there is built again."""
+    keys: Path
+    clock: Callable[[], datetime]
+    wake: Callable[[], None]
+    url: str | None
+    """Where devices reach us, as declared."""
+    enroll: Callable[[Mapping[str, Mapping[str, str]]], None]
+    """Adds devices with their labels."""
+    read: Callable[[str], bytes]
+    """Reads a file of the repository, as it is in force."""
+
+
+class DeskRoom:
+    """Finds the surroundings of environments. Safe to use from several threads.
+
+    Args:
+        workspace: The process's.
+        upstream: The repository, which all environments share.
+        wake: Told which environment has news of its devices.
+    """
+
+    def __init__(self, workspace: Workspace, upstream: Upstream, wake: Callable[[str], None]) -> None:
+        self._workspace = workspace
+        self._upstream = upstream
+        self._wake = wake
+        self._lock = threading.Lock()
+        self._places: dict[str, _Place] = {}
+
+    def find(self, environment: str, served: bool) -> Surroundings | None:
+        """Find an environment's surroundings.
+
+        Args:
+            environment: Its name; empty where the repository declares none.
+            served: Whether this process serves it at all.
+
+        Returns:
+            None where it is not served, or nothing is in force there yet.
+
+        Raises:
+            EdgewrightError: The store or the repository cannot be read.
+        """
+        if not served:
+            return None
+        with self._lock:
+            place = self._places.get(environment)
+            if place is None:
+                workspace = self._workspace.for_environment(environment)
+                place = _Place(workspace, self._upstream, lambda: self._wake(environment))
+                self._places[environment] = place
+        return place.surroundings()
+
+
+class _Place:
+    """One environment, as it is in force."""
+
+    def __init__(self, workspace: Workspace, upstream: Upstream, wake: Callable[[], None]) -> None:
+        self._workspace = workspace
+        self._upstream = upstream
+        self._wake = wake
+        self._lock = threading.Lock()
+        self._revision: str | None = None
+        self._looked = float("-inf")
+        self._snapshot: Snapshot | None = None
+        self._made: Surroundings | None = None
+        state = workspace.state
+        self._twins, self._identities, self._inbox = SqlTwins(state), SqlIdentities(state), SqlInbox(state)
+        self._routes = RouteBook(self._in_force, self._desired, state.enrolled)
+
+    def surroundings(self) -> Surroundings | None:
+        with self._lock:
+            revision = self._in_force()
+            if revision is None:
+                return None
+            if self._made is None or self._snapshot is None or self._snapshot.revision != revision:
+                self._made = self._make(self._desired())
+            return self._made
+
+    def _in_force(self) -> str | None:
+        now = time.monotonic()
+        if self._revision is None or now - self._looked >= _REVISION_SECONDS:
+            self._revision, self._looked = accepted(self._workspace.state), now
+        return self._revision
+
+    def _desired(self) -> Snapshot:
+        revision = self._revision
+        if revision is None:
+            raise EdgewrightError("nothing is in force yet")
+        if self._snapshot is None or self._snapshot.revision != revision:
+            self._snapshot = self._upstream.source(lambda: revision, self._workspace.env).snapshot()
+        return self._snapshot
+
+    def _make(self, desired: Snapshot) -> Surroundings:
+        workspace = self._workspace
+        folder = workspace.delivery_folder(desired)
+        return Surroundings(
+            environment=workspace.env,
+            twins=self._twins,
+            identities=self._identities,
+            inbox=self._inbox,
+            routes=self._routes,
+            repository=folder,
+            depot=Depot(folder),
+            cache=workspace.home / "cache/bundles",
+            keys=workspace.keys,
+            clock=workspace.clock,
+            wake=self._wake,
+            url=workspace.delivery_url(desired),
+            enroll=workspace.state.enroll,
+            read=lambda path: self._upstream.source(lambda: desired.revision, workspace.env).read(
+                desired.revision, path
+            ),
+        )
