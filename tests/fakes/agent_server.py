@@ -7,6 +7,7 @@ import gzip
 import hashlib
 import json
 import re
+import socket
 import ssl
 import threading
 import time
@@ -82,6 +83,7 @@ class AgentServer:
         """Headers of a pending enrollment's answer."""
         self.waiting = 0
         """Requests that wait for a change now."""
+        self.connections: set[socket.socket] = set()
         self._changed = threading.Condition()
         self._http = _Server(("127.0.0.1", 0), self, certificate)
         self._thread = threading.Thread(target=self._http.serve_forever, args=(0.02,), daemon=True)
@@ -109,6 +111,12 @@ class AgentServer:
             while not holds():
                 self._changed.wait(0.05)
                 assert time.monotonic() < deadline, "it did not come true in time"
+
+    def break_connections(self) -> None:
+        """Close every connection, as a server does with those that were idle for long."""
+        for connection in list(self.connections):
+            connection.shutdown(socket.SHUT_RDWR)
+        self.until(lambda: not self.connections)
 
     def tell(self) -> None:
         """Make whoever waits look again."""
@@ -177,6 +185,11 @@ class _Handler(BaseHTTPRequestHandler):
                 subject = x509.load_der_x509_certificate(shown).subject
                 self.device = str(subject.get_attributes_for_oid(x509.NameOID.COMMON_NAME)[0].value)
         super().setup()
+        self.state.connections.add(self.connection)
+
+    def finish(self) -> None:
+        self.state.connections.discard(self.connection)
+        super().finish()
 
     def log_message(self, *_: object) -> None:
         """Say nothing."""
