@@ -55,13 +55,25 @@ def render_config(
     Raises:
         TemplateProblem: The template's syntax is wrong, a name is not defined, an expression fails, or it is too much.
     """
-    template = _compiled(template_text, template_name)
     context = {
         "device": {"id": device_id, "labels": dict(labels)},
         "model": model,
         "fleet": fleet,
         "values": values,
     }
+    return render_strictly(template_text, context, template_name)
+
+
+def render_strictly(template_text: str, context: Mapping[str, Any], template_name: str) -> bytes:
+    """Render a template of a repository that sees ``context`` and nothing else; called for bundles' descriptors, too.
+
+    Returns:
+        UTF-8, line ends as in the template.
+
+    Raises:
+        TemplateProblem: As in render_config.
+    """
+    template = _compiled(template_text, template_name)
     try:
         return _rendered(template, context).encode("utf-8")
     except UnicodeEncodeError as error:

@@ -1,0 +1,195 @@
+"""A folder of built bundles: each is built once, whoever asks, and built again when it is lost. Called by drivers.
+
+::
+
+    <folder>/<key>/<name>        the bundle
+    <folder>/<key>/facts.json    its size and digests; its time is when it was last asked for
+    <folder>/locks/XX            held while one of the keys that begin with XX is built
+
+A bundle comes into being by renaming its folder, so it is there whole or not at all. Everything here may be removed at
+any time, also by other processes; a file that is being sent stays open until it has been sent.
+"""
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from edgewright import durable
+from edgewright.errors import DeliveryUnavailable
+
+LIMIT_BYTES = 4 << 30
+_FACTS = "facts.json"
+_DESCRIBED = ("size", "sha256", "sha1", "md5")
+_LOCKS = "locks"
+_CHUNK = 1 << 20
+_AGED_SECONDS = 3600.0
+"""How far the time of last use may be off; and what was left by a crash is removed after so long."""
+
+
+@dataclass(frozen=True, slots=True)
+class BuiltBundle:
+    """One file, and what update systems want to know of it. Digests are hexadecimal."""
+
+    key: str
+    path: Path
+    size: int
+    sha256: str
+    sha1: str
+    md5: str
+
+    @property
+    def name(self) -> str:
+        """Its file name."""
+        return self.path.name
+
+
+class BundleCache:
+    """Bundles by key. Safe from several threads and processes.
+
+    Args:
+        folder: Where they are.
+        limit: Bytes to keep; what is needed is kept beyond that.
+    """
+
+    def __init__(self, folder: Path, *, limit: int = LIMIT_BYTES) -> None:
+        self._folder = folder
+        self._limit = limit
+
+    def find(self, key: str) -> BuiltBundle | None:
+        """Find a bundle that is there."""
+        home = self._folder / key
+        try:
+            facts = json.loads((home / _FACTS).read_bytes())
+            found = BuiltBundle(key, home / facts["name"], *(facts[each] for each in _DESCRIBED))
+            if found.path.stat().st_size != found.size:
+                return None
+        except (OSError, ValueError, TypeError, KeyError):
+            return None
+        self._used(home / _FACTS)
+        return found
+
+    def get(
+        self,
+        key: str,
+        name: str,
+        build: Callable[[Path], None],
+        needed: Callable[[], Collection[str]] = tuple,
+    ) -> BuiltBundle:
+        """Find a bundle, or have it built; others who ask for it meanwhile wait for that.
+
+        Args:
+            key: Names everything it is made from; a file name.
+            name: Its file name.
+            build: Writes it to a path in a folder of its own, where it may leave nothing else behind.
+            needed: Keys that must not be removed to make room.
+
+        Raises:
+            Whatever ``build`` raises; nothing is kept then.
+            DeliveryUnavailable, StorageFull: The folder cannot be written.
+        """
+        if (found := self.find(key)) is not None:
+            return found
+        try:
+            with self._alone(key):
+                if (found := self.find(key)) is None:
+                    found = self._build(key, name, build)
+                    self._make_room({key, *needed()})
+            return found
+        except OSError as error:
+            raise DeliveryUnavailable(
+                f"cannot use {self._folder}: {error.strerror or error}", hint="make the folder writable"
+            ) from error
+
+    def discard_damaged(self, key: str) -> bool:
+        """Read a bundle whole, and remove it when it has other bytes than it was built with; tell whether it had."""
+        found = self.find(key)
+        if found is None:
+            return False
+        with contextlib.suppress(OSError):
+            if durable.digest_file(found.path) == f"sha256:{found.sha256}":
+                return False
+        self._remove(self._folder / key)
+        return True
+
+    def _build(self, key: str, name: str, build: Callable[[Path], None]) -> BuiltBundle:
+        home = self._folder / key
+        beside = durable.temporary_beside(home)
+        try:
+            durable.make_folder(beside)
+            with durable.space_for(home):
+                build(beside / name)
+                built = _describe(key, beside / name)
+            facts = {"name": name, **{each: getattr(built, each) for each in _DESCRIBED}}
+            durable.write_atomic(beside / _FACTS, json.dumps(facts).encode())
+            self._remove(home)
+            durable.rename(beside, home)
+            durable.sync_folder(self._folder)
+        finally:
+            shutil.rmtree(beside, ignore_errors=True)
+        return replace(built, path=home / name)
+
+    def _make_room(self, needed: Collection[str]) -> None:
+        """Remove what was not asked for longest, until the rest fits, and what crashes left behind."""
+        now = time.time()
+        kept: list[tuple[float, int, Path]] = []
+        for home in self._folder.iterdir():
+            if home.name == _LOCKS:
+                continue
+            with contextlib.suppress(OSError):
+                if home.name.endswith(durable.TEMPORARY):
+                    if home.stat().st_mtime < now - _AGED_SECONDS:
+                        shutil.rmtree(home, ignore_errors=True)
+                    continue
+                size = sum(file.stat().st_size for file in home.iterdir())
+                used = (home / _FACTS).stat().st_mtime if (home / _FACTS).exists() else 0.0
+                kept.append((used, size, home))
+        total = sum(size for _, size, _ in kept)
+        for _, size, home in sorted(kept):
+            if total <= self._limit:
+                return
+            if home.name not in needed:
+                self._remove(home)
+                total -= size
+
+    def _remove(self, home: Path) -> None:
+        """Remove a bundle; half of it is never seen."""
+        aside = durable.temporary_beside(home)
+        with contextlib.suppress(FileNotFoundError):
+            durable.rename(home, aside)
+            shutil.rmtree(aside, ignore_errors=True)
+
+    def _used(self, facts: Path) -> None:
+        with contextlib.suppress(OSError):
+            if facts.stat().st_mtime < time.time() - _AGED_SECONDS:
+                os.utime(facts)
+
+    @contextlib.contextmanager
+    def _alone(self, key: str) -> Iterator[None]:
+        locks = self._folder / _LOCKS
+        durable.make_folder(locks)
+        handle = os.open(locks / hashlib.sha256(key.encode()).hexdigest()[:2], os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(handle)
+
+
+def _describe(key: str, path: Path) -> BuiltBundle:
+    """Measure a file, and make it durable."""
+    digests = hashlib.sha256(), hashlib.sha1(usedforsecurity=False), hashlib.md5(usedforsecurity=False)
+    size = 0
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            size += len(chunk)
+            for digest in digests:
+                digest.update(chunk)
+        os.fsync(file.fileno())
+    return BuiltBundle(key, path, size, *(digest.hexdigest() for digest in digests))

@@ -1,0 +1,44 @@
+"""The scripts in bundles, which do on a device what the order says. Called by ``swu`` and ``raucb``.
+
+With an installer on the device, the script runs it, and passes on what it said; an update fails with it. Without one,
+the script checks digests and switches the model's slots itself, in plain sh.
+"""
+
+import shlex
+from collections.abc import Sequence
+from typing import Literal
+
+from edgewright.delivery.bundles.orders import MARKER_FILE, BundleOrder
+from edgewright.delivery.depot import PayloadFile
+from edgewright_wire.canonical import hex_of
+
+ROOT_INCOMING = "incoming"
+"""Folder below ROOT where SWUpdate puts a bundle's files."""
+
+
+def script_of(order: BundleOrder, files: Sequence[PayloadFile], head: Literal["swu", "rauc"]) -> bytes:
+    """Write the script of a bundle.
+
+    Args:
+        order: What it is to do.
+        files: What is in the bundle.
+        head: Which update system calls it.
+    """
+    from edgewright_templates.bundles import read_template
+    from edgewright_templates.devices import render_strictly
+
+    body = "prove.sh" if order.proves else "place.sh"
+    context = {
+        "description": order.description,
+        "root": shlex.quote(order.delivery.root.rstrip("/") or "/"),
+        "model": shlex.quote(order.model),
+        "nonce": order.nonce,
+        "installer": order.installer if order.proves else "",
+        "removes": order.target is None,
+        "files": [
+            {"name": file.name, "quoted": shlex.quote(file.name), "sha256": hex_of(file.digest)}
+            for file in files
+            if order.proves or file.name != MARKER_FILE
+        ],
+    }
+    return b"".join(render_strictly(read_template(part), context, part) for part in (f"{head}.sh", body))
