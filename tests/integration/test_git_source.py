@@ -245,6 +245,18 @@ def test_missing_files_name_the_nearest(tmp_path: Path) -> None:
     ]
 
 
+def test_missing_files_of_host_keys_are_named_where_they_are_declared(tmp_path: Path) -> None:
+    fleet = FLEET + "  delivery: {type: ssh, ssh: {knownHosts: fleets/known_host}}\n"
+    fleet += "  overrides:\n    - select: {matchLabels: {ring: far}}\n"
+    fleet += "      delivery: {type: ssh, ssh: {knownHosts: fleets/far}}\n"
+    assert broken(tmp_path, {"specs/fleet.yaml": fleet, "fleets/known_hosts": "# none\n"}) == [
+        "specs/fleet.yaml:7:43: spec.delivery.ssh.knownHosts: there is no fleets/known_host in this revision "
+        "(did you mean fleets/known_hosts?)",
+        "specs/fleet.yaml:10:47: spec.overrides[0].delivery.ssh.knownHosts: there is no fleets/far in this revision "
+        "(there is no far in fleets)",
+    ]
+
+
 CODE_MODEL = MODEL.replace("{use: mlp}", "{use: code/net.py:Net}")
 CODE = {
     "specs/model.yaml": CODE_MODEL,

@@ -1,7 +1,7 @@
 """Inventory files."""
 
 from edgewright.source.inventories import load_inventory, typed
-from edgewright_schemas.fleet import Device
+from edgewright_schemas.fleet import Device, SshHost
 
 
 def problems(data: bytes) -> list[str]:
@@ -34,6 +34,35 @@ def test_the_header_is_checked() -> None:
         "f.csv:1:1: column 3 has no name (name the label it holds)",
     ]
     assert problems(b"") == ["f.csv:1:1: an inventory needs the column 'id' (the first line has: nothing)"]
+
+
+def test_columns_say_how_devices_are_reached_over_ssh() -> None:
+    key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIKxNQYj0dIwf3DO5ZJ5bDsNpEwXfhr0Uq1q9uZb7QyG4"
+    rows = "id,ssh.host,ring,ssh.port,ssh.hostKey,ssh.jump\n"
+    rows += f"d1,10.0.0.1,canary,2222,{key},\nd2,,,,,gate@gate.example\nd3,,,,,\n"
+    body, found = load_inventory("f.csv", rows.encode())
+    assert found == []
+    first = SshHost.model_validate({"host": "10.0.0.1", "port": 2222, "hostKey": key})
+    assert typed(body) == (
+        Device(id="d1", labels={"ring": "canary"}, ssh=first),
+        Device(id="d2", ssh=SshHost.model_validate({"jump": "gate@gate.example"})),
+        Device(id="d3"),
+    )
+
+
+def test_bad_ssh_cells_are_reported_with_line_and_column() -> None:
+    assert problems(b"id,ssh.port,ssh.hostKey\nd1,x,\nd2,70000,\nd3,,AAAA\nd4,-1,ssh-rsa AAAA\n") == [
+        "f.csv:2:1: column 'ssh.port': 'x' is no port (a whole number from 1 to 65535)",
+        "f.csv:3:1: column 'ssh.port': '70000' is no port (a whole number from 1 to 65535)",
+        "f.csv:4:1: column 'ssh.hostKey': 'AAAA' is no public host key "
+        "(type and key as in /etc/ssh/ssh_host_ed25519_key.pub, without the comment)",
+        "f.csv:5:1: column 'ssh.port': '-1' is no port (a whole number from 1 to 65535)",
+    ]
+    assert problems(b"id,ssh.hostkey,ssh.colour\nd1,a,b\n") == [
+        "f.csv:1:1: column 'ssh.colour': a device has no such field below ssh "
+        "(known: host, hostKey, jump, key, port, user)",
+        "f.csv:1:1: column 'ssh.hostkey': a device has no such field below ssh (did you mean hostKey?)",
+    ]
 
 
 def test_broken_files() -> None:

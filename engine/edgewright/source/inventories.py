@@ -3,18 +3,27 @@
 import csv
 import io
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 
 from pydantic import TypeAdapter, ValidationError
 
+from edgewright.core.nearest import suggestion
 from edgewright.errors import Problem
-from edgewright_schemas.fleet import Device
+from edgewright_schemas.fleet import Device, SshHost
 
 MAX_BYTES = 16 << 20
 """Some hundred thousand devices. A pull request brings whatever its author likes, and a preview reads it."""
 _MAX_PROBLEMS = 20
 """Of one file; a table in the wrong format would otherwise fill the screen."""
+_SSH = "ssh."
+_SSH_COLUMNS = tuple(field.alias or name for name, field in SshHost.model_fields.items())
+_ID_RULE = "letters, digits, '.', '_' and '-', starting and ending with a letter or digit, at most 128 of them"
+_SSH_RULES: Mapping[str, tuple[str, str]] = {
+    "port": ("no port", "a whole number from 1 to 65535"),
+    "hostKey": ("no public host key", "type and key as in /etc/ssh/ssh_host_ed25519_key.pub, without the comment"),
+}
+"""What is wrong with a cell that pydantic refused, and what it should be."""
 
 
 @lru_cache(maxsize=1)
@@ -32,7 +41,9 @@ def typed(body: str) -> tuple[Device, ...]:
 
 
 def load_inventory(path: str, data: bytes) -> tuple[str, list[Problem]]:
-    """Read a CSV inventory: column ``id``, every other column a label; an empty cell is no label.
+    """Read a CSV inventory: column ``id``, columns ``ssh.host``, ``ssh.hostKey``, …; every other column is a label.
+
+    An empty cell is no label, and of ``ssh.…`` what the fleet says.
 
     Returns:
         The devices as JSON, in the file's order, and what is wrong with the file (then the JSON is of no use).
@@ -64,18 +75,25 @@ def load_inventory(path: str, data: bytes) -> tuple[str, list[Problem]]:
                     hint = f"first on line {first_seen[device]}; remove one of them"
                     problems.append(Problem(path, line, 1, f"device {device!r} is listed twice", hint))
                 first_seen.setdefault(device, line)
-                labels = {
-                    name: value
-                    for i, (name, cell) in enumerate(zip(header, row, strict=True))
-                    if i != at and (value := cell.strip())
-                }
-                devices.append({"id": device, "labels": labels})
+                devices.append(_device(dict(zip(header, (cell.strip() for cell in row), strict=True))))
                 lines.append(line)
     except csv.Error as error:
         problems.append(Problem(path, rows.line_num, 1, f"malformed CSV: {error}"))
     body = json.dumps(devices, separators=(",", ":"))
     problems.extend(_check_devices(path, body, lines))
     return body, _limited(path, problems)
+
+
+def _device(row: Mapping[str, str]) -> dict[str, object]:
+    """Sort one row's cells by what they say."""
+    filled = {name: value for name, value in row.items() if value and name != "id"}
+    ssh = {name.removeprefix(_SSH): value for name, value in filled.items() if name.startswith(_SSH)}
+    labels = {name: value for name, value in filled.items() if not name.startswith(_SSH)}
+    device: dict[str, object] = {"id": row["id"], "labels": labels}
+    if ssh:
+        port = ssh.get("port", "")
+        device["ssh"] = {**ssh, "port": int(port)} if port.isascii() and port.isdigit() else ssh
+    return device
 
 
 def _numbered(rows: Iterator[list[str]]) -> Iterator[tuple[int, list[str]]]:
@@ -96,6 +114,9 @@ def _check_header(path: str, header: Sequence[str]) -> Iterator[Problem]:
             yield Problem(path, 1, 1, f"column {index + 1} has no name", "name the label it holds")
         elif name in header[:index]:
             yield Problem(path, 1, 1, f"column {name!r} is there twice", "rename or remove one of them")
+        elif name.startswith(_SSH) and name.removeprefix(_SSH) not in _SSH_COLUMNS:
+            hint = suggestion(name.removeprefix(_SSH), _SSH_COLUMNS)
+            yield Problem(path, 1, 1, f"column {name!r}: a device has no such field below ssh", hint)
 
 
 def _check_devices(path: str, body: str, lines: Sequence[int]) -> Iterator[Problem]:
@@ -105,9 +126,18 @@ def _check_devices(path: str, body: str, lines: Sequence[int]) -> Iterator[Probl
         for detail in error.errors(include_url=False):
             index = detail["loc"][0]
             line = lines[index] if isinstance(index, int) else 1
-            rule = "letters, digits, '.', '_' and '-', starting and ending with a letter or digit, at most 128 of them"
-            what = f"invalid id {str(detail['input'])[:60]!r}" if detail["loc"][-1] == "id" else detail["msg"]
-            yield Problem(path, line, 1, what, rule)
+            yield Problem(path, line, 1, *_said(detail["loc"][1:], detail["input"], detail["msg"]))
+
+
+def _said(field: Sequence[int | str], value: object, message: str) -> tuple[str, str]:
+    """Say what is wrong with a cell, and what belongs there."""
+    shown, name = f"{str(value)[:60]!r}", str(field[-1])
+    if field[0] == "id":
+        return f"invalid id {shown}", _ID_RULE
+    if field[0] == "ssh" and name in _SSH_RULES:
+        wrong, rule = _SSH_RULES[name]
+        return f"column {_SSH + name!r}: {shown} is {wrong}", rule
+    return message, ""
 
 
 def _limited(path: str, problems: list[Problem]) -> list[Problem]:

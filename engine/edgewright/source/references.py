@@ -14,6 +14,7 @@ from edgewright.source.load import UNKNOWN_KIND
 from edgewright.source.paths import is_url
 from edgewright_schemas.base import is_code_reference
 from edgewright_schemas.dataset import ColumnCheck, Dataset
+from edgewright_schemas.delivery import Delivery
 from edgewright_schemas.fleet import Fleet
 from edgewright_schemas.kinds import Document
 from edgewright_schemas.model import Model
@@ -100,6 +101,12 @@ def _fleet_paths(document: Fleet) -> Iterator[NamedPath]:
         yield NamedPath(("spec", "inventory"), document.spec.inventory, "inventory")
     if document.spec.config is not None:
         yield NamedPath(("spec", "config", "template"), document.spec.config.template, "needed-content")
+    deliveries: list[tuple[Field, Delivery]] = [(("spec", "delivery"), document.spec.delivery)]
+    for index, override in enumerate(document.spec.overrides):
+        deliveries.append((("spec", "overrides", index, "delivery"), override.delivery))
+    for field, delivery in deliveries:
+        if delivery.ssh is not None and delivery.ssh.known_hosts is not None:
+            yield NamedPath((*field, "ssh", "knownHosts"), delivery.ssh.known_hosts, "needed-content")
 
 
 def means_code(use: str) -> bool:
