@@ -1,27 +1,28 @@
 """The HTTP server: uvicorn in a thread of its own, within bounds, ended by who started it. Used by ``cli``."""
 
-import asyncio
 import errno
+import resource
 import socket
 import ssl
 import threading
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-import h11
 import uvicorn
 from starlette.types import ASGIApp
-from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from edgewright.errors import EdgewrightError
+from edgewright.server.protocol import Instant, Protocol
 
-HEADER_SECONDS = 10.0
-"""A connection that has not sent a whole request line and its headers by then is closed."""
-MOST_CONNECTIONS = 1_000
-"""Requests beyond are answered with 503 at once."""
-_HEADER_BYTES = 32 << 10
+MOST_CONNECTIONS = 10_000
+"""Requests beyond are answered with 503 at once; fewer where the system gives a process fewer files."""
+KEEP_SECONDS = 75
+"""How long a connection is kept without a request: longer than devices wait between two."""
+_SPARED_FILES = 200
+"""For everything but connections."""
 _START_SECONDS = 30.0
 _HIGHEST_PORT = 65_535
 
@@ -42,10 +43,7 @@ class Address:
 
 
 class Serving:
-    """An application, served. As a context manager it serves within the block.
-
-    ``stop_seconds`` bounds how long requests may take to finish once it is told to stop.
-    """
+    """An application, served. As a context manager it serves within the block."""
 
     def __init__(
         self,
@@ -54,13 +52,28 @@ class Serving:
         port: int = 0,
         *,
         tls: tuple[Path, Path] | None = None,
+        clients: bytes = b"",
+        instant: Instant | None = None,
         stop_seconds: int = 5,
     ) -> None:
-        """Serve ``app`` at ``host`` and ``port`` (0: any that is free); ``tls`` is a certificate chain and its key."""
+        """Wire it; nothing listens yet.
+
+        Args:
+            app: What is served.
+            host: Where to listen.
+            port: 0: any that is free.
+            tls: A certificate chain and its key.
+            clients: Authorities (PEM) of certificates that clients may show over TLS; one that is of none of them, or
+                out of date, is refused with the connection. Requests name it as ASGI's TLS extension.
+            instant: Answers some requests without the application.
+            stop_seconds: How long requests may take to finish once it is told to stop.
+        """
         self._app = app
         self._host = host
         self._port = port
         self._tls = tls
+        self._clients = clients
+        self._instant = instant
         self._stop_seconds = stop_seconds
         self.address = Address(host, port, "https" if tls else "http")
         """Where it listens, once it has started; until then, where it is meant to."""
@@ -74,11 +87,11 @@ class Serving:
             EdgewrightError: The address is taken, not allowed or not of this machine, the certificate or its key
                 cannot be read, or the application did not start.
         """
-        context = None if self._tls is None else _context(*self._tls)
+        context = None if self._tls is None else _context(*self._tls, self._clients)
         listener = _listen(self._host, self._port)
         config = uvicorn.Config(
             self._app,
-            http=_Protocol,
+            http=partial(Protocol, instant=self._instant),  # type: ignore[arg-type] # called as the class would be
             ws="none",
             lifespan="on",
             log_config=None,
@@ -86,8 +99,8 @@ class Serving:
             access_log=False,
             server_header=False,
             proxy_headers=False,
-            limit_concurrency=MOST_CONNECTIONS,
-            h11_max_incomplete_event_size=_HEADER_BYTES,
+            limit_concurrency=_most_connections(),
+            timeout_keep_alive=KEEP_SECONDS,
             timeout_graceful_shutdown=self._stop_seconds,
         )
         config.load()
@@ -152,40 +165,6 @@ class _Server(uvicorn.Server):
             self.settled.set()
 
 
-class _Protocol(H11Protocol):
-    """HTTP/1.1 that does not wait for ever for headers; uvicorn itself only limits idle connections."""
-
-    _impatience: asyncio.TimerHandle | None = None
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn does
-        super().connection_made(transport)
-        self._expect_headers()
-
-    def data_received(self, data: bytes) -> None:
-        super().data_received(data)
-        self._expect_headers()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._calm()
-        super().connection_lost(exc)
-
-    def on_response_complete(self) -> None:
-        super().on_response_complete()
-        self._expect_headers()
-
-    def _expect_headers(self) -> None:
-        """One clock from the first byte to the last header: more bytes do not set it back."""
-        if self.conn.their_state is not h11.IDLE:
-            self._calm()
-        elif self._impatience is None and not self.transport.is_closing():
-            self._impatience = self.loop.call_later(HEADER_SECONDS, self.transport.close)
-
-    def _calm(self) -> None:
-        if self._impatience is not None:
-            self._impatience.cancel()
-            self._impatience = None
-
-
 def _listen(host: str, port: int) -> socket.socket:
     where = f"{f'[{host}]' if ':' in host else host}:{port}"
     if not 0 <= port <= _HIGHEST_PORT:  # getaddrinfo would take the rest of a division
@@ -219,7 +198,17 @@ def _advice(error: OSError) -> str:
             return "give an address of this machine, or 0.0.0.0 for all of them"
 
 
-def _context(certificate: Path, key: Path) -> ssl.SSLContext:
+def _most_connections() -> int:
+    """Let this process have as many files open as it may, and say for how many connections that is enough."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MOST_CONNECTIONS + _SPARED_FILES
+    soft = wanted if most == resource.RLIM_INFINITY else min(wanted, most)
+    if resource.getrlimit(resource.RLIMIT_NOFILE)[0] < soft:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, most))
+    return max(1, min(wanted, resource.getrlimit(resource.RLIMIT_NOFILE)[0]) - _SPARED_FILES)
+
+
+def _context(certificate: Path, key: Path, clients: bytes) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     for path in (certificate, key):
@@ -237,4 +226,7 @@ def _context(certificate: Path, key: Path) -> ssl.SSLContext:
             f"cannot use the certificate {certificate} with the key {key}: {error}",
             hint="both must be PEM, the key without a password, and belong together",
         ) from error
+    if clients:
+        context.verify_mode = ssl.CERT_OPTIONAL
+        context.load_verify_locations(cadata=clients.decode("ascii"))
     return context

@@ -1,0 +1,149 @@
+"""HTTP/1.1 on one connection: uvicorn's protocol on httptools, with what it lacks. Used by ``serving``.
+
+- A request line and its headers have to arrive within a time, and are bounded; uvicorn leaves both to the sender.
+- What can be answered from memory is answered at once, without a task of its own (``Instant``).
+- The certificate that a client has shown is handed on, as ASGI's TLS extension names it.
+"""
+
+import asyncio
+import ssl
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+HEADER_SECONDS = 10.0
+"""A connection that has not sent a whole request line and its headers by then is closed."""
+HEADER_BYTES = 32 << 10
+
+_TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+
+Headers = Sequence[tuple[bytes, bytes]]
+Instant = Callable[[bytes, Headers], bytes | None]
+"""Given the target of a GET without a body and its headers (names in lower case), gives the whole answer; None to let
+the application answer. Called on the server's loop: it must not wait for anything."""
+
+
+class Protocol(HttpToolsProtocol):
+    """One connection."""
+
+    def __init__(self, *arguments: Any, instant: Instant | None = None, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self._instant = instant
+        self._impatience: asyncio.TimerHandle | None = None
+        self._in_head = False
+        """Whether a request has begun whose headers are not complete."""
+        self._head_bytes = 0
+        self._requests = 0
+        self._answered = False
+        """Whether the request that is being read was answered at once."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn does
+        """Expect a request."""
+        super().connection_made(transport)
+        tls = transport.get_extra_info("ssl_object")
+        certificate = tls.getpeercert(binary_form=True) if tls is not None else None
+        if certificate:
+            self.app = _introduced(self.app, ssl.DER_cert_to_PEM_cert(certificate))
+        self._hurry()
+
+    def data_received(self, data: bytes) -> None:
+        """Read requests. One clock runs from the first byte to the last header: more bytes do not set it back."""
+        before = self._requests
+        super().data_received(data)
+        if self.transport.is_closing():
+            return
+        if self._in_head:
+            self._head_bytes += len(data)
+            if self._head_bytes > HEADER_BYTES:
+                self._refuse_head()
+            else:
+                self._hurry()
+        elif self._is_idle():
+            if self._requests == before:  # empty lines, and nothing more yet
+                self._hurry()
+            elif self.timeout_keep_alive_task is None:
+                self.timeout_keep_alive_task = self.loop.call_later(
+                    self.timeout_keep_alive, self.timeout_keep_alive_handler
+                )
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Wait for nothing more."""
+        self._calm()
+        super().connection_lost(exc)
+
+    # ── called by the parser ──────────────────────────────────────────────────────────────────────────────────
+
+    def on_message_begin(self) -> None:
+        """Begin a request."""
+        self._in_head, self._head_bytes = True, 0
+        super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        """Answer at once, or start the application."""
+        self._in_head = False
+        self._requests += 1
+        self._calm()
+        if (answer := self._instantly()) is not None:
+            self._answered = True
+            self.server_state.total_requests += 1
+            self.transport.write(answer)
+        elif sum(len(name) + len(value) for name, value in self.headers) + len(self.url) > HEADER_BYTES:
+            self._refuse_head()
+        else:
+            super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """Take some of a body."""
+        if self.cycle is not None:
+            super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """End a request."""
+        if self._answered or self.cycle is None:
+            self._answered = False
+        else:
+            super().on_message_complete()
+
+    # ── inside ────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _instantly(self) -> bytes | None:
+        can = (
+            self._instant is not None
+            and self._is_idle()
+            and not self.flow.write_paused
+            and len(self.connections) < (self.limit_concurrency or 1 << 30)
+            and self.parser.get_method() == b"GET"
+            and self.parser.get_http_version() == "1.1"
+            and self.parser.should_keep_alive()
+        )
+        return self._instant(self.url, self.headers) if can and self._instant is not None else None
+
+    def _is_idle(self) -> bool:
+        return self.cycle is None or self.cycle.response_complete
+
+    def _refuse_head(self) -> None:
+        if self._is_idle():
+            self.transport.write(_TOO_LARGE)
+        self.transport.close()
+
+    def _hurry(self) -> None:
+        if self._impatience is None and not self.transport.is_closing():
+            self._impatience = self.loop.call_later(HEADER_SECONDS, self.transport.close)
+
+    def _calm(self) -> None:
+        if self._impatience is not None:
+            self._impatience.cancel()
+            self._impatience = None
+
+
+def _introduced(app: Any, certificate: str) -> ASGIApp:
+    """Say with every request of a connection which certificate its client has shown."""
+    extension = {"client_cert_chain": [certificate]}
+
+    async def introduced(scope: Scope, receive: Receive, send: Send) -> None:
+        scope["extensions"] = {**scope.get("extensions", {}), "tls": extension}
+        await app(scope, receive, send)
+
+    return introduced
