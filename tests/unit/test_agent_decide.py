@@ -28,6 +28,7 @@ from edgewright_agent.decide import (
     Verify,
     consider,
     decide,
+    held_up,
 )
 from edgewright_agent.packages import Package
 from edgewright_wire.canonical import digest_bytes
@@ -117,6 +118,11 @@ class DeviceMachine(RuleBasedStateMachine):
     def repair(self) -> None:
         self.fetch_fails = self.disk_fails = False
 
+    @rule(seconds=st.floats(0.0, 1000.0))
+    def hold_fetching_up(self, seconds: float) -> None:
+        """The window of the day closes, or the bandwidth is used up."""
+        self.view = dataclasses.replace(self.view, fetch_at=self.now + seconds)
+
     @rule()
     def lose_power(self) -> None:
         """What is not on the disk is gone."""
@@ -190,6 +196,7 @@ class DeviceMachine(RuleBasedStateMachine):
             case FetchManifest(_, package):
                 self._fetched(name, package.digest, manifest=True)
             case Fetch(_, wanted):
+                assert self.view.fetch_at <= self.now
                 self._fetched(name, wanted.digest, manifest=False)
             case Stage(target, slot):
                 model = self.view.models.get(name, ModelView(name))
@@ -283,6 +290,7 @@ class DeviceMachine(RuleBasedStateMachine):
         try:
             self.proven, self.verified_once, self.tries = set(self.proven), set(self.verified_once), dict(self.tries)
             self.fetch_fails = self.disk_fails = False
+            self.view = dataclasses.replace(self.view, fetch_at=0.0)
             self._run_to_rest()
             self._is_at_rest()
         finally:
@@ -314,6 +322,31 @@ class DeviceMachine(RuleBasedStateMachine):
 
 DeviceMachine.TestCase.settings = settings(max_examples=200, stateful_step_count=25, deadline=None)
 TestDevice = DeviceMachine.TestCase
+
+
+def test_outside_the_window_only_fetching_waits_and_a_rollback_to_what_is_on_the_disk_goes_on() -> None:
+    """One model needs a blob, the other only to switch back to what its idle slot holds."""
+    back, new = a_target("counter", 1), a_target("reader", 2)
+    package = PACKAGES[new.package.digest]
+    counter = ModelView("counter", Slot.A, {Slot.A: a_target("counter", 2), Slot.B: back}, verified=back, probed=back)
+    device = DeviceView(
+        DEVICE,
+        accepted=Assignment(device=DEVICE, version=2, models=(new, back)),
+        models={"counter": counter},
+        packages={new.package.digest: package},
+        poll_at=900.0,
+        report_at=900.0,
+        fetch_at=500.0,
+    )
+    assert held_up(device, 100.0) == {"reader"}
+    assert decide(device, None, 100.0) == Verify(a_target("counter", 2))
+    settled = dataclasses.replace(counter, verified=a_target("counter", 2), probed=back)
+    device = dataclasses.replace(device, models={"counter": settled})
+    assert decide(device, None, 100.0) == Switch(back, Slot.B)
+    done = dataclasses.replace(device, models={"counter": dataclasses.replace(settled, active=Slot.B, verified=back)})
+    assert decide(done, None, 100.0) == Sleep(400.0)
+    assert isinstance(decide(done, None, 500.0), Fetch)
+    assert held_up(done, 500.0) == frozenset()
 
 
 def test_an_older_assignment_is_refused_by_name() -> None:
