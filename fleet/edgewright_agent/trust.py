@@ -6,9 +6,12 @@ Called by ``agent`` and ``commands.tuf``. Trusted metadata lives in one director
 """
 
 import os
-from collections.abc import Callable, Iterator
+import tempfile
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing, contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import IO
 from urllib.parse import quote
 
 from tuf.api import exceptions as tuf_errors
@@ -24,6 +27,9 @@ from edgewright_wire.layout import METADATA, TARGETS, assignment_target, package
 
 LOOK_AGAIN = timedelta(minutes=5)
 """An unchanged timestamp saves the whole refresh this long; expiry of the rest is noticed this late at most."""
+
+IN_MEMORY = 8 * 1024 * 1024
+"""Bytes of what is fetched for TUF; more of a target goes through a temporary file."""
 
 _REASONS: tuple[tuple[type[Exception], str, str], ...] = (
     (
@@ -51,7 +57,7 @@ class _Fetcher(FetcherInterface):
     def __init__(self, reader: RepositoryReader) -> None:
         self._reader = reader
 
-    def _fetch(self, url: str) -> Iterator[bytes]:
+    def _fetch(self, url: str) -> Generator[bytes]:
         try:
             # python-tuf encodes the names of roles, and leaves those of targets as they are.
             yield from self._reader.read(quote(url, safe=_IN_A_PATH))
@@ -59,6 +65,17 @@ class _Fetcher(FetcherInterface):
             raise tuf_errors.DownloadHTTPError(error.message, 404) from error
         except TransportError as error:
             raise tuf_errors.DownloadError(error.message) from error
+
+    @contextmanager
+    def download_file(self, url: str, max_length: int) -> Iterator[IO[bytes]]:
+        """As in FetcherInterface; but what is small does not need a folder for temporary files that has space."""
+        with tempfile.SpooledTemporaryFile(max_size=IN_MEMORY) as file, closing(self._fetch(url)) as chunks:
+            for chunk in chunks:
+                if file.tell() + len(chunk) > max_length:
+                    raise tuf_errors.DownloadLengthMismatchError(f"{url} is longer than {max_length} bytes")
+                file.write(chunk)
+            file.seek(0)
+            yield file
 
 
 class TrustedRepository:

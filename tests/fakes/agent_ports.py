@@ -95,6 +95,7 @@ class Device:
         prober: Prober | None = None,
         disk: Disk | None = None,
         reports: ReportDrop | None = None,
+        reader: RepositoryReader | None = None,
         clock: HandClock | None = None,
         device: str = "dev-1",
     ) -> None:
@@ -102,7 +103,7 @@ class Device:
         self.reports = directory.parent / "reports"
         self.clock = clock or HandClock()
         self.disk = disk or Disk(sync=lambda _: None)
-        self.repository = FlakyRepository(DirectoryRepository(repository))
+        self.repository = FlakyRepository(reader or DirectoryRepository(repository))
         directory.mkdir(parents=True, exist_ok=True)
         self.settings = Settings(
             directory=directory, device=device, repository=repository.as_uri(), reports=self.reports.as_uri()
@@ -134,6 +135,12 @@ class Device:
         self.sleep(3.0)
         self.work()
         return self.reported()
+
+    def poll_to(self, drop: MemoryDrop) -> Report:
+        """As poll, where reports go into memory."""
+        self.sleep(3.0)
+        self.work()
+        return Report.from_bytes(drop.files[report_name(self.settings.device)])
 
     def reported(self) -> Report:
         return Report.from_bytes((self.reports / report_name(self.settings.device)).read_bytes())
