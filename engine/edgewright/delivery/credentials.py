@@ -176,7 +176,7 @@ def _bundle_certificate(key: rsa.RSAPrivateKey, now: datetime) -> x509.Certifica
     builder = (
         _self_signed("edgewright bundles", key.public_key(), now)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-        .add_extension(_usage(signs=True), critical=True)
+        .add_extension(key_usage(signs=True), critical=True)
         .add_extension(x509.ExtendedKeyUsage(purposes), critical=False)
     )
     return builder.sign(key, SHA256())
@@ -184,11 +184,16 @@ def _bundle_certificate(key: rsa.RSAPrivateKey, now: datetime) -> x509.Certifica
 
 def _ca_certificate(key: ec.EllipticCurvePrivateKey, now: datetime) -> x509.Certificate:
     builder = (
-        _self_signed("edgewright devices", key.public_key(), now)
+        _self_signed(f"edgewright devices {_short_name(key)}", key.public_key(), now)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .add_extension(_usage(certifies=True), critical=True)
+        .add_extension(key_usage(certifies=True), critical=True)
     )
     return builder.sign(key, SHA256())
+
+
+def _short_name(key: ec.EllipticCurvePrivateKey) -> str:
+    """Tell authorities of several environments apart: TLS chooses among them by name."""
+    return x509.SubjectKeyIdentifier.from_public_key(key.public_key()).digest.hex()[:12]
 
 
 def _self_signed(name: str, public: CertificatePublicKeyTypes, now: datetime) -> x509.CertificateBuilder:
@@ -201,7 +206,8 @@ def _self_signed(name: str, public: CertificatePublicKeyTypes, now: datetime) ->
     )
 
 
-def _usage(*, signs: bool = False, certifies: bool = False) -> x509.KeyUsage:
+def key_usage(*, signs: bool = False, certifies: bool = False) -> x509.KeyUsage:
+    """Say what a certificate's key is for: to sign, or to certify other keys."""
     return x509.KeyUsage(
         digital_signature=signs,
         content_commitment=False,

@@ -5,6 +5,7 @@ through them; ``cli`` wires. Fakes under tests/fakes implement the same Protocol
 for each side of the engine; everything is imported from here.
 """
 
+from edgewright.core.enrolling import Standing
 from edgewright.core.events import Event
 from edgewright.core.notices import Notice
 from edgewright.core.reasons import Severity
@@ -25,7 +26,7 @@ from edgewright.ports.forges import Comment, Forge, ForgeReader, ForgeWriter, Pu
 from edgewright.ports.notices import Notifier
 from edgewright.ports.sources import Fetched, Merge, SnapshotSource, SourceObserver, Upstream
 from edgewright.ports.states import DeviceAssignment, Intent, Lease, StateReader, StateWriter
-from edgewright.ports.twins import Identity, IdentityStore, ReportInbox, Standing, TwinStore
+from edgewright.ports.twins import Identity, IdentityStore, ReportInbox, TwinStore
 
 __all__ = [
     "BlobReader",

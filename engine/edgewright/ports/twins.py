@@ -7,9 +7,9 @@ store's version.
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from enum import StrEnum
 from typing import Any, Protocol
 
+from edgewright.core.enrolling import Standing
 from edgewright.core.twins import Twin
 from edgewright_wire.messages import Report
 
@@ -39,16 +39,6 @@ class TwinStore(Protocol):
             StateError, StateUnavailable, StorageFull: The store cannot be used.
         """
         ...
-
-
-class Standing(StrEnum):
-    """Whether a device is believed to be who it says."""
-
-    PENDING = "pending"
-    ACCEPTED = "accepted"
-    REJECTED = "rejected"
-    RETIRED = "retired"
-    """It was accepted once; its credentials count no more."""
 
 
 @dataclass(frozen=True, slots=True)
