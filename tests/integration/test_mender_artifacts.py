@@ -49,9 +49,8 @@ def order(target: ModelAssignment | None, nonce: str = "n-1") -> Order:
 
 
 def written(grounds: Grounds, ordered: Order, settings: MenderSettings) -> Pieces:
-    return write_artifact(
-        compose(ordered, artifact_name(ordered, "12345678"), settings, grounds.depot), keys(grounds).key
-    )
+    name = artifact_name(ordered.model, ordered.target, "12345678")
+    return write_artifact(compose(ordered, name, settings, grounds.depot), keys(grounds).key)
 
 
 def saved(grounds: Grounds, pieces: Pieces) -> Path:

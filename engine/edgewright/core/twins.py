@@ -259,6 +259,17 @@ def _given_up(twin: Twin, job: Job) -> Failed | None:
     return failed if tried else None
 
 
+def explain(twin: Twin, model: str, version: int, reason: str, message: str, probe: ProbeResult | None = None) -> Twin:
+    """Note why a model failed under a version of the assignment, where a device tells that later than the failure."""
+    known = twin.model(model)
+    if known.failed is None or known.failed.version != version:
+        return twin
+    failed = replace(known.failed, reason=reason, message=message[:_MOST_WORDS])
+    if failed == known.failed:
+        return twin
+    return _told(_with(twin, replace(known, failed=failed, probe=probe or known.probe)))
+
+
 def stopped(twin: Twin, number: int, now: datetime) -> Twin:
     """Note that a device has stopped a job that was called off, before it changed anything."""
     job = twin.job

@@ -8,7 +8,7 @@ PKCS #1 v1.5 padding, gives the same bytes each time, so every controller with t
 import base64
 import hashlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -58,12 +58,7 @@ def write_artifact(artifact: Artifact, key: RSAPrivateKey) -> Pieces:
     Raises:
         DeliveryError: A file has a name that clients refuse.
     """
-    refused = sorted(file.name for file in artifact.files if not _NAME.fullmatch(file.name))
-    if refused:
-        raise DeliveryError(
-            f"Mender's client takes no files called {', '.join(map(repr, refused))}",
-            hint="name them, or the fleet's config.path, with letters, digits and . , _ - alone",
-        )
+    refuse_names(file.name for file in artifact.files)
     version = canonical_json({"format": "mender", "version": 3})
     header = _header(artifact)
     sums = {f"data/0000/{file.name}": file.sha256 for file in artifact.files}
@@ -73,6 +68,19 @@ def write_artifact(artifact: Artifact, key: RSAPrivateKey) -> Pieces:
     small = {"version": version, "manifest": manifest, "manifest.sig": signature, "header.tar": header}
     data = tar((file.name, file.content) for file in artifact.files)
     return tar([*((name, Pieces.of_bytes(content)) for name, content in small.items()), ("data/0000.tar", data)])
+
+
+def refuse_names(names: Iterable[str]) -> None:
+    """Refuse names of files that clients would refuse.
+
+    Raises:
+        DeliveryError: There are such; all of them are named.
+    """
+    if refused := sorted(name for name in names if not _NAME.fullmatch(name)):
+        raise DeliveryError(
+            f"Mender's client takes no files called {', '.join(map(repr, refused))}",
+            hint="name them, or the fleet's config.path, with letters, digits and . , _ - alone",
+        )
 
 
 def _header(artifact: Artifact) -> bytes:

@@ -46,10 +46,10 @@ def release_key(model: str) -> str:
     return f"edgewright.{model}.release"
 
 
-def artifact_name(order: Order, suffix: str) -> str:
+def artifact_name(model: str, target: ModelAssignment | None, suffix: str) -> str:
     """Name an artifact; no two orders share a name, for a client skips what has the name of what it installed last."""
-    what = order.target.release if order.target is not None else "removed"
-    return re.sub(r"[^A-Za-z0-9_.-]+", "-", f"{order.model}-{what[:24]}-{suffix}")
+    what = target.release[:24] if target is not None else "removed"
+    return re.sub(r"[^A-Za-z0-9_.-]+", "-", f"{model}-{what}-{suffix}")
 
 
 def compose(order: Order, name: str, settings: MenderSettings | MenderServerSettings, depot: Depot) -> Artifact:

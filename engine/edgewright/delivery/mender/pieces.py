@@ -61,6 +61,29 @@ class Pieces:
             if first < last:
                 yield from _read(piece, first, last)
 
+    def check(self) -> None:
+        """See that its files are there and as long as they should be, before anything of it is promised.
+
+        Raises:
+            DeliveryUnavailable: One is not.
+        """
+        for piece in self._pieces:
+            if piece.path is None:
+                continue
+            try:
+                size = piece.path.stat().st_size
+            except OSError as error:
+                raise _damaged(piece.path, error.strerror or str(error)) from error
+            if size != piece.size:
+                raise _damaged(piece.path, f"it has {size} bytes, not {piece.size}")
+
+    def tag(self) -> str:
+        """Tell it from files with other bytes, without reading it: published files have their digests as names."""
+        found = hashlib.sha256()
+        for piece in self._pieces:
+            found.update(f"{piece.size} {piece.path or ''}\n".encode() + piece.data)
+        return found.hexdigest()[:32]
+
     def digest(self) -> str:
         """The sha256 of all of it, in hex.
 

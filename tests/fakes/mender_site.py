@@ -1,0 +1,66 @@
+"""edgewright as Mender's server: a desk and a driver on a rig's grounds, over real HTTP. It can end and start again at
+the same address.
+"""
+
+import threading
+
+from fastapi import FastAPI
+
+from edgewright.delivery.credentials import create_credentials, load_bundle_keys
+from edgewright.delivery.mender.desk import MenderDesk
+from edgewright.delivery.mender.driver import SYSTEM, MenderDriver
+from edgewright.ports import Standing
+from edgewright.server.mender_routes import mender_router
+from edgewright.server.serving import Serving
+from fakes.rigs import Grounds
+
+
+class MenderSite:
+    """One controller with one environment."""
+
+    def __init__(self, grounds: Grounds, environment: str = "") -> None:
+        self.grounds = grounds
+        self.environment = environment
+        create_credentials(grounds.keys)
+        self.public_key = grounds.folder / "artifacts.pem"
+        self.public_key.write_bytes(load_bundle_keys(grounds.keys).public_pem)
+        self.news = threading.Event()
+        self._port = 0
+        self._open()
+
+    def _open(self) -> None:
+        grounds, routes = self.grounds, self.grounds.routes
+        self.driver = MenderDriver(grounds.twins, grounds.depot, lambda: routes, grounds.now)
+        self.desk = MenderDesk(
+            self.environment,
+            grounds.twins,
+            grounds.identities,
+            lambda: routes,
+            grounds.depot,
+            grounds.keys,
+            grounds.now,
+            self.news.set,
+        )
+        app = FastAPI(openapi_url=None)
+        app.include_router(mender_router(lambda name: self.desk if name == self.environment else None))
+        self._serving = Serving(app, port=self._port, stop_seconds=1)
+        self._port = self._serving.start().port
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self._port}"
+
+    def accept(self, device: str) -> None:
+        """Believe the keys that wait for a device."""
+        for identity in self.grounds.identities.identities(system=SYSTEM, device=device, standing=Standing.PENDING):
+            self.grounds.identities.decide(SYSTEM, identity.key, Standing.ACCEPTED, self.grounds.now())
+
+    def stop(self) -> None:
+        self._serving.stop()
+
+    def restart(self) -> None:
+        """End this controller, and start another on what it left."""
+        self.stop()
+        self.grounds.close()
+        self.grounds.open()
+        self._open()
