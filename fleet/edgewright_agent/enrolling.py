@@ -10,16 +10,17 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Protocol
 
-from edgewright_agent.enrollment import LOOK_AGAIN, Step, meaning_of, next_step, renewal_pause
+from edgewright_agent.enrollment import LOOK_AGAIN, Standing, Step, meaning_of, next_step, renewal_pause
 from edgewright_agent.errors import CertificateRefused, NotEnrolled, TransportError
 from edgewright_agent.http_answers import retry_after, said
 from edgewright_agent.http_client import HttpClient
-from edgewright_agent.identity import Identity, IdentityFiles, Standing
+from edgewright_agent.identity import Identity, IdentityFiles
 from edgewright_wire.enrollment import EnrollmentRequest, IssuedCertificate, PendingEnrollment, RenewalRequest
 
 log = logging.getLogger(__name__)
 
 LONGEST_ANSWER = 256 * 1024
+PENDING = "EnrollmentPending"
 
 
 class Identities(Protocol):
@@ -63,7 +64,7 @@ class Enroller:
             by other means.
         files: The device's.
         connect: Makes a client that shows a certificate, or none.
-        request: What the device says of itself when it first asks.
+        request: What agent.toml says of the device, given its certificate request.
         now: The wall clock, aware.
         clock: Monotonic seconds.
     """
@@ -111,6 +112,25 @@ class Enroller:
         elif self._url and self._files.certificate() is not None:
             self._refused = self._files.identity()
 
+    def say(self, labels: dict[str, str], token: str | None) -> None:
+        """Say of the device by hand what agent.toml does not, or says otherwise, until it is enrolled.
+
+        Raises:
+            LocalError: The disk refuses.
+        """
+        kept = self._kept()
+        self._files.keep_request(
+            kept.model_copy(update={"labels": {**kept.labels, **labels}, "token": token or kept.token})
+        )
+
+    def _kept(self) -> EnrollmentRequest:
+        """What was said by hand, with the certificate request that everything is asked with."""
+        kept = self._files.pending()
+        if kept is None:
+            kept = self._files.bare_request()
+            self._files.keep_request(kept)
+        return kept
+
     def enroll(self) -> None:
         """Ask for a certificate, once, and keep it.
 
@@ -124,13 +144,10 @@ class Enroller:
                 "NotEnrolled",
                 "this device has no certificate that is good now: set server in agent.toml, or bring one to identity/",
             )
-        self._files.ensure_key()
-        request = self._files.pending()
-        if request is None:
-            request = self._request(self._files.signing_request())
-            self._files.keep_request(request)
-        issued = self._ask("enroll", request.to_bytes(), None)
-        self._keep(issued)
+        kept = self._kept()
+        asked = self._request(kept.csr)
+        said = {"labels": {**asked.labels, **kept.labels}, "token": kept.token or asked.token}
+        self._keep(self._ask("enroll", asked.model_copy(update=said).to_bytes(), None))
 
     def _try_to_renew(self, not_after: datetime) -> None:
         """Renew; the present certificate is good for a while where that fails."""
@@ -175,10 +192,10 @@ class Enroller:
         own = self._files.fingerprint()
         if answer.fingerprint != own:
             log.error("%s speaks of key %s, but this device's is %s", url, answer.fingerprint, own)
-        return NotEnrolled("EnrollmentPending", f"{url}: waits for an operator to approve key {own}", wait)
+        return NotEnrolled(PENDING, f"{url}: waits for an operator to approve key {own}", wait)
 
     def _shut_out_by(self, error: NotEnrolled) -> None:
-        state = "pending" if error.reason == "EnrollmentPending" else error.reason
+        state = "pending" if error.reason == PENDING else error.reason
         fingerprint = self._files.fingerprint()
         kept = self._files.standing()
         self._files.keep_standing(

@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from pydantic import ValidationError
+from pydantic import AwareDatetime, ValidationError
 
 from edgewright_agent.errors import CertificateRefused, NotEnrolled, TransportError
 from edgewright_agent.http_answers import BUSY
 from edgewright_wire.enrollment import IssuedCertificate, PendingEnrollment
+from edgewright_wire.messages import WireModel
 
 RENEW_AFTER = 2 / 3
 """Of a certificate's life."""
@@ -47,14 +48,27 @@ class Certificate:
 
     @property
     def dated(self) -> bool:
-        """Whether its dates and this device's clock agreed when it came."""
-        return self.obtained_at is None or self.not_before <= self.obtained_at <= self.not_after
+        """Whether it was new when it came, by this device's clock; else that clock disagrees with the server's."""
+        newest = self.not_before + (self.not_after - self.not_before) / 2
+        return self.obtained_at is None or self.not_before <= self.obtained_at <= newest
 
     @property
     def renew_at(self) -> datetime:
         """When to ask for the next one, by this device's clock."""
         begun = self.not_before if self.dated or self.obtained_at is None else self.obtained_at
         return begun + (self.not_after - self.not_before) * RENEW_AFTER
+
+
+class Standing(WireModel):
+    """How the server took this device last."""
+
+    state: str
+    """enrolled, pending, or the reason of a refusal."""
+    since: AwareDatetime
+    message: str = ""
+    fingerprint: str = ""
+    obtained_at: AwareDatetime | None = None
+    """When the present certificate came, by this device's clock."""
 
 
 def next_step(certificate: Certificate | None, *, refused: bool, now: datetime) -> Step:

@@ -20,7 +20,7 @@ from urllib3.exceptions import HTTPError, ProtocolError
 from edgewright_agent import __version__
 from edgewright_agent.background import Caller, directly
 from edgewright_agent.errors import CertificateRefused, SettingsError, TransportError
-from edgewright_agent.http_failures import explained, is_refused_certificate
+from edgewright_agent.http_failures import explained, looks_like_a_refused_certificate
 from edgewright_agent.http_proxies import credentials_of, named, proxy_for
 from edgewright_agent.http_urls import origin_of
 
@@ -131,6 +131,7 @@ class HttpClient:
         self._reason = reason
         self._timeout = timeout
         self._call = call
+        self._identified = identity is not None
         self._context = _context(ca) if identity is None else _with_identity(_new_context(ca), identity)
         self._pools: dict[str, urllib3.PoolManager] = {}
 
@@ -164,7 +165,7 @@ class HttpClient:
 
         Raises:
             TransportError: There is no answer, or it leads where it must not.
-            CertificateRefused: The server broke off because of the certificate.
+            CertificateRefused: A certificate was shown, and the server broke off before it answered.
         """
         for _ in range(REDIRECTS + 1):
             answer = self._send("POST", url, headers, body, 0.0)
@@ -205,14 +206,15 @@ class HttpClient:
                 pool.clear()
                 response = self._call(request)
         except (HTTPError, OSError) as error:
-            raise self._failure(error, url) from error
+            failure = self._failure(error, url)
+            if self._identified and looks_like_a_refused_certificate(error):
+                message = f"{failure.message}; perhaps it refuses this device's certificate"
+                raise CertificateRefused("CertificateRefused", message) from error
+            raise failure from error
         return Answer(url, response, self._call, self._failure)
 
     def _failure(self, error: Exception, url: str) -> TransportError:
-        message = explained(error, url, self._timeout, named(proxy_for(url)))
-        if is_refused_certificate(error):
-            return CertificateRefused("CertificateRefused", message)
-        return TransportError(self._reason, message)
+        return TransportError(self._reason, explained(error, url, self._timeout, named(proxy_for(url))))
 
     def _pool(self, url: str) -> urllib3.PoolManager:
         proxy = proxy_for(url)

@@ -64,14 +64,17 @@ def _untrusted(error: ssl.SSLCertVerificationError, host: str) -> str:
     return f"the server's certificate is refused: {error.verify_message}"
 
 
-def is_refused_certificate(error: BaseException) -> bool:
-    """Whether the server broke off because of the certificate this device showed, or did not show."""
-    return any(
-        isinstance(cause, ssl.SSLError)
-        and not isinstance(cause, ssl.SSLCertVerificationError)
-        and "ALERT" in (cause.reason or "")
-        and ("CERTIFICATE" in (cause.reason or "") or "UNKNOWN_CA" in (cause.reason or ""))
-        for cause in _chain(error)
+def looks_like_a_refused_certificate(error: BaseException) -> bool:
+    """Whether a server broke off the way those do that refuse a client's certificate.
+
+    TLS 1.3 lets a client speak before it hears of that, and what says so often gets lost with the connection. So any
+    connection that the server ended before it answered counts; asking for another certificate does no harm.
+    """
+    chain = _chain(error)
+    if any(isinstance(cause, ssl.SSLCertVerificationError | ReadTimeoutError | ProxyError) for cause in chain):
+        return False
+    return any(isinstance(cause, ssl.SSLError | ConnectionError) for cause in chain) and not any(
+        isinstance(cause, ConnectionRefusedError) for cause in chain
     )
 
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from pydantic import AwareDatetime, ValidationError
+from pydantic import ValidationError
 
 from edgewright_agent.device_keys import (
     certificate_request,
@@ -29,10 +29,9 @@ from edgewright_agent.device_keys import (
     read_certificate,
 )
 from edgewright_agent.durable import Disk
-from edgewright_agent.enrollment import Certificate
+from edgewright_agent.enrollment import Certificate, Standing
 from edgewright_agent.errors import local_error
 from edgewright_wire.enrollment import EnrollmentRequest, IssuedCertificate
-from edgewright_wire.messages import WireModel
 
 log = logging.getLogger(__name__)
 
@@ -50,18 +49,6 @@ class Identity:
     key: Path
     digest: str
     """Of the certificate's bytes."""
-
-
-class Standing(WireModel):
-    """How the server took this device last."""
-
-    state: str
-    """enrolled, pending, or the reason of a refusal."""
-    since: AwareDatetime
-    message: str = ""
-    fingerprint: str = ""
-    obtained_at: AwareDatetime | None = None
-    """When the present certificate came, by this device's clock."""
 
 
 class IdentityFiles:
@@ -126,6 +113,10 @@ class IdentityFiles:
     def signing_request(self) -> str:
         """A fresh certificate request by the device's key."""
         return certificate_request(self.ensure_key(), self._device)
+
+    def bare_request(self) -> EnrollmentRequest:
+        """A request that says nothing but the device's name; with a key that is made if there is none."""
+        return EnrollmentRequest(device=self._device, csr=self.signing_request())
 
     def pending(self) -> EnrollmentRequest | None:
         """What is asked, if it was asked with the present key and there is no answer yet."""

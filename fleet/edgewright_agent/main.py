@@ -9,12 +9,13 @@ import sys
 from pathlib import Path
 
 from edgewright_agent import __version__
+from edgewright_agent.commands.server_options import add_enroll, add_server
 from edgewright_agent.errors import AgentError, SettingsError
 from edgewright_agent.settings import DEFAULT_RUNTIME, INSTALLER_FILE
 
 EXAMPLE = """example:
   edgewright-agent init --dir /var/lib/edgewright --device lane-7 \\
-      --repository file:///mnt/share/repository --reports file:///mnt/share/reports --root root.json
+      --server https://edgewright.example/agent/default --root root.json
   edgewright-agent run --config /var/lib/edgewright/agent.toml
 """
 
@@ -44,6 +45,10 @@ def _execute(options: argparse.Namespace) -> int:
 
         agent = {"init": running.init, "run": running.run, "status": running.status, "probe": running.probe}
         return agent[command](options)
+    if command == "enroll":
+        from edgewright_agent.commands import enroll
+
+        return enroll.enroll(options)
     if command == "tuf":
         from edgewright_agent.commands import tuf
 
@@ -79,13 +84,15 @@ def _add_agent(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     init = commands.add_parser("init", help="set this device up")
     init.add_argument("--dir", type=Path, required=True, help="where the agent keeps everything")
     init.add_argument("--device", required=True, help="this device's id, as enrolled")
-    init.add_argument("--repository", required=True, help="URL (or path) of the published repository")
-    init.add_argument("--reports", required=True, help="URL (or path) of the report drop")
+    init.add_argument("--repository", help="URL (or path) of the published repository")
+    init.add_argument("--reports", help="URL (or path) of the report drop")
     init.add_argument("--root", type=Path, required=True, help="the repository's root.json, brought by a trusted way")
     init.add_argument("--device-class", help="the class of device, as in thresholds")
-    init.add_argument("--poll", help="how often to look for something new, like 2s (default) or 5m")
+    init.add_argument("--poll", help="how often to look for something new, like 2s (default; over HTTP 60s)")
     init.add_argument("--heartbeat", help="how often to report when nothing changes, like 30s (default)")
+    add_server(init)
     _add_runtime(init)
+    add_enroll(commands)
 
     once = "do what is due now and end: 0 when all that is assigned runs verified, else 1"
     running = commands.add_parser("run", help="run until stopped")
@@ -139,7 +146,9 @@ def _add_mender(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
     mender.add_argument(
         "--into", type=Path, default=Path("/usr/share/mender"), metavar="DIR", help="the client's folder (%(default)s)"
     )
-    mender.add_argument("--agent", type=Path, metavar="FILE", help="the command edgewright-agent, as the client runs it")
+    mender.add_argument(
+        "--agent", type=Path, metavar="FILE", help="the command edgewright-agent, as the client runs it"
+    )
     mender.add_argument(
         "--print",
         choices=["edgewright", "mender-inventory-edgewright"],

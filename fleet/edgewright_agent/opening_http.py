@@ -55,24 +55,30 @@ class HttpOpener:
         encrypted = urlsplit(self._settings.reports).scheme == "https"
         return HttpReports(
             self._settings.reports,
-            self.enroller(request_from(self._settings)) if encrypted else NoIdentities(),
+            self.enroller() if encrypted else NoIdentities(),
             lambda identity: self._client("ReportsUnreachable", identity, self._call),
             self._pace.heard,
         )
 
-    def enroller(self, request: Callable[[str], EnrollmentRequest]) -> Enroller:
-        """Make what enrolls the device.
-
-        Args:
-            request: What the device says of itself, given its certificate request.
-        """
+    def enroller(self) -> Enroller:
+        """Make what enrolls the device."""
         return Enroller(
             self._settings.server,
             IdentityFiles(self._settings.directory, self._settings.device, self._disk),
             lambda identity: self._client("ServerUnreachable", identity, self._call),
-            request,
+            self._request,
             wall_clock,
             time.monotonic,
+        )
+
+    def _request(self, csr: str) -> EnrollmentRequest:
+        settings = self._settings
+        return EnrollmentRequest(
+            device=settings.device,
+            labels=dict(settings.labels),
+            device_class=settings.device_class,
+            csr=csr,
+            token=_token(settings),
         )
 
     def _client(self, reason: str, identity: Identity | None, call: Caller) -> HttpClient:
@@ -80,23 +86,6 @@ class HttpOpener:
 
     def _discarded(self, size: int) -> None:
         self._limits.fetched(size, time.monotonic())
-
-
-def request_from(
-    settings: Settings, labels: dict[str, str] | None = None, token: str | None = None
-) -> Callable[[str], EnrollmentRequest]:
-    """Say of a device what its settings say; labels are added to theirs, and a token is taken instead of theirs."""
-
-    def request(csr: str) -> EnrollmentRequest:
-        return EnrollmentRequest(
-            device=settings.device,
-            labels={**settings.labels, **(labels or {})},
-            device_class=settings.device_class,
-            csr=csr,
-            token=token or _token(settings),
-        )
-
-    return request
 
 
 def _token(settings: Settings) -> str | None:

@@ -187,7 +187,8 @@ def _problems_together(values: dict[str, Any]) -> list[str]:
 
 def _checked(raw: dict[str, Any], path: Path, known: tuple[str, ...], required: tuple[str, ...] = ()) -> dict[str, Any]:
     problems = [_unknown(key, known) for key in raw if key not in known]
-    problems += [f"{key} is missing" for key in required if key not in raw]
+    below = "; or server, which stands for both repository and reports"
+    problems += [f"{key} is missing{below * (key in _BELOW_SERVER)}" for key in required if key not in raw]
     values: dict[str, Any] = {}
     for key, value in raw.items():
         if key in known:

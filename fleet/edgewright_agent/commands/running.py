@@ -14,8 +14,10 @@ from typing import IO
 
 from edgewright_agent.agent import Agent, Ports
 from edgewright_agent.bell import Bell
+from edgewright_agent.commands.server_options import server_settings
 from edgewright_agent.commands.shared import alone, runtime_options, stop_on_signals
 from edgewright_agent.durable import Disk
+from edgewright_agent.enrollment import Standing
 from edgewright_agent.errors import AgentError, LocalError, SettingsError
 from edgewright_agent.limits import FetchLimits
 from edgewright_agent.observing import MODELS
@@ -39,13 +41,14 @@ def init(options: argparse.Namespace) -> int:
     """Set a device up."""
     raw = {
         "device": options.device,
-        "repository": file_url(options.repository),
-        "reports": file_url(options.reports),
+        "repository": options.repository and file_url(options.repository),
+        "reports": options.reports and file_url(options.reports),
         "device_class": options.device_class,
         "poll": options.poll,
         "heartbeat": options.heartbeat,
     }
-    raw = {key: value for key, value in raw.items() if value is not None} | runtime_options(options)
+    given = {key: value for key, value in raw.items() if value is not None}
+    raw = given | server_settings(options) | runtime_options(options)
     disk = Disk()
     settings = settings_from(raw, options.dir / SETTINGS_FILE)
     open_all(settings, disk, FetchLimits(), lambda: False)
@@ -99,12 +102,27 @@ def status(options: argparse.Namespace) -> int:
     """Show what the device runs."""
     settings = read_settings(options.config)
     agent, _ = _agent(settings, threading.Event(), watched=False)
-    report = agent.report()
+    report, standing = agent.report(), _standing(settings)
     if options.output == "json":
-        sys.stdout.write(json.dumps(report.model_dump(mode="json", exclude_none=True), indent=2) + "\n")
+        said = report.model_dump(mode="json", exclude_none=True)
+        if standing is not None:
+            said["enrollment"] = standing.model_dump(mode="json", exclude_none=True)
+        sys.stdout.write(json.dumps(said, indent=2) + "\n")
     else:
         _print_report(report, stream=sys.stdout)
+        if standing is not None:
+            why = f": {standing.message}" if standing.message else ""
+            sys.stdout.write(f"  server: {standing.state} since {standing.since:%Y-%m-%d %H:%M} UTC{why}\n")
     return 0
+
+
+def _standing(settings: Settings) -> Standing | None:
+    """How the server took this device, where there is one."""
+    if not settings.server:
+        return None
+    from edgewright_agent.identity import IdentityFiles
+
+    return IdentityFiles(settings.directory, settings.device, Disk()).standing()
 
 
 def probe(options: argparse.Namespace) -> int:
