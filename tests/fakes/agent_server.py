@@ -54,6 +54,7 @@ class Seen:
     connection: int
     """Which connection it came by."""
     status: int
+    at: float = field(default_factory=time.monotonic)
 
 
 class AgentServer:

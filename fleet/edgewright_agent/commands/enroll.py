@@ -40,8 +40,11 @@ def enroll(options: argparse.Namespace) -> int:
     if not _enrolled(files):
         enroller.say(labels_of(options), _token(options))
         schedule = Schedule(settings.retry, settings.retry_max, settings.retry_max)
+        shown = ""
         while (error := _asked(enroller)) is not None:
-            _show(settings, files, error, options.output)
+            if error.message != shown:
+                _show(settings, files, error, options.output)
+                shown = error.message
             waits = options.wait and (not isinstance(error, NotEnrolled) or error.reason == PENDING)
             if not waits:
                 return 1
@@ -77,7 +80,7 @@ def _token(options: argparse.Namespace) -> str | None:
 
 
 def _show(settings: Settings, files: IdentityFiles, error: TransportError | None, output: str) -> None:
-    """Say how it stands; while it waits, each time that changes."""
+    """Say how it stands."""
     certificate = files.certificate() if error is None else None
     fingerprint = files.fingerprint()
     if output == "json":
