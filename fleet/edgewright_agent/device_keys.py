@@ -31,7 +31,7 @@ def public_key(key: bytes) -> bytes:
     """The public half of a key: SubjectPublicKeyInfo, DER.
 
     Raises:
-        ValueError: The bytes are no elliptic-curve key.
+        ValueError: The bytes are no ECDSA key on P-256.
     """
     return _public_bytes(_load(key).public_key())
 
@@ -45,7 +45,7 @@ def certificate_request(key: bytes, device: str) -> str:
     """Ask for a certificate: PKCS #10, PEM, signed by the key.
 
     Raises:
-        ValueError: The bytes are no elliptic-curve key.
+        ValueError: The bytes are no ECDSA key on P-256.
     """
     subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, device)])
     request = x509.CertificateSigningRequestBuilder().subject_name(subject).sign(_load(key), hashes.SHA256())
@@ -89,8 +89,8 @@ def _load(key: bytes) -> ec.EllipticCurvePrivateKey:
         loaded = load_pem_private_key(key, None)
     except (TypeError, UnsupportedAlgorithm) as error:
         raise ValueError(str(error)) from error
-    if not isinstance(loaded, ec.EllipticCurvePrivateKey):
-        raise ValueError("it is no elliptic-curve key")
+    if not isinstance(loaded, ec.EllipticCurvePrivateKey) or not isinstance(loaded.curve, ec.SECP256R1):
+        raise ValueError("it is no ECDSA key on P-256")
     return loaded
 
 

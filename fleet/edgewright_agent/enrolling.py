@@ -20,7 +20,7 @@ from edgewright_wire.enrollment import EnrollmentRequest, IssuedCertificate, Pen
 log = logging.getLogger(__name__)
 
 LONGEST_ANSWER = 256 * 1024
-PENDING = "EnrollmentPending"
+PENDING, OTHER_KEY = "EnrollmentPending", "OtherKey"
 
 
 class Identities(Protocol):
@@ -182,17 +182,16 @@ class Enroller:
         meaning = meaning_of(url, answer.status, text, said(text), wait)
         if isinstance(meaning, IssuedCertificate):
             return meaning
+        own = self._files.fingerprint()
         if isinstance(meaning, PendingEnrollment):
-            meaning = self._pending(url, meaning, wait)
+            if meaning.fingerprint != own:
+                log.error("%s speaks of key %s, but this device's is %s", url, meaning.fingerprint, own)
+            meaning = NotEnrolled(PENDING, f"{url}: waits for an operator to approve key {own}", wait)
+        elif meaning.reason == OTHER_KEY:
+            meaning = NotEnrolled(OTHER_KEY, f"{meaning.message}: {own}", meaning.retry_after)
         if isinstance(meaning, NotEnrolled):
             self._shut_out_by(meaning)
         raise meaning
-
-    def _pending(self, url: str, answer: PendingEnrollment, wait: float) -> NotEnrolled:
-        own = self._files.fingerprint()
-        if answer.fingerprint != own:
-            log.error("%s speaks of key %s, but this device's is %s", url, answer.fingerprint, own)
-        return NotEnrolled(PENDING, f"{url}: waits for an operator to approve key {own}", wait)
 
     def _shut_out_by(self, error: NotEnrolled) -> None:
         state = "pending" if error.reason == PENDING else error.reason

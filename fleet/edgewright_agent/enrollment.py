@@ -18,14 +18,14 @@ from edgewright_wire.messages import WireModel
 
 RENEW_AFTER = 2 / 3
 """Of a certificate's life."""
-LOOK_AGAIN = {"Retired": 86400.0, "Rejected": 3600.0, "OtherKey": 600.0}
+LOOK_AGAIN = {"Retired": 86400.0, "Rejected": 3600.0, "OtherKey": 60.0}
 """Seconds until a device that was refused asks again, in case somebody changed their mind."""
 
 _FIRST_RENEWAL_PAUSE, _LONGEST_RENEWAL_PAUSE = 60.0, 3600.0
 _ADVICE = {
     "Retired": "this device is retired: it reports no more, and goes on serving what it has",
     "Rejected": "an operator rejected this device",
-    "OtherKey": "a device of this name is enrolled with another key: retire that one first, or take another name",
+    "OtherKey": "this device is known by another key; an operator has to approve the one it has now",
 }
 
 

@@ -12,7 +12,7 @@ from edgewright_agent.bell import Bell
 from edgewright_agent.commands.server_options import labels_of
 from edgewright_agent.commands.shared import stop_on_signals
 from edgewright_agent.durable import Disk
-from edgewright_agent.enrolling import PENDING, Enroller
+from edgewright_agent.enrolling import OTHER_KEY, PENDING, Enroller
 from edgewright_agent.enrollment import Step, next_step
 from edgewright_agent.errors import NotEnrolled, SettingsError, TransportError
 from edgewright_agent.identity import IdentityFiles
@@ -45,7 +45,7 @@ def enroll(options: argparse.Namespace) -> int:
             if error.message != shown:
                 _show(settings, files, error, options.output)
                 shown = error.message
-            waits = options.wait and (not isinstance(error, NotEnrolled) or error.reason == PENDING)
+            waits = options.wait and (not isinstance(error, NotEnrolled) or error.reason in {PENDING, OTHER_KEY})
             if not waits:
                 return 1
             bell.wait(schedule.failed("enroll", error, time.monotonic(), random.random()))  # noqa: S311 - jitter
