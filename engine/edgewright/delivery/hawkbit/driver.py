@@ -1,0 +1,68 @@
+"""The delivery port over customers' hawkBits. Opened by ``cli``."""
+
+from collections.abc import Callable
+from datetime import datetime
+
+from edgewright.delivery.depot import Depot
+from edgewright.delivery.hawkbit.api import Hawkbit
+from edgewright.delivery.hawkbit.courier import HawkbitCourier, Options
+from edgewright.delivery.servers.bundling import Bundler
+from edgewright.delivery.servers.driver import ServerDriver, secret_of
+from edgewright.delivery.servers.http import Patience
+from edgewright.delivery.servers.ledger import Ledger
+from edgewright.delivery.servers.worker import Courier, Pace
+from edgewright.delivery.twins import Routes
+from edgewright.ports import TwinStore
+from edgewright.secret import Secret, named
+from edgewright_schemas.delivery import Delivery, HawkbitSettings
+
+
+class HawkbitDriver(ServerDriver):
+    """Implements ports.Driver.
+
+    Args:
+        store: Keeps the twins.
+        depot: What is published.
+        routes: The way to every device.
+        clock: Gives aware UTC times.
+        bundler: Builds what is uploaded.
+        secrets: Finds a secret by its name, or raises EdgewrightError.
+        pace: How often servers are asked.
+        patience: How long they are waited for.
+        options: What fleets do not say.
+    """
+
+    def __init__(
+        self,
+        store: TwinStore,
+        depot: Depot,
+        routes: Routes,
+        clock: Callable[[], datetime],
+        bundler: Bundler,
+        *,
+        secrets: Callable[[str], Secret] = named,
+        pace: Pace | None = None,
+        patience: Patience | None = None,
+        options: Options | None = None,
+    ) -> None:
+        super().__init__("hawkbit", store, depot, routes, clock, secrets=secrets, pace=pace)
+        self._bundler = bundler
+        self._patience = patience
+        self._options = options or Options()
+
+    def server_of(self, delivery: Delivery) -> str:
+        """As in ServerDriver."""
+        settings = _settings(delivery)
+        return f"hawkBit at {settings.url.rstrip('/')} as {settings.user}"
+
+    def connect(self, delivery: Delivery, ledger: Ledger) -> Courier:
+        """As in ServerDriver."""
+        settings = _settings(delivery)
+        password = secret_of(self.secrets, settings.password)
+        hawkbit = Hawkbit(settings.url, settings.user, password, self._patience)
+        return HawkbitCourier(hawkbit, ledger, self._bundler, self.clock, self._options)
+
+
+def _settings(delivery: Delivery) -> HawkbitSettings:
+    assert delivery.hawkbit is not None  # the schema asks for it
+    return delivery.hawkbit
