@@ -4,6 +4,8 @@ Serves files with strong ETags and ranges; writes down what it was asked for and
 """
 
 import contextlib
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -129,6 +131,18 @@ class _Server(ThreadingHTTPServer):
 
 
 @contextlib.contextmanager
+def serving_elsewhere(root: Path) -> Iterator[str]:
+    """Serve a directory from a process of its own, for tests that fork; gives its URL."""
+    command = [sys.executable, __file__, str(root)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            yield process.stdout.readline().strip()
+        finally:
+            process.terminate()
+
+
+@contextlib.contextmanager
 def serving(root: Path) -> Iterator[tuple[str, Repository]]:
     """Serve a directory on the loopback; gives its URL and what to look at and turn."""
     repository = Repository(root)
@@ -140,3 +154,9 @@ def serving(root: Path) -> Iterator[tuple[str, Repository]]:
         finally:
             server.shutdown()
             thread.join(10)
+
+
+if __name__ == "__main__":
+    with serving(Path(sys.argv[1])) as (own_url, _):
+        print(own_url, flush=True)
+        threading.Event().wait()

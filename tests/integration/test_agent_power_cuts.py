@@ -4,18 +4,22 @@ an undisturbed one ends.
 
 import hashlib
 import signal
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
 import pytest
 
 from edgewright_agent.durable import Disk
+from edgewright_agent.http_client import HttpClient
 from edgewright_agent.slots import SlotContents
+from edgewright_agent.transport_http import HttpRepository
 from edgewright_wire.canonical import hex_of
 from edgewright_wire.messages import Phase, Report
 from fakes.agent_packages import MODEL, PackageFiles, a_package, assignment, target
 from fakes.agent_ports import Device
 from fakes.power_cuts import copy_home, counting, in_a_child, power_cut
+from fakes.repository_server import serving_elsewhere
 from fakes.tuf_repository import TufRepository
 
 DEVICE = "dev-1"
@@ -23,9 +27,13 @@ CONFIGS = {1: b"threshold = 0.5\n", 2: b"threshold = 0.7\n"}
 
 
 class Scene:
-    """A device that runs version 1, verified; version 2 and a new configuration are assigned."""
+    """A device that runs version 1, verified; version 2 and a new configuration are assigned.
+
+    Its repository is in a directory, and behind HTTP as soon as ``url`` is set.
+    """
 
     def __init__(self, path: Path) -> None:
+        self.url = ""
         self.repository = TufRepository(path / "repository")
         self.packages = {version: a_package(version) for version in CONFIGS}
         for version, config in CONFIGS.items():
@@ -41,7 +49,8 @@ class Scene:
         self.repository.assign(assignment(DEVICE, version, wanted))
 
     def device(self, home: Path, disk: Disk | None = None) -> Device:
-        return Device(home / "device", self.repository.path, self.repository.root, disk=disk)
+        reader = HttpRepository(self.url, HttpClient("RepositoryUnreachable", 20.0)) if self.url else None
+        return Device(home / "device", self.repository.path, self.repository.root, disk=disk, reader=reader)
 
     def check_active(self, home: Path) -> str:
         """The active slot is whole, from model to configuration of one version; returns its digest."""
@@ -65,9 +74,14 @@ def files_of(home: Path) -> dict[str, bytes]:
     }
 
 
-@pytest.fixture(scope="module")
-def scene(tmp_path_factory: pytest.TempPathFactory) -> Scene:
-    return Scene(tmp_path_factory.mktemp("power"))
+@pytest.fixture(scope="module", params=["directory", "http"])
+def scene(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
+    scene = Scene(tmp_path_factory.mktemp("power"))
+    if request.param == "directory":
+        yield scene
+        return
+    with serving_elsewhere(scene.repository.path) as scene.url:
+        yield scene
 
 
 @pytest.fixture(scope="module")
