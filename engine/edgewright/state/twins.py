@@ -227,7 +227,7 @@ class SqlInbox:
         newest: dict[str, Report] = {}
         for report in reports:
             before = newest.get(report.device)
-            if before is None or (report.sequence, report.sent_at) > (before.sequence, before.sent_at):
+            if before is None or _replaces(report, before):
                 newest[report.device] = report
         with self._state.transaction() as connection:
             # In one order everywhere, so that no two controllers wait for each other.
@@ -240,6 +240,12 @@ class SqlInbox:
         news = sorted(device for device, sequence in listed if known.get(device, 0) != sequence)
         with decoding("a report"):
             return [Report.from_bytes(body.encode()) for _, body in self._state.of_devices("inbox", "body", news)]
+
+
+def _replaces(report: Report, before: Report) -> bool:
+    """As the store decides it: a device that lost its count has a lower one later."""
+    lost_count = report.sequence < before.sequence and report.sent_at > before.sent_at
+    return report.sequence > before.sequence or lost_count
 
 
 def _age(identity: Identity) -> tuple[datetime, str]:

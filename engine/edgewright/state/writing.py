@@ -6,6 +6,7 @@ store's version stays.
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Executable, Table, bindparam, delete, func, insert, select, update
@@ -24,6 +25,8 @@ from edgewright.state.encoding import certain_text, to_json
 from edgewright_wire.messages import Assignment, Report
 
 Excluded = ReadOnlyColumnCollection[str, Any]
+Only = Callable[[Table, Excluded], ColumnElement[bool]]
+"""Which rows that are there are replaced, given the new ones."""
 CHUNK = 1000
 """Names in one IN list; both databases bound them."""
 BATCH = 1000
@@ -159,18 +162,11 @@ class Statements:
                 "device": report.device,
                 "sequence": report.sequence,
                 "sent_at": certain_text(report.sent_at),
-                "body": report.to_bytes().decode(),
+                "body": report.model_dump_json(by_alias=True, exclude_none=True),
             }
             for report in reports
         ]
-        return self._upsert(
-            table,
-            rows,
-            lambda new: (
-                (new["sequence"] > table.c.sequence)
-                | ((new["sequence"] < table.c.sequence) & (new["sent_at"] > table.c.sent_at))
-            ),
-        )
+        return self._upsert(table, rows, _newer_report)
 
     def set_inventory(self, resources: Mapping[Address, bool]) -> bool:
         """Replace the inventory."""
@@ -193,7 +189,7 @@ class Statements:
             "at": certain_text(intent.at),
             "outcome": None,
         }
-        return self._upsert(table, [row], lambda _: table.c.outcome.is_not(None))
+        return self._upsert(table, [row], _closed)
 
     def finish(self, name: str, outcome: str) -> bool:
         """Close an intent."""
@@ -331,7 +327,7 @@ class Statements:
         self,
         table: Table,
         rows: Sequence[Mapping[str, Any]],
-        only: Callable[[Excluded], ColumnElement[bool]] | None = None,
+        only: Only | None = None,
         *,
         replace: bool = True,
     ) -> bool:
@@ -340,22 +336,7 @@ class Statements:
             return False
         if "environment" in table.c:
             rows = [{"environment": self._environment, **row} for row in rows]
-        keys = [column.name for column in table.primary_key]
-        others = [column.name for column in table.columns if column.name not in keys and column.name in rows[0]]
-        dialect = postgresql if self._connection.dialect.name == "postgresql" else sqlite
-        statement = dialect.insert(table)
-        if replace:
-            new = statement.excluded
-            differs = table.c[others[0]].is_distinct_from(new[others[0]])
-            for name in others[1:]:
-                differs |= table.c[name].is_distinct_from(new[name])
-            statement = statement.on_conflict_do_update(
-                index_elements=keys,
-                set_={name: new[name] for name in others},
-                where=differs if only is None else only(new),
-            )
-        else:
-            statement = statement.on_conflict_do_nothing(index_elements=keys)
+        statement = _upserting(table, tuple(rows[0]), self._connection.dialect.name, only, replace)
         return self._changes(statement, rows)
 
     def _remove(self, table: Table, keys: Collection[str] | Iterable[str]) -> bool:
@@ -374,6 +355,39 @@ class Statements:
         parameters = rows[0] if len(rows) == 1 else rows
         options = {"preserve_rowcount": True}
         return self._connection.execute(statement, parameters, execution_options=options).rowcount != 0
+
+
+@lru_cache(maxsize=100)
+def _upserting(table: Table, names: Sequence[str], dialect_name: str, only: Only | None, replace: bool) -> Executable:
+    """Build a statement for ``_upsert``, once: that takes longer than to run it."""
+    keys = [column.name for column in table.primary_key]
+    others = [column.name for column in table.columns if column.name not in keys and column.name in names]
+    dialect = postgresql if dialect_name == "postgresql" else sqlite
+    statement: postgresql.Insert | sqlite.Insert = dialect.insert(table)
+    if not replace:
+        return statement.on_conflict_do_nothing(index_elements=keys)
+    new = statement.excluded
+    differs = table.c[others[0]].is_distinct_from(new[others[0]])
+    for name in others[1:]:
+        differs |= table.c[name].is_distinct_from(new[name])
+    return statement.on_conflict_do_update(
+        index_elements=keys,
+        set_={name: new[name] for name in others},
+        where=differs if only is None else only(table, new),
+    )
+
+
+def _newer_report(table: Table, new: Excluded) -> ColumnElement[bool]:
+    """A higher sequence; or a lower one that was sent later: the device lost its count."""
+    lower = (new["sequence"] < table.c.sequence) & (new["sent_at"] > table.c.sent_at)
+    newer: ColumnElement[bool] = (new["sequence"] > table.c.sequence) | lower
+    return newer
+
+
+def _closed(table: Table, _new: Excluded) -> ColumnElement[bool]:
+    """An intent that has an outcome."""
+    closed: ColumnElement[bool] = table.c.outcome.is_not(None)
+    return closed
 
 
 def lock_row(connection: Connection, name: str) -> None:
