@@ -3,8 +3,9 @@ an undisturbed one ends.
 """
 
 import hashlib
+import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -133,6 +134,37 @@ def test_a_first_install_survives_power_cuts_too(tmp_path: Path, scene: Scene) -
         assert in_a_child(partial(_poll, scene, home, power_cut(point))) == -signal.SIGKILL
         assert scene.device(home).poll().models[0].verified == scene.packages[2].digest
         assert scene.check_active(home) == scene.packages[2].digest
+
+
+def test_trusted_metadata_survives_power_cuts(tmp_path: Path, scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """python-tuf writes it by itself: the power is cut before each of its own steps on the disk."""
+    steps: list[str] = []
+    cut_at, parent = -1, os.getpid()
+
+    def stepping(name: str, step: Callable[..., None]) -> Callable[..., None]:
+        def stepped(*paths: object, **options: object) -> None:
+            if any("/tuf/" in str(path) for path in paths):
+                if len(steps) == cut_at and os.getpid() != parent:
+                    os.kill(os.getpid(), signal.SIGKILL)
+                steps.append(name)
+            step(*paths, **options)
+
+        return stepped
+
+    for name in ("replace", "symlink", "remove"):
+        monkeypatch.setattr(os, name, stepping(name, getattr(os, name)))
+    fast = Disk(sync=lambda _: None)
+    home = copy_home(scene.template, tmp_path / "whole")
+    steps.clear()
+    _poll(scene, home, fast)
+    count = len(steps)
+    assert count > 5
+    for cut_at in range(count):
+        home = copy_home(scene.template, tmp_path / str(cut_at))
+        steps.clear()
+        assert in_a_child(partial(_poll, scene, home, fast)) == -signal.SIGKILL
+        scene.check_active(home)
+        assert scene.device(home).poll().models[0].verified == scene.packages[2].digest
 
 
 def test_a_damaged_part_costs_a_fetch_not_a_model(tmp_path: Path, scene: Scene) -> None:
