@@ -246,9 +246,8 @@ class SqlState(StoredState):
             database = self._opened()
             if not database.upgraded:
                 database.upgrade()
-                if self._reader is not None:
-                    self._reader.close()
-                    self._reader = None
+                # Another thread may be about to ask it, so it closes when nobody holds it any more.
+                self._reader = None
             return database
 
 
