@@ -1,4 +1,4 @@
-"""``mender-module``: gives Mender's client on this device what it takes to install and prove models. Called by ``main``.
+"""``mender-module``: lets Mender's client on this device install and prove models. Called by ``main``.
 
 Two scripts: the update module, and an inventory script that shows its evidence. Both carry the directory that models
 are kept in, and the command that looks after it.

@@ -131,9 +131,9 @@ class Api:
         """End its connections."""
         self._client.close()
 
-    def get(self, path: str, params: Params | None = None, *, expect: Sequence[int] = ()) -> Reply:
-        """Read. ``expect``: codes beside 2xx that are an answer, too."""
-        return self._call("GET", path, params=params, expect=expect)
+    def get(self, path: str, params: Params | None = None, *, expect: Sequence[int] = (), kind: str = "json") -> Reply:
+        """Read. ``expect``: codes beside 2xx that are an answer, too; ``kind``: part of the content type due."""
+        return self._call("GET", path, params=params, expect=expect, kind=kind)
 
     def send(self, method: str, path: str, body: Any = None, *, expect: Sequence[int] = ()) -> Reply:
         """Write JSON, or nothing."""
@@ -160,7 +160,7 @@ class Api:
         except OSError as error:
             raise DeliveryUnavailable(f"{file} cannot be read: {error.strerror or error}") from error
 
-    def _call(self, method: str, path: str, *, expect: Sequence[int] = (), **parts: Any) -> Reply:
+    def _call(self, method: str, path: str, *, expect: Sequence[int] = (), kind: str = "json", **parts: Any) -> Reply:
         try:
             request = self._client.build_request(method, self._base + path, **parts)
             reply = self._exchange(request)
@@ -170,7 +170,7 @@ class Api:
             return reply
         if reply.status >= 300:
             raise self._refusal(method, path, reply)
-        if reply.content and reply.body is None and "json" not in reply.headers.get("content-type", "json"):
+        if reply.content and kind not in reply.headers.get("content-type", kind):
             raise self._foreign(reply)
         return reply
 
