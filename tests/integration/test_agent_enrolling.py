@@ -22,8 +22,8 @@ from edgewright_agent.http_client import HttpClient
 from edgewright_agent.identity import IdentityFiles
 from edgewright_agent.transport_http import HttpReports
 from edgewright_wire.enrollment import EnrollmentRequest, IssuedCertificate
+from fakes.agent_api import AgentServer, tls_server
 from fakes.agent_ports import HandClock
-from fakes.agent_server import AgentServer, tls_server
 from fakes.authority import Authority
 
 DEVICE = "lane-7"

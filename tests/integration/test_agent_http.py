@@ -21,7 +21,7 @@ from edgewright_agent.transport_http import HttpReports, HttpRepository
 from edgewright_wire.canonical import digest_bytes
 from edgewright_wire.layout import blob_path
 from edgewright_wire.messages import Blob
-from fakes.agent_server import BASE, AgentServer, plain_server, tls_server
+from fakes.agent_api import BASE, AgentServer, plain_server, tls_server
 from fakes.authority import Authority
 
 DATA = bytes(range(256)) * 2000

@@ -21,8 +21,8 @@ from edgewright_agent.main import main
 from edgewright_wire.canonical import hex_of
 from edgewright_wire.layout import blob_path
 from edgewright_wire.messages import Phase, Report
+from fakes.agent_api import AgentServer, tls_server
 from fakes.agent_packages import MODEL, a_package, assignment, target
-from fakes.agent_server import AgentServer, tls_server
 from fakes.tuf_repository import TufRepository
 
 DEVICE = "lane-7"

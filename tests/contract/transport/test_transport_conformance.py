@@ -21,8 +21,8 @@ from edgewright_agent.transport import (
     open_repository,
 )
 from edgewright_agent.transport_http import HttpReports, HttpRepository
+from fakes.agent_api import plain_server, tls_server
 from fakes.agent_ports import FlakyRepository, MemoryDrop, MemoryRepository
-from fakes.agent_server import plain_server, tls_server
 from fakes.static_servers import nginx, python_server
 
 FILES = {"metadata/timestamp.json": b"{}", "blobs/sha256/ab": bytes(range(256)) * 5000, "targets/empty": b""}
