@@ -20,6 +20,7 @@ from edgewright.errors import EdgewrightError
 from edgewright.ports import IdentityStore, ReportInbox, TwinStore, Upstream
 from edgewright.state.twins import SqlIdentities, SqlInbox, SqlTwins
 
+_GATHER_SECONDS = 0.2
 _REVISION_SECONDS = 1.0
 """How long the revision in force is believed to be still the same."""
 
@@ -84,9 +85,32 @@ class DeskRoom:
             place = self._places.get(environment)
             if place is None:
                 workspace = self._workspace.for_environment(environment)
-                place = _Place(workspace, self._upstream, lambda: self._wake(environment))
+                place = _Place(workspace, self._upstream, Gathered(lambda: self._wake(environment)))
                 self._places[environment] = place
         return place.surroundings()
+
+
+class Gathered:
+    """Calls once for what happens close together: devices come by the thousand, and a pass takes up all their news."""
+
+    def __init__(self, act: Callable[[], None], seconds: float = _GATHER_SECONDS) -> None:
+        self._act = act
+        self._seconds = seconds
+        self._lock = threading.Lock()
+        self._timer: threading.Timer | None = None
+
+    def __call__(self) -> None:
+        """Say that there is news."""
+        with self._lock:
+            if self._timer is None:
+                self._timer = threading.Timer(self._seconds, self._go)
+                self._timer.daemon = True
+                self._timer.start()
+
+    def _go(self) -> None:
+        with self._lock:
+            self._timer = None
+        self._act()
 
 
 class _Place:
@@ -139,7 +163,7 @@ class _Place:
             routes=self._routes,
             repository=folder,
             depot=Depot(folder),
-            cache=workspace.home / "cache/bundles",
+            cache=workspace.bundles,
             keys=workspace.keys,
             clock=workspace.clock,
             wake=self._wake,

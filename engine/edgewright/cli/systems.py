@@ -1,6 +1,9 @@
 """Wires the drivers of update systems other than our agent; each is imported only where a fleet or a device uses it."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgewright.cli.route_books import RouteBook
@@ -14,6 +17,21 @@ if TYPE_CHECKING:  # annotations alone must not import what a command may not ne
     from edgewright.ports import Driver, SnapshotSource, TwinStore
 
 
+@dataclass(frozen=True, slots=True)
+class Fittings:
+    """What drivers are made from."""
+
+    twins: "TwinStore"
+    depot: Depot
+    routes: RouteBook
+    clock: Callable[[], datetime]
+    cache: Path
+    """Folder for bundles."""
+    keys: Path
+    read: Callable[[str], bytes]
+    """Reads a file of the repository, as it is in force."""
+
+
 def open_drivers(
     workspace: "Workspace", desired: Snapshot, routes: RouteBook, source: "SnapshotSource | None" = None
 ) -> Mapping[str, "Driver"]:
@@ -23,7 +41,7 @@ def open_drivers(
         workspace: The environment's.
         desired: What is in force.
         routes: The way to every device.
-        source: Reads files of the repository that fleets name.
+        source: Where that changes, for a run that goes on.
     """
     from edgewright.state.twins import SqlTwins
 
@@ -31,8 +49,22 @@ def open_drivers(
     systems = sorted({*systems_of(desired), *twins.systems()} - {"agent"})
     if not systems:
         return {}
-    depot = Depot(workspace.delivery_folder(desired))
-    return {system: _driver(system, workspace, desired, routes, twins, depot, source) for system in systems}
+
+    def read(path: str) -> bytes:
+        if source is not None:
+            return source.read(source.revision(), path)
+        return workspace.source.read(desired.revision, path)
+
+    fittings = Fittings(
+        twins=twins,
+        depot=Depot(workspace.delivery_folder(desired)),
+        routes=routes,
+        clock=workspace.clock,
+        cache=workspace.bundles,
+        keys=workspace.keys,
+        read=read,
+    )
+    return {system: _driver(system, fittings) for system in systems}
 
 
 def systems_of(desired: Snapshot) -> frozenset[System]:
@@ -42,15 +74,17 @@ def systems_of(desired: Snapshot) -> frozenset[System]:
     return frozenset(way.type for way in ways)
 
 
-def _driver(
-    system: str,
-    workspace: "Workspace",
-    desired: Snapshot,
-    routes: RouteBook,
-    twins: "TwinStore",
-    depot: Depot,
-    source: "SnapshotSource | None",
-) -> "Driver":
-    from edgewright.delivery.twins import TwinDriver
+def _driver(system: str, its: Fittings) -> "Driver":
+    match system:
+        case "ddi":
+            from edgewright.delivery.ddi.driver import DdiDriver
 
-    return TwinDriver(system, twins, depot, routes, workspace.clock)
+            return DdiDriver(its.twins, its.depot, its.routes, its.clock, cache=its.cache, keys=its.keys, read=its.read)
+        case "mender":
+            from edgewright.delivery.mender.driver import MenderDriver
+
+            return MenderDriver(its.twins, its.depot, its.routes, its.clock)
+        case _:
+            from edgewright.delivery.twins import TwinDriver
+
+            return TwinDriver(system, its.twins, its.depot, its.routes, its.clock)

@@ -128,6 +128,11 @@ class Workspace:
         return self._repo if self.is_remote else str(self.root)
 
     @property
+    def bundles(self) -> Path:
+        """Where update bundles are kept; what is lost there is built again."""
+        return self.home / "cache/bundles"
+
+    @property
     def home(self) -> Path:
         """The environment's own folder."""
         return self.folder / ENVIRONMENTS_FOLDER / self.env if self.env else self.folder

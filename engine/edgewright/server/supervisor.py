@@ -77,6 +77,11 @@ class Supervisor:
         self._stop.set()
         self.bell.close()
 
+    def wake(self, environment: str) -> None:
+        """Say that an environment's devices have news. Safe from any thread."""
+        if (controller := self.controllers.get(environment)) is not None:
+            controller.wake()
+
     def run(self) -> None:
         """Fetch and control until told to stop."""
         self.vitals.heartbeats.expect(_FETCHING, _ALIVE_WITHIN)

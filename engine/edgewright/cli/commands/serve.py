@@ -77,6 +77,8 @@ def serve(
     cleanly; what is under way is resumed by the next. Secrets are read from EDGEWRIGHT_WEBHOOK_SECRET,
     EDGEWRIGHT_FORGE_TOKEN and EDGEWRIGHT_GIT_TOKEN, or from the files that the same names with _FILE give.
     """
+    from edgewright.cli.desks import DeskRoom
+    from edgewright.cli.device_apis import device_routers
     from edgewright.cli.logs import configure_logging
     from edgewright.secret import from_variable, keep_from_siblings
     from edgewright.server.app import HookSettings, create_app
@@ -95,10 +97,12 @@ def serve(
         workspace.state.environments()
     secrets = tuple(secret for name in _SECRETS if (secret := from_variable(name)) is not None)
     bell, vitals = Bell(), Vitals()
-    app = create_app(HookSettings(secrets, RepositoryNames.of(names)), bell, vitals)
     supervisor = _supervisor(
         workspace, bell, vitals, forge, only=tuple(env or ()), interval=interval, jobs=jobs, accept=accept
     )
+    room = DeskRoom(workspace, workspace.upstream, supervisor.wake)
+    routers = device_routers(room, lambda: tuple(supervisor.controllers))
+    app = create_app(HookSettings(secrets, RepositoryNames.of(names)), bell, vitals, routers=routers)
     tls = (tls_cert, tls_key) if tls_cert is not None and tls_key is not None else None
     with Serving(app, host, port, tls=tls) as serving, _stopping(supervisor):
         supervisor.log.info("serving", url=serving.address.url, repository=workspace.shown, webhooks=bool(secrets))
