@@ -13,11 +13,13 @@ from pathlib import Path
 from edgewright.apply.following import accepted
 from edgewright.cli.route_books import RouteBook
 from edgewright.cli.workspace import Workspace
+from edgewright.core.enrolling import listed
 from edgewright.core.routes import Route
 from edgewright.core.snapshot import Snapshot
 from edgewright.delivery.depot import Depot
 from edgewright.errors import EdgewrightError
 from edgewright.ports import IdentityStore, ReportInbox, TwinStore, Upstream
+from edgewright.state.store import SqlState
 from edgewright.state.twins import SqlIdentities, SqlInbox, SqlTwins
 
 _GATHER_SECONDS = 0.2
@@ -44,8 +46,10 @@ class Surroundings:
     wake: Callable[[], None]
     url: str | None
     """Where devices reach us, as declared."""
-    enroll: Callable[[Mapping[str, Mapping[str, str]]], None]
-    """Adds devices with their labels."""
+    registry: SqlState
+    """Where enrolled devices are kept."""
+    listed: Callable[[str], bool]
+    """Whether a device's place in an inventory lets it in."""
     read: Callable[[str], bytes]
     """Reads a file of the repository, as it is in force."""
 
@@ -168,7 +172,8 @@ class _Place:
             clock=workspace.clock,
             wake=self._wake,
             url=workspace.delivery_url(desired),
-            enroll=workspace.state.enroll,
+            registry=workspace.state,
+            listed=listed(desired).__contains__,
             read=lambda path: self._upstream.source(lambda: desired.revision, workspace.env).read(
                 desired.revision, path
             ),
