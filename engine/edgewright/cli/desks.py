@@ -158,7 +158,8 @@ class _Place:
 
     def _make(self, desired: Snapshot) -> Surroundings:
         workspace = self._workspace
-        folder = workspace.delivery_folder(desired)
+        folder, spec = workspace.delivery_folder(desired), workspace.delivery_spec(desired)
+        let_in = listed(desired) if spec.enrollment == "inventory" else frozenset()
         return Surroundings(
             environment=workspace.env,
             twins=self._twins,
@@ -171,9 +172,9 @@ class _Place:
             keys=workspace.keys,
             clock=workspace.clock,
             wake=self._wake,
-            url=workspace.delivery_url(desired),
+            url=spec.url,
             registry=workspace.state,
-            listed=listed(desired).__contains__,
+            listed=let_in.__contains__,
             read=lambda path: self._upstream.source(lambda: desired.revision, workspace.env).read(
                 desired.revision, path
             ),

@@ -281,9 +281,9 @@ class Workspace:
         spec, place = self._delivery(desired)
         return place(spec.reports)
 
-    def delivery_url(self, desired: Snapshot) -> str | None:
-        """Where devices reach the controller, as is declared."""
-        return self._delivery(desired)[0].url
+    def delivery_spec(self, desired: Snapshot) -> DeliverySpec:
+        """What is declared of delivery."""
+        return self._delivery(desired)[0]
 
     def _delivery(self, desired: Snapshot) -> tuple[DeliverySpec, Callable[[str], Path]]:
         """Find what is declared of delivery, and how its folders are to be understood."""
