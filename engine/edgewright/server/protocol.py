@@ -1,6 +1,7 @@
 """HTTP/1.1 on one connection: uvicorn's protocol on httptools, with what it lacks. Used by ``serving``.
 
 - A request line and its headers have to arrive within a time, and are bounded; uvicorn leaves both to the sender.
+- Who does not take in an answer is not waited for for ever.
 - What can be answered from memory is answered at once, without a task of its own (``Instant``).
 - The certificate that a client has shown is handed on, as ASGI's TLS extension names it.
 """
@@ -8,7 +9,7 @@
 import asyncio
 import ssl
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, cast
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -16,7 +17,11 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 HEADER_SECONDS = 10.0
 """A connection that has not sent a whole request line and its headers by then is closed."""
 HEADER_BYTES = 32 << 10
+STALLED_SECONDS = 120.0
+"""A connection whose other end takes in nothing of an answer for so long is ended."""
 
+_SMALL = 16 << 10
+"""Bytes from which on a piece is not worth waiting with."""
 _TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 
 Headers = Sequence[tuple[bytes, bytes]]
@@ -32,6 +37,7 @@ class Protocol(HttpToolsProtocol):
         super().__init__(*arguments, **named)
         self._instant = instant
         self._impatience: asyncio.TimerHandle | None = None
+        self._stalled: asyncio.TimerHandle | None = None
         self._in_head = False
         """Whether a request has begun whose headers are not complete."""
         self._head_bytes = 0
@@ -42,6 +48,8 @@ class Protocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn does
         """Expect a request."""
         super().connection_made(transport)
+        self._gathering = _Gathering(transport, self.loop)
+        self.transport = cast(asyncio.Transport, self._gathering)
         tls = transport.get_extra_info("ssl_object")
         certificate = tls.getpeercert(binary_form=True) if tls is not None else None
         if certificate:
@@ -71,7 +79,21 @@ class Protocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Wait for nothing more."""
         self._calm()
+        self.resume_writing()
         super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        """Wait until the other end takes in what was sent, but not for ever."""
+        super().pause_writing()
+        if self._stalled is None:
+            self._stalled = self.loop.call_later(STALLED_SECONDS, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        """Send on."""
+        super().resume_writing()
+        if self._stalled is not None:
+            self._stalled.cancel()
+            self._stalled = None
 
     # ── called by the parser ──────────────────────────────────────────────────────────────────────────────────
 
@@ -88,7 +110,7 @@ class Protocol(HttpToolsProtocol):
         if (answer := self._instantly()) is not None:
             self._answered = True
             self.server_state.total_requests += 1
-            self.transport.write(answer)
+            self._gathering.write_now(answer)
         elif sum(len(name) + len(value) for name, value in self.headers) + len(self.url) > HEADER_BYTES:
             self._refuse_head()
         else:
@@ -136,6 +158,41 @@ class Protocol(HttpToolsProtocol):
         if self._impatience is not None:
             self._impatience.cancel()
             self._impatience = None
+
+
+class _Gathering:
+    """A transport that sends small pieces together which are written in one go: a head and its body are one packet."""
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        self._transport = transport
+        self._loop = loop
+        self._pieces: list[bytes] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+    def write(self, data: bytes) -> None:
+        """Send, at the latest when the loop comes round."""
+        if not self._pieces:
+            self._loop.call_soon(self._flush)
+        self._pieces.append(data)
+        if len(data) > _SMALL:
+            self._flush()
+
+    def write_now(self, data: bytes) -> None:
+        """Send at once, after what was written."""
+        self._flush()
+        self._transport.write(data)
+
+    def close(self) -> None:
+        """Send what was written, and close."""
+        self._flush()
+        self._transport.close()
+
+    def _flush(self) -> None:
+        if self._pieces:
+            pieces, self._pieces = self._pieces, []
+            self._transport.write(pieces[0] if len(pieces) == 1 else b"".join(pieces))
 
 
 def _introduced(app: Any, certificate: str) -> ASGIApp:
