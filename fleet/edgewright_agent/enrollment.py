@@ -17,7 +17,9 @@ from edgewright_wire.enrollment import IssuedCertificate, PendingEnrollment
 from edgewright_wire.messages import WireModel
 
 RENEW_AFTER = 2 / 3
-"""Of a certificate's life."""
+"""Of the life that a certificate has when it comes: servers date them back a little."""
+FRESH = 0.9
+"""A certificate of which less than the rest is left when it comes seems to be from another time."""
 LOOK_AGAIN = {"Retired": 86400.0, "Rejected": 3600.0, "OtherKey": 60.0}
 """Seconds until a device that was refused asks again, in case somebody changed their mind."""
 
@@ -48,15 +50,18 @@ class Certificate:
 
     @property
     def dated(self) -> bool:
-        """Whether it was new when it came, by this device's clock; else that clock disagrees with the server's."""
-        newest = self.not_before + (self.not_after - self.not_before) / 2
-        return self.obtained_at is None or self.not_before <= self.obtained_at <= newest
+        """Whether there was life left in it when it came, by this device's clock; else that clock must be wrong."""
+        latest = self.not_before + (self.not_after - self.not_before) * FRESH
+        return self.obtained_at is None or self.not_before <= self.obtained_at <= latest
 
     @property
     def renew_at(self) -> datetime:
         """When to ask for the next one, by this device's clock."""
-        begun = self.not_before if self.dated or self.obtained_at is None else self.obtained_at
-        return begun + (self.not_after - self.not_before) * RENEW_AFTER
+        life = self.not_after - self.not_before
+        if self.obtained_at is None:
+            return self.not_before + life * RENEW_AFTER
+        left = self.not_after - self.obtained_at if self.dated else life
+        return self.obtained_at + left * RENEW_AFTER
 
 
 class Standing(WireModel):

@@ -44,11 +44,22 @@ def step(days: float, obtained_at: datetime | None = BEGINS, *, refused: bool = 
         (900, Step.ENROLL),
     ],
 )
-@pytest.mark.parametrize("obtained_at", [BEGINS, BEGINS + timedelta(days=1), None])
+@pytest.mark.parametrize("obtained_at", [BEGINS, None])
 def test_a_certificate_is_renewed_after_two_thirds_of_its_life(
     days: float, obtained_at: datetime | None, expected: Step
 ) -> None:
     assert step(days, obtained_at) is expected
+
+
+@given(st.integers(60, 90 * 86400), st.floats(0, 0.9), st.floats(0, 1))
+def test_a_certificate_that_was_dated_back_is_renewed_between_its_coming_and_its_end(
+    life: int, back: float, passed: float
+) -> None:
+    came = Certificate(BEGINS, BEGINS + timedelta(seconds=life), BEGINS + timedelta(seconds=life * back))
+    assert came.obtained_at is not None
+    assert came.obtained_at < came.renew_at < came.not_after
+    now = came.obtained_at + (came.renew_at - came.obtained_at) * passed * 0.999
+    assert next_step(came, refused=False, now=now) is Step.REPORT
 
 
 def test_without_a_certificate_or_with_one_that_is_refused_a_device_enrolls() -> None:
