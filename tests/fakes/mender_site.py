@@ -27,6 +27,7 @@ class MenderSite:
         self.news = threading.Event()
         self._port = 0
         self._open()
+        self.start()
 
     def _open(self) -> None:
         grounds, routes = self.grounds, self.grounds.routes
@@ -41,6 +42,9 @@ class MenderSite:
             grounds.now,
             self.news.set,
         )
+
+    def start(self) -> None:
+        """Listen, where it listened before."""
         app = FastAPI(openapi_url=None)
         app.include_router(mender_router(lambda name: self.desk if name == self.environment else None))
         self._serving = Serving(app, port=self._port, stop_seconds=1)
@@ -58,9 +62,14 @@ class MenderSite:
     def stop(self) -> None:
         self._serving.stop()
 
-    def restart(self) -> None:
-        """End this controller, and start another on what it left."""
-        self.stop()
+    def renew(self) -> None:
+        """Put another engine behind the same server, on what the one before has left."""
         self.grounds.close()
         self.grounds.open()
         self._open()
+
+    def restart(self) -> None:
+        """End this controller, and start another on what it has left."""
+        self.stop()
+        self.renew()
+        self.start()

@@ -287,6 +287,19 @@ def found(twin: Twin, model: ModelTwin, now: datetime) -> Twin:
     return _told(_with(replace(twin, last_seen=now), replace(model, failed=known.failed, since=now)))
 
 
+def refute(twin: Twin, model: str, now: datetime, message: str) -> Twin:
+    """Note that what a device said it had installed was not there when it was next looked for. What runs is not known;
+    the same is not tried again under this version, for the device would say the same again.
+    """
+    known = twin.model(model)
+    if known.installed is None or twin.assignment is None:
+        return found(twin, ModelTwin(model), now)
+    version, wanted, failed = twin.assignment.version, _wanted(twin, model), known.failed
+    if failed is None or (failed.target, failed.version) != (wanted, version):
+        failed = Failed(known.installed, version, "Contradiction", message[:_MOST_WORDS])
+    return _told(_with(replace(twin, last_seen=now), ModelTwin(model, failed=failed, since=now)))
+
+
 def _with(twin: Twin, model: ModelTwin) -> Twin:
     others = tuple(each for each in twin.models if each.model != model.model)
     return replace(twin, models=tuple(sorted((*others, model), key=lambda each: each.model)))

@@ -1,10 +1,14 @@
-"""Whose key signed a request, and which of the inventory's devices that says it is. Pure; called by ``desk``."""
+"""Whose key signed a request, which of the inventory's devices that says it is, and an operator's answer to that.
+
+Called by ``desk``; ``accept_as`` by ``edgewright devices``.
+"""
 
 import base64
 import binascii
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
@@ -13,6 +17,9 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_public_key
 
 from edgewright.core.routes import Route
+from edgewright.delivery.mender.driver import SYSTEM
+from edgewright.errors import DeliveryError
+from edgewright.ports import Identity, IdentityStore, Standing
 from edgewright_wire.canonical import digest_bytes
 
 OWN_ID = ("edgewright_id", "device")
@@ -67,6 +74,29 @@ def check_signature(pubkey: str, signature: str, body: bytes) -> PublicKey:
         raise NotSigned("X-MEN-Signature was not made of this body by pubkey") from None
     der = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     return PublicKey(digest_bytes(der), key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode())
+
+
+def accept_as(store: IdentityStore, key: str, device: str, now: datetime) -> Identity:
+    """Believe that a key is a device's, whatever the device says it is; the device's other keys count no more.
+
+    Args:
+        store: Keeps keys.
+        key: Its fingerprint.
+        device: The inventory's id.
+        now: Aware UTC time.
+
+    Raises:
+        DeliveryError: There is no such key, or it counts no more.
+        StateError, StateUnavailable, StorageFull: The store cannot be used.
+    """
+    known = store.identity(SYSTEM, key)
+    if known is None or known.standing is Standing.RETIRED:
+        state = "is not known" if known is None else "is retired"
+        raise DeliveryError(f"the key {key} {state}", hint="edgewright devices pending lists those that ask")
+    if known.device != device:
+        store.forget(SYSTEM, [key])
+        store.ask(replace(known, device=device, standing=Standing.PENDING))
+    return store.decide(SYSTEM, key, Standing.ACCEPTED, now) or known
 
 
 def device_of(identity: Mapping[str, str], routes: Mapping[str, Route]) -> str:

@@ -6,7 +6,8 @@ case. So a success is believed when the inventory after it shows the evidence of
 told at once and explained by the log.
 
 The driver's notes in a twin: ``said``: the job whose success still has to be shown, and when it was reported;
-``ended``: the deployment that failed last; ``evidence``: what the inventory showed last, by model.
+``ended``: the deployment that failed last; ``evidence``: what the inventory showed last, by model; ``confirmed``: the
+releases that the client, and the installer, were seen to list.
 """
 
 import uuid
@@ -85,7 +86,7 @@ class Conversation:
         twin = self._outwaited(twin)
         if provides is not None:
             sound = {each.model for each in twin.models if _release(each) == provides.get(release_key(each.model))}
-            twin = self._compared(twin, sound)
+            twin = self._compared(twin, "client", sound)
         twin = twins.seen(twin, self.now)
         job = twin.job
         return twins.move(twin, job.number, Stage.OFFERED, self.now) if job and job.stage is Stage.WAITING else twin
@@ -163,7 +164,7 @@ class Conversation:
         if job is not None and self._is_awaited(twin, job):
             twin = self._settled(twin, job)
         if INSTALLED in attributes:
-            twin = self._compared(twin, _sound(twin, attributes[INSTALLED]))
+            twin = self._compared(twin, "installer", _sound(twin, attributes[INSTALLED]))
         return twins.seen(twin, self.now, facts=dict(kept))
 
     # ── what is believed ──────────────────────────────────────────────────────────────────────────────────────────
@@ -201,13 +202,34 @@ class Conversation:
         late = self.now - datetime.fromisoformat(said["at"]) > PATIENCE
         return self._settled(twin, job) if late else twin
 
-    def _compared(self, twin: Twin, sound: set[str]) -> Twin:
-        """Know no more what is installed of a model that the device does not say it has; but for its present job's."""
+    def _compared(self, twin: Twin, by: str, sound: set[str]) -> Twin:
+        """Compare what is believed to be installed with what the device says it has.
+
+        What it has had and has no more is given to it again. What it had only by the word of its update client has
+        failed: it would be given the same for ever.
+
+        Args:
+            twin: The device.
+            by: Who says so.
+            sound: Models that are as they are believed to be.
+        """
+        confirmed = dict(twin.memo.get("confirmed", {}))
+        seen = dict(confirmed.get(by, {}))
         for known in twin.models:
             at_it = twin.job is not None and twin.job.model == known.model and twin.job.stage is not Stage.WAITING
-            if known.installed is not None and not at_it and known.model not in sound:
+            release = _release(known)
+            if release is None or at_it:
+                continue
+            if known.model in sound:
+                seen[known.model] = release
+            elif seen.pop(known.model, None) == release:
                 twin = twins.found(twin, ModelTwin(known.model), self.now)
-        return twin
+            else:
+                message = f"its update client said that {release} is installed; the {by} on the device lists it not"
+                twin = twins.refute(twin, known.model, self.now, message)
+        here = {known.model for known in twin.models}
+        confirmed[by] = {model: release for model, release in seen.items() if model in here}
+        return _noted(twin, confirmed=confirmed)
 
 
 def _release(known: ModelTwin) -> str | None:

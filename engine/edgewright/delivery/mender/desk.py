@@ -44,6 +44,8 @@ LINK_LIFE = timedelta(hours=24)
 """How long a link to an artifact counts, if its deployment does not end before."""
 MOST_PENDING = 1000
 """Keys that may wait to be believed: strangers shall not fill the store."""
+FORGOTTEN_AFTER = timedelta(days=7)
+"""A key that has waited so long makes place for others; its device may ask again."""
 DEPLOYMENTS = "/api/devices/v1/deployments/device/deployments"
 _MOST_MODELS = 100
 
@@ -106,13 +108,10 @@ class MenderDesk:
         known = self._identities.identity(SYSTEM, key.fingerprint)
         now = self._clock()
         if known is None:
-            if len(self._identities.identities(system=SYSTEM, standing=Standing.PENDING)) >= MOST_PENDING:
+            if self._is_full(now):
                 return answers.refusal(answers.UNAUTHORIZED, "too many devices wait to be accepted; come again later")
-            claimed = device_of(request.id_data, self._routes())
-            detail = {"publicKey": key.pem}
-            asks = Identity(
-                SYSTEM, claimed, key.fingerprint, Standing.PENDING, now, labels=request.id_data, detail=detail
-            )
+            claims, detail = device_of(request.id_data, self._routes()), {"publicKey": key.pem}
+            asks = Identity(SYSTEM, claims, key.fingerprint, Standing.PENDING, now, None, request.id_data, detail)
             known = self._identities.ask(asks)
             self._wake()
         if known.standing is Standing.PENDING:
@@ -122,6 +121,15 @@ class MenderDesk:
             return answers.refusal(answers.UNAUTHORIZED, f"the key {known.key} is {known.standing}", known.device)
         token = tokens.issue(self._token_key, Use.DEVICE, self.environment, known.key, now + TOKEN_LIFE)
         return Answer(answers.OK, {"Content-Type": "application/jwt"}, token.encode(), device=known.device)
+
+    def _is_full(self, now: datetime) -> bool:
+        """Whether too many keys wait; those that have waited for long make place."""
+        pending = self._identities.identities(system=SYSTEM, standing=Standing.PENDING)
+        if len(pending) < MOST_PENDING:
+            return False
+        old = [identity.key for identity in pending if now - identity.asked_at > FORGOTTEN_AFTER]
+        self._identities.forget(SYSTEM, old)
+        return not old
 
     def is_ours(self, token: str) -> bool:
         """Whether a token was made here and counts; quick, and no look at the store."""
