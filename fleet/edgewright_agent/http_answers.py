@@ -13,6 +13,7 @@ from email.utils import parsedate_to_datetime
 POLL_HEADER = "Edgewright-Poll"
 SHORTEST_POLL, LONGEST_POLL = 1.0, 3600.0
 LONGEST_RETRY = 86400.0
+LONGEST_LINE = 300
 BUSY = frozenset({429, 503})
 GONE = frozenset({403, 404, 410})
 """How servers say that there is no such file; object stores that may not list answer 403."""
@@ -84,4 +85,9 @@ def said(body: bytes) -> str:
     elif "<html" in text.lower():
         title = re.search(r"<title>(.*?)</title>", text, re.IGNORECASE | re.DOTALL)
         text = title[1] if title else ""
-    return "".join(char if char.isprintable() else " " for char in " ".join(text.split()))[:300]
+    return one_line(text)
+
+
+def one_line(text: str) -> str:
+    """What somebody else wrote, as it may be shown: one line of a bounded length, nothing that steers a terminal."""
+    return "".join(char if char.isprintable() else " " for char in " ".join(text.split()))[:LONGEST_LINE]

@@ -8,7 +8,7 @@ to https, a POST within its origin.
 import socket
 import ssl
 from collections.abc import Callable, Mapping
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Protocol
 from urllib.parse import urljoin, urlsplit
@@ -18,8 +18,9 @@ from urllib3.connection import HTTPConnection
 from urllib3.exceptions import HTTPError, ProtocolError
 
 from edgewright_agent import __version__
-from edgewright_agent.background import Caller, directly
+from edgewright_agent.background import Abandoned, Caller, directly
 from edgewright_agent.errors import CertificateRefused, SettingsError, TransportError
+from edgewright_agent.http_answers import one_line
 from edgewright_agent.http_failures import explained, looks_like_a_refused_certificate
 from edgewright_agent.http_proxies import credentials_of, named, proxy_for
 from edgewright_agent.http_urls import origin_of
@@ -60,7 +61,7 @@ class Answer:
         self,
         url: str,
         response: urllib3.BaseHTTPResponse,
-        call: Caller,
+        call: Callable[[Callable[[], bytes]], bytes],
         failure: Callable[[Exception, str], TransportError],
     ) -> None:
         self.url = url
@@ -70,6 +71,7 @@ class Answer:
         self._call = call
         self._failure = failure
         self._ended = response.length_remaining == 0
+        self._abandoned = False
 
     def read(self, most: int) -> bytes:
         """Some more of the body as it came over the wire, as soon as there is any; empty at its end.
@@ -79,6 +81,9 @@ class Answer:
         """
         try:
             data = self._call(lambda: self._response.read1(most, decode_content=False))
+        except Abandoned as error:
+            self._abandoned = True
+            raise self._failure(error, self.url) from error
         except (HTTPError, OSError) as error:
             self._response.close()
             raise self._failure(error, self.url) from error
@@ -101,6 +106,8 @@ class Answer:
 
     def close(self) -> None:
         """Give the connection back if the body was read to its end, else drop it."""
+        if self._abandoned:
+            return
         if not self._ended:
             self._response.close()
         self._response.release_conn()
@@ -117,7 +124,8 @@ class HttpClient:
         call: How calls that block are made.
 
     Raises:
-        SettingsError: ``ca`` or the certificate cannot be read.
+        SettingsError: ``ca`` cannot be read.
+        CertificateRefused: The certificate cannot be used.
     """
 
     def __init__(
@@ -148,17 +156,15 @@ class HttpClient:
         """
         for _ in range(REDIRECTS + 1):
             answer = self._send("GET", url, {"Accept-Encoding": "identity", **(headers or {})}, None, wait)
-            target = answer.headers.get("Location")
-            if answer.status not in MOVED or target is None:
+            onward = self._onward(answer, url)
+            if onward is None:
                 return answer
-            answer.body(ERROR_BODY)
-            onward = urljoin(url, target)
             if origin_of(onward) != origin_of(url) and urlsplit(onward).scheme != "https":
                 raise TransportError(
-                    self._reason, f"{url} redirects to {onward}: only its own origin and https are followed"
+                    self._reason, f"{url} redirects to {one_line(onward)}: only its own origin and https are followed"
                 )
             url = onward
-        raise TransportError(self._reason, f"{url}: redirected more than {REDIRECTS} times; is it a circle?")
+        raise self._circle(url)
 
     def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> Answer:
         """Say something. It has to be harmless when it arrives twice.
@@ -169,21 +175,37 @@ class HttpClient:
         """
         for _ in range(REDIRECTS + 1):
             answer = self._send("POST", url, headers, body, 0.0)
-            target = answer.headers.get("Location")
-            if answer.status not in MOVED or target is None:
+            onward = self._onward(answer, url)
+            if onward is None:
                 return answer
-            answer.body(ERROR_BODY)
-            onward = urljoin(url, target)
             if origin_of(onward) != origin_of(url) or answer.status not in KEEPS_METHOD:
                 raise TransportError(
-                    self._reason, f"{url} redirects to {onward}; if that is right, write it into agent.toml"
+                    self._reason, f"{url} redirects to {one_line(onward)}; if that is right, write it into agent.toml"
                 )
             url = onward
-        raise TransportError(self._reason, f"{url}: redirected more than {REDIRECTS} times; is it a circle?")
+        raise self._circle(url)
+
+    def _onward(self, answer: Answer, url: str) -> str | None:
+        """Where an answer sends whoever asked; None where it is the answer."""
+        target = answer.headers.get("Location")
+        if answer.status not in MOVED or target is None:
+            return None
+        answer.body(ERROR_BODY)
+        try:
+            onward = urljoin(url, target)
+            origin_of(onward)
+        except ValueError as error:
+            message = f"{url} redirects to {one_line(target)}, which is no URL: {error}"
+            raise TransportError(self._reason, message) from error
+        return onward
+
+    def _circle(self, url: str) -> TransportError:
+        return TransportError(self._reason, f"{url}: redirected more than {REDIRECTS} times; is it a circle?")
 
     def _send(self, method: str, url: str, headers: Mapping[str, str], body: bytes | None, wait: float) -> Answer:
         pool = self._pool(url)
         timeout = urllib3.Timeout(connect=self._timeout, read=self._timeout + wait)
+        within = 2 * self._timeout + wait
 
         def request() -> urllib3.BaseHTTPResponse:
             return pool.urlopen(
@@ -200,18 +222,18 @@ class HttpClient:
 
         try:
             try:
-                response = self._call(request)
+                response = self._call(request, within)
             except ProtocolError:
                 # A server may close a kept connection in the very moment it is used again; once more on a fresh one.
                 pool.clear()
-                response = self._call(request)
-        except (HTTPError, OSError) as error:
+                response = self._call(request, within)
+        except (HTTPError, OSError, Abandoned) as error:
             failure = self._failure(error, url)
             if self._identified and looks_like_a_refused_certificate(error):
                 message = f"{failure.message}; perhaps it refuses this device's certificate"
                 raise CertificateRefused("CertificateRefused", message) from error
             raise failure from error
-        return Answer(url, response, self._call, self._failure)
+        return Answer(url, response, partial(self._call, within=2 * self._timeout), self._failure)
 
     def _failure(self, error: Exception, url: str) -> TransportError:
         return TransportError(self._reason, explained(error, url, self._timeout, named(proxy_for(url))))
@@ -266,5 +288,6 @@ def _with_identity(context: ssl.SSLContext, identity: TlsFiles) -> ssl.SSLContex
     try:
         context.load_cert_chain(identity.certificate, identity.key)
     except (OSError, ssl.SSLError) as error:
-        raise SettingsError(f"{identity.certificate}: cannot be used with {identity.key}: {error}") from error
+        message = f"{identity.certificate}: cannot be used with {identity.key}: {error}"
+        raise CertificateRefused("CertificateUnusable", message) from error
     return context

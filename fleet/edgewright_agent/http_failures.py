@@ -12,6 +12,8 @@ from urllib3.exceptions import (
     ReadTimeoutError,
 )
 
+from edgewright_agent.http_answers import one_line
+
 _NOT_YET_VALID, _EXPIRED, _NAMES = 9, 10, frozenset({62, 63, 64})
 _UNKNOWN_AUTHORITY = frozenset({2, 18, 19, 20, 21})
 """OpenSSL's verification codes, as in its x509_vfy.h."""
@@ -38,7 +40,7 @@ def explained(error: BaseException, url: str, timeout: float, proxy: str = "") -
 
 def _why(error: BaseException, host: str, timeout: float) -> str:
     chain = _chain(error)
-    cause = str(chain[-1]) or type(chain[-1]).__name__
+    cause = one_line(str(chain[-1])) or type(chain[-1]).__name__
     for inner in chain:
         if isinstance(inner, ssl.SSLCertVerificationError):
             return _untrusted(inner, host)

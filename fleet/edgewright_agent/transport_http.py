@@ -204,13 +204,13 @@ class HttpReports:
             CertificateRefused: The server does not know the certificate any more.
         """
         del device  # the report names it, and the certificate proves it
-        client = self._client_for(self._identities.current())
+        identity = self._identities.current()
         body = b'{"reports":[' + report + b"]}"
         headers = {"Content-Type": "application/json"}
         if len(body) >= COMPRESSED_FROM:
             body, headers["Content-Encoding"] = gzip.compress(body, mtime=0), "gzip"
         try:
-            answer = client.post(self._url, body, headers)
+            answer = self._client_for(identity).post(self._url, body, headers)
             self._heard(answer.headers)
             text = answer.body(ERROR_BODY)
             wait = retry_after(answer.headers, wall_clock())

@@ -6,6 +6,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -333,6 +334,95 @@ def test_a_stop_does_not_wait_for_a_server_that_says_nothing(server: AgentServer
     with pytest.raises(TransportError, match="stopped"):
         read(reader, TIMESTAMP)
     assert time.monotonic() - begun < 5.0
+
+
+def test_a_stop_in_the_middle_of_an_answer_does_not_wait_for_its_rest() -> None:
+    stop = threading.Event()
+    with answering(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nbegun", silent=True) as url:
+        chunks = HttpRepository(url, HttpClient("RepositoryUnreachable", 60.0, call=Background(stop.is_set))).read(
+            "blobs/sha256/ab"
+        )
+        assert next(chunks) == b"begun"
+        threading.Timer(0.1, stop.set).start()
+        begun = time.monotonic()
+        with pytest.raises(TransportError, match="stopped"):
+            next(chunks)
+        assert time.monotonic() - begun < 5.0
+
+
+def test_headers_that_never_end_are_not_waited_for() -> None:
+    """Each byte comes within the time-out; a server that does that on purpose could hold a device for ever."""
+    with answering(b"HTTP/1.1 200 OK\r\nX-Slow: ", drip=b"s") as url:
+        slow = HttpClient("RepositoryUnreachable", 0.5, call=Background(lambda: False))
+        with pytest.raises(TransportError, match="altogether"):
+            read(HttpRepository(url, slow), TIMESTAMP)
+        with pytest.raises(TransportError, match="altogether"):
+            read(HttpRepository(url, slow), TIMESTAMP)
+
+
+RAW = {
+    "nothing": b"",
+    "no http": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+    "no status": b"HTTP/1.1 OK\r\n\r\n",
+    "a status of its own": b"HTTP/1.1 999 What\r\nContent-Length: 0\r\n\r\n",
+    "endless headers": b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 5000 + b"\r\n",
+    "an endless line": b"HTTP/1.1 200 OK\r\nX: " + b"y" * 200_000,
+    "cut": b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf",
+    "bad chunks": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\nhi\r\n",
+    "a chunk that is cut": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhi",
+    "a redirect nowhere": b"HTTP/1.1 302 Found\r\nLocation: http://[::1/\r\nContent-Length: 0\r\n\r\n",
+    "a redirect elsewhere": b"HTTP/1.1 302 Found\r\nLocation: gopher://x\r\nContent-Length: 0\r\n\r\n",
+    "a redirect to a port": b"HTTP/1.1 302 Found\r\nLocation: https://x:99999/\r\nContent-Length: 0\r\n\r\n",
+    "a redirect without end": b"HTTP/1.1 302 Found\r\nContent-Length: 0\r\n\r\n",
+    "an unknown file": b"HTTP/1.1 304 Not Modified\r\n\r\n",
+    "two lengths": b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab",
+    "strange letters": b"HTTP/1.1 503 \xff\r\nRetry-After: \xff\r\nETag: \xff\r\nContent-Length: 1\r\n\r\n\xff",
+}
+
+
+@pytest.mark.parametrize("kind", RAW)
+def test_whatever_a_server_says_is_an_error_with_a_name(kind: str) -> None:
+    with answering(RAW[kind]) as url:
+        for call in (lambda: read(HttpRepository(url, client(timeout=5.0)), TIMESTAMP), lambda: report_to(url)):
+            with pytest.raises(TransportError, match=r"127\.0\.0\.1") as caught:
+                call()
+            assert caught.value.message.isprintable()
+            assert len(caught.value.message) < 1000
+
+
+def report_to(url: str) -> None:
+    HttpReports(url, NoIdentities(), lambda _: client(timeout=5.0)).send("dev-1", b'{"device": "dev-1"}')
+
+
+@contextmanager
+def answering(answer: bytes, *, silent: bool = False, drip: bytes = b"") -> Iterator[str]:
+    """A server that reads a request and says this, then closes; or says no more; or says a bit more now and then."""
+    ended = threading.Event()
+    listening = socket.create_server(("127.0.0.1", 0))
+
+    def serve(connection: socket.socket) -> None:
+        with connection, suppress(OSError):
+            asked = b""
+            while b"\r\n\r\n" not in asked and (more := connection.recv(65536)):
+                asked += more
+            connection.sendall(answer)
+            while drip and not ended.wait(0.05):
+                connection.sendall(drip)
+            if silent:
+                ended.wait(30)
+
+    def accept() -> None:
+        with suppress(OSError):
+            while True:
+                threading.Thread(target=serve, args=(listening.accept()[0],), daemon=True).start()
+
+    threading.Thread(target=accept, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+    finally:
+        ended.set()
+        listening.shutdown(socket.SHUT_RDWR)
+        listening.close()
 
 
 def test_a_connection_the_server_closed_meanwhile_is_replaced(server: AgentServer, folder: Path) -> None:
