@@ -66,6 +66,10 @@ class AgentDesks:
         from edgewright.server.agent_desk import AgentDesk
 
         name = around.environment
+
+        def listed(device: str) -> bool:
+            return self._around[name].listed(device)
+
         return AgentDesk(
             environment=name,
             repository=around.repository,
@@ -74,7 +78,7 @@ class AgentDesks:
             registry=around.registry,
             inbox=around.inbox,
             devices=lambda: len(self._around[name].routes()),
-            listed=lambda device: self._around[name].listed(device),
+            listed=listed,
             wake=around.wake,
             clock=around.clock,
             life=self._life,
