@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from edgewright.cli.route_books import RouteBook
 from edgewright.core.snapshot import Snapshot
 from edgewright.delivery.depot import Depot
+from edgewright.errors import StateError
 from edgewright_schemas.delivery import System
 from edgewright_schemas.fleet import Fleet
 
@@ -84,7 +85,25 @@ def _driver(system: str, its: Fittings) -> "Driver":
             from edgewright.delivery.mender.driver import MenderDriver
 
             return MenderDriver(its.twins, its.depot, its.routes, its.clock)
-        case _:
-            from edgewright.delivery.twins import TwinDriver
+        case "ssh":
+            from edgewright.delivery.ssh.driver import SshDriver
 
-            return TwinDriver(system, its.twins, its.depot, its.routes, its.clock)
+            return SshDriver(its.twins, its.depot, its.routes, its.clock, its.keys, its.read)
+        case "hawkbit":
+            from edgewright.cli.bundlers import SoftwareBundler
+            from edgewright.delivery.bundles.making import BundleMaker
+            from edgewright.delivery.hawkbit.driver import HawkbitDriver
+
+            maker = BundleMaker(its.cache, its.keys, its.depot, its.read)
+            return HawkbitDriver(its.twins, its.depot, its.routes, its.clock, SoftwareBundler(maker))
+        case "mender-server":
+            from edgewright.cli.bundlers import ArtifactBundler
+            from edgewright.delivery.mender_server.driver import MenderServerDriver
+
+            artifacts = ArtifactBundler(its.cache, its.keys, its.depot)
+            return MenderServerDriver(its.twins, its.depot, its.routes, its.clock, artifacts)
+        case _:
+            raise StateError(
+                f"the state store has devices that are reached by {system!r}, which this edgewright does not know",
+                hint="upgrade edgewright",
+            )
