@@ -14,9 +14,21 @@ from typing import Any, Literal, Self
 from urllib.parse import parse_qsl, urlsplit
 
 FaultName = Literal[
-    "error", "busy", "limit", "html", "html-error", "hang", "cut", "lost", "redirect", "huge", "odd", "trickle"
+    "error",
+    "busy",
+    "limit",
+    "html",
+    "html-error",
+    "hang",
+    "cut",
+    "lost",
+    "dropped",
+    "redirect",
+    "huge",
+    "odd",
+    "trickle",
 ]
-"""``lost``: it is done, and no answer arrives. ``odd``: JSON of another shape. ``trickle``: a byte at a time."""
+"""``lost``: it is done, and no answer arrives; ``dropped``: nor is it done. ``odd``: JSON of another shape. ``trickle``: a byte at a time."""
 
 _PAGE, _JSON = {"Content-Type": "text/html"}, {"Content-Type": "application/json"}
 _ANSWERS: Mapping[FaultName, tuple[int, bytes, dict[str, str]]] = {
@@ -52,6 +64,7 @@ class Question:
     headers: Mapping[str, str]
     """Names in lower case."""
     content: bytes
+    at: float = field(default_factory=time.monotonic)
 
     def ask(self, name: str, default: str = "") -> str:
         """The first value of a parameter."""
@@ -95,6 +108,7 @@ class ApiServer:
         self.lock = RLock()
         self.requests: list[Question] = []
         self._faults: deque[Fault] = deque()
+        self._losing: tuple[str, int, FaultName] | None = None
         self._closing = Event()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
         self._server.daemon_threads = True
@@ -130,9 +144,16 @@ class ApiServer:
         """Let the next requests, of this method and with this in their path, go wrong."""
         self._faults.extend([Fault(name, method, path, retry_after)] * times)
 
-    def recover(self) -> None:
-        """Nothing goes wrong any more."""
+    def lose(self, number: int, path: str, *, done: bool) -> None:
+        """Let the ``number``-th request from now with this in its path get no answer, done or not."""
+        self._losing = (path, number, "lost" if done else "dropped")
+
+    def recover(self) -> bool:
+        """Nothing goes wrong any more; whether something still would have."""
+        left = bool(self._faults) or self._losing is not None
         self._faults.clear()
+        self._losing = None
+        return left
 
     def asked(self, method: str, path: str = "") -> list[Question]:
         """Requests of a method, with this in their path."""
@@ -150,6 +171,11 @@ class ApiServer:
             return self.answer(question), fault
 
     def _next_fault(self, question: Question) -> Fault | None:
+        if self._losing is not None and self._losing[0] in question.path:
+            path, left, name = self._losing
+            self._losing = (path, left - 1, name) if left > 1 else None
+            if left == 1:
+                return Fault(name)
         for fault in self._faults:
             if fault.method in {"", question.method} and fault.path in question.path:
                 self._faults.remove(fault)
@@ -194,7 +220,7 @@ def _handler(server: ApiServer) -> type[BaseHTTPRequestHandler]:
                 case "hang":
                     server._closing.wait()
                     self.close_connection = True
-                case "lost":
+                case "lost" | "dropped":
                     self.close_connection = True
                 case "cut":
                     self._send(200, b'{"id": 1', {}, promised=1000)

@@ -2,15 +2,19 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from edgewright.delivery.hawkbit import HawkbitDriver
+from edgewright.delivery.hawkbit.courier import Options
+from edgewright.delivery.servers.http import Patience
+from edgewright.delivery.servers.worker import Pace
 from edgewright.ports import Driver
 from edgewright.secret import Secret
 from edgewright_schemas.delivery import Delivery
 from edgewright_wire.messages import ModelAssignment
 from fakes.hawkbit_ddi import HawkbitDevice
-from fakes.hawkbit_server import USER, HawkbitServer
+from fakes.hawkbit_server import PASSWORD, USER, HawkbitServer
 from fakes.installing_devices import TarBundler
 from fakes.rigs import Behaviour, Grounds, Rig
 
@@ -21,9 +25,16 @@ def hawkbit_delivery(url: str, **fields: object) -> Delivery:
 
 
 class HawkbitRig:
+    options = Options()
+    pace: Pace | None = None
+    patience: Patience | None = None
+    password = PASSWORD
+
     def __init__(self, grounds: Grounds, server: HawkbitServer) -> None:
         self.grounds = grounds
         self.server = server
+        self.ahead = timedelta()
+        """How far the driver's clock is ahead."""
         self.devices: dict[str, HawkbitDevice] = {}
         self.bundler = TarBundler(grounds.depot, grounds.folder / "bundles", ".swu")
         self._open()
@@ -33,10 +44,23 @@ class HawkbitRig:
             self.grounds.twins,
             self.grounds.depot,
             lambda: self.grounds.routes,
-            self.grounds.now,
+            self.now,
             self.bundler,
-            secrets=lambda name: Secret(self.server.password),
+            secrets=self.secret,
+            pace=self.pace,
+            patience=self.patience,
+            options=self.options,
         )
+
+    def secret(self, name: str) -> Secret:
+        return Secret(self.password)
+
+    def server_password(self, new: str) -> None:
+        """Change it at the server alone."""
+        self.server.password = new
+
+    def now(self) -> datetime:
+        return self.grounds.now() + self.ahead
 
     @property
     def driver(self) -> Driver:

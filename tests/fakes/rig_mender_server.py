@@ -2,18 +2,20 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from edgewright.delivery.mender_server import MenderServerDriver
 from edgewright.delivery.mender_server.courier import Options
+from edgewright.delivery.servers.http import Patience
+from edgewright.delivery.servers.worker import Pace
 from edgewright.ports import Driver
 from edgewright.secret import Secret
 from edgewright_schemas.delivery import Delivery
 from edgewright_wire.messages import ModelAssignment
 from fakes.installing_devices import TarBundler
 from fakes.mender_devices import MenderClient
-from fakes.mender_server import MenderServer
+from fakes.mender_server import TOKEN, MenderServer
 from fakes.rigs import Behaviour, Grounds, Rig
 
 
@@ -25,10 +27,15 @@ def mender_delivery(url: str, **fields: object) -> Delivery:
 
 class MenderServerRig:
     options = Options(look_every=timedelta(0))
+    pace: Pace | None = None
+    patience: Patience | None = None
+    password = TOKEN
 
     def __init__(self, grounds: Grounds, server: MenderServer) -> None:
         self.grounds = grounds
         self.server = server
+        self.ahead = timedelta()
+        """How far the driver's clock is ahead."""
         self.devices: dict[str, MenderClient] = {}
         self.bundler = TarBundler(grounds.depot, grounds.folder / "bundles", ".mender")
         self._open()
@@ -38,11 +45,23 @@ class MenderServerRig:
             self.grounds.twins,
             self.grounds.depot,
             lambda: self.grounds.routes,
-            self.grounds.now,
+            self.now,
             self.bundler,
-            secrets=lambda name: Secret(self.server.token),
+            secrets=self.secret,
+            pace=self.pace,
+            patience=self.patience,
             options=self.options,
         )
+
+    def secret(self, name: str) -> Secret:
+        return Secret(self.password)
+
+    def server_password(self, new: str) -> None:
+        """Change it at the server alone."""
+        self.server.token = new
+
+    def now(self) -> datetime:
+        return self.grounds.now() + self.ahead
 
     @property
     def driver(self) -> Driver:
