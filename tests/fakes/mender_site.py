@@ -2,9 +2,11 @@
 the same address.
 """
 
+import asyncio
 import threading
 
 from fastapi import FastAPI
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from edgewright.delivery.credentials import create_credentials, load_bundle_keys
 from edgewright.delivery.mender.desk import MenderDesk
@@ -25,6 +27,11 @@ class MenderSite:
         self.public_key = grounds.folder / "artifacts.pem"
         self.public_key.write_bytes(load_bundle_keys(grounds.keys).public_pem)
         self.news = threading.Event()
+        self.sends_artifacts = threading.Event()
+        """Cleared, artifacts begin and do not get on."""
+        self.sends_artifacts.set()
+        self.paths: list[str] = []
+        """What was asked for, in order."""
         self._port = 0
         self._open()
         self.start()
@@ -47,6 +54,7 @@ class MenderSite:
         """Listen, where it listened before."""
         app = FastAPI(openapi_url=None)
         app.include_router(mender_router(lambda name: self.desk if name == self.environment else None))
+        app.add_middleware(_Gate, site=self)
         self._serving = Serving(app, port=self._port, stop_seconds=1)
         self._port = self._serving.start().port
 
@@ -60,6 +68,7 @@ class MenderSite:
             self.grounds.identities.decide(SYSTEM, identity.key, Standing.ACCEPTED, self.grounds.now())
 
     def stop(self) -> None:
+        """End it; artifacts that are held back are cut off."""
         self._serving.stop()
 
     def renew(self) -> None:
@@ -73,3 +82,21 @@ class MenderSite:
         self.stop()
         self.renew()
         self.start()
+
+
+class _Gate:
+    """Holds artifacts back after their headers."""
+
+    def __init__(self, app: ASGIApp, site: MenderSite) -> None:
+        self._app = app
+        self._site = site
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def held(message: Message) -> None:
+            if message["type"] == "http.response.body" and scope["path"].endswith("/artifact"):
+                await asyncio.to_thread(self._site.sends_artifacts.wait, 60)
+            await send(message)
+
+        if scope["type"] == "http":
+            self._site.paths.append(scope["path"])
+        await self._app(scope, receive, held)
