@@ -329,6 +329,11 @@ class Workspace:
         return own if own.is_dir() else self.folder / "keys"
 
     @property
+    def all_keys(self) -> list[Path]:
+        """Where keys are, of all environments that have their own."""
+        return [self.keys, *sorted((self.folder / ENVIRONMENTS_FOLDER).glob("*/keys"))]
+
+    @property
     def keys_to_make(self) -> Path:
         """Where keys are made: an environment gets its own."""
         return self.keys if os.environ.get("EDGEWRIGHT_KEYS") else self.home / "keys"

@@ -5,7 +5,7 @@ import re
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from enum import StrEnum
@@ -69,18 +69,34 @@ def serve(
     accept: Annotated[
         str | None, typer.Option("--accept", help="Trust this commit and its keys from now on; for one start.")
     ] = None,
+    certificate_days: Annotated[
+        int, typer.Option("--certificate-days", min=1, max=398, help="How long agents' certificates hold.")
+    ] = 7,
+    proxy: Annotated[
+        list[str] | None,
+        typer.Option("--proxy", help="Address or network of a proxy that ends TLS for agents; repeatable."),
+    ] = None,
+    proxy_header: Annotated[
+        str | None, typer.Option("--proxy-header", help="Where it passes on their certificate, like X-Client-Cert.")
+    ] = None,
+    insecure_devices: Annotated[
+        bool, typer.Option("--insecure-devices", help="Believe agents on this machine without TLS, for trying it out.")
+    ] = False,
     log: Annotated[LogFormat, typer.Option("--log", help="How to log, on stderr.")] = LogFormat.AUTO,
 ) -> None:
-    """Follow Git and keep reality equal to it, all day: every environment, with webhooks and previews.
+    """Follow Git and keep reality equal to it, all day: every environment, with webhooks, previews and devices.
 
     Several may run on one database: one acts in each environment, the others stand by. Ctrl-C and SIGTERM end it
     cleanly; what is under way is resumed by the next. Secrets are read from EDGEWRIGHT_WEBHOOK_SECRET,
     EDGEWRIGHT_FORGE_TOKEN and EDGEWRIGHT_GIT_TOKEN, or from the files that the same names with _FILE give.
     """
+    from edgewright.cli.agent_desks import AgentDesks, authorities
     from edgewright.cli.desks import DeskRoom
     from edgewright.cli.device_apis import device_routers
     from edgewright.cli.logs import configure_logging
     from edgewright.secret import from_variable, keep_from_siblings
+    from edgewright.server.agent_app import AgentApp
+    from edgewright.server.agent_peers import parse_peers
     from edgewright.server.app import HookSettings, create_app
     from edgewright.server.health import Vitals
     from edgewright.server.serving import Serving
@@ -91,6 +107,10 @@ def serve(
     configure_logging(as_json=log is LogFormat.JSON or (log is LogFormat.AUTO and not sys.stderr.isatty()))
     if (tls_cert is None) != (tls_key is None):
         raise EdgewrightError("--tls-cert and --tls-key belong together", hint="give both, or neither")
+    tls = (tls_cert, tls_key) if tls_cert is not None and tls_key is not None else None
+    peers = parse_peers(
+        insecure=insecure_devices, header=proxy_header, proxies=proxy or (), host=host, tls=tls is not None
+    )
     workspace = Workspace(repo, ref=ref, state=state)
     forge, names = _forge(workspace)
     with suppress(Transient):  # a database that is away for now is waited for
@@ -101,11 +121,20 @@ def serve(
         workspace, bell, vitals, forge, only=tuple(env or ()), interval=interval, jobs=jobs, accept=accept
     )
     room = DeskRoom(workspace, workspace.upstream, supervisor.wake)
-    routers = device_routers(room, lambda: tuple(supervisor.controllers))
-    app = create_app(HookSettings(secrets, RepositoryNames.of(names)), bell, vitals, routers=routers)
-    tls = (tls_cert, tls_key) if tls_cert is not None and tls_key is not None else None
-    with Serving(app, host, port, tls=tls) as serving, _stopping(supervisor):
+
+    def served() -> Collection[str]:
+        return tuple(supervisor.controllers)
+
+    hooks = HookSettings(secrets, RepositoryNames.of(names))
+    rest = create_app(hooks, bell, vitals, routers=device_routers(room, served))
+    desks = AgentDesks(room, served, timedelta(days=certificate_days))
+    app = AgentApp(desks.find, peers, rest)
+    clients = authorities(workspace.all_keys)
+    server = Serving(app, host, port, tls=tls, clients=clients, instant=app.instant)
+    with server as serving, desks, _stopping(supervisor):
         supervisor.log.info("serving", url=serving.address.url, repository=workspace.shown, webhooks=bool(secrets))
+        if insecure_devices:
+            supervisor.log.warning("agents on this machine are believed whatever they say: for trying things out only")
         supervisor.run()
     if forge is not None:
         forge.close()
