@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from edgewright.core.routes import Route
+from edgewright.core.twins import Twin
 from edgewright.delivery.ssh.cutoff import Cutoff
 from edgewright.delivery.ssh.driver import SshDriver
 from edgewright.delivery.ssh.schedule import subject_of
@@ -38,6 +39,8 @@ class SshRig:
         self.equip = equip
         self.looks_again = looks_again
         self.devices: dict[str, SshDevice] = {}
+        self.files: dict[str, bytes] = {}
+        """Of the repository."""
         self.client = make_key(grounds.keys / "ssh/id_ed25519")
         self._settled: set[str] = set()
         self._open()
@@ -45,7 +48,7 @@ class SshRig:
     def _open(self) -> None:
         grounds, routes = self.grounds, self.grounds.routes
         self._driver = SshDriver(
-            grounds.twins, grounds.depot, lambda: routes, grounds.now, grounds.keys, lambda path: b""
+            grounds.twins, grounds.depot, lambda: routes, grounds.now, grounds.keys, self.files.__getitem__
         )
 
     @property
@@ -54,22 +57,31 @@ class SshRig:
 
     def add(self, *devices: str) -> None:
         for id_ in devices:
-            device = SshDevice(id_, self.grounds.folder / id_, self.client.with_suffix(".pub"))
-            self.equip(device)
-            device.start()
-            self.devices[id_] = device
-            self.declare(id_)
+            self.add_device(SshDevice(id_, self.grounds.folder / id_, self.client.with_suffix(".pub")))
 
-    def declare(self, id_: str, **ssh: object) -> None:
-        """Declare a device, with more settings of ``delivery.ssh``."""
-        device = self.devices[id_]
-        own = self.settings.get("ssh")
-        merged = {**(own if isinstance(own, dict) else {}), **ssh}
+    def add_device(self, device: SshDevice) -> SshDevice:
+        self.equip(device)
+        device.start()
+        self.devices[device.id] = device
+        self.declare(device.id)
+        return device
+
+    def declare(self, id_: str, *, own: Mapping[str, object] | None = None, **ssh: object) -> None:
+        """Declare a device, with more settings of ``delivery.ssh``, and more or less in the inventory."""
+        device, settings = self.devices[id_], self.settings.get("ssh")
+        merged = {**(settings if isinstance(settings, dict) else {}), **ssh}
         delivery = Delivery.model_validate(
             {"type": "ssh", **self.settings, "root": str(device.root), "ssh": merged or None}
         )
-        found = Device.model_validate({"id": id_, "labels": {"class": "lane"}, "ssh": device.ssh})
-        self.grounds.routes[id_] = Route("stores", delivery, found)
+        listed = {"id": id_, "labels": {"class": "lane"}, "ssh": {**device.ssh, **(own or {})}}
+        self.grounds.routes[id_] = Route("stores", delivery, Device.model_validate(listed))
+
+    def visit(self, id_: str) -> Twin:
+        """Make one pass over a device."""
+        self._driver.visit(self.grounds.routes[id_], Cutoff())
+        twin = self.grounds.twins.twin(id_)
+        assert twin is not None
+        return twin
 
     def behave(self, device: str, behaviour: Behaviour) -> None:
         self._settled.discard(device)
@@ -79,8 +91,10 @@ class SshRig:
             at.stop()
         elif not was_on:
             at.start()
-        stalls = {"timeout": STALLED_SECONDS} if behaviour is Behaviour.STALLS else {}
-        self.declare(device, **stalls)
+        if behaviour is Behaviour.STALLS:
+            self.declare(device, timeout=STALLED_SECONDS)
+        else:
+            self.declare(device)
 
     def step(self) -> bool:
         """Go to whom the schedule would go to."""

@@ -85,13 +85,7 @@ class Line:
 
     def close(self) -> None:
         """End it."""
-        # Else the transport's thread notices only when it next looks.
-        with contextlib.suppress(OSError):
-            self._plug.shutdown(socket.SHUT_RDWR)
-        self._connection.close()
-        if self._connection.gateway is not None:
-            self._connection.gateway.close()
-        self._plug.close()
+        _end(self._plug, [self._connection, self._connection.gateway])
 
     def _send(self, channel: paramiko.Channel, send: Iterable[bytes], said: bytearray, most: int) -> None:
         for chunk in send:
@@ -161,11 +155,7 @@ class Dialer:
                 known = known_of(place, hop, known_hosts)
                 opened.append(self._sign_in(place, hop, known, key, plug, gateway))
         except BaseException as error:
-            with contextlib.suppress(OSError):
-                plug.shutdown(socket.SHUT_RDWR)
-            for connection in reversed(opened):
-                connection.close()
-            plug.close()
+            _end(plug, reversed(opened))
             if isinstance(error, Exception):
                 cutoff.check()
             raise
@@ -210,7 +200,7 @@ class Dialer:
         try:
             connection.open()
         except BaseException as error:
-            connection.client.close()
+            _close(connection)
             if isinstance(error, (NoWay, Stopped)):
                 raise
             if isinstance(error, (paramiko.SSHException, EOFError, OSError)):
@@ -259,6 +249,23 @@ def _dial(hop: Hop, seconds: float) -> socket.socket:
     # Commands and answers are small; none shall wait for an acknowledgement of the one before.
     plug.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return plug
+
+
+def _end(plug: socket.socket, connections: Iterable[Connection | None]) -> None:
+    """End connections, innermost first, and the socket that carries them."""
+    # Else a transport's thread notices only when it next looks.
+    with contextlib.suppress(OSError):
+        plug.shutdown(socket.SHUT_RDWR)
+    for connection in connections:
+        if connection is not None:
+            _close(connection)
+    plug.close()
+
+
+def _close(connection: Connection) -> None:
+    # Through a jump host, it says good-bye on a way that may be gone.
+    with contextlib.suppress(EOFError, OSError, paramiko.SSHException):
+        connection.client.close()
 
 
 @cache

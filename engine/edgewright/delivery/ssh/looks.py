@@ -212,8 +212,13 @@ def _listing(lines: Iterable[str]) -> dict[str, dict[str, int]]:
             here = folders.setdefault(line[:-1], {})
         fields = line.split(None, 8)
         if len(fields) == 9 and fields[0].startswith("-") and fields[4].isdigit():
-            here[fields[8]] = int(fields[4])
+            here[_shown(fields[8])] = int(fields[4])
     return folders
+
+
+def _shown(name: str) -> str:
+    """Write a name as the poorest ``ls`` does: busybox has a question mark for each byte that is not ASCII."""
+    return "".join(chr(byte) if 32 <= byte < 127 else "?" for byte in name.encode()).strip()
 
 
 def _markers(said: Iterable[tuple[str, str]]) -> Iterator[tuple[str, bool, str, Marker]]:
@@ -233,6 +238,6 @@ def _slots(said: Iterable[tuple[str, str]], listed: Mapping[str, Mapping[str, in
     for name, active, model, marker in _markers(said):
         if name in _SLOTS:
             here = listed.get(f"models/{model}/slots/{name}", {})
-            whole = all(here.get(file.name) == file.size for file in marker.files)
+            whole = all(here.get(_shown(file.name)) == file.size for file in marker.files)
             found[model] = (*found.get(model, ()), Slot(name, active, marker, whole))
     return found

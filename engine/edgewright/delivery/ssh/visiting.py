@@ -93,8 +93,11 @@ class Visit:
     def _work(self, line: Line) -> None:
         twin = self._change(lambda twin: _arrived(twin, self._clock()))
         for _ in range(_MOST_JOBS):
+            expected = twin.job.number if twin.job is not None else None
             look = self._look(line, twin)
             twin = self._change(partial(self._found, look))
+            if twin.job is not None and twin.job.number != expected:
+                continue  # it was assigned meanwhile, and the look has made nothing ready for it
             if twin.job is not None:
                 twin = self._do(line, look, twin.job)
             if twin.job is None:
