@@ -102,6 +102,12 @@ class HawkbitSettings(SpecModel):
     """The secret that holds the user's password."""
     bundle: Bundle = Bundle()
     """What is uploaded."""
+    create_targets: bool = True
+    """Make targets for devices that it does not have. Where it is false, devices without a target wait for one."""
+    module_type: str = Field(default="application", min_length=1)
+    """Key of the type of the software modules that are made."""
+    set_type: str = Field(default="app", min_length=1)
+    """Key of the type of the distribution sets that are made; it must take such a module."""
 
 
 class MenderServerSettings(SpecModel):

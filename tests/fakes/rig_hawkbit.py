@@ -4,9 +4,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
+from types import MappingProxyType
 
 from edgewright.delivery.hawkbit import HawkbitDriver
-from edgewright.delivery.hawkbit.courier import Options
+from edgewright.delivery.hawkbit.courier import FORCE_AFTER
 from edgewright.delivery.servers.http import Patience
 from edgewright.delivery.servers.worker import Pace
 from edgewright.ports import Driver
@@ -19,13 +20,13 @@ from fakes.installing_devices import TarBundler
 from fakes.rigs import Behaviour, Grounds, Rig
 
 
-def hawkbit_delivery(url: str, **fields: object) -> Delivery:
-    settings = {"url": url, "user": USER, "password": {"secret": "hawkbit"}}
+def hawkbit_delivery(url: str, settings: Mapping[str, object] = MappingProxyType({}), **fields: object) -> Delivery:
+    settings = {"url": url, "user": USER, "password": {"secret": "hawkbit"}, **settings}
     return Delivery.model_validate({"type": "hawkbit", "hawkbit": settings, **fields})
 
 
 class HawkbitRig:
-    options = Options()
+    force_after = FORCE_AFTER
     pace: Pace | None = None
     patience: Patience | None = None
     password = PASSWORD
@@ -49,7 +50,7 @@ class HawkbitRig:
             secrets=self.secret,
             pace=self.pace,
             patience=self.patience,
-            options=self.options,
+            force_after=self.force_after,
         )
 
     def secret(self, name: str) -> Secret:

@@ -80,7 +80,21 @@ def eventually(check: Callable[[], object], step: Callable[[], object] = lambda:
 
 @pytest.mark.parametrize(
     "fault",
-    ["error", "busy", "limit", "html", "html-error", "hang", "cut", "lost", "dropped", "redirect", "huge", "odd", "trickle"],
+    [
+        "error",
+        "busy",
+        "limit",
+        "html",
+        "html-error",
+        "hang",
+        "cut",
+        "lost",
+        "dropped",
+        "redirect",
+        "huge",
+        "odd",
+        "trickle",
+    ],
 )
 def test_a_server_in_trouble_fails_no_device_and_is_gone_on_with(rig: SomeRig, system: str, fault: FaultName) -> None:
     rig.add("lane-1")
@@ -302,6 +316,33 @@ def test_many_devices_take_few_requests(system: str, tmp_path: Path) -> None:
         assert not step(), "nothing is to be done until devices say something"
         assert len(rig.server.requests) <= 5
         assert {twin.job.stage.value for twin in rig.grounds.twins.twins() if twin.job} == {"offered"}
+
+
+def test_what_cannot_be_signed_now_waits_until_it_can(rig: SomeRig) -> None:
+    rig.add("lane-1")
+    work(rig)
+    rig.bundler.key = ""
+    release = rig.release(1)
+    rig.driver.assign(assignments(1, ["lane-1"], release), rig.configs())
+    with pytest.raises(DeliveryError, match="no key"):
+        work(rig)
+    assert model_of(rig, "lane-1").phase is Phase.IDLE
+    rig.bundler.key = "key 1"
+    work(rig)
+    assert rig.runs("lane-1") == release.release
+
+
+def test_bundles_of_another_key_are_not_taken_for_the_same(rig: SomeRig) -> None:
+    rig.add("lane-1", "lane-2")
+    work(rig)
+    release = rig.release(1)
+    rig.driver.assign(assignments(1, ["lane-1"], release), rig.configs())
+    work(rig)
+    rig.bundler.key = "key 2"
+    rig.driver.assign(assignments(1, ["lane-2"], release), rig.configs())
+    work(rig)
+    assert len(set(rig.bundler.built)) == 2
+    assert rig.runs("lane-1") == rig.runs("lane-2") == release.release
 
 
 def test_time_passes_only_by_the_clock_that_is_given(rig: SomeRig) -> None:

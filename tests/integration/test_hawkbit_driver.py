@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from edgewright.core.routes import Proof
-from edgewright.delivery.hawkbit.courier import Options
 from edgewright_wire.messages import ModelReport, Phase
 from fakes.api_server import Question, Reply
 from fakes.hawkbit_server import ALL_PERMISSIONS, HawkbitServer
@@ -17,7 +16,7 @@ from fakes.rigs import Behaviour, Grounds, assignments, work
 
 
 class ForcingRig(HawkbitRig):
-    options = Options(force_after=timedelta(minutes=10))
+    force_after = timedelta(minutes=10)
 
 
 @pytest.fixture
@@ -78,8 +77,7 @@ def test_targets_that_are_there_are_used_and_others_are_made(rig: HawkbitRig) ->
 
 
 def test_targets_are_made_by_hand_where_that_is_wanted(rig: HawkbitRig) -> None:
-    rig.options = Options(create_targets=False)
-    rig.restart()
+    rig.grounds.delivery = hawkbit_delivery(rig.server.url, {"createTargets": False})
     rig.add("lane-1")
     release = assign(rig, 1, 1)
     work(rig)
@@ -302,6 +300,12 @@ def test_a_type_that_hawkbit_lacks_is_said(rig: HawkbitRig) -> None:
     work(rig)
     assert model_of(rig).reason == "Rejected"
     assert "application" in model_of(rig).message
+
+    rig.grounds.delivery = hawkbit_delivery(rig.server.url, {"moduleType": "firmware", "setType": "os"})
+    rig.grounds.declare("lane-1")
+    release = assign(rig, 2, 1)
+    work(rig)
+    assert rig.runs("lane-1") == release
 
 
 @pytest.mark.parametrize("lacking", ["CREATE_TARGET", "READ_TARGET"])

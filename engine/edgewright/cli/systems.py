@@ -95,7 +95,9 @@ def _driver(system: str, its: Fittings) -> "Driver":
             from edgewright.delivery.hawkbit.driver import HawkbitDriver
 
             maker = BundleMaker(its.cache, its.keys, its.depot, its.read)
-            return HawkbitDriver(its.twins, its.depot, its.routes, its.clock, SoftwareBundler(maker))
+            return HawkbitDriver(
+                its.twins, its.depot, its.routes, its.clock, SoftwareBundler(maker, its.keys, its.read)
+            )
         case "mender-server":
             from edgewright.cli.bundlers import ArtifactBundler
             from edgewright.delivery.mender_server.driver import MenderServerDriver

@@ -1,7 +1,7 @@
 """Brings the devices of one hawkBit what they are assigned, and reads there what came of it. Made by ``driver``."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from edgewright.core import twins
@@ -13,21 +13,24 @@ from edgewright.delivery.hawkbit.api import Action, Hawkbit, among
 from edgewright.delivery.hawkbit.launching import Launcher
 from edgewright.delivery.hawkbit.notes import action_of, keep, note_of, stage_of, words_of
 from edgewright.delivery.hawkbit.roster import Roster
-from edgewright.delivery.hawkbit.shelf import Kinds, Shelf
+from edgewright.delivery.hawkbit.shelf import Kinds
 from edgewright.delivery.servers.bundling import Bundler, Order
 from edgewright.delivery.servers.ledger import Ledger, chunks, dropped, noted
 
 _NAMED_AT_ONCE = 100
 
 
+FORCE_AFTER = timedelta(minutes=30)
+
+
 @dataclass(frozen=True, slots=True)
 class Options:
     """How a hawkBit is used."""
 
-    create_targets: bool = True
+    create_targets: bool
     """Make targets for devices that hawkBit does not know."""
-    kinds: Kinds = field(default_factory=Kinds)
-    force_after: timedelta = timedelta(minutes=30)
+    kinds: Kinds
+    force_after: timedelta = FORCE_AFTER
     """How long a device may take to stop what was called off, before hawkBit is told to do without its word."""
 
 
@@ -42,7 +45,7 @@ class HawkbitCourier:
         self._clock = clock
         self._force_after = options.force_after
         self._roster = Roster(hawkbit, ledger, clock, create=options.create_targets)
-        self._launcher = Launcher(hawkbit, ledger, Shelf(hawkbit, bundler, options.kinds), clock)
+        self._launcher = Launcher(hawkbit, ledger, bundler, options.kinds, clock)
 
     def close(self) -> None:
         """End its connections."""

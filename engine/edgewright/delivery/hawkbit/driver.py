@@ -1,11 +1,12 @@
 """The delivery port over customers' hawkBits. Opened by ``cli``."""
 
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from edgewright.delivery.depot import Depot
 from edgewright.delivery.hawkbit.api import Hawkbit
-from edgewright.delivery.hawkbit.courier import HawkbitCourier, Options
+from edgewright.delivery.hawkbit.courier import FORCE_AFTER, HawkbitCourier, Options
+from edgewright.delivery.hawkbit.shelf import Kinds
 from edgewright.delivery.servers.bundling import Bundler
 from edgewright.delivery.servers.driver import ServerDriver, secret_of
 from edgewright.delivery.servers.http import Patience
@@ -29,7 +30,7 @@ class HawkbitDriver(ServerDriver):
         secrets: Finds a secret by its name, or raises EdgewrightError.
         pace: How often servers are asked.
         patience: How long they are waited for.
-        options: What fleets do not say.
+        force_after: How long a device may take to stop what was called off, before hawkBit is told to do without it.
     """
 
     def __init__(
@@ -43,24 +44,29 @@ class HawkbitDriver(ServerDriver):
         secrets: Callable[[str], Secret] = named,
         pace: Pace | None = None,
         patience: Patience | None = None,
-        options: Options | None = None,
+        force_after: timedelta = FORCE_AFTER,
     ) -> None:
         super().__init__("hawkbit", store, depot, routes, clock, secrets=secrets, pace=pace)
         self._bundler = bundler
         self._patience = patience
-        self._options = options or Options()
+        self._force_after = force_after
 
     def server_of(self, delivery: Delivery) -> str:
-        """As in ServerDriver."""
+        """As in ServerDriver; fleets that have other things made there have another worker."""
         settings = _settings(delivery)
-        return f"hawkBit at {settings.url.rstrip('/')} as {settings.user}"
+        made = f"{settings.module_type}/{settings.set_type}{'' if settings.create_targets else ', no targets'}"
+        usual = "" if made == "application/app" else f" ({made})"
+        return f"hawkBit at {settings.url.rstrip('/')} as {settings.user}{usual}"
 
     def connect(self, delivery: Delivery, ledger: Ledger) -> Courier:
         """As in ServerDriver."""
         settings = _settings(delivery)
         password = secret_of(self.secrets, settings.password)
         hawkbit = Hawkbit(settings.url, settings.user, password, self._patience)
-        return HawkbitCourier(hawkbit, ledger, self._bundler, self.clock, self._options)
+        kinds = Kinds(settings.module_type, settings.set_type)
+        return HawkbitCourier(
+            hawkbit, ledger, self._bundler, self.clock, Options(settings.create_targets, kinds, self._force_after)
+        )
 
 
 def _settings(delivery: Delivery) -> HawkbitSettings:

@@ -13,8 +13,8 @@ from edgewright.core.routes import Route
 from edgewright.core.twins import Stage, Twin
 from edgewright.delivery.hawkbit.api import Action, Hawkbit, among
 from edgewright.delivery.hawkbit.notes import CLOSED, TARGET, Note, keep, note_of, offer
-from edgewright.delivery.hawkbit.shelf import Shelf, name_of
-from edgewright.delivery.servers.bundling import Order
+from edgewright.delivery.hawkbit.shelf import Kinds, Shelf, name_of
+from edgewright.delivery.servers.bundling import Bundler, Order, Recipes
 from edgewright.delivery.servers.http import Refused
 from edgewright.delivery.servers.ledger import Ledger, chunks, noted
 from edgewright.errors import DeliveryError
@@ -26,10 +26,13 @@ _MOST_TRIES = 3
 class Launcher:
     """Tells hawkBit of jobs."""
 
-    def __init__(self, hawkbit: Hawkbit, ledger: Ledger, shelf: Shelf, clock: Callable[[], datetime]) -> None:
+    def __init__(
+        self, hawkbit: Hawkbit, ledger: Ledger, bundler: Bundler, kinds: Kinds, clock: Callable[[], datetime]
+    ) -> None:
         self._hawkbit = hawkbit
+        self._bundler = bundler
         self._ledger = ledger
-        self._shelf = shelf
+        self._shelf = Shelf(hawkbit, bundler, kinds)
         self._clock = clock
 
     def start(self, routes: Mapping[str, Route], known: Mapping[str, Twin]) -> None:
@@ -39,14 +42,18 @@ class Launcher:
             DeliveryError, DeliveryUnavailable, StorageFull: As far as it concerns every device.
         """
         groups: dict[tuple[str, str], tuple[Order, list[str]]] = {}
+        recipes = Recipes(self._bundler)
         for device, twin in known.items():
             job = twin.job
             if job is not None and job.stage is Stage.WAITING and device in routes and twin.memo.get(TARGET):
-                order = Order(job.model, job.target, routes[device].delivery)
-                groups.setdefault((order.model, order.version), (order, []))[1].append(device)
+                delivery = routes[device].delivery
+                if (recipe := recipes.find(delivery)) is not None:
+                    order = Order(job.model, job.target, delivery, recipe)
+                    groups.setdefault((order.model, order.version), (order, []))[1].append(device)
         for order, devices in groups.values():
             for some in chunks(devices, _NAMED_AT_ONCE):
                 self._start(order, [known[device] for device in some])
+        recipes.check()
 
     def find(self, waiting: Sequence[Twin]) -> dict[str, Twin]:
         """Find the actions of jobs of which it is not known whether hawkBit was told; gives the twins that have one."""

@@ -18,8 +18,8 @@ _LONGEST_NAME = 128
 class Kinds:
     """Types of what is made, by their keys in the hawkBit."""
 
-    module: str = "application"
-    distribution_set: str = "app"
+    module: str
+    distribution_set: str
 
 
 class Shelf:

@@ -233,5 +233,5 @@ class MenderCourier:
 def _judged(job: Job, note: Note, route: Route | None, said: Sequence[str]) -> Verdict | None:
     if route is None:
         return None
-    order = Order(job.model, job.target, route.delivery, note.attempt)
+    order = Order(job.model, job.target, route.delivery, attempt=note.attempt)
     return judge(job.model, job.target, order.nonce, said)

@@ -10,7 +10,7 @@ from datetime import datetime
 
 from edgewright.core import twins
 from edgewright.core.routes import Route
-from edgewright.core.twins import Stage, Twin
+from edgewright.core.twins import Job, Stage, Twin
 from edgewright.delivery.mender_server.api import Mender
 from edgewright.delivery.mender_server.notes import (
     MENDER_ID,
@@ -21,7 +21,7 @@ from edgewright.delivery.mender_server.notes import (
     note_of,
     offer,
 )
-from edgewright.delivery.servers.bundling import Bundler, Order
+from edgewright.delivery.servers.bundling import Bundler, Order, Recipes
 from edgewright.delivery.servers.http import Refused
 from edgewright.delivery.servers.ledger import Ledger, chunks
 from edgewright.errors import DeliveryError
@@ -53,14 +53,18 @@ class Launcher:
         ]
         found = self.find(waiting)
         groups: dict[tuple[str, str], tuple[Order, list[Twin]]] = {}
+        recipes = Recipes(self._bundler)
         for twin in waiting:
-            if twin.device not in found and (order := _order(twin, routes[twin.device])) is not None:
+            recipe = recipes.find(routes[twin.device].delivery)
+            if twin.device not in found and recipe is not None and twin.job is not None:
+                order = _order(twin, twin.job, routes[twin.device], recipe)
                 note = note_of(twin)
                 key = (order.name, note.name if note is not None else "")
                 groups.setdefault(key, (order, []))[1].append(twin)
         for (_, name), (order, members) in groups.items():
             for some in chunks(members, _DEVICES_AT_ONCE):
                 self._start(order, name, some)
+        recipes.check()
 
     def find(self, unsure: Sequence[Twin]) -> dict[str, Twin]:
         """Find deployments of jobs of which it is not known whether Mender was told; gives the twins that have one."""
@@ -116,10 +120,8 @@ class Launcher:
         return self._ledger.change(notes, lambda twin: offer(twin, notes[twin.device], now))
 
 
-def _order(twin: Twin, route: Route) -> Order | None:
+def _order(twin: Twin, job: Job, route: Route, recipe: str) -> Order:
     """What a device is to be given, and which time it is."""
-    if twin.job is None:
-        return None
-    order = Order(twin.job.model, twin.job.target, route.delivery)
+    order = Order(job.model, job.target, route.delivery, recipe)
     note = note_of(twin)
     return replace(order, attempt=note.attempt if note is not None else next_attempt(twin, order.version))

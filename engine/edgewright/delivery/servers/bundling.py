@@ -2,9 +2,10 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from edgewright.delivery.evidence import nonce_of
+from edgewright.errors import DeliveryError, EdgewrightError, Transient
 from edgewright_schemas.delivery import Delivery
 from edgewright_wire.canonical import digest_json, hex_of
 from edgewright_wire.messages import ModelAssignment
@@ -21,6 +22,8 @@ class Order:
     """What to install; None: remove the model."""
     delivery: Delivery
     """How the fleet's devices install: format, root, installer."""
+    recipe: str = ""
+    """Names what else goes into the bundle; as Bundler says."""
     attempt: int = 1
     """Which time it is that a device is given the same."""
 
@@ -28,8 +31,8 @@ class Order:
     def version(self) -> str:
         """Name what is ordered, the attempt apart: the release, and a digest of everything that makes the bundle."""
         content = self.target.model_dump(mode="json", by_alias=True, exclude_none=True) if self.target else None
-        way = self.delivery.model_dump(mode="json", by_alias=True, exclude_none=True)
-        digest = hex_of(digest_json({"model": self.model, "target": content, "way": way}))[:_SHORT]
+        made = {"model": self.model, "target": content, "recipe": self.recipe, **_way(self.delivery)}
+        digest = hex_of(digest_json(made))[:_SHORT]
         release = self.target.release if self.target is not None else "removed"
         return f"{''.join(c for c in release if c.isascii() and c.isalnum())[:_SHORT] or 'release'}-{digest}"
 
@@ -46,8 +49,27 @@ class Order:
         return nonce_of(self.model, self.target) + attempt
 
 
+def _way(delivery: Delivery) -> dict[str, Any]:
+    """What a fleet says that goes into a bundle; not where its server is."""
+    way: dict[str, Any] = {"root": delivery.root, "installer": delivery.installer, "proof": delivery.proves}
+    if delivery.hawkbit is not None:
+        way["bundle"] = delivery.hawkbit.bundle.model_dump(mode="json", by_alias=True)
+    if delivery.mender_server is not None:
+        way |= {"deviceType": delivery.mender_server.device_type, "module": delivery.mender_server.module}
+    return way
+
+
 class Bundler(Protocol):
     """Builds bundles."""
+
+    def recipe(self, delivery: Delivery) -> str:
+        """Name what goes into bundles beside what fleets say: a template's content, the key that signs.
+
+        Raises:
+            DeliveryError: Something of it is missing.
+            DeliveryUnavailable: It cannot be read now.
+        """
+        ...
 
     def build(self, order: Order) -> Path:
         """Build one, or find it built; the file stays for as long as the caller reads it.
@@ -59,3 +81,37 @@ class Bundler(Protocol):
             DeliveryUnavailable, StorageFull: It cannot be built now.
         """
         ...
+
+
+class Recipes:
+    """The recipes of one pass: each is asked for once, and one that fails does not keep others from theirs."""
+
+    def __init__(self, bundler: Bundler) -> None:
+        self._bundler = bundler
+        self._found: dict[str, str | None] = {}
+        self._failed: EdgewrightError | None = None
+
+    def find(self, delivery: Delivery) -> str | None:
+        """Find the recipe of a fleet; None where it fails."""
+        key = delivery.model_dump_json()
+        if key not in self._found:
+            try:
+                self._found[key] = self._bundler.recipe(delivery)
+            except EdgewrightError as error:
+                self._found[key], self._failed = None, error
+        return self._found[key]
+
+    def check(self) -> None:
+        """Say what failed, once everything else is done.
+
+        Raises:
+            DeliveryError: The last that failed.
+            Transient: It may succeed later.
+        """
+        match self._failed:
+            case None:
+                return
+            case DeliveryError() | Transient() as error:
+                raise error
+            case error:
+                raise DeliveryError(error.message, hint=error.hint) from error
