@@ -115,6 +115,11 @@ def base(serving: Serving) -> str:
     return f"{serving.address.url}/agent/default"
 
 
+def kept(site: AgentSite) -> dict[str, int]:
+    """The sequence of each device's newest report."""
+    return {each.device: each.sequence for each in site.inbox.newer({})}
+
+
 def main() -> None:
     """Serve a folder until the process is ended, and say where."""
     site = AgentSite(Path(sys.argv[1]))

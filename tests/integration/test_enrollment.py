@@ -9,9 +9,7 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.serialization import Encoding
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from edgewright.delivery import enrollment
 from edgewright.delivery.certificates import NotTrusted, Speaker, check, issue_server
@@ -21,20 +19,10 @@ from edgewright.ports import Standing
 from edgewright.state.store import SqlState
 from edgewright.state.twins import SqlIdentities
 from edgewright_wire.enrollment import EnrollmentRequest, IssuedCertificate, PendingEnrollment, Refusal, RenewalRequest
+from fakes.agent_http import Key, csr, new_key
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 PATIENCE = 60
-Key = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
-
-
-def new_key() -> ec.EllipticCurvePrivateKey:
-    return ec.generate_private_key(ec.SECP256R1())
-
-
-def csr(key: Key, device: str) -> str:
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, device)])
-    request = x509.CertificateSigningRequestBuilder().subject_name(subject).sign(key, SHA256())
-    return request.public_bytes(Encoding.PEM).decode()
 
 
 class World:

@@ -95,7 +95,12 @@ def issue(authority: DevicesCA, request: Request, now: datetime, life: timedelta
     serial = x509.random_serial_number()
     names = [x509.NameAttribute(NameOID.COMMON_NAME, request.device)]
     certificate = _signed(
-        authority, x509.Name(names), request.key, serial, (now - _EARLIER, until), ExtendedKeyUsageOID.CLIENT_AUTH
+        authority,
+        x509.Name(names),
+        request.key,
+        serial,
+        (now - min(_EARLIER, life), until),
+        ExtendedKeyUsageOID.CLIENT_AUTH,
     )
     return Issued(certificate.public_bytes(Encoding.PEM).decode(), f"{serial:x}", until)
 

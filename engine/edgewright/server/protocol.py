@@ -82,6 +82,13 @@ class Protocol(HttpToolsProtocol):
         self.resume_writing()
         super().connection_lost(exc)
 
+    def shutdown(self) -> None:
+        """End soon, and at once where nothing is under way: a TLS client that sleeps would not say good-bye."""
+        if self._is_idle() and not self._gathering.pending():
+            self.transport.abort()
+        else:
+            super().shutdown()
+
     def pause_writing(self) -> None:
         """Wait until the other end takes in what was sent, but not for ever."""
         super().pause_writing()
@@ -178,6 +185,10 @@ class _Gathering:
         self._pieces.append(data)
         if len(data) > _SMALL:
             self._flush()
+
+    def pending(self) -> int:
+        """How many bytes, or pieces, are still to be sent."""
+        return len(self._pieces) + self._transport.get_write_buffer_size()
 
     def write_now(self, data: bytes) -> None:
         """Send at once, after what was written."""
