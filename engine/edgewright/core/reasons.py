@@ -22,6 +22,7 @@ _INFO = {
     "Deferred": "offline devices catch up when they return",
     "DeviceDeferred": "a device is offline; it catches up later",
     "DeviceReturning": "a device goes back to its last verified release",
+    "DeviceInstalled": "a device has the release in place, and can prove no more",
     "DeviceVerified": "a device runs the release and has verified it",
     "DevicesJoined": "devices joined a rollout's fleet",
     "DevicesLeft": "devices left a rollout's fleet",
