@@ -214,7 +214,8 @@ class MenderDesk:
             return answers.refusal(answers.UNAUTHORIZED, "the device is not accepted any more", device)
         twin, route = self._twins.twin(device), self._routes().get(device)
         job = twin.job if twin is not None and twin.system == SYSTEM else None
-        if route is None or job is None or deployment_id(self.environment, device, job) != id_:
+        is_ours = route is not None and route.delivery.type == SYSTEM
+        if route is None or not is_ours or job is None or deployment_id(self.environment, device, job) != id_:
             return answers.refusal(answers.GONE, "this deployment has ended", device)
         order = Order(job.model, job.target, route.delivery.root, id_)
         content = compose(order, artifact_of(id_, job), _settings(route), self._depot)
