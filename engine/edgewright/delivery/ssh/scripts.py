@@ -34,7 +34,9 @@ _PRELUDE = f"""\
 LC_ALL=C; export LC_ALL; umask 022
 say() {{ printf '\\n{MARK} %s\\n' "$*"; }}
 die() {{ say failed "$*"; exit {FAILED}; }}
+cut() {{ cat /proc/self/status >.full; rm -f .full; die "$@"; }}
 """
+"""``cut`` has the device say in its own words if the disk is full; GNU tar says only how much it wrote."""
 
 _LOCK = """\
 owner() { p=; b=; read -r p b <"$held/owner"; [ -n "$p" ]; }
@@ -155,7 +157,7 @@ def prove(root: str, installer: Sequence[str]) -> str:
 
 def take(store: str, name: str) -> str:
     """Take one file from the input, where there is no tar."""
-    return f"{_enter(store)}cat >{_q(file_name(name))} || die NotReceived cat\n"
+    return f"{_enter(store)}cat >{_q(file_name(name))} || cut NotReceived cat\n"
 
 
 def receive(
@@ -171,16 +173,16 @@ def receive(
         unpack: The pieces come as a tar stream in the input; one that is cut leaves the beginning of a file.
     """
     # As root, tar would give files to whoever they belonged to.
-    begin = "tar -xof - || die NotReceived tar\n" if unpack else ""
+    begin = "tar -xof - || cut NotReceived tar\n" if unpack else ""
     wholes, joined = [], ""
     for digest, pieces in brought:
         if list(pieces) != [digest]:
             parts = " ".join(map(_q, pieces))
-            joined += f"cat {parts} >whole && rm -f {parts} && mv whole {digest} || die NotStored cat\n"
+            joined += f"cat {parts} >whole && rm -f {parts} && mv whole {digest} || cut NotStored cat\n"
         wholes.append(digest)
     sums = [f"{digest}  {digest}" for digest in wholes] + [f"{digest}  ../blobs/{digest}" for digest in kept]
     lines = "\n".join(sums)
-    stored = f"sync {' '.join(wholes)} 2>/dev/null || sync\nmv {' '.join(wholes)} ../blobs/ || die NotStored mv\n"
+    stored = f"sync {' '.join(wholes)} 2>/dev/null || sync\nmv {' '.join(wholes)} ../blobs/ || cut NotStored mv\n"
     return (
         f"{_enter(store)}{begin}{_lock(store)}{joined}"
         f"out=$(printf '%s\\n' {_q(lines)} | sha256sum -c - 2>/dev/null); r=$?\n"
@@ -203,18 +205,18 @@ def receive(
 def payload(files: Iterable[tuple[str, str]]) -> str:
     """Lay a payload out for the installer; files are names and sha256 in hex."""
     links = _links(files, "../blobs", "payload")
-    return f"rm -rf payload ../evidence.json; mkdir payload || die NotStored payload\n{links}"
+    return f"rm -rf payload ../evidence.json; mkdir payload || cut NotStored payload\n{links}"
 
 
 def slot(root: str, store: str, model: str, name: str, files: Iterable[tuple[str, str]], marker: str) -> str:
     """Fill a slot that is not active, as edgewright_agent.slots would: its marker goes first and comes last."""
     home, blobs = f"{root}/models/{file_name(model)}", f"{store}/blobs"
     return (
-        f"mkdir -p -- {_q(home + '/slots')} && cd -- {_q(home)} || die NotStored {_q(home)}\n"
+        f"mkdir -p -- {_q(home + '/slots')} && cd -- {_q(home)} || cut NotStored {_q(home)}\n"
         f"[ active -ef slots/{name} ] && die Moved 'slot {name} is active'\n"
-        f"rm -rf slots/{name}/release.json slots/{name}; mkdir slots/{name} || die NotStored slots\n"
+        f"rm -rf slots/{name}/release.json slots/{name}; mkdir slots/{name} || cut NotStored slots\n"
         f"{_links(files, blobs, f'slots/{name}')}"
-        f"printf '%s' {_q(marker)} >slots/{name}/release.json || die NotStored release.json\n"
+        f"printf '%s' {_q(marker)} >slots/{name}/release.json || cut NotStored release.json\n"
         f"sync slots/{name}/* slots/{name} slots . {_q(blobs)} 2>/dev/null || sync\n"
     )
 
@@ -315,7 +317,7 @@ open "$root" && open "$root/models" && say looked
 
 
 def _enter(store: str) -> str:
-    return f"{_PRELUDE}cd -- {_q(f'{store}/incoming')} || die NotStored incoming\n"
+    return f"{_PRELUDE}cd -- {_q(f'{store}/incoming')} || cut NotStored incoming\n"
 
 
 def _lock(store: str) -> str:
@@ -337,7 +339,7 @@ def _links(files: Iterable[tuple[str, str]], blobs: str, folder: str) -> str:
     lines = []
     for name, digest in files:
         source, target = _q(f"{blobs}/{digest}"), _q(f"{folder}/{file_name(name)}")
-        lines.append(f"ln {source} {target} 2>/dev/null || cp {source} {target} || die NotStored {_q(folder)}\n")
+        lines.append(f"ln {source} {target} 2>/dev/null || cp {source} {target} || cut NotStored {_q(folder)}\n")
     return "".join(lines)
 
 
