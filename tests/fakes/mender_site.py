@@ -5,15 +5,17 @@ the same address.
 import asyncio
 import threading
 
-from fastapi import FastAPI
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from edgewright.delivery.credentials import create_credentials, load_bundle_keys
 from edgewright.delivery.mender.desk import MenderDesk
 from edgewright.delivery.mender.driver import SYSTEM, MenderDriver
 from edgewright.ports import Standing
+from edgewright.server.app import HookSettings, create_app
+from edgewright.server.health import Vitals
 from edgewright.server.mender_routes import mender_router
 from edgewright.server.serving import Serving
+from edgewright.server.waking import Bell
 from fakes.rigs import Grounds
 
 
@@ -52,8 +54,8 @@ class MenderSite:
 
     def start(self) -> None:
         """Listen, where it listened before."""
-        app = FastAPI(openapi_url=None)
-        app.include_router(mender_router(lambda name: self.desk if name == self.environment else None))
+        router = mender_router(lambda name: self.desk if name == self.environment else None)
+        app = create_app(HookSettings(), Bell(), Vitals(role="active"), routers=[router])
         app.add_middleware(_Gate, site=self)
         self._serving = Serving(app, port=self._port, stop_seconds=1)
         self._port = self._serving.start().port
