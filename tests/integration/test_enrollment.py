@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from edgewright.delivery import enrollment
+from edgewright.delivery.admitting import Admission
 from edgewright.delivery.certificates import NotTrusted, Speaker, check, issue_server
 from edgewright.delivery.credentials import create_credentials, load_devices_ca
 from edgewright.delivery.enrollment import Enrollment, Outcome
@@ -37,6 +38,7 @@ class World:
         self.states: list[SqlState] = []
         self.enrollment = self.another()
         self.state = self.states[0]
+        self.operators = Admission(SqlIdentities(self.state), self.state, lambda: self.now)
 
     def another(self, most_pending: int = 1_000) -> Enrollment:
         state = SqlState(self.folder / "state.db")
@@ -61,15 +63,14 @@ class World:
         return text.reveal()
 
     def approve(self, device: str) -> None:
-        (key,) = self.enrollment.identities(device, Standing.PENDING)
-        self.enrollment.approve(key, {})
+        self.operators.approve(self.operators.find(device, None, [Standing.PENDING]), {})
 
     def speaker(self, outcome: Outcome) -> Speaker:
         assert isinstance(outcome.said, IssuedCertificate), outcome
         return check(self.authority, outcome.said.certificate, self.now)
 
     def standings(self, device: str) -> list[str]:
-        return [key.standing.value for key in self.enrollment.identities(device)]
+        return [key.standing.value for key in self.operators.identities(device)]
 
 
 @pytest.fixture
@@ -91,19 +92,19 @@ def test_a_device_waits_for_an_operator_and_is_then_certified(world: World) -> N
         waiting = world.ask(key, "lane-1", region="eu")
         assert (waiting.status, waiting.retry_after > 0) == (202, True)
     assert isinstance(waiting.said, PendingEnrollment)
-    (pending,) = world.enrollment.identities(standing=Standing.PENDING)
+    (pending,) = world.operators.identities(standing=Standing.PENDING)
     assert (pending.device, pending.key, pending.labels) == ("lane-1", waiting.said.fingerprint, {"region": "eu"})
     assert pending.detail["peer"] == "192.0.2.1"
     assert world.state.enrolled() == {}
 
-    world.enrollment.approve(pending, {"ring": "canary"})
+    world.operators.approve(pending, {"ring": "canary"})
     answer = world.ask(key, "lane-1")
 
     speaker = world.speaker(answer)
     assert (speaker.device, speaker.fingerprint) == ("lane-1", pending.key)
     assert speaker.not_after == NOW + timedelta(days=7)
     assert world.state.enrolled() == {"lane-1": {"region": "eu", "ring": "canary"}}
-    (kept,) = world.enrollment.identities("lane-1")
+    (kept,) = world.operators.identities("lane-1")
     assert isinstance(answer.said, IssuedCertificate)
     certificate = x509.load_pem_x509_certificate(answer.said.certificate.encode())
     assert kept.detail["serial"] == f"{certificate.serial_number:x}"
@@ -122,7 +123,7 @@ def test_one_key_cannot_speak_for_two_devices(world: World) -> None:
     world.ask(key, "lane-1")
     world.approve("lane-1")
     assert refused(world.ask(key, "lane-2")) == (403, "OtherDevice")
-    assert world.enrollment.identities("lane-2") == []
+    assert world.operators.identities("lane-2") == []
 
 
 def test_a_second_key_waits_until_an_operator_gives_it_the_place_of_the_first(world: World) -> None:
@@ -143,7 +144,7 @@ def test_a_second_key_waits_until_an_operator_gives_it_the_place_of_the_first(wo
 def test_what_was_rejected_or_retired_stays_so(world: World) -> None:
     key, other = new_key(), new_key()
     world.ask(key, "lane-1")
-    world.enrollment.reject(world.enrollment.identities("lane-1")[0])
+    world.operators.reject(world.operators.identities("lane-1")[0])
     assert refused(world.ask(key, "lane-1")) == (403, "Rejected")
 
     world.ask(other, "lane-2")
@@ -151,8 +152,8 @@ def test_what_was_rejected_or_retired_stays_so(world: World) -> None:
     speaker = world.speaker(world.ask(other, "lane-2"))
     third = new_key()
     world.ask(third, "lane-2")
-    assert [key.device for key in world.enrollment.retire("lane-2")] == ["lane-2"]
-    assert world.enrollment.retire("lane-2") == []
+    assert [key.device for key in world.operators.retire("lane-2")] == ["lane-2"]
+    assert world.operators.retire("lane-2") == []
     assert refused(world.ask(other, "lane-2")) == (403, "Retired")
     assert refused(world.ask(third, "lane-2")) == (403, "Rejected")
     renewed = world.enrollment.renew(RenewalRequest(csr=csr(other, "lane-2")), speaker)
@@ -221,7 +222,7 @@ def test_a_listed_device_is_admitted_where_the_inventory_is_enough_and_only_its_
     assert refused(world.ask(new_key(), "lane-1")) == (403, "OtherKey")
     assert world.ask(new_key(), "lane-9").status == 202
 
-    world.enrollment.retire("lane-1")
+    world.operators.retire("lane-1")
     assert world.ask(new_key(), "lane-1").status == 202, "whoever was retired does not come back by name alone"
     assert world.ask(new_key(), "lane-1", token=world.token()).status == 202
 
@@ -238,7 +239,7 @@ def test_of_devices_that_race_for_a_tokens_last_use_one_is_let_in(world: World) 
 
     with ThreadPoolExecutor(len(keys)) as pool:
         assert sorted(pool.map(ask, range(len(keys)))) == [200] + [202] * (len(keys) - 1)
-    assert len(world.enrollment.identities(standing=Standing.ACCEPTED)) == 1
+    assert len(world.operators.identities(standing=Standing.ACCEPTED)) == 1
 
 
 def test_of_keys_that_race_for_one_name_one_is_let_in(world: World) -> None:
@@ -279,7 +280,7 @@ def test_no_more_than_so_many_wait_and_those_that_ask_no_more_make_place(
     world.ask(waiting, "lane-0", of=few)
     world.now += timedelta(days=4)
     assert world.ask(new_key(), "lane-3", of=few).status == 202
-    assert [key.device for key in few.identities()] == ["lane-0", "lane-3"]
+    assert [key.device for key in world.operators.identities()] == ["lane-0", "lane-3"]
 
 
 def test_what_is_malformed_is_refused_in_words(world: World) -> None:
@@ -303,7 +304,7 @@ def test_what_is_malformed_is_refused_in_words(world: World) -> None:
         assert words in outcome.said.error, outcome
     many = EnrollmentRequest(device="lane-1", csr=good, labels={str(number): "" for number in range(100)})
     assert world.enrollment.enroll(many, "").status == 422
-    assert world.enrollment.identities() == []
+    assert world.operators.identities() == []
 
 
 def test_certificates_of_others_say_nothing(world: World, tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ SUMMARIES: Mapping[str, str] = {
     "schema": "Print the JSON Schema of one kind, for editors and other tools.",
     "gc": "Remove artifacts that neither the current commit, a champion, a device nor a rollout refers to.",
     "rollout": "See and steer rollouts.",
-    "devices": "Devices, and what each runs.",
+    "devices": "Devices: what each runs, and who is let in.",
     "notify": "Receivers of notifications, and whether they can be told.",
 }
 """What the list of commands says of each, in its order: the first sentence of the command's own help."""

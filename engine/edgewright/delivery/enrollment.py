@@ -1,17 +1,17 @@
 """Who agents are: keys that ask, keys that are believed, and the certificates they get. One for each environment.
 
-Called by the server's agent API, and by ``edgewright devices`` for what operators decide. Nothing is kept in memory
-that counts: several controllers may serve the same devices.
+Called by the server's agent API; what operators decide is in ``admitting``. Nothing is kept in memory that counts:
+several controllers may serve the same devices.
 """
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Protocol
 
 from edgewright.core.enrolling import Standing, Verdict, judge
+from edgewright.delivery.admitting import Registry
 from edgewright.delivery.certificates import Request, Speaker, issue, read_request
 from edgewright.delivery.credentials import DevicesCA
 from edgewright.delivery.tokens import Tokens
@@ -36,18 +36,6 @@ _WORDS = {
     Verdict.REJECTED: "an operator rejected this key",
     Verdict.RETIRED: "this key is retired; it speaks for no device any more",
 }
-
-
-class Registry(Protocol):
-    """Where enrolled devices are kept; the state store."""
-
-    def enrolled(self) -> Mapping[str, Mapping[str, str]]:
-        """Labels of enrolled devices, by id."""
-        ...
-
-    def enroll(self, devices: Mapping[str, Mapping[str, str]]) -> None:
-        """Add devices, or replace the labels of known ones."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,8 +83,6 @@ class Enrollment:
         self.tokens = Tokens(store)
         self._counting = threading.Lock()
         self._pending, self._counted = 0, -_COUNTED_FOR
-
-    # ── what devices ask ──────────────────────────────────────────────────────────────────────────────────────
 
     def enroll(self, asked: EnrollmentRequest, peer: str) -> Outcome:
         """Answer a device that asks to be known; asking again with the same is harmless.
@@ -216,42 +202,6 @@ class Enrollment:
                 self._pending, self._counted = len(pending), time.monotonic()
             self._pending += 1
             return self._pending > self._most_pending
-
-    # ── what operators decide ─────────────────────────────────────────────────────────────────────────────────
-
-    def identities(self, device: str | None = None, standing: Standing | None = None) -> Sequence[Identity]:
-        """List keys, in order of device and time."""
-        return self._store.identities(system=SYSTEM, device=device, standing=standing)
-
-    def approve(self, key: Identity, labels: Mapping[str, str]) -> None:
-        """Believe a key: the device's other keys are retired. ``labels`` count before what the device says of itself.
-
-        Raises:
-            StateError, StateUnavailable, StorageFull: The store cannot be used.
-        """
-        known = self._registry.enrolled().get(key.device, {})
-        self._registry.enroll({key.device: {**key.labels, **known, **labels}})
-        self._store.decide(SYSTEM, key.key, Standing.ACCEPTED, self._clock())
-
-    def reject(self, key: Identity) -> None:
-        """Believe a key never."""
-        self._store.decide(SYSTEM, key.key, Standing.REJECTED, self._clock())
-
-    def retire(self, device: str) -> Sequence[Identity]:
-        """Believe none of a device's keys any more; gives those that were believed until now."""
-        now, gone = self._clock(), list[Identity]()
-
-        def work(keys: Sequence[Identity]) -> Iterator[Identity]:
-            gone.clear()
-            for key in keys:
-                if key.standing is Standing.ACCEPTED:
-                    gone.append(key)
-                    yield replace(key, standing=Standing.RETIRED, decided_at=now)
-                elif key.standing is Standing.PENDING:
-                    yield replace(key, standing=Standing.REJECTED, decided_at=now)
-
-        self._store.change(SYSTEM, device, work)
-        return gone
 
 
 def _check(asked: EnrollmentRequest, request: Request) -> None:

@@ -7,9 +7,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from edgewright.delivery.admitting import Registry
 from edgewright.delivery.certificates import Speaker, check
 from edgewright.delivery.credentials import DevicesCA, load_devices_ca
-from edgewright.delivery.enrollment import LIFE, Enrollment, Registry
+from edgewright.delivery.enrollment import LIFE, Enrollment
 from edgewright.ports import IdentityStore, ReportInbox
 from edgewright.server.reports_intake import Intake
 from edgewright.server.repository_polls import Polls

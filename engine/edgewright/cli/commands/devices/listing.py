@@ -1,4 +1,4 @@
-"""``edgewright devices``: which devices there are and what each runs."""
+"""``edgewright devices list``: which devices there are, how each is reached, and what it runs."""
 
 from typing import Annotated, Any
 
@@ -10,26 +10,19 @@ from edgewright.cli.render.quantities import short
 from edgewright.cli.workspace import Workspace
 from edgewright.core.membership import members
 from edgewright.core.nearest import suggestion
+from edgewright.core.routes import Route, find_routes
 from edgewright.core.snapshot import Snapshot
 from edgewright.errors import EdgewrightError
 from edgewright.ports import DeviceAssignment
 from edgewright_schemas.fleet import Fleet
 from edgewright_wire.messages import Report
 
-app = typer.Typer(help="Devices, and what each runs.", no_args_is_help=True)
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("list", epilog="Example: edgewright devices list --fleet stores -o json")(list_devices)
 
 
-def register(parent: typer.Typer) -> None:
-    """Add the commands."""
-    parent.add_typer(app, name="devices")
-
-
-@app.callback()
-def _devices() -> None:
-    pass
-
-
-@app.command("list", epilog="Example: edgewright devices list --fleet stores -o json")
 def list_devices(
     repo: RepoOption = HERE,
     ref: RefOption = None,
@@ -38,8 +31,10 @@ def list_devices(
     fleet: Annotated[str | None, typer.Option("--fleet", help="Only this fleet's devices.")] = None,
     output: OutputOption = Output.TEXT,
 ) -> None:
-    """List devices with their labels, what they are assigned and what they say they run.
+    """List devices with their labels, how they are reached, what they are assigned and what they say they run.
 
+    PROOF is the most a device is asked to show: that its golden samples ran (verified), or that its update system says
+    that a release is in place (installed).
     Devices that report but are in no fleet are listed as well, with ``-`` as their fleet.
     """
     workspace = Workspace(repo, ref=ref, state=state, env=env)
@@ -56,8 +51,9 @@ def list_devices(
     # A device of no fleet is shown as well: most likely its id is written differently in an inventory.
     counted = {device for devices in fleets.values() for device in devices}
     fleets[None] = {device: enrolled.get(device, {}) for device in sorted(reports.keys() - counted)}
+    routes = find_routes(desired, enrolled)
     rows = [
-        _row(device, name, labels, assignments.get(device), reports.get(device))
+        _row(device, name, labels, routes.get(device), assignments.get(device), reports.get(device))
         for name, devices in fleets.items()
         if fleet is None or fleet == name
         for device, labels in devices.items()
@@ -74,7 +70,12 @@ def _fleets(desired: Snapshot, enrolled: Any) -> dict[str | None, Any]:
 
 
 def _row(
-    device: str, fleet: str | None, labels: Any, assigned: DeviceAssignment | None, report: Report | None
+    device: str,
+    fleet: str | None,
+    labels: Any,
+    route: Route | None,
+    assigned: DeviceAssignment | None,
+    report: Report | None,
 ) -> dict[str, Any]:
     said = {m.model: m for m in report.models} if report else {}
     wanted = {m.model: m for m in assigned.assignment.models} if assigned else {}
@@ -82,6 +83,8 @@ def _row(
         "device": device,
         "fleet": fleet,
         "labels": dict(labels),
+        "system": route.delivery.type if route else None,
+        "proof": route.proof.value if route else None,
         "lastSeen": report.sent_at.isoformat() if report else None,
         "assignmentVersion": assigned.assignment.version if assigned else 0,
         "models": [
@@ -116,6 +119,19 @@ def _print(rows: list[dict[str, Any]]) -> None:
                 digests = [short(model[key]) if model[key] else "-" for key in ("assigned", "active", "verified")]
                 standing = " ".join(part for part in (model["phase"] or "silent", model["reason"]) if part)
                 cells = [model["model"], *digests, standing]
-            lines.append((row["device"], row["fleet"] or "-", labels, seen, *cells))
-    headings = ("DEVICE", "FLEET", "LABELS", "LAST SEEN (UTC)", "MODEL", "ASSIGNED", "ACTIVE", "VERIFIED", "STATE")
+            way = (row["system"] or "-", row["proof"] or "-")
+            lines.append((row["device"], row["fleet"] or "-", labels, *way, seen, *cells))
+    headings = (
+        "DEVICE",
+        "FLEET",
+        "LABELS",
+        "SYSTEM",
+        "PROOF",
+        "LAST SEEN (UTC)",
+        "MODEL",
+        "ASSIGNED",
+        "ACTIVE",
+        "VERIFIED",
+        "STATE",
+    )
     print_table(stdout(), headings, lines, whole={"DEVICE", "FLEET", "MODEL"})
