@@ -28,7 +28,8 @@ FaultName = Literal[
     "odd",
     "trickle",
 ]
-"""``lost``: it is done, and no answer arrives; ``dropped``: nor is it done. ``odd``: JSON of another shape. ``trickle``: a byte at a time."""
+"""``lost``: it is done, and no answer arrives; ``dropped``: nor is it done. ``odd``: JSON of another shape.
+``trickle``: a byte at a time."""
 
 _PAGE, _JSON = {"Content-Type": "text/html"}, {"Content-Type": "application/json"}
 _ANSWERS: Mapping[FaultName, tuple[int, bytes, dict[str, str]]] = {
@@ -189,7 +190,7 @@ def _handler(server: ApiServer) -> type[BaseHTTPRequestHandler]:
         disable_nagle_algorithm = True
 
         def _serve(self) -> None:
-            content = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            content = self._chunks() if "chunked" in self.headers.get("Transfer-Encoding", "") else self._whole()
             parts = urlsplit(self.path)
             headers = {name.lower(): value for name, value in self.headers.items()}
             query = tuple(parse_qsl(parts.query, keep_blank_values=True))
@@ -198,6 +199,18 @@ def _handler(server: ApiServer) -> type[BaseHTTPRequestHandler]:
                 self._send(reply.status, *reply.encoded())
             else:
                 self._misbehave(fault, reply)
+
+        def _whole(self) -> bytes:
+            return self.rfile.read(int(self.headers.get("Content-Length", 0)))
+
+        def _chunks(self) -> bytes:
+            content = b""
+            while size := int(self.rfile.readline().partition(b";")[0], 16):
+                content += self.rfile.read(size)
+                self.rfile.readline()
+            while self.rfile.readline().strip():  # trailers
+                pass
+            return content
 
         do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = _serve  # noqa: N815 - http.server calls them so
 

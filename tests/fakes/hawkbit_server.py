@@ -46,6 +46,7 @@ class HawkbitServer(ApiServer):
         self.password = PASSWORD
         self.module_types, self.set_types = {"os", "application"}, {"os", "app", "os_app"}
         self.most_targets_assigned = 5000
+        self.polling = "00:05:00"
         self.ddi = DeviceApi(self)
 
     def answer(self, question: Question) -> Reply:

@@ -4,7 +4,10 @@ As documented at https://docs.mender.io/api/: codes, field names, uniqueness, pa
 ``legacy`` leaves out what version 2 of the deployments API added.
 """
 
+import io
+import json
 import re
+import tarfile
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -151,7 +154,7 @@ class MenderServer(ApiServer):
         parts = form_of(question)
         if list(parts)[-2:] != ["artifact", "artifact:name"]:
             return _error(400, "the artifact has to be the last part of the request")
-        name = str(order_in(parts["artifact"])["name"])
+        name = _name_of(parts["artifact"])
         if name in self.artifacts:
             return _error(409, "an artifact with the same name and depends already exists")
         self.artifacts[name] = parts["artifact"]
@@ -230,10 +233,16 @@ class MenderServer(ApiServer):
     # ── what devices ask ──────────────────────────────────────────────────────────────────────────────────────
 
     def _for_device(self, question: Question) -> Reply:
+        if question.path.endswith("/authentication/auth_requests"):
+            return self._authenticate(question.json())
+        if found := re.fullmatch(r"/api/devices/download/(.+)", question.path):
+            return Reply(200, self.artifacts[found[1]])  # the link is its own permission
         device = self.devices.get(question.headers.get("authorization", "").removeprefix("Bearer "))
         if device is None:
             return _error(401, "unauthorized")
-        path = question.path.removeprefix("/api/devices")
+        return self._known(device, question.path.removeprefix("/api/devices"), question)
+
+    def _known(self, device: MenderDevice, path: str, question: Question) -> Reply:
         if path == "/v1/inventory/device/attributes":
             device.attributes |= {("inventory", each["name"]): each["value"] for each in question.json()}
             device.updated = now()
@@ -243,16 +252,26 @@ class MenderServer(ApiServer):
             return self._next(device)
         if found := re.fullmatch(r"/v1/deployments/device/deployments/([0-9a-f-]+)/(status|log)", path):
             return self._said(self.deployments[found[1]].rows[device.id], found[2], question)
-        if found := re.fullmatch(r"/download/(.+)", path):
-            return Reply(200, self.artifacts[found[1]])
         return Reply(404)
+
+    def _authenticate(self, body: Mapping[str, Any]) -> Reply:
+        """Accept whoever asks, by its identity; here the token is Mender's id of it."""
+        identity = {("identity", name): value for name, value in json.loads(body["id_data"]).items()}
+        for device in self.devices.values():
+            if identity.items() <= device.attributes.items():
+                return Reply(200, device.id.encode())
+        accepted = MenderDevice({**identity, ("identity", "status"): "accepted"})
+        self.devices[accepted.id] = accepted
+        return Reply(200, accepted.id.encode())
 
     def _next(self, device: MenderDevice) -> Reply:
         for each in self.of_device(device.id):
             if each.status != "finished" and each.rows.get(device.id, Row()).status not in _ENDED:
                 each.rows.setdefault(device.id, Row())
-                source = {"uri": f"{self.url}/api/devices/download/{each.artifact}"}
-                return Reply(200, {"id": each.id, "artifact": {"artifact_name": each.artifact, "source": source}})
+                source = {"uri": f"{self.url}/api/devices/download/{each.artifact}", "expire": "2099-01-01T00:00:00Z"}
+                kinds = ["edgewright"]
+                artifact = {"artifact_name": each.artifact, "source": source, "device_types_compatible": kinds}
+                return Reply(200, {"id": each.id, "artifact": artifact})
         return Reply(204)
 
     def _said(self, row: Row, what: str, question: Question) -> Reply:
@@ -265,6 +284,17 @@ class MenderServer(ApiServer):
         row.status = question.json()["status"]
         row.substate = question.json().get("substate", "")
         return Reply(204)
+
+
+def _name_of(artifact: bytes) -> str:
+    """An artifact's name stands in its header; the simplest bundles say it in their order."""
+    with tarfile.open(fileobj=io.BytesIO(artifact)) as outer:
+        if (header := next((name for name in outer.getnames() if name.startswith("header.tar")), None)) is None:
+            return str(order_in(artifact)["name"])
+        with tarfile.open(fileobj=outer.extractfile(header)) as inner:
+            info = inner.extractfile("header-info")
+            assert info is not None
+            return str(json.load(info)["artifact_provides"]["artifact_name"])
 
 
 def _fits(term: Mapping[str, Any], device: MenderDevice) -> bool:

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from edgewright.core import twins
 from edgewright.core.routes import Proof, Route
 from edgewright.core.twins import Job, Stage, Twin
+from edgewright.delivery.bundles.telling import pieces_in, put_together, without_pieces
 from edgewright.delivery.evidence import judge, settle
 from edgewright.delivery.hawkbit import notes
 from edgewright.delivery.hawkbit.api import Action, Hawkbit, among
@@ -96,8 +97,9 @@ class HawkbitCourier:
         wanted, verdict = Proof.INSTALLED, None
         if route is not None:
             wanted = route.proof
-            verdict = judge(job.model, job.target, Order(job.model, job.target, route.delivery).nonce, messages)
-        now, succeeded, words = self._clock(), action.status == notes.FINISHED, words_of(messages)
+            said = [*messages, *put_together(pieces_in(messages))]
+            verdict = judge(job.model, job.target, Order(job.model, job.target, route.delivery).nonce, said)
+        now, succeeded, words = self._clock(), action.status == notes.FINISHED, words_of(without_pieces(messages))
         return self._ledger.change(
             [action.target],
             lambda twin: settle(

@@ -4,6 +4,7 @@ A note is in the twin's memo under ``order``. It is written before hawkBit is to
 what to look for there.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -89,7 +90,7 @@ def stage_of(status: str, stage: Stage) -> Stage:
     return Stage.FETCHING if status in _BEGUN and stage is Stage.OFFERED else stage
 
 
-def words_of(messages: list[str]) -> str:
+def words_of(messages: Iterable[str]) -> str:
     """What the device said last, in one line."""
     said = [" ".join(each.split()) for each in messages if not each.startswith(_OWN_WORDS)]
     return "; ".join([each for each in said if each and '"evidence":' not in each][-_LAST_WORDS:])
