@@ -104,10 +104,13 @@ def test_a_success_counts_once_the_inventory_shows_it() -> None:
 @pytest.mark.parametrize(
     ("attributes", "reason"),
     [
-        ({}, "NotProved"),
+        ({"device_type": "edgewright"}, "NotProved"),
         ({"edgewright_evidence_reader": "what?"}, "NotProved"),
         (shown("another-deployment", report(target(1))), "NotProved"),
-        ({"evidence": Evidence(nonce="x", model=report(target(1))).to_bytes().decode()}, "NotProved"),
+        (
+            {"device_type": "x", "evidence": Evidence(nonce="x", model=report(target(1))).to_bytes().decode()},
+            "NotProved",
+        ),
         ("other-release", "Contradiction"),
         ("not-probed", "Contradiction"),
     ],
@@ -128,6 +131,17 @@ def test_a_success_that_shows_something_else_is_not_believed(attributes: dict[st
     assert phase_of(twin) == (Phase.FAILED, reason)
     assert twin.job is not None, "the device may have switched: what was there before is brought back"
     assert twin.job.target is None
+
+
+def test_attributes_that_other_programs_send_do_not_end_the_wait() -> None:
+    twin = offered()
+    id_ = id_of(twin)
+    twin, _ = talk().reported(twin, id_, "success")
+    twin = talk().listed(twin, {"geo": "somewhere"}, whole=False)
+    assert phase_of(twin)[0] is Phase.PROBING
+    twin = talk().listed(twin, shown(id_, report(target(1))), whole=False)
+    twin = talk().listed(twin, {"geo": "elsewhere"}, whole=False)
+    assert phase_of(twin) == (Phase.VERIFIED, "")
 
 
 def test_evidence_that_was_shown_before_the_success_counts() -> None:

@@ -44,6 +44,8 @@ STATUSES: Mapping[str, Stage | None] = {
 _NAMESPACE = uuid.UUID("5e0d1f0e-6f0a-5b52-9d52-6b8a4b1a7c3e")
 _MOST_FACTS = 200
 _LONGEST_FACT = 512
+_LONGEST = 8192
+"""Characters of evidence; a device has nothing to say that takes more."""
 _OWN = "edgewright_"
 
 
@@ -147,7 +149,7 @@ class Conversation:
     # ── it sends its inventory ────────────────────────────────────────────────────────────────────────────────────
 
     def listed(self, twin: Twin, attributes: Mapping[str, str], *, whole: bool) -> Twin:
-        """Take in inventory attributes.
+        """Take in inventory attributes. What other programs on the device add shows nothing, and proves no absence.
 
         Args:
             twin: The device.
@@ -157,17 +159,22 @@ class Conversation:
         before = {} if whole else twin.facts
         facts = {name: text[:_LONGEST_FACT] for name, text in attributes.items() if not name.startswith(_OWN)}
         kept = sorted({**before, **facts}.items())[:_MOST_FACTS]
-        models = {known.model for known in twin.models} | ({twin.job.model} if twin.job else set())
-        evidence = {model: attributes[EVIDENCE + model] for model in sorted(models) if EVIDENCE + model in attributes}
-        twin = _noted(twin, evidence=evidence or None)
-        job = twin.job
-        if job is not None and self._is_awaited(twin, job):
+        twin, job = self._shown(twin, attributes), twin.job
+        if job is not None and self._is_awaited(twin, job) and _is_of_client(attributes):
             twin = self._settled(twin, job)
         if INSTALLED in attributes:
             twin = self._compared(twin, "installer", _sound(twin, attributes[INSTALLED]))
         return twins.seen(twin, self.now, facts=dict(kept))
 
     # ── what is believed ──────────────────────────────────────────────────────────────────────────────────────────
+
+    def _shown(self, twin: Twin, attributes: Mapping[str, str]) -> Twin:
+        """Keep the evidence that an inventory shows, of models that are of interest."""
+        if not _is_of_client(attributes):
+            return twin
+        models = {known.model for known in twin.models} | ({twin.job.model} if twin.job is not None else set())
+        found = {model: attributes.get(EVIDENCE + model, "") for model in sorted(models)}
+        return _noted(twin, evidence={model: text for model, text in found.items() if 0 < len(text) < _LONGEST} or None)
 
     def _id(self, twin: Twin, job: Job) -> str:
         return deployment_id(self.environment, twin.device, job)
@@ -230,6 +237,11 @@ class Conversation:
         here = {known.model for known in twin.models}
         confirmed[by] = {model: release for model, release in seen.items() if model in here}
         return _noted(twin, confirmed=confirmed)
+
+
+def _is_of_client(attributes: Mapping[str, str]) -> bool:
+    """Whether attributes are an inventory of the update client, which always names the device's type."""
+    return "device_type" in attributes or any(name.startswith(_OWN) for name in attributes)
 
 
 def _release(known: ModelTwin) -> str | None:

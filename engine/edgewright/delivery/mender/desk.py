@@ -113,7 +113,6 @@ class MenderDesk:
             claims, detail = device_of(request.id_data, self._routes()), {"publicKey": key.pem}
             asks = Identity(SYSTEM, claims, key.fingerprint, Standing.PENDING, now, None, request.id_data, detail)
             known = self._identities.ask(asks)
-            self._wake()
         if known.standing is Standing.PENDING:
             message = f"device {known.device} with the key {known.key} waits to be accepted"
             return answers.refusal(answers.UNAUTHORIZED, message, known.device)

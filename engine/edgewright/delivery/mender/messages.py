@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError,
 from pydantic_core import from_json
 
 MOST_ATTRIBUTES = 500
-LONGEST_VALUE = 8192
+LONGEST_VALUE = 65_536
 """Characters that are read of an attribute's value."""
 _Kind = TypeVar("_Kind")
 
