@@ -69,8 +69,8 @@ class Site:
     def swupdate(self) -> Iterator[None]:
         """A device with SWUpdate, as Debian packages it, just started.
 
-        It is told that all is well with what was installed before it started (``-c 2``), as a device's start-up does. By
-        itself it would remember that in the environment of a boot loader, which this machine lacks.
+        It is told that all is well with what was installed before (``-c 2``), as a device's start-up does. By itself it
+        would remember that in the environment of a boot loader, which this machine lacks.
         """
         program = require_client("swupdate")
         token = self.server.state.targets["lane-1"].token

@@ -19,8 +19,9 @@ from edgewright.secret import Secret
 
 PAGE = 500
 _MOST_PAGES = 400
-_MOST_STATUSES = 4
-"""Pages of one action's history: a hawkBit keeps 1000 entries by default."""
+_STATUSES = 100
+_MOST_STATUSES = 10
+"""Entries on a page of an action's history, each with up to 50 messages, and pages: hawkBit keeps 1000 by default."""
 _TARGET_ACTION = re.compile(r"/targets/([^/?]+)/actions/(\d+)")
 _SET = re.compile(r"/distributionsets/(\d+)")
 
@@ -131,7 +132,7 @@ class Hawkbit:
     def messages(self, device: str, action: int) -> list[str]:
         """What was said of an action, oldest first."""
         path = f"/targets/{quote(device, safe='')}/actions/{action}/status"
-        entries = self._listed(path, "", most=_MOST_STATUSES, missing_is_empty=True, sort="id:ASC")
+        entries = self._listed(path, "", _STATUSES, most=_MOST_STATUSES, missing_is_empty=True, sort="id:ASC")
         return [str(words) for entry in entries for words in entry.get("messages") or []]
 
     def call_off(self, device: str, action: int, *, force: bool) -> bool:
@@ -140,11 +141,18 @@ class Hawkbit:
         return self._api.delete(path, {"force": "true"} if force else None, expect=[404, 405]).status < 300
 
     def _listed(
-        self, path: str, query: str, *, most: int = _MOST_PAGES, missing_is_empty: bool = False, **params: str
+        self,
+        path: str,
+        query: str,
+        page: int = PAGE,
+        *,
+        most: int = _MOST_PAGES,
+        missing_is_empty: bool = False,
+        **params: str,
     ) -> Iterator[dict[str, Any]]:
         seen = 0
         for _ in range(most):
-            asked: dict[str, str | int] = {"limit": PAGE, "offset": seen, **params}
+            asked: dict[str, str | int] = {"limit": page, "offset": seen, **params}
             reply = self._api.get(
                 path, asked | {"q": query} if query else asked, expect=[404] if missing_is_empty else []
             )
