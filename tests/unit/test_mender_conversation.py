@@ -213,27 +213,52 @@ def test_a_failure_is_told_at_once_and_explained_by_the_log() -> None:
     assert talk().offered(asking(twin, **provided(1))) is None, "it is not tried again"
 
 
+def output(module: str, line: str) -> str:
+    return f'Output (stderr) from command "/usr/share/mender/modules/v3/{module}": {line}'
+
+
+ABNORMAL = "Update module terminated abnormally: exit status 1"
+
+
 @pytest.mark.parametrize(
-    ("line", "reason"),
+    ("lines", "reason", "message"),
     [
-        ("Artifact install failed: write /x: no space left on device", "NoSpace"),
-        ("Fetching Artifact headers failed: installer: failed to read Artifact: reader: invalid signature", "Rejected"),
-        ("Artifact install failed: Payload: can not install Payload: invalid checksum", "DigestMismatch"),
-        ("something odd", "InstallFailed"),
+        (["Artifact install failed: write /x: no space left on device"], "NoSpace", None),
+        (["installer: failed to read Artifact: reader: invalid signature"], "Rejected", None),
+        (["Artifact install failed: Payload: can not install Payload: invalid checksum"], "DigestMismatch", None),
+        (["Artifact Payload type 'edgewright' is not supported by this Mender Client."], "Incompatible", None),
+        (["Cannot resume download: Tried maximum amount of times"], "FetchFailed", None),
+        ([ABNORMAL, f"transient error: {ABNORMAL}"], "InstallFailed", ABNORMAL),
+        (
+            [output("directory", "tar: Cannot write: No space left on device"), ABNORMAL],
+            "NoSpace",
+            f"tar: Cannot write: No space left on device; {ABNORMAL}",
+        ),
+        (
+            [
+                output("edgewright", "2026-03-01 INFO reader: digest of x"),
+                output("edgewright", "error: no payload"),
+                ABNORMAL,
+            ],
+            "InstallFailed",
+            f"error: no payload; {ABNORMAL}",
+        ),
+        (['Output (stderr) from command "/etc/script": no space left on device', "odd"], "InstallFailed", "odd"),
     ],
 )
-def test_the_clients_own_words_give_the_reason(line: str, reason: str) -> None:
+def test_the_clients_own_words_give_the_reason(lines: list[str], reason: str, message: str | None) -> None:
     twin = offered()
     id_ = id_of(twin)
     twin, _ = talk().reported(twin, id_, "failure")
-    log = [LogMessage(level="info", message="x" * 5000), LogMessage(level="error", message=line)]
+    levels = ["info" if line.startswith("Output") else "error" for line in lines]
+    log = [LogMessage(level=level, message=line) for level, line in zip(levels, lines, strict=True)]
 
-    twin = talk().logged(twin, id_, log)
+    twin = talk().logged(twin, id_, [LogMessage(level="info", message="x" * 5000), *log])
 
     assert phase_of(twin) == (Phase.FAILED, reason)
     failed = twin.model("reader").failed
     assert failed is not None
-    assert failed.message == line
+    assert failed.message == (lines[0] if message is None else message)
 
 
 def test_a_log_of_another_deployment_explains_nothing() -> None:

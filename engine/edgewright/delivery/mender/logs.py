@@ -12,13 +12,17 @@ from edgewright.delivery.mender.messages import LogMessage
 
 UNEXPLAINED = "InstallFailed"
 """The reason where nothing says more."""
-_OUTPUT = re.compile(r"^Output \(stderr\) from command \"[^\"]*\": ")
+_OUTPUT = re.compile(r'Output \(stderr\) from command "(?P<command>[^"]*)": (?P<line>.*)', re.DOTALL)
+_MODULES = "/modules/v3/"
+_OURS = re.compile(r"(edgewright|error): ")
+"""How lines begin by which our update module, and the installer, say why they end; the others are their log."""
+_KIND = re.compile(r"^(transient|fatal) error: ")
 _REASONS: Sequence[tuple[str, re.Pattern[str]]] = (
     ("NoSpace", re.compile(r"no space left|not enough (disk )?space|disk quota", re.IGNORECASE)),
     ("Rejected", re.compile(r"signature|no public key|not signed|expecting signed", re.IGNORECASE)),
     ("DigestMismatch", re.compile(r"checksum|digest", re.IGNORECASE)),
-    ("Incompatible", re.compile(r"not compatible|incompatible|depend|update module|payload type", re.IGNORECASE)),
-    ("FetchFailed", re.compile(r"fetch|download|resume|connection", re.IGNORECASE)),
+    ("Incompatible", re.compile(r"not supported by this|compatible devices|dependency", re.IGNORECASE)),
+    ("FetchFailed", re.compile(r"fetch|download|resum|connection", re.IGNORECASE)),
 )
 _MOST_LINES = 5
 _LONGEST_LINE = 400
@@ -33,9 +37,11 @@ def explain(messages: Sequence[LogMessage]) -> Refused:
 
 
 def _telling(messages: Sequence[LogMessage]) -> Iterator[str]:
-    """The client's errors, and what update modules wrote that is no line of their own log."""
+    """The client's errors, and what update modules say of theirs."""
     for each in messages:
-        output = _OUTPUT.sub("", each.message)
-        ours = output != each.message and output.startswith("edgewright: ")
-        if ours or each.level in {"error", "fatal", "panic", "critical"}:
-            yield output.strip()[:_LONGEST_LINE]
+        output = _OUTPUT.fullmatch(each.message)
+        if output is None:
+            if each.level in {"error", "fatal", "panic", "critical"}:
+                yield _KIND.sub("", each.message).strip()[:_LONGEST_LINE]
+        elif _MODULES in output["command"] and (_OURS.match(output["line"]) or "edgewright" not in output["command"]):
+            yield output["line"].strip()[:_LONGEST_LINE]
