@@ -88,7 +88,7 @@ class AgentApp:
         """Find a desk, which may need the store, and remember it for a moment."""
         loop = asyncio.get_running_loop()
         until, desk = self._found.get(environment, (0.0, None))
-        if loop.time() >= until:
+        if loop.time() >= until or (desk is not None and desk.ended):
             desk = await loop.run_in_executor(self._readers, self._find, environment)
             if desk is None and environment == UNNAMED:
                 desk = await loop.run_in_executor(self._readers, self._find, "")

@@ -57,6 +57,8 @@ class AgentDesk:
         self._clock = clock
         self._lock = threading.Lock()
         self._loaded: DevicesCA | None = None
+        self.ended = False
+        """Whether it works no more."""
 
     def __enter__(self) -> Self:
         """Begin."""
@@ -66,6 +68,7 @@ class AgentDesk:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         """Let go of every poll that is held, and write the reports that were taken."""
+        self.ended = True
         self.polls.close()
         self.intake.close()
 
