@@ -48,12 +48,21 @@ class Pieces:
         return iter(self._pieces)
 
     def read(self, start: int = 0, end: int | None = None) -> Iterator[bytes]:
-        """Read from one offset to another, in chunks.
+        """Read from one offset to another, in chunks of about the same size.
 
         Raises:
             DeliveryUnavailable: A file is gone, cannot be read, or has become shorter.
         """
-        end = self.size if end is None else min(end, self.size)
+        gathered = bytearray()
+        for part in self._parts(start, self.size if end is None else min(end, self.size)):
+            gathered += part
+            if len(gathered) >= CHUNK:
+                yield bytes(gathered)
+                gathered.clear()
+        if gathered:
+            yield bytes(gathered)
+
+    def _parts(self, start: int, end: int) -> Iterator[bytes]:
         at = 0
         for piece in self._pieces:
             first, last = max(start - at, 0), min(end - at, piece.size)
