@@ -46,8 +46,12 @@ class SshRig:
         self._open()
 
     def _open(self) -> None:
+        self._driver = self.another()
+
+    def another(self) -> SshDriver:
+        """A driver of another process, on the same store."""
         grounds, routes = self.grounds, self.grounds.routes
-        self._driver = SshDriver(
+        return SshDriver(
             grounds.twins, grounds.depot, lambda: routes, grounds.now, grounds.keys, self.files.__getitem__
         )
 

@@ -64,6 +64,8 @@ class SshDevice:
     options: Mapping[str, str] = field(default_factory=dict)
     path: str = "/usr/bin:/bin:/usr/sbin:/sbin"
     address: str = field(default_factory=loopback_address)
+    also: tuple[str, ...] = ()
+    """More addresses."""
     port: int = 0
     _sshd: subprocess.Popen[str] | None = None
 
@@ -122,7 +124,6 @@ class SshDevice:
                 probe.bind((self.address, 0))
                 self.port = probe.getsockname()[1]
         options = {
-            "ListenAddress": f"{self.address}:{self.port}",
             "HostKey": f'"{self.host_key}"',
             "AuthorizedKeysFile": f'"{self.authorized_keys}"',
             "SetEnv": f'"HOME={self.home}" "PATH={self.bin}:{self.path}"',
@@ -134,15 +135,18 @@ class SshDevice:
             "LogLevel": "VERBOSE",
             **self.options,
         }
-        command = [sshd, "-D", "-e", "-f", "/dev/null", *(p for n, v in options.items() for p in ("-o", f"{n}={v}"))]
+        listen = [f"ListenAddress={address}:{self.port}" for address in (self.address, *self.also)]
+        given = [*listen, *(f"{name}={value}" for name, value in options.items())]
+        command = [sshd, "-D", "-e", "-f", "/dev/null", *(word for option in given for word in ("-o", option))]
         self._sshd = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-        log = self._sshd.stderr
+        log, said = self._sshd.stderr, list[str]()
         assert log is not None
         for line in log:
             if "Server listening" in line:
                 break
+            said.append(line)
         else:
-            raise AssertionError(f"sshd of {self.id} did not start")
+            raise AssertionError(f"sshd of {self.id} did not start: {said}")
         threading.Thread(target=self._keep_log, args=(self._sshd,), daemon=True).start()
 
     def _keep_log(self, process: "subprocess.Popen[str]") -> None:
@@ -256,17 +260,44 @@ exit $code
         return file.read_text().splitlines() if file.exists() else []
 
 
+@dataclass(frozen=True)
+class Fleet:
+    """Many hosts with one port, one host key and a root folder each."""
+
+    folder: Path
+    addresses: tuple[str, ...]
+    port: int
+    user: str
+    public_host_key: str
+
+    def root(self, number: int) -> Path:
+        return self.folder / f"root-{number}"
+
+
 @contextmanager
-def running(*devices: SshDevice) -> Iterator[None]:
-    """Have devices switched on."""
+def many(folder: Path, count: int, authorized: Path) -> Iterator[Fleet]:
+    """Run hosts on so many loopback addresses; one sshd listens on some of them."""
+    network = loopback_address().rsplit(".", 1)[0]
+    addresses = [f"{network}.{number}" for number in range(1, count + 1)]
+    at_once = 14  # sshd's own limit is 16
+    devices: list[SshDevice] = []
     try:
-        for device in devices:
+        for start in range(0, count, at_once):
+            first, *others = addresses[start : start + at_once]
+            device = SshDevice(
+                f"hosts-{start}", folder / f"hosts-{start}", authorized, address=first, also=tuple(others)
+            )
+            device.port = devices[0].port if devices else 0
+            if devices:
+                shutil.copy(devices[0].host_key, device.host_key)
+                shutil.copy(devices[0].host_key.with_suffix(".pub"), device.host_key.with_suffix(".pub"))
+            device.options = {"MaxStartups": "500:30:1000", "LogLevel": "INFO"}
             device.start()
-        yield
+            devices.append(device)
+        yield Fleet(folder, tuple(addresses), devices[0].port, user(), devices[0].public_host_key)
     finally:
         for device in devices:
             device.stop()
-            shutil.rmtree(device.root / "blobs", ignore_errors=True)
 
 
 _LIE = """\
