@@ -18,12 +18,19 @@ import httpx
 import pytest
 
 from edgewright import durable
-from edgewright.server import protocol, repository_polls
+from edgewright.errors import StateUnavailable
+from edgewright.server import protocol, repository_files, repository_polls
+from edgewright.server.agent_app import AgentApp
+from edgewright.server.agent_desk import AgentDesk
+from edgewright.server.app import HookSettings, create_app
+from edgewright.server.health import Vitals
 from edgewright.server.repository_files import Piece, piece_of
 from edgewright.server.repository_polls import poll_seconds
+from edgewright.server.serving import Serving
+from edgewright.server.waking import Bell
 from edgewright_wire.messages import Assignment
 from fakes.agent_packages import a_package
-from fakes.agent_server import PATIENCE, AgentSite, base
+from fakes.agent_server import INSECURE, PATIENCE, AgentSite, base
 from fakes.rigs import content_of
 
 TIMESTAMP = "metadata/timestamp.json"
@@ -352,4 +359,66 @@ def test_a_repository_that_comes_later_is_served_from_then_on(tmp_path: Path) ->
             durable.write_atomic(site.published / TIMESTAMP, b"{}")
             assert held.result(PATIENCE).content == b"{}"
         place.client.close()
+    site.close()
+
+
+# ── what is remembered, and who is served ─────────────────────────────────────────────────────────────────────
+
+
+def test_small_files_are_remembered_for_a_moment_alone(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that was damaged and mended must not stay damaged for devices."""
+    file = place.site.published / "blobs/sha256" / ("2" * 64)
+    path = f"blobs/sha256/{file.name}"
+    file.write_bytes(b"damaged")
+    assert place.get(path).content == b"damaged"
+    file.write_bytes(b"mended!")
+    assert place.get(path).content == b"damaged"
+    monkeypatch.setattr(repository_files, "_KEPT_SECONDS", 0.0)
+    other = file.with_name("3" * 64)
+    other.write_bytes(b"damaged")
+    assert place.get(f"blobs/sha256/{other.name}").content == b"damaged"
+    other.write_bytes(b"mended!")
+    assert place.get(f"blobs/sha256/{other.name}").content == b"mended!"
+    part = place.get(path, Range="bytes=2-3")
+    assert (part.status_code, part.content, part.headers["content-range"]) == (206, b"ma", "bytes 2-3/7")
+
+
+def test_what_is_remembered_is_bounded(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(repository_files, "_MOST_KEPT", 1_000)
+    for number in range(20):
+        name = f"{number:064x}"
+        (place.site.published / "blobs/sha256" / name).write_bytes(bytes([number]) * 300)
+        for _ in range(2):
+            assert place.get(f"blobs/sha256/{name}").content == bytes([number]) * 300
+    kept = [each for each in gc.get_objects() if isinstance(each, repository_files.RepositoryFiles)]
+    assert max(each._kept_bytes for each in kept) <= 1_000
+    assert all(each._kept_bytes == sum(len(k.content) for k in each._kept.values()) for each in kept)
+
+
+def test_an_environment_that_is_not_ready_says_when_to_come_again(tmp_path: Path) -> None:
+    site = AgentSite(tmp_path / "site")
+    ready = threading.Event()
+    asked: list[str] = []
+
+    def find(name: str) -> AgentDesk | None:
+        asked.append(name)
+        if name == "east" and not ready.is_set():
+            raise StateUnavailable("nothing is in force yet")
+        return desk if name == "east" else None
+
+    with site.desk() as desk:
+        app = AgentApp(find, INSECURE, create_app(HookSettings(), Bell(), Vitals(role="active")))
+        with Serving(app, instant=app.instant) as serving:
+            url = f"{serving.address.url}/agent/east/repository/{TIMESTAMP}"
+            for _ in range(5):
+                answer = httpx.get(url, trust_env=False)
+                assert (answer.status_code, int(answer.headers["retry-after"]) > 0) == (503, True)
+                assert httpx.get(url.replace("east", "nowhere"), trust_env=False).status_code == 404
+            assert asked.count("east") <= 2, "the store is not asked for every request"
+            ready.set()
+            until = time.monotonic() + PATIENCE
+            while httpx.get(url, trust_env=False).status_code != 200:
+                assert time.monotonic() < until
+            for path in ("", "/", "/agent", "/agent/", "/agent/east", "/agent/east/", "/agent/east/more"):
+                assert httpx.get(f"{serving.address.url}{path}", trust_env=False).status_code == 404
     site.close()

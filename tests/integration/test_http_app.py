@@ -1,5 +1,6 @@
 """The controller's HTTP server as forges, load balancers and strangers meet it: over real connections."""
 
+import contextlib
 import itertools
 import json
 import logging
@@ -9,6 +10,7 @@ import ssl
 import statistics
 import subprocess
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -429,3 +431,40 @@ def test_a_certificate_that_cannot_be_used_is_said(tmp_path: Path) -> None:
     ):
         with pytest.raises(EdgewrightError, match=words):
             Serving(app, tls=tls).start()
+
+
+def test_a_connection_that_only_sends_empty_lines_is_given_up(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(protocol, "HEADER_SECONDS", 0.2)
+    ask = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
+    with socket.create_connection((place.address.host, place.address.port), PATIENCE) as connection:
+        connection.sendall(ask)
+        assert connection.recv(1 << 16).startswith(b"HTTP/1.1 200")
+        begun = time.monotonic()
+        with contextlib.suppress(OSError):
+            while time.monotonic() - begun < PATIENCE:
+                connection.sendall(b"\r\n")
+                connection.settimeout(0.02)
+                with contextlib.suppress(TimeoutError):
+                    if connection.recv(1) == b"":
+                        break
+        assert time.monotonic() - begun < PATIENCE / 2
+
+
+@pytest.mark.parametrize(
+    "head", [b"GET /" + b"x" * 40_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n", b"GET / HTTP/1.1\r\n" + b"X: y\r\n" * 20_000]
+)
+def test_a_head_that_is_too_large_is_refused(place: Place, head: bytes) -> None:
+    said = _hang_up(place, head)
+    assert said == b"" or said.startswith(b"HTTP/1.1 431"), "a reset may overtake the answer"
+    assert place.client.get("/healthz").status_code == 200
+
+
+def test_a_connection_is_kept_between_requests_that_pause(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The clock for headers does not run while nothing of a request has come."""
+    monkeypatch.setattr(protocol, "HEADER_SECONDS", 0.1)
+    ask = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
+    with socket.create_connection((place.address.host, place.address.port), PATIENCE) as connection:
+        for _ in range(2):
+            connection.sendall(ask)
+            assert connection.recv(1 << 16).startswith(b"HTTP/1.1 200")
+            threading.Event().wait(0.3)

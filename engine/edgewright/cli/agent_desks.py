@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from edgewright.cli.desks import DeskRoom, Surroundings
-from edgewright.errors import DeliveryError
+from edgewright.errors import DeliveryError, StateUnavailable
 
 if TYPE_CHECKING:  # annotations alone must not import what a command may not need
     from edgewright.server.agent_desk import AgentDesk
@@ -47,10 +47,14 @@ class AgentDesks:
         """Find an environment's desk; it is made anew where the specs name other folders than before.
 
         Raises:
+            StateUnavailable: Nothing is in force there yet.
             EdgewrightError: The store or the repository cannot be read.
         """
-        around = self._room.find(environment, environment in self._served())
+        served = self._served()
+        around = self._room.find(environment, environment in served)
         if around is None:
+            if environment in served or not served:
+                raise StateUnavailable("nothing is in force yet", hint="agents are served from the first revision on")
             return None
         with self._lock:
             self._around[environment] = around

@@ -7,6 +7,7 @@ It is ASGI itself, because agents ask thousands of times a second; of them, only
 import asyncio
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -16,7 +17,7 @@ from edgewright.server.agent_desk import AgentDesk
 from edgewright.server.agent_peers import Peers
 from edgewright.server.agent_posts import CALLS, Posts
 from edgewright.server.protocol import Headers
-from edgewright.server.repository_files import RepositoryFiles
+from edgewright.server.reports_intake import busy
 from edgewright.server.repository_polls import NAME, Polls
 from edgewright.server.request_log import logger
 from edgewright_wire.layout import METADATA
@@ -28,7 +29,17 @@ _TIMESTAMP = f"{METADATA}/{NAME}"
 _READERS = 8
 _FOUND_SECONDS = 1.0
 _MOST_FOUND = 1_000
-_COME_AGAIN = ((b"retry-after", b"10"),)
+_SAID_SECONDS = 60.0
+"""It is logged at most so often that agents cannot be served."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What was found of an environment, until a time of the server's loop."""
+
+    until: float
+    desk: AgentDesk | None = None
+    error: EdgewrightError | None = None
 
 
 class AgentApp:
@@ -47,7 +58,8 @@ class AgentApp:
         self._posts = Posts(peers)
         self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="repository")
         self._polled: dict[bytes, Polls] = {}
-        self._found: dict[str, tuple[float, AgentDesk | None]] = {}
+        self._found: dict[str, _Found] = {}
+        self._said = -_SAID_SECONDS
 
     def instant(self, target: bytes, headers: Headers) -> bytes | None:
         """As server.protocol.Instant: polls that need not be held."""
@@ -69,9 +81,9 @@ class AgentApp:
         headers = dict(scope["headers"])
         try:
             desk = await self._desk(environment)
-        except EdgewrightError as error:
-            logger().error("agents cannot be served", environment=environment, error=error.message)
-            await send_json(send, 503, {"error": "the controller cannot do this now; see its log"}, _COME_AGAIN)
+        except EdgewrightError:
+            away = busy("the controller cannot serve this environment now; see its log", 2)
+            await send_json(send, away.status, {"error": away.error}, [(b"retry-after", b"%d" % away.retry_after)])
             return
         if desk is None:
             await send_json(send, 404, {"error": "there is no such environment"})
@@ -85,17 +97,33 @@ class AgentApp:
             await self._posts.answer(desk, path, scope, headers, receive, send)
 
     async def _desk(self, environment: str) -> AgentDesk | None:
-        """Find a desk, which may need the store, and remember it for a moment."""
+        """Find a desk, which may need the store, and remember it, or that there is none, for a moment.
+
+        Raises:
+            EdgewrightError: It cannot be found now.
+        """
         loop = asyncio.get_running_loop()
-        until, desk = self._found.get(environment, (0.0, None))
-        if loop.time() >= until or (desk is not None and desk.ended):
-            desk = await loop.run_in_executor(self._readers, self._find, environment)
-            if desk is None and environment == UNNAMED:
-                desk = await loop.run_in_executor(self._readers, self._find, "")
+        found = self._found.get(environment)
+        if found is None or loop.time() >= found.until or (found.desk is not None and found.desk.ended):
+            found = await loop.run_in_executor(self._readers, self._look_up, environment, loop.time())
             if len(self._found) >= _MOST_FOUND:
                 self._found.clear()
-            self._found[environment] = loop.time() + _FOUND_SECONDS, desk
-        return desk
+            self._found[environment] = found
+        if found.error is not None:
+            raise found.error.with_traceback(None)
+        return found.desk
+
+    def _look_up(self, environment: str, now: float) -> "_Found":
+        try:
+            desk = self._find(environment)
+            if desk is None and environment == UNNAMED:
+                desk = self._find("")
+        except EdgewrightError as error:
+            if now - self._said >= _SAID_SECONDS:
+                self._said = now
+                logger().warning("agents cannot be served yet", environment=environment, error=error.message)
+            return _Found(now + _FOUND_SECONDS, error=error)
+        return _Found(now + _FOUND_SECONDS, desk)
 
     async def _repository(
         self, desk: AgentDesk, path: str, scope: Scope, headers: Mapping[bytes, bytes], receive: Receive, send: Send
@@ -110,5 +138,4 @@ class AgentApp:
                     self._polled[scope["raw_path"]] = desk.polls
                 await desk.polls.answer(method, headers, send, gone)
             else:
-                files = RepositoryFiles(desk.repository, self._readers)
-                await files.answer(method, path, headers, send, gone.is_known)
+                await desk.files.answer(method, path, headers, send, gone.is_known, self._readers)

@@ -13,6 +13,7 @@ from edgewright.delivery.credentials import DevicesCA, load_devices_ca
 from edgewright.delivery.enrollment import LIFE, Enrollment
 from edgewright.ports import IdentityStore, ReportInbox
 from edgewright.server.reports_intake import Intake
+from edgewright.server.repository_files import RepositoryFiles
 from edgewright.server.repository_polls import Polls
 
 
@@ -49,7 +50,7 @@ class AgentDesk:
         life: timedelta = LIFE,
     ) -> None:
         self.environment = environment
-        self.repository = repository
+        self.files = RepositoryFiles(repository)
         self.enrollment = Enrollment(identities, registry, self._authority, listed, clock, life=life)
         self.polls = Polls(repository, devices)
         self.intake = Intake(inbox, identities, wake)

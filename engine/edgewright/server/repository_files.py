@@ -22,6 +22,10 @@ from edgewright.server.agent_answers import RawHeaders, send_json
 
 PIECE = 128 << 10
 """Bytes that are read, and held, at a time."""
+_SMALL = 32 << 10
+_MOST_KEPT = 16 << 20
+"""Bytes of small files that are remembered."""
+_KEPT_SECONDS = 10.0
 _PATH = re.compile(
     r"metadata/[A-Za-z0-9_][A-Za-z0-9._-]*\.json|blobs/sha256/[0-9a-f]{64}|"
     r"targets/(?:[A-Za-z0-9_][A-Za-z0-9._-]*/){0,4}[0-9a-f]{64}\.[A-Za-z0-9._-]+"
@@ -93,6 +97,17 @@ def _date(value: bytes | None) -> datetime | None:
 
 
 @dataclass(frozen=True, slots=True)
+class _Kept:
+    """A small file in memory."""
+
+    content: bytes
+    etag: str
+    modified: float
+    until: float
+    """Of the loop's clock: it is read again then, for it may have been damaged or mended."""
+
+
+@dataclass(frozen=True, slots=True)
 class _Begun:
     """An answer whose first piece has been read; ``file`` is open while there is more."""
 
@@ -105,11 +120,13 @@ class _Begun:
 
 
 class RepositoryFiles:
-    """The files of one repository; ``threads`` read them."""
+    """The files of one repository. Small ones that never change are remembered for a while: after something was
+    published, all devices ask for the same few."""
 
-    def __init__(self, folder: Path, threads: Executor) -> None:
+    def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._threads = threads
+        self._kept: dict[str, _Kept] = {}
+        self._kept_bytes = 0
 
     async def answer(
         self,
@@ -118,15 +135,23 @@ class RepositoryFiles:
         headers: Mapping[bytes, bytes],
         send: Send,
         gone: Callable[[], bool],
+        threads: Executor,
     ) -> int:
         """Answer a GET or a HEAD, and stop sending when who asked has ``gone``; gives the status.
 
-        ``path`` is below the repository, without its percent-encoding.
+        ``path`` is below the repository, without its percent-encoding; ``threads`` read files.
         """
         loop = asyncio.get_running_loop()
-        begun = None
-        if _PATH.fullmatch(path):
-            begun = await loop.run_in_executor(self._threads, self._begin, method, path, headers)
+        begun: _Begun | None = None
+        if (kept := self._kept.get(path)) is not None and loop.time() < kept.until:
+            begun = _of_memory(method, path, headers, kept)
+        elif _PATH.fullmatch(path):
+            found = await loop.run_in_executor(threads, self._begin, method, path, headers, loop.time())
+            if isinstance(found, _Kept):
+                self._keep(path, found)
+                begun = _of_memory(method, path, headers, found)
+            else:
+                begun = found
         if begun is None:
             await send_json(send, 404, {"error": "there is no such file in the repository"})
             return 404
@@ -135,7 +160,7 @@ class RepositoryFiles:
             body, at, left = begun.first, begun.at, begun.left
             while left and begun.file is not None and not gone():
                 await send({"type": "http.response.body", "body": body, "more_body": True})
-                body = await loop.run_in_executor(self._threads, os.pread, begun.file, min(PIECE, left), at)
+                body = await loop.run_in_executor(threads, os.pread, begun.file, min(PIECE, left), at)
                 if not body:
                     raise OSError(f"{path} became shorter while it was sent")
                 at, left = at + len(body), left - len(body)
@@ -145,8 +170,15 @@ class RepositoryFiles:
                 os.close(begun.file)
         return begun.status
 
-    def _begin(self, method: str, path: str, headers: Mapping[bytes, bytes]) -> _Begun | None:
-        """Open a file and read its first piece; None where it is not there."""
+    def _keep(self, path: str, kept: _Kept) -> None:
+        before = self._kept.pop(path, None)
+        self._kept_bytes += len(kept.content) - (len(before.content) if before is not None else 0)
+        self._kept[path] = kept
+        while self._kept_bytes > _MOST_KEPT:
+            self._kept_bytes -= len(self._kept.pop(next(iter(self._kept))).content)
+
+    def _begin(self, method: str, path: str, headers: Mapping[bytes, bytes], now: float) -> _Begun | _Kept | None:
+        """Open a file and read its first piece, or all of a small one; None where it is not there."""
         try:
             file = os.open(self._folder / path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
         except OSError:
@@ -156,16 +188,31 @@ class RepositoryFiles:
             if not stat.S_ISREG(about.st_mode):
                 return None
             etag = _etag(path, about)
+            if about.st_size <= _SMALL and _is_lasting(path):
+                return _Kept(os.pread(file, about.st_size, 0), etag, about.st_mtime, now + _KEPT_SECONDS)
             asked = piece_of(about.st_size, etag, about.st_mtime, headers)
             answer = [*_headers(path, etag, about.st_mtime), *_range_headers(asked, about.st_size)]
             first = b"" if method == "HEAD" else os.pread(file, min(PIECE, asked.length), asked.start)
             left = 0 if method == "HEAD" else asked.length - len(first)
             if not left:
                 return _Begun(asked.status, answer, first)
-            begun = _Begun(asked.status, answer, first, asked.start + len(first), left, os.dup(file))
+            return _Begun(asked.status, answer, first, asked.start + len(first), left, os.dup(file))
         finally:
             os.close(file)
-        return begun
+
+
+def _of_memory(method: str, path: str, headers: Mapping[bytes, bytes], kept: _Kept) -> _Begun:
+    size = len(kept.content)
+    asked = piece_of(size, kept.etag, kept.modified, headers)
+    answer = [*_headers(path, kept.etag, kept.modified), *_range_headers(asked, size)]
+    return _Begun(
+        asked.status, answer, b"" if method == "HEAD" else kept.content[asked.start : asked.start + asked.length]
+    )
+
+
+def _is_lasting(path: str) -> bool:
+    """Whether a name's bytes never change."""
+    return _CONTENT.fullmatch(path) is not None or _VERSIONED.fullmatch(path) is not None
 
 
 def _etag(path: str, about: os.stat_result) -> str:
@@ -175,12 +222,11 @@ def _etag(path: str, about: os.stat_result) -> str:
 
 
 def _headers(path: str, etag: str, modified: float) -> RawHeaders:
-    lasting = _CONTENT.fullmatch(path) or _VERSIONED.fullmatch(path)
     return [
         (b"content-type", b"application/json" if path.endswith(".json") else b"application/octet-stream"),
         (b"etag", etag.encode()),
         (b"last-modified", formatdate(modified, usegmt=True).encode()),
-        (b"cache-control", FOREVER if lasting else ASK),
+        (b"cache-control", FOREVER if _is_lasting(path) else ASK),
         (b"accept-ranges", b"bytes"),
         (b"x-content-type-options", b"nosniff"),
     ]
