@@ -20,7 +20,7 @@ from typing import Any
 
 import httpx
 import pytest
-from fastapi import APIRouter
+from fastapi import APIRouter, Request, Response
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
@@ -30,6 +30,7 @@ from edgewright.secret import Secret
 from edgewright.server import protocol
 from edgewright.server.app import HookSettings, create_app
 from edgewright.server.health import Heartbeats, Vitals
+from edgewright.server.request_log import routine
 from edgewright.server.serving import Serving
 from edgewright.server.waking import Bell, Rung
 from edgewright.server.webhooks import RepositoryNames
@@ -173,6 +174,24 @@ def test_every_request_is_logged_without_its_contents(place: Place) -> None:
     assert "'status': 202" in repr(accepted)
     assert SECRET not in repr(lines)
     assert "canary-4711" not in repr(lines)
+
+
+def test_what_devices_ask_all_day_has_a_line_only_where_it_went_wrong() -> None:
+    router = APIRouter()
+
+    @router.get("/devices/{status}")
+    async def answer(status: int, request: Request) -> Response:
+        routine(request)
+        return Response(status_code=status)
+
+    place = Place(SETTINGS, router)
+    with capture_logs() as lines:
+        for status in (200, 204, 304, 401, 503, 500):
+            place.client.get(f"/devices/{status}")
+        place.close()
+    levels = [(line["status"], line["log_level"]) for line in lines]
+    assert levels[:3] == [(200, "debug"), (204, "debug"), (304, "debug")]
+    assert levels[3:] == [(401, "info"), (503, "info"), (500, "error")]
 
 
 def test_without_a_secret_everything_is_refused_and_said_at_start() -> None:

@@ -17,7 +17,7 @@ from edgewright.delivery.mender.messages import Malformed, read_auth_request
 from edgewright.delivery.mender.tokens import NoToken, environment_of
 from edgewright.errors import EdgewrightError
 from edgewright.server.bodies import Bodies, BodyRefused
-from edgewright.server.request_log import logger, note
+from edgewright.server.request_log import logger, note, routine
 
 SMALL, INVENTORY, LOG = 64 << 10, 1 << 20, 8 << 20
 """Bytes of the longest bodies."""
@@ -115,6 +115,7 @@ class _WayIn:
 
     async def device(self, request: Request, most: int, work: Work) -> Response:
         """Do something for a device that shows its token."""
+        routine(request)
         kind, _, token = request.headers.get("authorization", "").partition(" ")
         token = token.strip() if kind.lower() == "bearer" else ""
         try:
@@ -127,6 +128,7 @@ class _WayIn:
 
     async def fetch(self, request: Request, deployment: str) -> Response:
         """Send an artifact; the link holds a token of its own, and clients show no other here."""
+        routine(request)
         token = request.query_params.get("token", "")
         wanted, unless = request.headers.get("range", ""), request.headers.get("if-range", "")
         return await self._answer(

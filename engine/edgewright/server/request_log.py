@@ -1,4 +1,7 @@
-"""One log line for each request, and headers that keep browsers careful. Used by ``app`` and by routes."""
+"""One log line for each request, and headers that keep browsers careful. Used by ``app`` and by routes.
+
+Devices ask by the thousand, all day: of what they ask, only what went wrong is more than a line for debugging.
+"""
 
 import sys
 import time
@@ -10,7 +13,7 @@ from starlette.datastructures import MutableHeaders
 from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-_NOTES = "edgewright.notes"
+_NOTES, _ROUTINE = "edgewright.notes", "edgewright.routine"
 _LONGEST_PATH = 200
 _SAFE = {
     "X-Content-Type-Options": "nosniff",
@@ -24,6 +27,11 @@ _SAFE = {
 def note(request: HTTPConnection, **facts: str | None) -> None:
     """Add facts to this request's log line: short plain values, no bodies, no headers, no secrets."""
     request.scope.setdefault(_NOTES, {}).update(facts)
+
+
+def routine(request: HTTPConnection) -> None:
+    """Say that this is one of the requests that devices make again and again."""
+    request.scope[_ROUTINE] = True
 
 
 def logger() -> Any:
@@ -73,5 +81,8 @@ def _log(scope: Scope, status: int, milliseconds: float) -> None:
         "ms": round(milliseconds, 1),
     }
     notes = {name: value for name, value in scope[_NOTES].items() if value is not None}
-    line = logger()
-    (line.error if status >= 500 and status != 503 else line.info)("request", **facts, **notes)
+    log = logger()
+    write = log.error if status >= 500 and status != 503 else log.info
+    if scope.get(_ROUTINE) and 0 < status < 400:
+        write = log.debug
+    write("request", **facts, **notes)
