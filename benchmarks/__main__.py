@@ -1,7 +1,7 @@
 """``make bench``: measures edgewright beside dvc and alone, and writes docs/benchmarks*.md from what it measured.
 
-``python -m benchmarks [--quick] [goals] [growth] [controller]``: the parts that are named, by default all. With
-``--quick`` repositories are small, to see that everything works; the pages are only printed.
+``python -m benchmarks [--quick] [goals] [growth] [controller] [devices]``: the parts that are named, by default all.
+With ``--quick`` repositories are small, to see that everything works; the pages are only printed.
 """
 
 import json
@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks import controller, dataset_check, machine, page, peer
+from benchmarks import devices as device_calls
 from benchmarks.controller_page import write_controller
+from benchmarks.devices_page import write_devices
 from benchmarks.measuring import Run, alternate, run, summarize
 from benchmarks.preparing import applied, folder, say
 
@@ -31,12 +33,15 @@ class Scale:
     times: int = 9
     few_times: int = 3
     standing: controller.Scale = controller.FULL
+    calls: device_calls.Scale = device_calls.FULL
     keeps: bool = True
     """Whether the pages are written."""
 
 
 FULL = Scale()
-QUICK = Scale(20, 40, growth=(10, 20), times=2, few_times=1, standing=controller.QUICK, keeps=False)
+QUICK = Scale(
+    20, 40, growth=(10, 20), times=2, few_times=1, standing=controller.QUICK, calls=device_calls.QUICK, keeps=False
+)
 
 
 def _plan(repository: Path) -> Run:
@@ -112,7 +117,13 @@ def standing(scale: Scale) -> tuple[str, str]:
     return "benchmarks-controller.md", write_controller(found, described)
 
 
-PARTS = {"goals": goals, "growth": growth, "controller": standing}
+def served_devices(scale: Scale) -> tuple[str, str]:
+    """Measure what devices cost the controller."""
+    found, described = device_calls.measure(scale.calls)
+    return "benchmarks-devices.md", write_devices(found, described)
+
+
+PARTS = {"goals": goals, "growth": growth, "controller": standing, "devices": served_devices}
 
 
 def main() -> None:

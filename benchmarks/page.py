@@ -184,10 +184,15 @@ def _dataset(found: Goals) -> Iterator[str]:
 def measured_on(part: str, machine: Mapping[str, str]) -> Iterator[str]:
     """Say where and how a part was measured."""
     yield from heading("Measured on")
-    yield from table(("", ""), {**machine, "Date": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"}.items())
+    yield from machine_table(machine)
     yield from heading("Measure again")
     yield f"`make bench`, or this page alone: `python -m benchmarks {part}`. It works in temporary folders, and applies"
     yield "what it then plans, which takes minutes. A busy machine gives larger figures: look at the load before."
+
+
+def machine_table(machine: Mapping[str, str]) -> Iterator[str]:
+    """Say where and when something was measured."""
+    yield from table(("", ""), {**machine, "Date": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"}.items())
 
 
 def heading(text: str) -> Iterator[str]:

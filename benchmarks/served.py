@@ -1,5 +1,5 @@
 """``edgewright serve`` as a process that is watched from outside: its log with the times lines came at, its memory, its
-processor time. Called by ``hooks``.
+processor time. Called by ``hooks`` and ``devices_served``.
 """
 
 import json
@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -35,6 +35,8 @@ class Served:
     """Its address."""
     state: Path
     variables: Mapping[str, str]
+    options: Sequence[str] = ()
+    """More of the command line."""
     _lines: list[Line] = field(default_factory=list)
     _changed: threading.Condition = field(default_factory=threading.Condition)
 
@@ -43,7 +45,7 @@ class Served:
         command = [str(program), "serve", "--repo", self.repository, "--state", str(self.state)]
         self._begun = time.perf_counter()
         self._process = subprocess.Popen(
-            [*command, "--port", "0", "--interval", "1h", "--log", "json"],
+            [*command, "--port", "0", "--interval", "1h", "--log", "json", *self.options],
             env={**os.environ, **self.variables},
             cwd=self.state.parent,
             stdin=subprocess.DEVNULL,
@@ -87,6 +89,11 @@ class Served:
     def since_start(self) -> float:
         """Seconds since the process began."""
         return time.perf_counter() - self._begun
+
+    @property
+    def pid(self) -> int:
+        """The controller's process."""
+        return self._process.pid
 
     def memory_mib(self) -> float:
         """Resident memory, with that of the processes it keeps."""

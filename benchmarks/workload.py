@@ -155,7 +155,7 @@ def apply_all(repository: Path, devices: Iterable[str]) -> None:
             delivery=delivery,
             workshop=Workshop(source, state, state, blobs, instant_builder(), folder / "work", clock),
             publisher=Publisher(state, state, blobs, delivery, clock),
-            roller=Roller(state, state, configurator, delivery, Silence(), clock),
+            roller=Roller(state, state, configurator, delivery, delivery, Silence(), clock),
             lease=lease,
             listener=Silence(),
             clock=clock,
