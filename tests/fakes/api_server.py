@@ -243,7 +243,7 @@ def _handler(server: ApiServer) -> type[BaseHTTPRequestHandler]:
                     self._send(reply.status, b"", headers, promised=len(content))
                     for byte in content:
                         self.wfile.write(bytes([byte]))
-                        if server._closing.wait(0.02):
+                        if server._closing.wait(0.2):
                             break
                     self.close_connection = True
 

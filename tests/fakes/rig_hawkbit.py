@@ -7,8 +7,8 @@ from pathlib import Path
 from types import MappingProxyType
 
 from edgewright.delivery.hawkbit import HawkbitDriver
-from edgewright.delivery.hawkbit.courier import FORCE_AFTER
-from edgewright.delivery.servers.http import Patience
+from edgewright.delivery.hawkbit.options import FORCE_AFTER
+from edgewright.delivery.servers.failures import Patience
 from edgewright.delivery.servers.worker import Pace
 from edgewright.ports import Driver
 from edgewright.secret import Secret

@@ -6,8 +6,8 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from edgewright.delivery.mender_server import MenderServerDriver
-from edgewright.delivery.mender_server.courier import Options
-from edgewright.delivery.servers.http import Patience
+from edgewright.delivery.mender_server.options import Options
+from edgewright.delivery.servers.failures import Patience
 from edgewright.delivery.servers.worker import Pace
 from edgewright.ports import Driver
 from edgewright.secret import Secret

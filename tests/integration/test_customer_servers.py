@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from edgewright.core.twins import Twin
-from edgewright.delivery.servers.http import Busy, Patience, Refused
+from edgewright.delivery.servers.failures import Busy, Patience, Refused
 from edgewright.delivery.servers.worker import Pace
 from edgewright.errors import DeliveryError, DeliveryUnavailable, EdgewrightError
 from edgewright_wire.messages import ModelReport, Phase
@@ -52,7 +52,7 @@ def system(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def rig(system: str, tmp_path: Path) -> Iterator[SomeRig]:
-    with opened(system, tmp_path, patience=Patience(silence=0.3, whole=0.6)) as made:
+    with opened(system, tmp_path, patience=Patience(silence=4.0, whole=6.0)) as made:
         yield made
 
 

@@ -102,7 +102,7 @@ def site(tmp_path: Path) -> Iterator[Site]:
 
 
 def wait(check: Callable[[], object]) -> None:
-    end = time.monotonic() + 60
+    end = time.monotonic() + 120
     while not check():
         assert time.monotonic() < end, "it never came"
         time.sleep(0.05)  # the client works at its own pace

@@ -13,7 +13,7 @@ import pytest
 from edgewright.cli.bundlers import ArtifactBundler
 from edgewright.delivery.credentials import create_credentials, load_bundle_keys
 from edgewright.delivery.mender_server import MenderServerDriver
-from edgewright.delivery.mender_server.courier import Options
+from edgewright.delivery.mender_server.options import Options
 from edgewright.delivery.servers.worker import Pace
 from edgewright.secret import Secret
 from edgewright_agent.handle import ModelHandle

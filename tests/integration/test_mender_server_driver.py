@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from edgewright.core.routes import Proof
-from edgewright.delivery.mender_server.courier import Options
+from edgewright.delivery.mender_server.options import Options
 from edgewright_wire.messages import ModelReport, Phase
 from fakes.mender_server import Deployment, MenderServer
 from fakes.rig_mender_server import MenderServerRig, mender_delivery

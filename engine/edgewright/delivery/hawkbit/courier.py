@@ -1,8 +1,8 @@
 """Brings the devices of one hawkBit what they are assigned, and reads there what came of it. Made by ``driver``."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from dataclasses import replace
+from datetime import datetime
 
 from edgewright.core import twins
 from edgewright.core.routes import Proof, Route
@@ -13,26 +13,12 @@ from edgewright.delivery.hawkbit import notes
 from edgewright.delivery.hawkbit.api import Action, Hawkbit, among
 from edgewright.delivery.hawkbit.launching import Launcher
 from edgewright.delivery.hawkbit.notes import action_of, keep, note_of, stage_of, words_of
+from edgewright.delivery.hawkbit.options import Options
 from edgewright.delivery.hawkbit.roster import Roster
-from edgewright.delivery.hawkbit.shelf import Kinds
 from edgewright.delivery.servers.bundling import Bundler, Order
 from edgewright.delivery.servers.ledger import Ledger, chunks, dropped, noted
 
 _NAMED_AT_ONCE = 100
-
-
-FORCE_AFTER = timedelta(minutes=30)
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """How a hawkBit is used."""
-
-    create_targets: bool
-    """Make targets for devices that hawkBit does not know."""
-    kinds: Kinds
-    force_after: timedelta = FORCE_AFTER
-    """How long a device may take to stop what was called off, before hawkBit is told to do without its word."""
 
 
 class HawkbitCourier:

@@ -4,12 +4,10 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 
 from edgewright.delivery.depot import Depot
-from edgewright.delivery.hawkbit.api import Hawkbit
-from edgewright.delivery.hawkbit.courier import FORCE_AFTER, HawkbitCourier, Options
-from edgewright.delivery.hawkbit.shelf import Kinds
+from edgewright.delivery.hawkbit.options import FORCE_AFTER, Kinds, Options
 from edgewright.delivery.servers.bundling import Bundler
 from edgewright.delivery.servers.driver import ServerDriver, secret_of
-from edgewright.delivery.servers.http import Patience
+from edgewright.delivery.servers.failures import Patience
 from edgewright.delivery.servers.ledger import Ledger
 from edgewright.delivery.servers.worker import Courier, Pace
 from edgewright.delivery.twins import Routes
@@ -60,6 +58,9 @@ class HawkbitDriver(ServerDriver):
 
     def connect(self, delivery: Delivery, ledger: Ledger) -> Courier:
         """As in ServerDriver."""
+        from edgewright.delivery.hawkbit.api import Hawkbit
+        from edgewright.delivery.hawkbit.courier import HawkbitCourier
+
         settings = _settings(delivery)
         password = secret_of(self.secrets, settings.password)
         hawkbit = Hawkbit(settings.url, settings.user, password, self._patience)

@@ -13,9 +13,10 @@ from edgewright.core.routes import Route
 from edgewright.core.twins import Stage, Twin
 from edgewright.delivery.hawkbit.api import Action, Hawkbit, among
 from edgewright.delivery.hawkbit.notes import CLOSED, TARGET, Note, keep, note_of, offer
-from edgewright.delivery.hawkbit.shelf import Kinds, Shelf, name_of
+from edgewright.delivery.hawkbit.options import Kinds
+from edgewright.delivery.hawkbit.shelf import Shelf, name_of
 from edgewright.delivery.servers.bundling import Bundler, Order, Recipes
-from edgewright.delivery.servers.http import Refused
+from edgewright.delivery.servers.failures import Refused
 from edgewright.delivery.servers.ledger import Ledger, chunks, noted
 from edgewright.errors import DeliveryError
 

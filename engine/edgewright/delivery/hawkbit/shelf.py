@@ -4,22 +4,14 @@ Both are named by what is in them, so whatever a crash left half done is found a
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from edgewright.delivery.hawkbit.api import Hawkbit
+from edgewright.delivery.hawkbit.options import Kinds
 from edgewright.delivery.servers.bundling import Bundler, Order
 from edgewright.errors import DeliveryError
 
 _MOST_NAMES = 5
 _LONGEST_NAME = 128
-
-
-@dataclass(frozen=True, slots=True)
-class Kinds:
-    """Types of what is made, by their keys in the hawkBit."""
-
-    module: str
-    distribution_set: str
 
 
 class Shelf:

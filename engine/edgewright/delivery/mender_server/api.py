@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from edgewright.delivery.servers.http import Api, Asker, Patience, Reply
+from edgewright.delivery.servers.failures import Patience
+from edgewright.delivery.servers.http import Api, Asker, Reply
 from edgewright.errors import DeliveryError, DeliveryUnavailable
 from edgewright.secret import Secret
 

@@ -2,8 +2,8 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from dataclasses import replace
+from datetime import datetime
 
 from edgewright.core import twins
 from edgewright.core.routes import Proof, Route
@@ -13,22 +13,13 @@ from edgewright.delivery.mender_server import notes
 from edgewright.delivery.mender_server.api import Mender, Progress
 from edgewright.delivery.mender_server.launching import Launcher
 from edgewright.delivery.mender_server.notes import Note, deployment_of, hopeless, keep, note_of, stage_of, words_of
+from edgewright.delivery.mender_server.options import Options
 from edgewright.delivery.mender_server.roster import Roster
 from edgewright.delivery.mender_server.stopping import Stopper
 from edgewright.delivery.servers.bundling import Bundler, Order
 from edgewright.delivery.servers.ledger import Ledger, dropped
 
 _GONE = Progress("")
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """How a Mender server is used."""
-
-    proof_after: timedelta = timedelta(hours=9)
-    """How long after a success the inventory may take to show it: by default clients send it every eight hours."""
-    look_every: timedelta = timedelta(seconds=60)
-    """How often the inventory is asked for all devices."""
 
 
 class MenderCourier:

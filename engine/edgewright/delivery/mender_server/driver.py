@@ -4,11 +4,10 @@ from collections.abc import Callable
 from datetime import datetime
 
 from edgewright.delivery.depot import Depot
-from edgewright.delivery.mender_server.api import Mender
-from edgewright.delivery.mender_server.courier import MenderCourier, Options
+from edgewright.delivery.mender_server.options import Options
 from edgewright.delivery.servers.bundling import Bundler
 from edgewright.delivery.servers.driver import ServerDriver, secret_of
-from edgewright.delivery.servers.http import Patience
+from edgewright.delivery.servers.failures import Patience
 from edgewright.delivery.servers.ledger import Ledger
 from edgewright.delivery.servers.worker import Courier, Pace
 from edgewright.delivery.twins import Routes
@@ -45,6 +44,9 @@ class MenderServerDriver(ServerDriver):
 
     def connect(self, delivery: Delivery, ledger: Ledger) -> Courier:
         """As in ServerDriver."""
+        from edgewright.delivery.mender_server.api import Mender
+        from edgewright.delivery.mender_server.courier import MenderCourier
+
         settings = _settings(delivery)
         mender = Mender(settings.url, secret_of(self.secrets, settings.token), self._patience)
         return MenderCourier(mender, ledger, self._bundler, settings.attribute, self.clock, self._options)

@@ -22,7 +22,7 @@ from edgewright.delivery.mender_server.notes import (
     offer,
 )
 from edgewright.delivery.servers.bundling import Bundler, Order, Recipes
-from edgewright.delivery.servers.http import Refused
+from edgewright.delivery.servers.failures import Refused
 from edgewright.delivery.servers.ledger import Ledger, chunks
 from edgewright.errors import DeliveryError
 

@@ -11,7 +11,7 @@ from datetime import datetime
 
 from edgewright.core.routes import Route
 from edgewright.delivery.depot import Depot
-from edgewright.delivery.servers.http import Refused
+from edgewright.delivery.servers.failures import Refused
 from edgewright.delivery.servers.ledger import Ledger
 from edgewright.delivery.servers.worker import Courier, Pace, Worker
 from edgewright.delivery.twins import Routes, TwinDriver

@@ -41,11 +41,12 @@ class Ledger:
         Raises:
             StateError, StateUnavailable, StorageFull: The store cannot be used.
         """
-        ours = [device for device in dict.fromkeys(devices) if device in self._routed]
+        named = list(dict.fromkeys(devices))
+        ours = [device for device in named if device in self._routed]
         after: dict[str, Twin] = {}
         for some in chunks(ours, _AT_ONCE):
             after |= self._change(some, work)
-        for device in devices:
+        for device in named:
             if device not in self._routed:
                 try:
                     after |= self._change([device], _unless_taken(work))

@@ -16,7 +16,7 @@ from typing import Protocol
 from edgewright.core import twins
 from edgewright.core.routes import Route
 from edgewright.core.twins import Stage, Twin
-from edgewright.delivery.servers.http import Busy, Refused
+from edgewright.delivery.servers.failures import Busy, Refused
 from edgewright.delivery.servers.ledger import SERVER, Ledger, dropped
 from edgewright.errors import DeliveryError, DeliveryUnavailable, EdgewrightError
 from edgewright.ports import TwinStore

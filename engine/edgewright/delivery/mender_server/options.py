@@ -1,0 +1,14 @@
+"""How a Mender server is used, as far as ``driver`` says."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How a Mender server is used."""
+
+    proof_after: timedelta = timedelta(hours=9)
+    """How long after a success the inventory may take to show it: by default clients send it every eight hours."""
+    look_every: timedelta = timedelta(seconds=60)
+    """How often the inventory is asked for all devices."""
