@@ -17,7 +17,7 @@ from fakes.rig_ssh import SshRig, open_rig
 from fakes.rig_ssh_device import SshDevice, many
 from fakes.rigs import Behaviour, assignments
 
-PATIENCE = 60.0
+PATIENCE = 200.0
 
 
 def unfinished(twin: Twin) -> bool:
@@ -31,7 +31,7 @@ def wait(rig: SshRig, what: Callable[[], bool]) -> None:
         assert time.monotonic() < until, "\n".join(
             str(twin) for twin in rig.grounds.twins.twins("ssh") if unfinished(twin)
         )
-        time.sleep(0.02)
+        time.sleep(0.1)
 
 
 def runs(rig: SshRig, *devices: str) -> bool:

@@ -27,6 +27,8 @@ MOST_OUTPUT = 1024 * 1024
 CHUNK = 32 * 1024
 """Bytes in one packet."""
 UNREACHABLE = "Unreachable"
+_QUIET_SECONDS = 1.0
+"""After the end of a command, how long nothing more may come."""
 _CURVES = ("ssh-ed25519", "ecdsa-sha2-nistp256", "ecdsa-sha2-nistp384", "ecdsa-sha2-nistp521")
 _ALGORITHMS = (*_CURVES, "rsa-sha2-512", "rsa-sha2-256", "ssh-rsa", "ssh-dss")
 _LOG = "edgewright.paramiko"
@@ -100,13 +102,15 @@ class Line:
         channel.shutdown_write()
 
     def _read(self, channel: paramiko.Channel, said: bytearray, most: int) -> None:
-        channel.settimeout(1.0)
+        channel.settimeout(_QUIET_SECONDS)
+        has_ended = False
         while True:
             try:
                 data = channel.recv(CHUNK)
             except TimeoutError:
-                if channel.exit_status_ready():
+                if has_ended:
                     return  # something that it left behind holds the stream open
+                has_ended = channel.exit_status_ready()
                 continue
             if not data:
                 return

@@ -182,10 +182,11 @@ class Visit:
             raise
 
     def _finish(self, line: Line, look: Look, job: Job, probe: ProbeResult | None) -> Twin:
-        """End a job that turns out to be done."""
+        """End a job that turns out to be done: a pass that switched may not have come to what follows."""
         restart = self._place.restart
+        line.run(scripts.forget(look.store))
         if job.stage is Stage.INSTALLING and job.target is not None and restart is not None:
-            return self._tell(line, look, job, restart, probe)  # the pass that switched may not have come to that
+            return self._tell(line, look, job, restart, probe)
         return self._succeed(job, probe)
 
     def _install(self, line: Line, look: Look, job: Job, target: ModelAssignment) -> Twin:
