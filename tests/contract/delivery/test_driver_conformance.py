@@ -13,7 +13,19 @@ from edgewright.errors import DeliveryError
 from edgewright_wire.messages import Phase
 from fakes.rigs import Behaviour, MakeRig, Rig, assignments, work
 
-RIGS = ("twins", "agent", "hawkbit", "mender", "mender_plain", "ssh", "ssh_plain", "mender_server")
+RIGS = (
+    "twins",
+    "agent",
+    "ddi",
+    "ddi_plain",
+    "ddi_rauc",
+    "hawkbit",
+    "mender",
+    "mender_plain",
+    "ssh",
+    "ssh_plain",
+    "mender_server",
+)
 """Modules ``fakes.rig_<name>``; each has ``make_rig(folder)``, a context manager."""
 
 

@@ -61,14 +61,16 @@ class BundleCache:
     def __init__(self, folder: Path, *, limit: int = LIMIT_BYTES) -> None:
         self._folder = folder
         self._limit = limit
+        self._checked: dict[str, int] = {}
+        """When bundles were written whose bytes were compared by this process."""
 
     def find(self, key: str) -> BuiltBundle | None:
-        """Find a bundle that is there."""
+        """Find a bundle that is there, with the bytes it was built with."""
         home = self._folder / key
         try:
             facts = json.loads((home / _FACTS).read_bytes())
             found = BuiltBundle(key, home / facts["name"], *(facts[each] for each in _DESCRIBED))
-            if found.path.stat().st_size != found.size:
+            if not self._is_sound(found):
                 return None
         except (OSError, ValueError, TypeError, KeyError):
             return None
@@ -107,17 +109,6 @@ class BundleCache:
                 f"cannot use {self._folder}: {error.strerror or error}", hint="make the folder writable"
             ) from error
 
-    def discard_damaged(self, key: str) -> bool:
-        """Read a bundle whole, and remove it when it has other bytes than it was built with; tell whether it had."""
-        found = self.find(key)
-        if found is None:
-            return False
-        with contextlib.suppress(OSError):
-            if durable.digest_file(found.path) == f"sha256:{found.sha256}":
-                return False
-        self._remove(self._folder / key)
-        return True
-
     def _build(self, key: str, name: str, build: Callable[[Path], None]) -> BuiltBundle:
         home = self._folder / key
         beside = durable.temporary_beside(home)
@@ -134,6 +125,17 @@ class BundleCache:
         finally:
             shutil.rmtree(beside, ignore_errors=True)
         return replace(built, path=home / name)
+
+    def _is_sound(self, bundle: BuiltBundle) -> bool:
+        """Tell whether a bundle is as it was built; it is read whole once by each process."""
+        status = bundle.path.stat()
+        if status.st_size != bundle.size:
+            return False
+        if self._checked.get(bundle.key) != status.st_mtime_ns:
+            if durable.digest_file(bundle.path) != f"sha256:{bundle.sha256}":
+                return False
+            self._checked[bundle.key] = status.st_mtime_ns
+        return True
 
     def _make_room(self, needed: Collection[str]) -> None:
         """Remove what was not asked for longest, until the rest fits, and what crashes left behind."""

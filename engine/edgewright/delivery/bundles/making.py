@@ -9,12 +9,14 @@ from edgewright.delivery.bundles.orders import BundleOrder, ReadFile, files_of, 
 from edgewright.delivery.credentials import BUNDLES, load_bundle_keys
 from edgewright.delivery.depot import Depot
 
+_FOLDER = "signed"
+
 
 class BundleMaker:
     """Bundles of one environment.
 
     Args:
-        cache: Keeps what was built.
+        cache: A folder for what is built; others may keep theirs there, too.
         keys: Folder of the keys; ``bundles.pem`` signs.
         depot: What is published.
         read: Reads templates that fleets name.
@@ -23,13 +25,13 @@ class BundleMaker:
 
     def __init__(
         self,
-        cache: BundleCache,
+        cache: Path,
         keys: Path,
         depot: Depot,
         read: ReadFile,
         needed: Callable[[], Collection[str]] = tuple,
     ) -> None:
-        self._cache = cache
+        self._cache = BundleCache(cache / _FOLDER)
         self._keys = keys
         self._depot = depot
         self._read = read
@@ -56,7 +58,3 @@ class BundleMaker:
             write(path, order, files, template, signer)
 
         return self._cache.get(key, order.file_name, build, self._needed)
-
-    def discard_damaged(self, bundle: BuiltBundle) -> bool:
-        """Remove a bundle that is not as it was built, so that it is built again; tell whether it was."""
-        return self._cache.discard_damaged(bundle.key)

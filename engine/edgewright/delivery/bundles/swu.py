@@ -19,6 +19,9 @@ from edgewright.errors import DeliveryError
 from edgewright_wire.canonical import digest_bytes, hex_of
 
 DESCRIPTOR = "sw-description"
+LEAST_BYTES = 512 << 10
+"""SWUpdate asks whether an installation has ended as soon as it has passed all bytes on. A bundle that fits into a
+socket's buffer is passed on before its installation has begun, and the one before is taken for it."""
 _SCRIPT = "install.sh"
 _LONGEST_PATH = 254
 """Bytes of a path that SWUpdate takes."""
@@ -67,6 +70,7 @@ def write_swu(
         cpio.add(_SCRIPT, script)
         for entry, file in entries:
             cpio.add(entry, _sound(file))
+        cpio.add("padding", bytes(max(0, LEAST_BYTES - archive.tell())))
         cpio.close()
 
 

@@ -15,7 +15,11 @@ MOST_PIECES = 200
 
 def pieces_in(texts: Iterable[str]) -> tuple[str, ...]:
     """Find the pieces, each once, the latest last, and no more than are worth keeping."""
-    found = {match.group(0): None for text in texts for match in _PIECE.finditer(text)}
+    found: dict[str, None] = {}
+    for text in texts:
+        for match in _PIECE.finditer(text):
+            found.pop(match[0], None)
+            found[match[0]] = None
     return tuple(found)[-MOST_PIECES:]
 
 
