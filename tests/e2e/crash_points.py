@@ -7,8 +7,8 @@ killed says how many points there are.
 import os
 import signal
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -233,6 +233,13 @@ class FusedDelivery:
     def assign(self, assignments: Sequence[Assignment], configs: Mapping[str, bytes]) -> None:
         with self.fuse.call(f"assign {len(assignments)}"):
             self.real.assign(assignments, configs)
+
+    def cancel(self, devices: Collection[str]) -> None:
+        with self.fuse.call("cancel"):
+            self.real.cancel(devices)
+
+    def attend(self, wake: Callable[[], None]) -> AbstractContextManager[None]:
+        return self.real.attend(wake)
 
     def refresh(self) -> Sequence[str]:
         with self.fuse.call("refresh"):

@@ -6,7 +6,7 @@ after a crash lies in files below the workspace's folder, written by whoever did
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,6 +24,7 @@ from edgewright.core.address import Address
 from edgewright.core.artifact import Action
 from edgewright.core.drift import Inspection
 from edgewright.core.rollout_state import RolloutState
+from edgewright.core.routes import Capability
 from edgewright.errors import Cancelled
 from edgewright.ports import BuildTask, Built, Cancel, DeliveryReader, Progress
 from edgewright_wire.layout import METADATA
@@ -125,6 +126,9 @@ class Devices:
 
     def inspect(self, configs: Mapping[str, int], budget: int | None) -> Inspection:
         return self._real.inspect(configs, budget)
+
+    def capabilities(self, devices: Collection[str]) -> Mapping[str, Capability]:
+        return self._real.capabilities(devices)
 
     def observe(self, known: Mapping[str, int]) -> Sequence[Report]:
         timestamp = (self._repository / METADATA / "timestamp.json").read_bytes()
