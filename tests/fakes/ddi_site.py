@@ -17,7 +17,6 @@ from edgewright.server.ddi_routes import ddi_router
 from edgewright.server.serving import Serving
 from fakes.rigs import Grounds
 
-
 _PIECE, _PACE = 8 << 10, 0.1
 
 
