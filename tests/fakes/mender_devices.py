@@ -21,6 +21,8 @@ class MenderClient:
         self._fetching = ""
         self._inventory: dict[str, str] | None = {}
         """What is still to be sent; None: nothing."""
+        self._log: tuple[str, str] | None = None
+        """The deployment that failed, and what is still to be sent of it."""
 
     def step(self) -> bool:
         """Do one thing; whether there was any."""
@@ -28,6 +30,12 @@ class MenderClient:
             return False
         headers = {"Authorization": f"Bearer {self.known.id}"}
         with httpx.Client(headers=headers, base_url=f"{self._server.url}/api/devices", timeout=10) as http:
+            if self._log is not None:
+                (failed, log), self._log = self._log, None
+                messages = [{"level": "error", "message": log, "timestamp": now()}]
+                path = f"/v1/deployments/device/deployments/{failed}/log"
+                http.put(path, json={"messages": messages}).raise_for_status()
+                return True
             if self._inventory is not None:
                 attributes = {"edgewright_id": self._serial, "device_type": "edge", **self._inventory}
                 body = [{"name": name, "value": value} for name, value in attributes.items()]
@@ -60,9 +68,7 @@ class MenderClient:
             done, log = self.disk.install(artifact)
             self._inventory = {"edgewright_evidence_reader": log}
         if not done:
-            messages = [{"level": "error", "message": log, "timestamp": now()}]
-            path = f"/v1/deployments/device/deployments/{deployment}/log"
-            http.put(path, json={"messages": messages}).raise_for_status()
+            self._log = (deployment, log)
         self._say(http, deployment, "success" if done else "failure")
         return True
 

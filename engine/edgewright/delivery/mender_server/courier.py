@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from edgewright.core import twins
 from edgewright.core.routes import Proof, Route
@@ -118,6 +118,9 @@ class MenderCourier:
         job, note, now = twin.job, note_of(twin), self._clock()
         assert job is not None and note is not None  # _watch gives only such
         if row.status == notes.FAILED:
+            is_off = job.stage is Stage.CANCELLING
+            if not row.has_log and not is_off and self._waits(note, self._options.log_after):
+                return self._wait(twin, note)
             log = self._mender.log(note.deployment or "", note.device) if row.has_log else ""
             return self._settle(
                 job, twin.device, route, note, [row.substate, log], succeeded=False, words=words_of(log)
@@ -162,7 +165,7 @@ class MenderCourier:
             said = [text for each in shown.get(twin.device, []) if each.id == note.device for text in each.texts()]
             verdict = _judged(job, note, route, said)
             wanted = job.stage is not Stage.CANCELLING and route is not None and route.proof is Proof.VERIFIED
-            if verdict is None and wanted and self._waits(note):
+            if verdict is None and wanted and self._waits(note, self._options.proof_after):
                 self._shown[twin.device, job.number] = self._roster.heard.get(twin.device)
                 changed |= self._wait(twin, note)
             else:
@@ -175,9 +178,9 @@ class MenderCourier:
         key = (twin.device, twin.job.number if twin.job is not None else 0)
         return key not in self._shown or self._shown[key] != self._roster.heard.get(twin.device)
 
-    def _waits(self, note: Note) -> bool:
+    def _waits(self, note: Note, patience: timedelta) -> bool:
         since = datetime.fromisoformat(note.done_at) if note.done_at else self._clock()
-        return self._clock() - since < self._options.proof_after
+        return self._clock() - since < patience
 
     def _wait(self, twin: Twin, note: Note) -> dict[str, Twin]:
         """The device has still to show what it did."""

@@ -51,7 +51,7 @@ class Note:
     stopped_at: str = ""
     """When it was aborted; ISO 8601."""
     done_at: str = ""
-    """When Mender was first seen to say that it succeeded; ISO 8601."""
+    """When Mender was first seen to say that it has ended; ISO 8601."""
 
 
 def note_of(twin: Twin) -> Note | None:

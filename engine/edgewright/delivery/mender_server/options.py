@@ -10,5 +10,7 @@ class Options:
 
     proof_after: timedelta = timedelta(hours=9)
     """How long after a success the inventory may take to show it: by default clients send it every eight hours."""
+    log_after: timedelta = timedelta(minutes=2)
+    """How long after a failure its log may take: clients send it after they have said so."""
     look_every: timedelta = timedelta(seconds=60)
     """How often the inventory is asked for all devices."""
