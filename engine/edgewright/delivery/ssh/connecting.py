@@ -8,7 +8,6 @@ import logging
 import socket
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from functools import cache
 
 import paramiko
 from fabric import Config, Connection
@@ -133,6 +132,7 @@ class Dialer:
     """
 
     def __init__(self, keyring: Keyring, read_file: Callable[[str], bytes]) -> None:
+        logging.getLogger(_LOG).setLevel(logging.CRITICAL + 1)
         self._keyring = keyring
         self._read_file = read_file
 
@@ -272,10 +272,11 @@ def _close(connection: Connection) -> None:
         connection.client.close()
 
 
-@cache
 def _config() -> Config:
-    """Fabric's defaults: no file of the user's or the machine's says where connections go."""
-    logging.getLogger(_LOG).setLevel(logging.CRITICAL + 1)
+    """Fabric's defaults: no file of the user's or the machine's says where connections go.
+
+    One for each connection: Fabric's are not made for several threads.
+    """
     return Config(lazy=True, ssh_config=paramiko.SSHConfig())
 
 

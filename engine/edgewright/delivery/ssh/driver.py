@@ -16,6 +16,7 @@ from edgewright.core.routes import Route
 from edgewright.delivery.depot import Depot
 from edgewright.delivery.ssh.attending import Attendance, Ended
 from edgewright.delivery.ssh.cutoff import Cutoff
+from edgewright.delivery.ssh.noting import Notes
 from edgewright.delivery.ssh.places import Place, find_place
 from edgewright.delivery.ssh.troubles import Broken, NoWay, Stopped, TimedOut, Trouble
 from edgewright.delivery.twins import Routes, TwinDriver
@@ -54,6 +55,7 @@ class SshDriver(TwinDriver):
         self._keys = keys
         self._read_file = read_file
         self._attendance: Attendance | None = None
+        self._notes = Notes(store, self.system)
 
     def assign(self, assignments: Sequence[Assignment], configs: Mapping[str, bytes]) -> None:
         """As in TwinDriver; devices are gone to at once."""
@@ -100,7 +102,7 @@ class SshDriver(TwinDriver):
         trouble: Trouble | None = None
         visit: Visit | None = None
         try:
-            visit = Visit(self._place(route), self.store, self.depot, self._dialer, self.clock, cutoff)
+            visit = Visit(self._place(route), self._notes, self.depot, self._dialer, self.clock, cutoff)
             visit.make()
         except Trouble as error:
             trouble = error
@@ -111,7 +113,7 @@ class SshDriver(TwinDriver):
             return Ended(failed=True, twin=self.store.twin(device))
         after = self.store.twin(device)
         if trouble is not None:
-            after = self.store.change(device, self.system, lambda twin: note_trouble(twin, trouble))
+            after = self._notes.change(device, lambda twin: note_trouble(twin, trouble))
         news = after is not None and after.sequence != (before.sequence if before is not None else 0)
         # An upload that was cut and got on is continued at once.
         goes_on = isinstance(trouble, (TimedOut, Broken)) and visit is not None and visit.sent > 0

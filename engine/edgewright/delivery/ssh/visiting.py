@@ -20,11 +20,11 @@ from edgewright.delivery.ssh.bringing import bring, refusal
 from edgewright.delivery.ssh.connecting import Answer, Dialer, Line
 from edgewright.delivery.ssh.cutoff import Cutoff
 from edgewright.delivery.ssh.looks import Look, Marker, SlotFile
+from edgewright.delivery.ssh.noting import Notes
 from edgewright.delivery.ssh.places import Place
 from edgewright.delivery.ssh.troubles import TimedOut, Trouble, Unfit
 from edgewright.delivery.ssh.uploads import unneeded
 from edgewright.errors import DeliveryError
-from edgewright.ports import TwinStore
 from edgewright_schemas.delivery import Restart
 from edgewright_wire.canonical import hex_of
 from edgewright_wire.layout import PAYLOAD_ASSIGNMENT
@@ -45,7 +45,7 @@ class Visit:
 
     Args:
         place: The device.
-        store: Keeps the twins.
+        notes: Keeps the twins.
         depot: What is published.
         dialer: Opens connections.
         clock: Gives aware UTC times.
@@ -55,14 +55,14 @@ class Visit:
     def __init__(
         self,
         place: Place,
-        store: TwinStore,
+        notes: Notes,
         depot: Depot,
         dialer: Dialer,
         clock: Callable[[], datetime],
         cutoff: Cutoff,
     ) -> None:
         self._place = place
-        self._store = store
+        self._notes = notes
         self._depot = depot
         self._dialer = dialer
         self._clock = clock
@@ -303,7 +303,7 @@ class Visit:
 
     def _had_before(self, job: Job) -> bool:
         """Whether something was active before this job."""
-        twin = self._store.twin(self._place.device)
+        twin = self._notes.twin(self._place.device)
         return twin is not None and twin.model(job.model).installed is not None
 
     def _unneeded(self, look: Look, job: Job, files: Files) -> tuple[str, ...]:
@@ -357,9 +357,7 @@ class Visit:
         self.sent += count
 
     def _change(self, work: Callable[[Twin], Twin]) -> Twin:
-        changed = self._store.change(self._place.device, "ssh", work)
-        assert changed is not None
-        return changed
+        return self._notes.change(self._place.device, work)
 
 
 def note_trouble(twin: Twin, trouble: Trouble) -> Twin:
