@@ -262,7 +262,7 @@ def test_a_retired_device_keeps_what_it_runs_and_is_given_nothing_more(rig: Rig)
     assert rig.driver.assigned() == {}
 
 
-@pytest.mark.parametrize("every", [1, 2, 3, 5])
+@pytest.mark.parametrize("every", [1, 3])
 def test_the_engine_may_end_at_any_point(rig: Rig, every: int) -> None:
     rig.add("lane-1", "lane-2")
     work(rig)
