@@ -7,9 +7,9 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 # One thread per process: tests and agents run side by side on two cores.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help setup demo test lint format schemas bench clean
+.PHONY: help setup demo demo-mixed test lint format schemas bench clean
 help: ## Show the targets
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 18
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
 
 $(STAMP): pyproject.toml fleet/pyproject.toml constraints.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -21,6 +21,10 @@ setup: $(STAMP) ## Make the virtual environment
 
 demo: $(STAMP) ## Twelve devices, six stories, from a commit to a verified fleet
 	@$(BIN)/python -m examples.demo
+
+demo-mixed: $(STAMP) ## Four update systems in one rollout, with their real clients; needs root on Debian
+	@tests/install-clients
+	@$(BIN)/python -m examples.demo.mixed
 
 test: $(STAMP) ## Run every test
 	@tests/install-clients

@@ -5,52 +5,28 @@ Every claim is checked from outside; the demo ends with a table and fails when a
 
 import sys
 import tempfile
-import time
-from dataclasses import dataclass
 from pathlib import Path
 
-from examples.demo.lab import Lab, Ran, wait_for
-from rich.console import Console
-from rich.table import Table
+from examples.demo.bench import Ran, wait_for
+from examples.demo.lab import Lab
+from examples.demo.telling import Telling, console
 
-console = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
 MODEL = "specs/model.yaml"
 ABSENT = "lane-09"
-
-
-@dataclass(frozen=True)
-class Claim:
-    """Something the demo promises, and what was seen."""
-
-    story: str
-    what: str
-    seen: str
-    held: bool
 
 
 class Demo:
     """The stories, in order; each builds on the one before."""
 
-    def __init__(self, lab: Lab) -> None:
+    def __init__(self, lab: Lab, telling: Telling) -> None:
         self.lab = lab
-        self.claims: list[Claim] = []
-        self.story = ""
-
-    def begin(self, title: str) -> None:
-        """Head a story."""
-        self.story = title.split(" ", 1)[0]
-        console.rule(f"[bold]{title}", align="left")
-
-    def claim(self, what: str, seen: str, held: bool) -> None:
-        """Write a promise down with what was seen."""
-        self.claims.append(Claim(self.story, what, seen, held))
-        console.print(f"  [{'green' if held else 'red'}]{'✓' if held else '✗'}[/] {what}: {seen}")
+        self.begin, self.claim, self.show = telling.begin, telling.claim, telling.show
 
     def apply(self) -> Ran:
         """Show the plan, then carry it out."""
-        console.print(self.lab.edgewright("plan").stdout.rstrip(), markup=False)
+        self.show(self.lab.edgewright("plan").stdout)
         done = self.lab.edgewright("apply", "--yes", "--timeout", "5m", show=True)
-        console.print(done.stdout.rstrip(), markup=False)
+        self.show(done.stdout)
         return done
 
     def actions(self) -> list[str]:
@@ -74,7 +50,7 @@ class Demo:
         """Reality matches."""
         self.begin("2 Plan again")
         again = self.lab.edgewright("plan", "--detailed-exitcode")
-        console.print(again.stdout.rstrip(), markup=False)
+        self.show(again.stdout)
         seen = f"exit code {again.code} in {again.seconds:.2f} s"
         self.claim("nothing to do", seen, again.code == 0 and "Nothing to do" in again.stdout)
 
@@ -153,22 +129,12 @@ class Demo:
         self.catch_up(good)
 
 
-def summary(claims: list[Claim], seconds: float) -> Table:
-    """Draw the table at the end."""
-    table = Table(title=f"What was claimed and what was seen, in {seconds:.0f} s", title_justify="left")
-    for heading in ("", "story", "claim", "seen"):
-        table.add_column(heading)
-    for claim in claims:
-        table.add_row("[green]✓[/]" if claim.held else "[red]✗[/]", claim.story, claim.what, claim.seen)
-    return table
-
-
 def main() -> int:
     """Run the demo; 0 when every claim held."""
-    began = time.monotonic()
+    telling = Telling()
     with tempfile.TemporaryDirectory(prefix="edgewright-demo-") as folder:
         lab = Lab(Path(folder))
-        demo = Demo(lab)
+        demo = Demo(lab, telling)
         try:
             lab.prepare()
             console.print(f"A spec repository and twelve devices in {folder}")
@@ -176,8 +142,7 @@ def main() -> int:
             demo.tell()
         finally:
             lab.stop_all()
-    console.print(summary(demo.claims, time.monotonic() - began))
-    return 0 if all(claim.held for claim in demo.claims) else 1
+    return telling.summary()
 
 
 if __name__ == "__main__":

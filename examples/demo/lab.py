@@ -1,59 +1,21 @@
 """A shop chain on one machine: the example's repository, its command line, and its devices as real processes."""
 
 import csv
-import json
-import os
-import shutil
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import IO, Any
 
-RETAIL = Path(__file__).parents[1] / "retail"
-PATIENCE = 60.0
-"""Seconds to wait for a device before the demo counts as failed."""
-
-
-@dataclass(frozen=True)
-class Ran:
-    """A finished command."""
-
-    code: int
-    stdout: str
-    stderr: str
-    seconds: float
-
-    def json(self) -> Any:
-        """Read its output as JSON."""
-        return json.loads(self.stdout)
-
-
-def wait_for(what: str, found: Callable[[], bool], seconds: float = PATIENCE) -> bool:
-    """Look until it is so, or time is up."""
-    until = time.monotonic() + seconds
-    while not found():
-        if time.monotonic() > until:
-            sys.stderr.write(f"gave up waiting for {what}\n")
-            return False
-        time.sleep(0.1)
-    return True
+from examples.demo.bench import EXAMPLES, Bench, wait_for
 
 
 @dataclass
-class Lab:
+class Lab(Bench):
     """One copy of the retail example with twelve devices."""
 
-    folder: Path
+    example = EXAMPLES / "retail"
     _agents: dict[str, tuple["subprocess.Popen[bytes]", IO[bytes]]] = field(default_factory=dict)
-
-    @property
-    def repo(self) -> Path:
-        """The spec repository."""
-        return self.folder / "retail"
 
     @property
     def devices(self) -> list[dict[str, str]]:
@@ -61,53 +23,12 @@ class Lab:
         with (self.repo / "fleets/stores.csv").open() as file:
             return list(csv.DictReader(file))
 
-    def run(self, *command: str, show: bool = False) -> Ran:
-        """Run a program in the repository; with ``show`` its progress is seen as it happens."""
-        began = time.monotonic()
-        done = subprocess.run(
-            command,
-            cwd=self.repo,
-            stdout=subprocess.PIPE,
-            stderr=None if show else subprocess.PIPE,
-            text=True,
-            check=False,
-            env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
-        )
-        return Ran(done.returncode, done.stdout, done.stderr or "", time.monotonic() - began)
-
-    def edgewright(self, *arguments: str, show: bool = False) -> Ran:
-        """Run the real command line."""
-        return self.run(sys.executable, "-m", "edgewright.cli.main", *arguments, show=show)
-
-    def git(self, *arguments: str) -> Ran:
-        """Run Git as the demo's author."""
-        return self.run("git", "-c", "user.name=Demo", "-c", "user.email=demo@localhost", *arguments)
-
     def prepare(self) -> None:
         """Copy the example, commit it, make keys."""
-        shutil.copytree(RETAIL, self.repo, ignore=shutil.ignore_patterns(".edgewright", "__pycache__"))
+        self.copy()
         self.edit("specs/rollout.yaml", "offlineAfter: 2m", "offlineAfter: 15s")  # the demo does not wait for so long
-        self.git("init", "--quiet", "--initial-branch=main")
         self.commit("Declare the price tag reader")
         self.edgewright("init", ".", "--keys-only")
-
-    def commit(self, message: str) -> str:
-        """Commit everything; returns the commit."""
-        self.git("add", "--all")
-        self.git("commit", "--quiet", "--message", message)
-        return self.git("rev-parse", "--short", "HEAD").stdout.strip()
-
-    def edit(self, path: str, old: str, new: str) -> None:
-        """Change a spec as a person would.
-
-        Raises:
-            ValueError: The text to change is not there.
-        """
-        file = self.repo / path
-        text = file.read_text()
-        if old not in text:
-            raise ValueError(f"{path} does not say {old!r}")
-        file.write_text(text.replace(old, new))
 
     # ── devices ───────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -125,7 +46,7 @@ class Lab:
         options += ["--repository", state / "repository", "--reports", state / "reports"]
         options += ["--root", state / "repository/metadata/root.json", "--poll", "1s", "--heartbeat", "3s"]
         if device["class"] == "npu-camera":
-            options += ["--runtime", "npu:Npu", "--python-path", RETAIL / "devices"]
+            options += ["--runtime", "npu:Npu", "--python-path", self.example / "devices"]
         ran = self.run(sys.executable, "-m", "edgewright_agent", "init", *map(str, options))
         if ran.code != 0:
             raise RuntimeError(ran.stderr)
