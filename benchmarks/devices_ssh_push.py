@@ -5,6 +5,7 @@ bare loop over Fabric. PLAN is a JSON file: folder, roots, hosts, port, user, ke
 """
 
 import json
+import shutil
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +20,8 @@ def prepare(plan: dict[str, Any]) -> None:
     from edgewright.delivery.agent import AgentDelivery
     from edgewright.delivery.keys import create_keys
     from edgewright.ports import PackageContent
+    from edgewright.state.store import SqlState
+    from edgewright.state.twins import SqlTwins
     from edgewright_wire.canonical import canonical_json, digest_bytes
     from edgewright_wire.messages import Assignment, Blob, ModelAssignment
     from edgewright_wire.package import ARTIFACT_TYPE, CONFIG_TYPE, FILEPATH, MANIFEST_TYPE, MODEL_FILE, WEIGHT_TYPE
@@ -46,6 +49,8 @@ def prepare(plan: dict[str, Any]) -> None:
         raise RuntimeError(f"not published: {refused}")
     target = ModelAssignment(model=MODEL, package=Blob(digest=digest, size=len(manifest)), release="measured")
     assignments = [Assignment(device=f"host-{n}", version=1, models=(target,)) for n in range(len(plan["hosts"]))]
+    with SqlState(folder / "empty.db") as state:
+        SqlTwins(state).change("nobody", "ssh", lambda twin: None)  # makes its tables
     (folder / "assignments.json").write_text(json.dumps([each.to_bytes().decode() for each in assignments]))
 
 
@@ -70,7 +75,8 @@ def edgewright(plan: dict[str, Any]) -> None:
         own = {"host": host, "hostKey": plan["host_key"]}
         device = Device.model_validate({"id": f"host-{number}", "ssh": own})
         routes[device.id] = Route("fleet", Delivery.model_validate(spec), device)
-    (folder / "state.db").unlink(missing_ok=True)
+    # A controller has its store already.
+    shutil.copy(folder / "empty.db", folder / "state.db")
     state = SqlState(folder / "state.db")
     twins, news = SqlTwins(state), threading.Event()
     driver = SshDriver(
