@@ -229,13 +229,12 @@ def test_whoever_is_at_work_there_is_waited_for_and_then_left_alone(shell: Shell
     root = shell.folder / "root"
     look(shell, root)
     boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    (root / ".lock").mkdir()
     with subprocess.Popen(["sleep", "60"]) as other:
-        (root / ".lock/owner").write_text(f"{other.pid} {boot}\n")
+        (root / ".lock").write_text(f"{other.pid} {boot}\n")
         said = shell.text(scripts.receive(str(root), (), (), "", unpack=False))
         assert looks.failure(said)[0] == "Busy"
         other.kill()
-    (root / ".lock/owner").write_text(f"{os.getpid()} before the device was switched off\n")
+    (root / ".lock").write_text(f"{os.getpid()} before the device was switched off\n")
     kept = named(b"kept")
     (root / "blobs" / kept).write_bytes(b"kept")
     said = shell.text(scripts.receive(str(root), (), (kept,), "", unpack=False))

@@ -12,7 +12,7 @@ are refused. Scripts answer in lines that begin with ``@ew``, which ``looks`` re
     STORE/incoming/<hex>      what is being brought; <hex>.<offset> continues what was cut
     STORE/incoming/payload/   what the installer is given
     STORE/evidence.json       what it said
-    STORE/.lock/              held while something is changed
+    STORE/.lock               there while something is changed
 
 STORE is ROOT, or ~/.edgewright where only the installer may write ROOT.
 """
@@ -39,10 +39,11 @@ cut() {{ cat /proc/self/status >.full; rm -f .full; die "$@"; }}
 """``cut`` has the device say in its own words if the disk is full; GNU tar says only how much it wrote."""
 
 _LOCK = """\
-owner() { p=; b=; read -r p b <"$held/owner"; [ -n "$p" ]; }
+owner() { p=; b=; read -r p b <"$held"; [ -n "$p" ]; }
 lock() {
   held=$1; tries=0; boot=; read -r boot </proc/sys/kernel/random/boot_id
-  until mkdir "$held"; do
+  set -C
+  until echo "$$ $boot" >"$held"; do
     tries=$((tries + 1))
     owner || { sleep 1; owner; }
     if [ "$b" = "$boot" ] && kill -0 "$p"; then
@@ -50,18 +51,18 @@ lock() {
       sleep 1
     else
       [ $tries -le 5 ] || die NotWritable "$held"
-      rm -rf "$held"
+      rm -f "$held"
     fi
   done
-  echo "$$ $boot" >"$held/owner"
-  trap 'rm -rf "$held"' EXIT
+  set +C
+  trap 'rm -f "$held"' EXIT
 } 2>/dev/null
 """
-"""One at a time, also with what a broken connection left running."""
+"""One at a time, also with what a broken connection left running. The shell makes the file, without another process."""
 
 _POINT = """\
 point() {
-  rm -f .active.new
+  [ ! -L .active.new ] || rm -f .active.new
   if [ -n "$1" ]; then
     ln -s "slots/$1" .active.new && mv -T .active.new active && [ active -ef "slots/$1" ] || return 1
   else
@@ -112,9 +113,13 @@ def look(root: str, installer: Sequence[str], *, proves: bool, make: bool) -> st
         proves: Whether the installer is asked, too.
         make: Make the folders, because something is going to be brought.
     """
-    made = 'mkdir -p -- "$root" 2>/dev/null\n' if make else ""
+    made = 'mkdir -p -- "$root/blobs" "$root/incoming" 2>/dev/null\n' if make else ""
     absent = "" if make else ' || [ ! -e "$root" ]'
-    folders = 'mkdir -p -- "$store/blobs" "$store/incoming" || die NotWritable "$store"\n' if make else ""
+    folders = (
+        '[ -w "$store/incoming" ] || mkdir -p -- "$store/blobs" "$store/incoming" || die NotWritable "$store"\n'
+        if make
+        else ""
+    )
     asked = f"say asked\n{_words(installer)} installed --dir {_q(root)}\nsay installed $?\n" if proves else ""
     return (
         f"{_PRELUDE}root={_q(root)}\n{made}"
@@ -182,10 +187,10 @@ def receive(
         wholes.append(digest)
     sums = [f"{digest}  {digest}" for digest in wholes] + [f"{digest}  ../blobs/{digest}" for digest in kept]
     lines = "\n".join(sums)
-    stored = f"sync {' '.join(wholes)} 2>/dev/null || sync\nmv {' '.join(wholes)} ../blobs/ || cut NotStored mv\n"
+    stored = f"mv {' '.join(wholes)} ../blobs/ || cut NotStored mv\n"
     return (
         f"{_enter(store)}{begin}{_lock(store)}{joined}"
-        f"out=$(printf '%s\\n' {_q(lines)} | sha256sum -c - 2>/dev/null); r=$?\n"
+        f"out=$(sha256sum -c - 2>/dev/null <<'SUMS'\n{lines}\nSUMS\n); r=$?\n"
         """\
 [ $r = 127 ] && die NoTool sha256sum
 [ $r = 0 ] || {
@@ -205,16 +210,22 @@ def receive(
 def payload(files: Iterable[tuple[str, str]]) -> str:
     """Lay a payload out for the installer; files are names and sha256 in hex."""
     links = _links(files, "../blobs", "payload")
-    return f"rm -rf payload ../evidence.json; mkdir payload || cut NotStored payload\n{links}"
+    # The installer links what it finds whole; that has to be on the disk by then.
+    synced = "sync payload/* payload ../blobs 2>/dev/null || sync\n"
+    return f"rm -rf payload ../evidence.json; mkdir payload || cut NotStored payload\n{links}{synced}"
 
 
 def slot(root: str, store: str, model: str, name: str, files: Iterable[tuple[str, str]], marker: str) -> str:
-    """Fill a slot that is not active, as edgewright_agent.slots would: its marker goes first and comes last."""
+    """Fill a slot that is not active, as edgewright_agent.slots would: its marker goes first and comes last.
+
+    Everything is on the disk before anybody may switch to it.
+    """
     home, blobs = f"{root}/models/{file_name(model)}", f"{store}/blobs"
+    here = _q(f"{home}/slots/{name}")
     return (
-        f"mkdir -p -- {_q(home + '/slots')} && cd -- {_q(home)} || cut NotStored {_q(home)}\n"
-        f"[ active -ef slots/{name} ] && die Moved 'slot {name} is active'\n"
-        f"rm -rf slots/{name}/release.json slots/{name}; mkdir slots/{name} || cut NotStored slots\n"
+        f"[ {_q(f'{home}/active')} -ef {here} ] && die Moved 'slot {name} is active'\n"
+        f"[ ! -e {here} ] || rm -rf {_q(f'{home}/slots/{name}/release.json')} {here}\n"
+        f"mkdir -p -- {here} && cd -- {_q(home)} || cut NotStored {_q(home)}\n"
         f"{_links(files, blobs, f'slots/{name}')}"
         f"printf '%s' {_q(marker)} >slots/{name}/release.json || cut NotStored release.json\n"
         f"sync slots/{name}/* slots/{name} slots . {_q(blobs)} 2>/dev/null || sync\n"
@@ -332,7 +343,7 @@ def _begin(root: str, model: str) -> str:
 
 def _clean(store: str, unneeded: Iterable[str]) -> str:
     gone = " ".join(f"blobs/{digest}" for digest in unneeded)
-    return f"cd -- {_q(store)} && rm -rf incoming {gone}\n"
+    return f"cd -- {_q(store)} && rm -rf incoming {gone} ${{held:+.lock}} && trap - EXIT\n"
 
 
 def _links(files: Iterable[tuple[str, str]], blobs: str, folder: str) -> str:
