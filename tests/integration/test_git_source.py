@@ -257,6 +257,14 @@ def test_missing_files_of_host_keys_are_named_where_they_are_declared(tmp_path: 
     ]
 
 
+def test_missing_templates_of_bundles_are_named_where_they_are_declared(tmp_path: Path) -> None:
+    fleet = FLEET + "  delivery: {type: ddi, ddi: {bundle: {template: templates/sw.j2}}}\n"
+    assert broken(tmp_path, {"specs/fleet.yaml": fleet}) == [
+        "specs/fleet.yaml:7:50: spec.delivery.ddi.bundle.template: there is no templates/sw.j2 in this revision "
+        "(there is no sw.j2 in templates)",
+    ]
+
+
 CODE_MODEL = MODEL.replace("{use: mlp}", "{use: code/net.py:Net}")
 CODE = {
     "specs/model.yaml": CODE_MODEL,

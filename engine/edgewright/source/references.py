@@ -107,6 +107,9 @@ def _fleet_paths(document: Fleet) -> Iterator[NamedPath]:
     for field, delivery in deliveries:
         if delivery.ssh is not None and delivery.ssh.known_hosts is not None:
             yield NamedPath((*field, "ssh", "knownHosts"), delivery.ssh.known_hosts, "needed-content")
+        for system, settings in (("ddi", delivery.ddi), ("hawkbit", delivery.hawkbit)):
+            if settings is not None and settings.bundle.template is not None:
+                yield NamedPath((*field, system, "bundle", "template"), settings.bundle.template, "needed-content")
 
 
 def means_code(use: str) -> bool:
