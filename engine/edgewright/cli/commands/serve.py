@@ -84,7 +84,7 @@ def serve(
     ] = False,
     log: Annotated[LogFormat, typer.Option("--log", help="How to log, on stderr.")] = LogFormat.AUTO,
 ) -> None:
-    """Follow Git and keep reality equal to it, all day: every environment, with webhooks, previews and devices.
+    """Follow Git and keep reality equal to it: every environment, with webhooks, previews and devices.
 
     Several may run on one database: one acts in each environment, the others stand by. Ctrl-C and SIGTERM end it
     cleanly; what is under way is resumed by the next. Secrets are read from EDGEWRIGHT_WEBHOOK_SECRET,
