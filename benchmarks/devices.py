@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from benchmarks import devices_polls, devices_reports, devices_served, machine
+from benchmarks import devices_polls, devices_reports, devices_served, devices_ssh, machine
 from benchmarks.preparing import folder, say
 
 
@@ -14,10 +14,11 @@ class Scale:
     poll_seconds: float = 2.0
     times: int = 3
     report_seconds: float = 10.0
+    pushes: int = devices_ssh.TIMES
 
 
 FULL = Scale()
-QUICK = Scale(poll_seconds=1.0, times=1, report_seconds=1.0)
+QUICK = Scale(poll_seconds=1.0, times=1, report_seconds=1.0, pushes=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,10 +27,11 @@ class Found:
 
     polls: devices_polls.Polls
     reports: devices_reports.Reports
+    pushes: devices_ssh.Pushes
 
 
 def measure(scale: Scale) -> tuple[Found, Mapping[str, str]]:
-    """Measure all parts; takes less than a minute."""
+    """Measure all parts; pushing over SSH takes minutes, the rest less than one."""
     described = machine.describe()
     with folder() as made:
         work = devices_served.prepare(made)
@@ -40,4 +42,5 @@ def measure(scale: Scale) -> tuple[Found, Mapping[str, str]]:
             say("reporting")
             state = work / ".edgewright/state.db"
             reports = devices_reports.measure(url, served.pid, state, scale.report_seconds)
-    return Found(polls, reports), described
+    say("pushing over SSH")
+    return Found(polls, reports, devices_ssh.measure(scale.pushes)), described

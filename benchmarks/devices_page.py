@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 
-from benchmarks import devices_polls, devices_reports
+from benchmarks import devices_polls, devices_reports, devices_ssh
 from benchmarks.devices import Found
 from benchmarks.devices_polls import Polls, Rate
 from benchmarks.devices_reports import Reports
@@ -28,7 +28,13 @@ store.""".splitlines()
 
 def write_devices(found: Found, machine: Mapping[str, str]) -> str:
     """Write docs/benchmarks-devices.md."""
-    return join(["# Devices", "", *_HEAD], _polls(found.polls), _reports(found.reports), _measured(machine))
+    return join(
+        ["# Devices", "", *_HEAD],
+        _polls(found.polls),
+        _reports(found.reports),
+        devices_ssh.section(found.pushes),
+        _measured(machine),
+    )
 
 
 def _polls(found: Polls) -> Iterator[str]:
