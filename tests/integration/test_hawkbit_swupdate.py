@@ -80,8 +80,13 @@ class Site:
         (self.folder / "tmp").mkdir(exist_ok=True)
         path = self.folder / f"swupdate-{time.monotonic_ns()}.log"
         with path.open("wb") as log:
+            # SIGPIPE stays ignored, as systemd has it for services: one part of SWUpdate may go away before another.
             process = subprocess.Popen(
-                command, stdout=log, stderr=log, env={**os.environ, "TMPDIR": str(self.folder / "tmp")}
+                command,
+                stdout=log,
+                stderr=log,
+                env={**os.environ, "TMPDIR": str(self.folder / "tmp")},
+                restore_signals=False,
             )
             try:
                 yield
