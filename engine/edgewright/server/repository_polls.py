@@ -5,6 +5,7 @@ no share that hangs ever stands in the way of the server's loop. Used by ``agent
 """
 
 import asyncio
+import os
 import re
 import threading
 import time
@@ -216,7 +217,7 @@ class Polls:
         poll = self._interval()
         try:
             with self._path.open("rb") as file:
-                about = self._path.stat()
+                about = os.fstat(file.fileno())  # of what is read: the path may lead to the next one already
                 state = (about.st_mtime_ns, about.st_size, about.st_ino, poll)
                 if state == self._state:
                     return False
