@@ -89,5 +89,5 @@ def _measured(machine: Mapping[str, str]) -> Iterator[str]:
     yield from heading("Measured on")
     yield from machine_table(machine)
     yield from heading("Measure again")
-    yield "`make bench`, or this page alone, in less than a minute: `python -m benchmarks devices`. A busy machine"
+    yield "`make bench`, or this page alone, in some minutes: `python -m benchmarks devices`. A busy machine"
     yield "gives worse figures: look at the load before."
