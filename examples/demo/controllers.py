@@ -48,9 +48,9 @@ class Controller:
             raise RuntimeError(f"the controller does not start:\n{self._log.read_text()}")
 
     @property
-    def logged(self) -> int:
-        """Bytes that it has logged so far: more of them are news."""
-        return self._log.stat().st_size
+    def phases(self) -> int:
+        """How often it has told that a rollout has come to another phase or wave."""
+        return self._log.read_text().count('"event": "rollout"')
 
     def log(self) -> Iterator[dict[str, Any]]:
         """What it has logged so far."""

@@ -282,7 +282,7 @@ class MenderDevice(Device):
             "ServerURL": self.url,
             "ServerCertificate": str(self.authority),
             "UpdatePollIntervalSeconds": 1,
-            "InventoryPollIntervalSeconds": 5,
+            "InventoryPollIntervalSeconds": 20,
             "RetryPollIntervalSeconds": 1,
             "DeviceTypeFile": "/etc/mender/device_type",
             "ArtifactVerifyKey": str(self.key),

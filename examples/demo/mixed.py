@@ -211,7 +211,9 @@ class Demo:
         held = (row["state"], rollout["phase"], counts["deferred"]) == ("deferred", "succeeded", 1)
         self.claim("it held nobody up, and counts for nothing", seen, held)
         at = time.monotonic()
-        self.lab.devices[ABSENT].start()
+        device = self.lab.devices[ABSENT]
+        device.start()
+        wait_for("the device to change", lambda: getattr(device.runs(), "release", None) == rollout["release"], LONGEST)
         self.lab.wait_rollout("the device to catch up", lambda found: found["counts"]["verified"] == 9)
         came = [change.running.release for change in self.changes(at).get(ABSENT, [])]
         said = self.lab.standings()[ABSENT]

@@ -32,8 +32,8 @@ from examples.demo.devices import (
 D = TypeVar("D", bound=Device)
 LONGEST = 300.0
 """Seconds that a rollout may take; machines that do other things as well are slow."""
-EVERY = (1.0, 5.0)
-"""Seconds between two questions how a rollout stands: at least, and where there is no news."""
+QUIET = 10.0
+"""Seconds after which a rollout is asked how it stands, though the controller's log has no news of it."""
 INVENTORY = "fleets/stores.csv"
 
 
@@ -161,20 +161,20 @@ class MixedLab(Bench):
         return ran.json() if ran.code == 0 else {}
 
     def wait_rollout(self, what: str, found: Callable[[Any], bool]) -> Any:
-        """Wait until the rollout stands so; gives how it stands in any case. It is asked whenever there are news."""
+        """Wait until the rollout stands so; gives how it stands in any case. It is asked when the log has news."""
+        assert self.controller is not None
         until = time.monotonic() + LONGEST
         while True:
-            assert self.controller is not None
-            logged, asked = self.controller.logged, time.monotonic()
+            told = self.controller.phases
             stands = self.rollout()
             if stands and found(stands):
                 return stands
-            if asked > until:
+            if time.monotonic() > until:
                 sys.stderr.write(f"gave up waiting for {what}\n")
                 return stands
-            log = self.controller
-            while time.monotonic() < asked + EVERY[1] and (log.logged == logged or time.monotonic() < asked + EVERY[0]):
-                time.sleep(0.05)
+            asked = time.monotonic()
+            while self.controller.phases == told and time.monotonic() < asked + QUIET:
+                time.sleep(0.1)
 
     def standings(self) -> dict[str, dict[str, Any]]:
         """What ``edgewright status --devices`` says of each device."""

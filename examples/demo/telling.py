@@ -3,6 +3,7 @@
 import sys
 import time
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from rich.console import Console
 from rich.table import Table
@@ -27,10 +28,12 @@ class Telling:
     claims: list[Claim] = field(default_factory=list)
     began: float = field(default_factory=time.monotonic)
     _story: str = ""
+    _since: dict[str, float] = field(default_factory=dict)
 
     def begin(self, title: str) -> None:
         """Head a story."""
         self._story = title.split(" ", 1)[0]
+        self._since[self._story] = time.monotonic()
         console.rule(f"[bold]{title}", align="left")
 
     def claim(self, what: str, seen: str, held: bool) -> bool:
@@ -52,4 +55,10 @@ class Telling:
         for claim in self.claims:
             table.add_row("[green]✓[/]" if claim.held else "[red]✗[/]", claim.story, claim.what, claim.seen)
         console.print(table)
+        times = [*self._since.values(), time.monotonic()]
+        took = [
+            f"{story}: {after - before:.0f} s"
+            for story, (before, after) in zip(self._since, pairwise(times), strict=True)
+        ]
+        console.print(f"Each story took  {', '.join(took)}")
         return 0 if self.claims and all(claim.held for claim in self.claims) else 1
