@@ -214,6 +214,7 @@ def ssh_server(folder: Path) -> Iterator[SshServer]:
     options = {
         "ListenAddress": f"127.0.0.1:{port}",
         "HostKey": f'"{folder / "host"}"',
+        "SetEnv": f'"HOME={folder}"',  # what the user has in ~/.bashrc is not for tests
         "AuthorizedKeysFile": f'"{folder / "authorized"}"',
         "PidFile": "none",
         "UsePAM": "no",

@@ -119,7 +119,7 @@ def test_names_that_lead_elsewhere_are_refused() -> None:
             scripts.remove("/root", name)
     many = [(f"file-{number}", "0" * 64) for number in range(2000)]
     with pytest.raises(scripts.Unusable, match="so many files"):
-        scripts.command(scripts.payload(many))
+        scripts.command(scripts.payload(1, many))
 
 
 def test_other_bytes_than_promised_never_become_blobs(shell: Shell) -> None:

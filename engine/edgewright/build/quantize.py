@@ -87,6 +87,7 @@ def quantize(source: Path, target: Path, interface: Interface, rows: npt.NDArray
                 per_channel=True,
                 weight_type=QuantType.QInt8,
                 activation_type=QuantType.QUInt8,
+                reduce_range=True,
             )
         except _FAILURES as error:
             return NotQuantized(first_lines(error))

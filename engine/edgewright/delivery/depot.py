@@ -66,7 +66,7 @@ class Depot:
         return PayloadFile(MANIFEST_FILE, package.digest, package.size, self._there(path, package.digest)).read()
 
     def keep(self, configs: Mapping[str, bytes]) -> None:
-        """Store configurations by digest, durably; those that are there stay.
+        """Store configurations by digest, durably; one that is there whole stays.
 
         Raises:
             DeliveryError: One has other bytes than its digest.
@@ -76,12 +76,12 @@ class Depot:
             if digest_bytes(content) != digest:
                 raise DeliveryError(f"configuration {digest} has other bytes", hint="render it again")
             path = self._folder / blob_path(digest)
-            if not path.exists():
-                try:
+            try:
+                if not (path.exists() and path.read_bytes() == content):
                     durable.make_folder(path.parent)
                     durable.write_atomic(path, content)
-                except OSError as error:
-                    raise _unreadable(path, error) from error
+            except OSError as error:
+                raise _unreadable(path, error) from error
 
     def payload(self, target: ModelAssignment) -> tuple[PayloadFile, ...]:
         """List the files of a payload, by name.

@@ -3,7 +3,7 @@
 Implements ports.DeliveryReader and ports.DeliveryWriter. Wired by ``cli``.
 """
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Protocol
 
@@ -99,12 +99,16 @@ class RoutedDelivery:
         """As in ports.DeviceWriter. A device that changed its system is retired from the one before.
 
         What one system refuses keeps no other from taking its part; the first refusal is raised at the end.
+        Configurations that none of the assignments names are put where every system reads them.
         """
         by_device = {assignment.device: assignment for assignment in assignments}
         refused: list[EdgewrightError] = []
+        lone = configs.keys() - _configs_of(assignments)
+        if lone:
+            self.repository.assign([], {digest: configs[digest] for digest in lone})
         for system, devices in self._sorted(by_device).items():
             its = [by_device[device] for device in devices]
-            named = {model.config.digest for each in its for model in each.models if model.config is not None}
+            named = _configs_of(its)
             try:
                 self._driver(system, devices).assign(its, {d: c for d, c in configs.items() if d in named})
                 self._leave_others(system, devices)
@@ -155,3 +159,7 @@ class RoutedDelivery:
                 f"there is no driver for {system}, which reaches {few}", hint="change spec.delivery.type"
             )
         return driver
+
+
+def _configs_of(assignments: Iterable[Assignment]) -> set[str]:
+    return {model.config.digest for each in assignments for model in each.models if model.config is not None}

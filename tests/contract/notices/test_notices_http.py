@@ -51,7 +51,7 @@ def test_attempts_are_bounded() -> None:
     ("header", "seconds"),
     [
         ("7", 7.0),
-        (format_datetime(datetime.now(UTC) + timedelta(minutes=10), usegmt=True), pytest.approx(600, abs=60)),
+        ("in ten minutes", pytest.approx(600, abs=60)),
         ("999999999999", 86400.0),
         ("-5", None),
         ("soon", None),
@@ -61,6 +61,8 @@ def test_attempts_are_bounded() -> None:
 )
 def test_a_receiver_may_ask_to_be_left_alone(header: str, seconds: float | None) -> None:
     with http_receiver() as receiver:
+        if header == "in ten minutes":
+            header = format_datetime(datetime.now(UTC) + timedelta(minutes=10), usegmt=True)
         receiver.answer(429, Retry_After=header)
         with pytest.raises(NoticeUnavailable) as asked:
             chat(receiver.url).send(NOTICE)

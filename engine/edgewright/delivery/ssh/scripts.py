@@ -10,7 +10,7 @@ are refused. Scripts answer in lines that begin with ``@ew``, which ``looks`` re
     ROOT/models/…             as edgewright_agent.slots has them
     STORE/blobs/<hex>         files by their sha256, verified; slots and payloads have them as hard links
     STORE/incoming/<hex>      what is being brought; <hex>.<offset> continues what was cut
-    STORE/incoming/payload/   what the installer is given
+    STORE/incoming/payload-N/ what the installer is given, by the order's number
     STORE/evidence.json       what it said
     STORE/.lock               there while something is changed
 
@@ -207,12 +207,16 @@ def receive(
     )
 
 
-def payload(files: Iterable[tuple[str, str]]) -> str:
-    """Lay a payload out for the installer; files are names and sha256 in hex."""
-    links = _links(files, "../blobs", "payload")
+def payload(order: int, files: Iterable[tuple[str, str]]) -> str:
+    """Lay a payload out for the installer; files are names and sha256 in hex.
+
+    Each order has a folder of its own: what a broken connection left running may wake when its order is long replaced.
+    """
+    folder = _payload(order)
+    links = _links(files, "../blobs", folder)
     # The installer links what it finds whole; that has to be on the disk by then.
-    synced = "sync payload/* payload ../blobs 2>/dev/null || sync\n"
-    return f"rm -rf payload ../evidence.json; mkdir payload || cut NotStored payload\n{links}{synced}"
+    synced = f"sync {folder}/* {folder} ../blobs 2>/dev/null || sync\n"
+    return f"rm -rf {folder} ../evidence.json; mkdir {folder} || cut NotStored {folder}\n{links}{synced}"
 
 
 def slot(root: str, store: str, model: str, name: str, files: Iterable[tuple[str, str]], marker: str) -> str:
@@ -288,10 +292,10 @@ def remove(root: str, model: str) -> str:
 # ── the installer ─────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def install(root: str, store: str, installer: Sequence[str], nonce: str, unneeded: Iterable[str]) -> str:
-    """Have the payload installed, and look at what is active then."""
-    payload_ = _q(f"{store}/incoming/payload")
-    return f"{_order(root, store, installer, f'install --from {payload_}', nonce)}{_clean(store, unneeded)}"
+def install(root: str, store: str, installer: Sequence[str], order: int, nonce: str, unneeded: Iterable[str]) -> str:
+    """Have the payload of an order installed, and look at what is active then."""
+    staged = _q(f"{store}/incoming/{_payload(order)}")
+    return f"{_order(root, store, installer, f'install --from {staged}', nonce)}{_clean(store, unneeded)}"
 
 
 def uninstall(root: str, store: str, installer: Sequence[str], model: str, nonce: str) -> str:
@@ -325,6 +329,10 @@ open "$root" && open "$root/models" && say looked
 
 
 # ── parts ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _payload(order: int) -> str:
+    return f"payload-{order}"
 
 
 def _enter(store: str) -> str:

@@ -199,11 +199,11 @@ class Visit:
     def _order(self, line: Line, look: Look, job: Job, target: ModelAssignment, files: Files) -> Twin:
         """Have the installer switch, and prove."""
         place, nonce = self._place, self._nonce(job)
-        bring(line, look, files, scripts.payload(_links(files)), self._sent)
+        bring(line, look, files, scripts.payload(job.number, _links(files)), self._sent)
         if (called_off := self._called_off(line, look, job)) is not None:
             return called_off
         gone = unneeded(look.blobs, [files]) if look.foreign else ()  # elsewhere the installer sees to that
-        answer = line.run(scripts.install(place.root, look.store, place.installer, nonce, gone))
+        answer = line.run(scripts.install(place.root, look.store, place.installer, job.number, nonce, gone))
         self._cutoff.held = False
         verdict = self._verdict(job, answer)
         if isinstance(verdict, Verified) and place.restart is not None:
