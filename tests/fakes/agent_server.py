@@ -83,7 +83,7 @@ class AgentSite:
                 app,
                 port=port,
                 tls=self.server_certificate() if tls else None,
-                clients=self.authority.certificate_pem if tls else b"",
+                clients=lambda: self.authority.certificate_pem if tls else b"",
                 instant=app.instant,
                 stop_seconds=2,
             )

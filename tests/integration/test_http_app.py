@@ -1,5 +1,6 @@
 """The controller's HTTP server as forges, load balancers and strangers meet it: over real connections."""
 
+import asyncio
 import contextlib
 import itertools
 import json
@@ -8,7 +9,6 @@ import signal
 import socket
 import ssl
 import statistics
-import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -34,6 +34,7 @@ from edgewright.server.request_log import routine
 from edgewright.server.serving import Serving
 from edgewright.server.waking import Bell, Rung
 from edgewright.server.webhooks import RepositoryNames
+from fakes.certificates import self_signed
 from fakes.forge_payloads import FORGES, ForgeName, payload, sign
 
 SECRET = "correct horse battery staple"
@@ -406,28 +407,30 @@ def test_an_application_that_does_not_start_is_said() -> None:
         Serving(broken).start()
 
 
-def _certificate(folder: Path, name: str, *extra: str) -> tuple[Path, Path]:
-    chain, key = folder / f"{name}.pem", folder / f"{name}.key"
-    made = [
-        "openssl",
-        "req",
-        "-x509",
-        "-newkey",
-        "ec",
-        "-pkeyopt",
-        "ec_paramgen_curve:prime256v1",
-        "-days",
-        "2",
-        "-subj",
-        "/CN=localhost",
-    ]
-    made += ["-addext", "subjectAltName=IP:127.0.0.1", "-out", str(chain), "-keyout", str(key)]
-    subprocess.run([*made, *(extra or ("-nodes",))], check=True, capture_output=True)
-    return chain, key
+def test_a_request_that_is_cut_off_at_the_end_is_no_error(caplog: pytest.LogCaptureFixture) -> None:
+    begun = threading.Event()
+
+    async def endless(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "lifespan":
+            for kind in ("startup", "shutdown"):
+                await receive()
+                await send({"type": f"lifespan.{kind}.complete"})
+            return
+        begun.set()
+        await asyncio.sleep(PATIENCE)
+
+    with (
+        Serving(endless, stop_seconds=1) as served,
+        socket.create_connection((served.address.host, served.address.port), PATIENCE) as connection,
+    ):
+        connection.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert begun.wait(PATIENCE)
+        served.stop()
+    assert [record for record in caplog.records if record.exc_info] == []
 
 
 def test_tls_is_served_from_a_certificate(tmp_path: Path) -> None:
-    chain, key = _certificate(tmp_path, "one")
+    chain, key = self_signed(tmp_path, "one")
     app = create_app(SETTINGS, Bell(), Vitals(role="active"))
     with Serving(app, tls=(chain, key)) as served:
         assert served.address.scheme == "https"
@@ -437,9 +440,9 @@ def test_tls_is_served_from_a_certificate(tmp_path: Path) -> None:
 
 
 def test_a_certificate_that_cannot_be_used_is_said(tmp_path: Path) -> None:
-    chain, key = _certificate(tmp_path, "one")
-    _, other = _certificate(tmp_path, "two")
-    _, locked = _certificate(tmp_path, "three", "-passout", "pass:secret")
+    chain, key = self_signed(tmp_path, "one")
+    _, other = self_signed(tmp_path, "two")
+    _, locked = self_signed(tmp_path, "three", "-passout", "pass:secret")
     app = create_app(SETTINGS, Bell(), Vitals(role="active"))
     for tls, words in (
         ((tmp_path / "none.pem", key), "cannot read .*none.pem"),

@@ -1,10 +1,12 @@
 """The HTTP server: uvicorn in a thread of its own, within bounds, ended by who started it. Used by ``cli``."""
 
+import asyncio
 import errno
+import logging
 import resource
 import socket
-import ssl
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,11 +18,14 @@ from starlette.types import ASGIApp
 
 from edgewright.errors import EdgewrightError
 from edgewright.server.protocol import Instant, Protocol
+from edgewright.server.tls import TlsContext
 
 MOST_CONNECTIONS = 10_000
 """Requests beyond are answered with 503 at once; fewer where the system gives a process fewer files."""
 KEEP_SECONDS = 75
 """How long a connection is kept without a request: longer than devices wait between two."""
+TLS_SECONDS = 10
+"""How often the files of TLS are looked at."""
 _SPARED_FILES = 200
 """For everything but connections."""
 _START_SECONDS = 30.0
@@ -52,7 +57,7 @@ class Serving:
         port: int = 0,
         *,
         tls: tuple[Path, Path] | None = None,
-        clients: bytes = b"",
+        clients: Callable[[], bytes] = bytes,
         instant: Instant | None = None,
         stop_seconds: int = 5,
     ) -> None:
@@ -62,9 +67,9 @@ class Serving:
             app: What is served.
             host: Where to listen.
             port: 0: any that is free.
-            tls: A certificate chain and its key.
-            clients: Authorities (PEM) of certificates that clients may show over TLS; one that is of none of them, or
-                out of date, is refused with the connection. Requests name it as ASGI's TLS extension.
+            tls: A certificate chain and its key; they may be renewed while it serves.
+            clients: Gives authorities of certificates that clients may show over TLS, as TlsContext takes them.
+                Requests name a client's as ASGI's TLS extension.
             instant: Answers some requests without the application.
             stop_seconds: How long requests may take to finish once it is told to stop.
         """
@@ -87,7 +92,7 @@ class Serving:
             EdgewrightError: The address is taken, not allowed or not of this machine, the certificate or its key
                 cannot be read, or the application did not start.
         """
-        context = None if self._tls is None else _context(*self._tls, self._clients)
+        tls = TlsContext(*self._tls, self._clients) if self._tls is not None else None
         listener = _listen(self._host, self._port)
         config = uvicorn.Config(
             self._app,
@@ -102,9 +107,12 @@ class Serving:
             limit_concurrency=_most_connections(),
             timeout_keep_alive=KEEP_SECONDS,
             timeout_graceful_shutdown=self._stop_seconds,
+            timeout_notify=TLS_SECONDS,
+            callback_notify=partial(asyncio.to_thread, tls.refresh) if tls is not None else None,
         )
         config.load()
-        config.ssl = context
+        config.ssl = tls.context if tls is not None else None
+        logging.getLogger("uvicorn.error").addFilter(_is_news)
         self._server = _Server(config)
         self._thread = threading.Thread(target=self._server.run_on, args=(listener,), name="http", daemon=True)
         self._thread.start()
@@ -114,7 +122,7 @@ class Serving:
             listener.close()
             raise EdgewrightError("the HTTP server did not start", hint=str(cause or "")) from cause
         host, port = listener.getsockname()[:2]
-        self.address = Address(host, port, "https" if context else "http")
+        self.address = Address(host, port, "https" if tls else "http")
         return self.address
 
     @property
@@ -165,6 +173,11 @@ class _Server(uvicorn.Server):
             self.settled.set()
 
 
+def _is_news(record: logging.LogRecord) -> bool:
+    """Whether uvicorn has something to say. A request that is cut off at the end is meant to be."""
+    return not (record.exc_info and isinstance(record.exc_info[1], asyncio.CancelledError))
+
+
 def _listen(host: str, port: int) -> socket.socket:
     where = f"{f'[{host}]' if ':' in host else host}:{port}"
     if not 0 <= port <= _HIGHEST_PORT:  # getaddrinfo would take the rest of a division
@@ -206,27 +219,3 @@ def _most_connections() -> int:
     if resource.getrlimit(resource.RLIMIT_NOFILE)[0] < soft:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, most))
     return max(1, min(wanted, resource.getrlimit(resource.RLIMIT_NOFILE)[0]) - _SPARED_FILES)
-
-
-def _context(certificate: Path, key: Path, clients: bytes) -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    for path in (certificate, key):
-        try:
-            path.read_bytes()
-        except OSError as error:
-            raise EdgewrightError(
-                f"cannot read {path}: {error.strerror}", hint="TLS needs a certificate and its key, as PEM files"
-            ) from error
-    try:
-        # An empty password, so that an encrypted key is an error and no question on the terminal.
-        context.load_cert_chain(certificate, key, password="")
-    except OSError as error:
-        raise EdgewrightError(
-            f"cannot use the certificate {certificate} with the key {key}: {error}",
-            hint="both must be PEM, the key without a password, and belong together",
-        ) from error
-    if clients:
-        context.verify_mode = ssl.CERT_OPTIONAL
-        context.load_verify_locations(cadata=clients.decode("ascii"))
-    return context

@@ -129,7 +129,10 @@ def serve(
     rest = create_app(hooks, bell, vitals, routers=device_routers(room, served))
     desks = AgentDesks(room, served, timedelta(days=certificate_days))
     app = AgentApp(desks.find, peers, rest)
-    clients = authorities(workspace.all_keys)
+
+    def clients() -> bytes:
+        return authorities(workspace.all_keys)
+
     server = Serving(app, host, port, tls=tls, clients=clients, instant=app.instant)
     with server as serving, desks, _stopping(supervisor):
         supervisor.log.info("serving", url=serving.address.url, repository=workspace.shown, webhooks=bool(secrets))
