@@ -115,6 +115,7 @@ def test_int8_comes_first_with_signed_weights_per_channel_and_is_smaller(tmp_pat
     for node in convolutions:
         weights, scales, _ = scaled[node.input[1]]
         assert initializers[weights].data_type == onnx.TensorProto.INT8
+        assert np.abs(onnx.numpy_helper.to_array(initializers[weights]).astype(int)).max() <= 64, "see quantize"
         assert list(initializers[scales].dims) == [initializers[weights].dims[0]]
     zero_points = {n.input[2] for n in graph.node if n.op_type == "QuantizeLinear"}
     assert {initializers[z].data_type for z in zero_points} == {onnx.TensorProto.UINT8}

@@ -1,6 +1,8 @@
 """Static int8 quantization of an ONNX file with onnxruntime. Called by export.
 
-QDQ format, per-channel S8 weights, U8 activations: what reference CPUs and the common edge accelerators run. Method:
+QDQ format, per-channel S8 weights, U8 activations: what reference CPUs and the common edge accelerators run. Weights
+have seven bits: with eight, x86 processors without VNNI add pairs of products in 16 bits, which saturate, so that they
+compute something else than other devices. Method:
 https://onnxruntime.ai/docs/performance/model-optimizations/quantization.html
 """
 
