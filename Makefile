@@ -6,6 +6,8 @@ STAMP  := $(VENV)/.installed
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 # One thread per process: tests and agents run side by side on two cores.
 export OMP_NUM_THREADS ?= 1
+# Every command starts half a second faster with its bytecode kept; some build machines ask Python not to keep it.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help setup demo demo-mixed test lint format schemas bench clean
 help: ## Show the targets
