@@ -14,13 +14,13 @@ from edgewright.delivery.ddi.access import issue_token
 from edgewright.delivery.ddi.desk import DdiDesk
 from edgewright.delivery.ddi.driver import DdiDriver
 from edgewright.server.ddi_routes import ddi_router
-from edgewright.server.serving import Serving
 from fakes.rigs import Grounds
+from fakes.sites import Site
 
 _PIECE, _PACE = 8 << 10, 0.1
 
 
-class DdiSite:
+class DdiSite(Site):
     """One controller with one environment."""
 
     def __init__(self, grounds: Grounds, environment: str = "", url: str | None = None) -> None:
@@ -41,7 +41,6 @@ class DdiSite:
         self.bodies: list[tuple[str, bytes]] = []
         """Path and body of what devices told, in order."""
         self._declared_url = url
-        self._port = 0
         self._open()
         self.start()
 
@@ -65,17 +64,11 @@ class DdiSite:
             **built,  # type: ignore[arg-type] # a dict's values
         )
 
-    def start(self) -> None:
-        """Listen, where it listened before."""
+    def _app(self) -> ASGIApp:
         app = FastAPI(openapi_url=None)
         app.include_router(ddi_router(lambda name: self.desk if name == self.environment else None))
         app.add_middleware(_Gate, site=self)
-        self._serving = Serving(app, port=self._port, stop_seconds=1)
-        self._port = self._serving.start().port
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self._port}"
+        return app
 
     def token(self, device: str) -> str:
         """Make a device's token."""
@@ -84,22 +77,6 @@ class DdiSite:
     def told(self, device: str) -> list[bytes]:
         """What a device told of its actions."""
         return [body for path, body in self.bodies if f"/{device}/" in path and path.endswith("/feedback")]
-
-    def stop(self) -> None:
-        """End it; artifacts that are held back are cut off."""
-        self._serving.stop()
-
-    def renew(self) -> None:
-        """Put another engine behind the same server, on what the one before has left."""
-        self.grounds.close()
-        self.grounds.open()
-        self._open()
-
-    def restart(self) -> None:
-        """End this controller, and start another on what it has left."""
-        self.stop()
-        self.renew()
-        self.start()
 
 
 class _Gate:

@@ -14,12 +14,12 @@ from edgewright.ports import Standing
 from edgewright.server.app import HookSettings, create_app
 from edgewright.server.health import Vitals
 from edgewright.server.mender_routes import mender_router
-from edgewright.server.serving import Serving
 from edgewright.server.waking import Bell
 from fakes.rigs import Grounds
+from fakes.sites import Site
 
 
-class MenderSite:
+class MenderSite(Site):
     """One controller with one environment."""
 
     def __init__(self, grounds: Grounds, environment: str = "") -> None:
@@ -34,7 +34,6 @@ class MenderSite:
         self.sends_artifacts.set()
         self.paths: list[str] = []
         """What was asked for, in order."""
-        self._port = 0
         self._open()
         self.start()
 
@@ -52,38 +51,16 @@ class MenderSite:
             self.news.set,
         )
 
-    def start(self) -> None:
-        """Listen, where it listened before."""
+    def _app(self) -> ASGIApp:
         router = mender_router(lambda name: self.desk if name == self.environment else None)
         app = create_app(HookSettings(), Bell(), Vitals(role="active"), routers=[router])
         app.add_middleware(_Gate, site=self)
-        self._serving = Serving(app, port=self._port, stop_seconds=1)
-        self._port = self._serving.start().port
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self._port}"
+        return app
 
     def accept(self, device: str) -> None:
         """Believe the keys that wait for a device."""
         for identity in self.grounds.identities.identities(system=SYSTEM, device=device, standing=Standing.PENDING):
             self.grounds.identities.decide(SYSTEM, identity.key, Standing.ACCEPTED, self.grounds.now())
-
-    def stop(self) -> None:
-        """End it; artifacts that are held back are cut off."""
-        self._serving.stop()
-
-    def renew(self) -> None:
-        """Put another engine behind the same server, on what the one before has left."""
-        self.grounds.close()
-        self.grounds.open()
-        self._open()
-
-    def restart(self) -> None:
-        """End this controller, and start another on what it has left."""
-        self.stop()
-        self.renew()
-        self.start()
 
 
 class _Gate:

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from clients import require_client
+from fakes.static_servers import answers
 
 DOCUMENT = Path(__file__).parents[2] / "docs/devices.md"
 _BLOCK = re.compile(r"^```nginx\n(.*?)^```$", re.M | re.S)
@@ -51,24 +52,9 @@ def nginx_as_documented(home: Path, block: str, changes: Mapping[str, str]) -> I
             [program, "-p", str(home), "-c", str(config), "-e", str(home / "error.log")], stderr=subprocess.PIPE
         ) as process:
             try:
-                if _answers(process, port):
+                if answers(process, port):
                     yield port
                     return
             finally:
                 process.terminate()
     raise AssertionError(f"nginx does not start: {(home / 'error.log').read_text()}")
-
-
-def _answers(process: "subprocess.Popen[bytes]", port: int) -> bool:
-    for _ in range(1000):
-        if process.poll() is not None:
-            return False
-        try:
-            with socket.create_connection(("127.0.0.1", port), timeout=5):
-                return True
-        except ConnectionRefusedError:
-            try:
-                process.wait(0.01)
-            except subprocess.TimeoutExpired:
-                continue
-    return False

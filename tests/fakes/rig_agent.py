@@ -5,7 +5,7 @@ Agents are stepped by hand. How a device misbehaves is in what it fetches throug
 
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -32,10 +32,9 @@ from edgewright_agent.slots import ACTIVE, SlotContents
 from edgewright_agent.transport import ReportDrop, RepositoryReader
 from edgewright_schemas.delivery import Delivery
 from edgewright_wire.layout import METADATA
-from edgewright_wire.messages import ModelAssignment
 from fakes.agent_packages import MODEL
 from fakes.agent_ports import Device
-from fakes.rigs import Behaviour, Grounds, Rig
+from fakes.rigs import Behaviour, Grounded, Grounds, Rig
 
 PATIENCE = 30
 TIMESTAMP = f"{METADATA}/timestamp.json"
@@ -146,7 +145,7 @@ class MisbehavingAgent:
             return None
 
 
-class AgentRig:
+class AgentRig(Grounded):
     """The driver, the controller's server, and agents."""
 
     def __init__(self, grounds: Grounds) -> None:
@@ -220,12 +219,6 @@ class AgentRig:
         self.grounds.close()
         self.grounds.open()
         self.open()
-
-    def release(self, version: int, *, config: bytes | None = None) -> ModelAssignment:
-        return self.grounds.release(version, config=config)
-
-    def configs(self) -> Mapping[str, bytes]:
-        return self.grounds.configs()
 
     def runs(self, device: str) -> str | None:
         return self.agents[device].active()

@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -13,14 +13,14 @@ from edgewright_schemas.delivery import Delivery
 from edgewright_wire.messages import ModelAssignment
 from fakes.ddi_devices import DdiDevice, SwupdateLike
 from fakes.ddi_site import DdiSite
-from fakes.rigs import Behaviour, Grounds, Rig
+from fakes.rigs import Behaviour, Grounded, Grounds, Rig
 
 AGENT = Path(sys.executable).parent / "edgewright-agent"
 TESTS = Path(__file__).parents[1]
 REFUSING = f'runtime = "fakes.agent_runtimes:LackingRuntime"\npython_path = ["{TESTS}"]\n'
 
 
-class DdiRig:
+class DdiRig(Grounded):
     """Args: where everything is, and what its fleet says of delivery.
 
     Nobody but the real SWUpdate needs the waiting in its bundles' scripts: ``sleep`` returns at once on these devices.
@@ -64,12 +64,6 @@ class DdiRig:
 
     def restart(self) -> None:
         self.site.renew()
-
-    def release(self, version: int, *, config: bytes | None = None) -> ModelAssignment:
-        return self.grounds.release(version, config=config)
-
-    def configs(self) -> Mapping[str, bytes]:
-        return self.grounds.configs()
 
     def runs(self, device: str) -> str | None:
         marker = self.file(device, "release.json")

@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
@@ -11,17 +11,16 @@ from pathlib import Path
 from edgewright.ports import Driver
 from edgewright_agent.commands.mender import SCRIPTS, script
 from edgewright_schemas.delivery import Delivery
-from edgewright_wire.messages import ModelAssignment
 from fakes.mender_client import MenderDevice
 from fakes.mender_site import MenderSite
-from fakes.rigs import Behaviour, Grounds, Rig
+from fakes.rigs import Behaviour, Grounded, Grounds, Rig
 
 AGENT = Path(sys.executable).parent / "edgewright-agent"
 TESTS = Path(__file__).parents[1]
 REFUSING = f'runtime = "fakes.agent_runtimes:LackingRuntime"\npython_path = ["{TESTS}"]\n'
 
 
-class MenderRig:
+class MenderRig(Grounded):
     """Args: where everything is, the update module, and where update modules are that are not ours."""
 
     def __init__(self, folder: Path, module: str, modules: Path | None = None) -> None:
@@ -67,12 +66,6 @@ class MenderRig:
 
     def restart(self) -> None:
         self.site.renew()
-
-    def release(self, version: int, *, config: bytes | None = None) -> ModelAssignment:
-        return self.grounds.release(version, config=config)
-
-    def configs(self) -> Mapping[str, bytes]:
-        return self.grounds.configs()
 
     def runs(self, device: str) -> str | None:
         marker = self.file(device, "release.json")

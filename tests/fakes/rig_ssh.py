@@ -12,14 +12,13 @@ from edgewright.delivery.ssh.schedule import subject_of
 from edgewright.ports import Driver
 from edgewright_schemas.delivery import Delivery
 from edgewright_schemas.fleet import Device
-from edgewright_wire.messages import ModelAssignment
 from fakes.rig_ssh_device import SshDevice, make_key
-from fakes.rigs import Behaviour, Grounds, Rig
+from fakes.rigs import Behaviour, Grounded, Grounds, Rig
 
 STALLED_SECONDS = "3s"
 
 
-class SshRig:
+class SshRig(Grounded):
     """Args:
     grounds: What every rig stands on.
     settings: Of ``delivery``.
@@ -119,12 +118,6 @@ class SshRig:
         self.grounds.close()
         self.grounds.open()
         self._open()
-
-    def release(self, version: int, *, config: bytes | None = None) -> ModelAssignment:
-        return self.grounds.release(version, config=config)
-
-    def configs(self) -> Mapping[str, bytes]:
-        return self.grounds.configs()
 
     def runs(self, device: str) -> str | None:
         return self.devices[device].runs()

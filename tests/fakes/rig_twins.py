@@ -2,7 +2,7 @@
 over the wire is done here by hand, so this one holds ``core.twins`` and ``TwinDriver`` alone to the contract.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +14,7 @@ from edgewright.delivery.twins import TwinDriver
 from edgewright.ports import Driver
 from edgewright_schemas.delivery import Delivery
 from edgewright_wire.messages import ModelAssignment
-from fakes.rigs import Behaviour, Grounds, Rig
+from fakes.rigs import Behaviour, Grounded, Grounds, Rig
 
 
 @dataclass
@@ -25,7 +25,7 @@ class MemoryDevice:
     done: set[int] = field(default_factory=set)
 
 
-class TwinsRig:
+class TwinsRig(Grounded):
     def __init__(self, grounds: Grounds) -> None:
         self.grounds = grounds
         self.devices: dict[str, MemoryDevice] = {}
@@ -50,12 +50,6 @@ class TwinsRig:
         self.grounds.close()
         self.grounds.open()
         self._open()
-
-    def release(self, version: int, *, config: bytes | None = None) -> ModelAssignment:
-        return self.grounds.release(version, config=config)
-
-    def configs(self) -> Mapping[str, bytes]:
-        return self.grounds.configs()
 
     def runs(self, device: str) -> str | None:
         active = self.devices[device].active

@@ -154,6 +154,18 @@ class Grounds:
         return dict(self._configs)
 
 
+class Grounded:
+    """What rigs share that stand on grounds of their own."""
+
+    grounds: Grounds
+
+    def release(self, version: int, *, config: bytes | None = None) -> ModelAssignment:
+        return self.grounds.release(version, config=config)
+
+    def configs(self) -> Mapping[str, bytes]:
+        return self.grounds.configs()
+
+
 def content_of(package: PackageFiles, folder: Path) -> PackageContent:
     """A package's bytes, as a publisher is given them."""
     folder.mkdir(parents=True, exist_ok=True)

@@ -34,7 +34,7 @@ def nginx(folder: Path, home: Path, more: str = "") -> Iterator[str]:
         command = [program, "-p", str(home), "-c", str(home / "nginx.conf"), "-e", str(home / "error.log")]
         with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
             try:
-                if _answers(process, port):
+                if answers(process, port):
                     yield f"http://127.0.0.1:{port}/repository"
                     return
             finally:
@@ -42,7 +42,8 @@ def nginx(folder: Path, home: Path, more: str = "") -> Iterator[str]:
     raise AssertionError(f"nginx does not start: {(home / 'error.log').read_text()}")
 
 
-def _answers(process: "subprocess.Popen[bytes]", port: int) -> bool:
+def answers(process: "subprocess.Popen[bytes]", port: int) -> bool:
+    """Wait until a server listens; False when it ends instead."""
     for _ in range(2000):
         if process.poll() is not None:
             return False

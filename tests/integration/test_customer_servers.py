@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
@@ -16,12 +16,13 @@ from edgewright.core.twins import Twin
 from edgewright.delivery.servers.failures import Busy, Patience, Refused
 from edgewright.delivery.servers.worker import Pace
 from edgewright.errors import DeliveryError, DeliveryUnavailable, EdgewrightError
-from edgewright_wire.messages import ModelReport, Phase
+from edgewright_wire.messages import Phase
 from fakes.api_server import FaultName
 from fakes.hawkbit_server import HawkbitServer
 from fakes.mender_server import MenderServer
 from fakes.rig_hawkbit import HawkbitRig, hawkbit_delivery
 from fakes.rig_mender_server import MenderServerRig, mender_delivery
+from fakes.rig_servers import model_of
 from fakes.rigs import Behaviour, Grounds, assignments, work
 
 SomeRig = HawkbitRig | MenderServerRig
@@ -56,13 +57,6 @@ def rig(system: str, tmp_path: Path) -> Iterator[SomeRig]:
         yield made
 
 
-def model_of(rig: SomeRig, device: str) -> ModelReport:
-    report = next(r for r in rig.driver.observe({}) if r.device == device)
-    model = report.model("reader")
-    assert model is not None
-    return model
-
-
 def twin_of(rig: SomeRig, device: str) -> Twin:
     twin = rig.grounds.twins.twin(device)
     assert twin is not None
@@ -78,24 +72,7 @@ def eventually(check: Callable[[], object], step: Callable[[], object] = lambda:
         time.sleep(0.01)  # other threads work on it
 
 
-@pytest.mark.parametrize(
-    "fault",
-    [
-        "error",
-        "busy",
-        "limit",
-        "html",
-        "html-error",
-        "hang",
-        "cut",
-        "lost",
-        "dropped",
-        "redirect",
-        "huge",
-        "odd",
-        "trickle",
-    ],
-)
+@pytest.mark.parametrize("fault", get_args(FaultName))
 def test_a_server_in_trouble_fails_no_device_and_is_gone_on_with(rig: SomeRig, system: str, fault: FaultName) -> None:
     rig.add("lane-1")
     work(rig)
@@ -289,7 +266,7 @@ def test_a_device_that_moves_to_another_server_is_brought_its_model_there(system
         old.password = new.password
 
         for _ in range(40):
-            old.hawkbit.step() if isinstance(old, HawkbitRig) else old.mender.step()
+            old.pushing.step()
             new.devices["lane-1"].step()
 
         assert new.runs("lane-1") == release.release
@@ -303,7 +280,7 @@ def test_many_devices_take_few_requests(system: str, tmp_path: Path) -> None:
         if isinstance(rig, MenderServerRig):
             for name in names:
                 rig.server.accept(name)
-        step = rig.hawkbit.step if isinstance(rig, HawkbitRig) else rig.mender.step
+        step = rig.pushing.step
         step()
         assert len(rig.server.requests) <= 10
         rig.driver.assign(assignments(1, names, rig.release(1)), rig.configs())

@@ -7,12 +7,13 @@ from pathlib import Path
 import pytest
 
 from edgewright.core.routes import Proof
-from edgewright_wire.messages import ModelReport, Phase
+from edgewright_wire.messages import Phase
 from fakes.api_server import Question, Reply
 from fakes.hawkbit_server import ALL_PERMISSIONS, HawkbitServer
 from fakes.hawkbit_state import Action, Module, Target
 from fakes.rig_hawkbit import HawkbitRig, hawkbit_delivery
-from fakes.rigs import Behaviour, Grounds, assignments, work
+from fakes.rig_servers import assign, model_of
+from fakes.rigs import Behaviour, Grounds, work
 
 
 class ForcingRig(HawkbitRig):
@@ -27,25 +28,6 @@ def rig(tmp_path: Path) -> Iterator[HawkbitRig]:
             yield made
         finally:
             made.close()
-
-
-def model_of(rig: HawkbitRig, device: str = "lane-1") -> ModelReport:
-    report = next(r for r in rig.driver.observe({}) if r.device == device)
-    model = report.model("reader")
-    assert model is not None
-    return model
-
-
-def reason_of(rig: HawkbitRig, device: str = "lane-1") -> str:
-    twin = rig.grounds.twins.twin(device)
-    assert twin is not None
-    return twin.reason
-
-
-def assign(rig: HawkbitRig, version: int, release: int, *devices: str) -> str:
-    wanted = rig.release(release)
-    rig.driver.assign(assignments(version, devices or ["lane-1"], wanted), rig.configs())
-    return wanted.release
 
 
 def action_of(rig: HawkbitRig) -> Action:
@@ -81,18 +63,18 @@ def test_targets_are_made_by_hand_where_that_is_wanted(rig: HawkbitRig) -> None:
     rig.add("lane-1")
     release = assign(rig, 1, 1)
     work(rig)
-    assert (reason_of(rig), rig.server.state.targets) == ("UnknownDevice", {})
+    assert (rig.reason(), rig.server.state.targets) == ("UnknownDevice", {})
 
     rig.server.state.targets["lane-1"] = Target("lane-1")
     work(rig)
-    assert (reason_of(rig), rig.runs("lane-1")) == ("", release)
+    assert (rig.reason(), rig.runs("lane-1")) == ("", release)
 
 
 def test_a_device_that_was_last_there_long_ago_is_not_taken_for_present(rig: HawkbitRig) -> None:
     a_week_ago = rig.grounds.now() - timedelta(days=7)
     rig.server.state.targets["lane-1"] = Target("lane-1", asked_at=int(a_week_ago.timestamp() * 1000))
     rig.grounds.declare("lane-1")
-    rig.hawkbit.step()
+    rig.pushing.step()
     (report,) = rig.driver.observe({})
     assert abs(report.sent_at - a_week_ago) < timedelta(seconds=1)
 

@@ -9,10 +9,11 @@ import pytest
 
 from edgewright.core.routes import Proof
 from edgewright.delivery.mender_server.options import Options
-from edgewright_wire.messages import ModelReport, Phase
+from edgewright_wire.messages import Phase
 from fakes.mender_server import Deployment, MenderServer
 from fakes.rig_mender_server import MenderServerRig, mender_delivery
-from fakes.rigs import Behaviour, Grounds, assignments, work
+from fakes.rig_servers import assign, model_of
+from fakes.rigs import Behaviour, Grounds, work
 
 
 @contextmanager
@@ -29,25 +30,6 @@ def opened(folder: Path, *, legacy: bool = False, **delivery: object) -> Iterato
 def rig(tmp_path: Path) -> Iterator[MenderServerRig]:
     with opened(tmp_path) as made:
         yield made
-
-
-def model_of(rig: MenderServerRig, device: str = "lane-1") -> ModelReport:
-    report = next(r for r in rig.driver.observe({}) if r.device == device)
-    model = report.model("reader")
-    assert model is not None
-    return model
-
-
-def reason_of(rig: MenderServerRig, device: str = "lane-1") -> str:
-    twin = rig.grounds.twins.twin(device)
-    assert twin is not None
-    return twin.reason
-
-
-def assign(rig: MenderServerRig, version: int, release: int, *devices: str) -> str:
-    wanted = rig.release(release)
-    rig.driver.assign(assignments(version, devices or ["lane-1"], wanted), rig.configs())
-    return wanted.release
 
 
 def by_somebody_else(rig: MenderServerRig, *devices: str) -> Deployment:
@@ -88,8 +70,8 @@ def test_a_server_without_version_2_of_the_deployments_api_will_do(tmp_path: Pat
 def test_the_attribute_may_be_one_of_the_identity_or_a_tag(rig: MenderServerRig, scope: str) -> None:
     rig.server.accept("till-1", scope=scope)
     rig.grounds.declare("till-1")
-    rig.mender.step()
-    assert reason_of(rig, "till-1") == ""
+    rig.pushing.step()
+    assert rig.reason("till-1") == ""
     assert rig.driver.observe({})
 
 
@@ -100,7 +82,7 @@ def test_devices_that_cannot_be_worked_with_say_why(rig: MenderServerRig) -> Non
     rig.grounds.declare("lost")
     release = assign(rig, 1, 1, "lane-1", "twice", "pending", "lost")
     work(rig)
-    assert [reason_of(rig, name) for name in ("twice", "pending", "lost")] == [
+    assert [rig.reason(name) for name in ("twice", "pending", "lost")] == [
         "AmbiguousDevice",
         "NotAccepted",
         "UnknownDevice",
@@ -109,7 +91,7 @@ def test_devices_that_cannot_be_worked_with_say_why(rig: MenderServerRig) -> Non
 
     rig.devices["pending"].known.attributes["identity", "status"] = "accepted"
     work(rig)
-    assert (reason_of(rig, "pending"), rig.runs("pending")) == ("", release)
+    assert (rig.reason("pending"), rig.runs("pending")) == ("", release)
 
 
 def test_success_counts_once_the_inventory_shows_it(rig: MenderServerRig) -> None:
@@ -117,13 +99,13 @@ def test_success_counts_once_the_inventory_shows_it(rig: MenderServerRig) -> Non
     work(rig)
     device = rig.devices["lane-1"]
     assign(rig, 1, 1)
-    rig.mender.step()
+    rig.pushing.step()
     while device._inventory is None:
         device.step()
     (deployment,) = rig.server.deployments.values()
     assert deployment.rows[device.known.id].status == "success"
     for _ in range(3):
-        rig.mender.step()
+        rig.pushing.step()
     assert model_of(rig).phase is Phase.PROBING
     assert model_of(rig).verified is None
 
@@ -143,7 +125,7 @@ def test_success_that_the_inventory_never_shows_is_not_believed_for_ever(rig: Me
     assert model_of(rig).phase is Phase.PROBING
     rig.restart()
     rig.ahead = timedelta(hours=9, minutes=1)
-    rig.mender.step()
+    rig.pushing.step()
     assert (model_of(rig).phase, model_of(rig).reason) == (Phase.FAILED, "NotProved")
     rig.behave("lane-1", Behaviour.HONEST)
     work(rig)
@@ -189,7 +171,7 @@ def test_a_device_without_a_fitting_artifact_is_incompatible(rig: MenderServerRi
     work(rig)
     (deployment,) = rig.server.deployments.values()
     deployment.rows[rig.devices["lane-1"].known.id].status = "noartifact"
-    rig.mender.step()
+    rig.pushing.step()
     assert (model_of(rig).phase, model_of(rig).reason) == (Phase.FAILED, "Incompatible")
 
 
@@ -211,7 +193,7 @@ def test_what_somebody_aborts_in_mender_has_failed(rig: MenderServerRig) -> None
 
 def driven(rig: MenderServerRig) -> None:
     """Let the driver alone work."""
-    while rig.mender.step():
+    while rig.pushing.step():
         pass
 
 
