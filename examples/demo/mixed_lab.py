@@ -1,4 +1,4 @@
-"""A controller and ten devices of five makes on one machine: the example ``mixed``, as an operator would set it up.
+"""A controller and eight devices of five makes on one machine: the example ``mixed``, as an operator would set it up.
 
 Whatever can be done by a command a user has is done by it.
 """
@@ -76,7 +76,7 @@ class MixedLab(Bench):
         public = self.run("openssl", "x509", "-in", str(self.state / "keys/bundles.crt"), "-noout", "-pubkey").well()
         (self.folder / "bundles.pub").write_text(public.stdout)
         self._token = self.folder / "token"
-        self._token.write_text(self.edgewright("devices", "token", "--uses", "2", "--expires", "1h").well().stdout)
+        self._token.write_text(self.edgewright("devices", "token", "--uses", "1", "--expires", "1h").well().stdout)
         self.port = free_port(HOST)
         self._set_up()
 
