@@ -220,13 +220,14 @@ def _fused(made: Reconciler, fuse: Fuse) -> Reconciler:
     """Put a fuse before every write side of what the composition root made."""
     writer = FusedState(made.writer, fuse)
     blobs = FusedBlobs(made.workshop.blobs, fuse)
+    delivery = FusedDelivery(made.publisher.delivery, fuse)
     configurator = replace(made.roller.configurator, writer=writer, blobs=blobs)
     return replace(
         made,
         writer=writer,
         workshop=replace(made.workshop, writer=writer, blobs=blobs),
-        publisher=replace(made.publisher, writer=writer, delivery=FusedDelivery(made.publisher.delivery, fuse)),
-        roller=replace(made.roller, writer=writer, configurator=configurator),
+        publisher=replace(made.publisher, writer=writer, delivery=delivery),
+        roller=replace(made.roller, writer=writer, configurator=configurator, canceller=delivery),
     )
 
 
