@@ -15,10 +15,11 @@ class Scale:
     times: int = 3
     report_seconds: float = 10.0
     pushes: int = devices_ssh.TIMES
+    hosts: int = devices_ssh.HOSTS
 
 
 FULL = Scale()
-QUICK = Scale(poll_seconds=1.0, times=1, report_seconds=1.0, pushes=1)
+QUICK = Scale(poll_seconds=1.0, times=1, report_seconds=1.0, pushes=1, hosts=3)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,4 +44,4 @@ def measure(scale: Scale) -> tuple[Found, Mapping[str, str]]:
             state = work / ".edgewright/state.db"
             reports = devices_reports.measure(url, served.pid, state, scale.report_seconds)
     say("pushing over SSH")
-    return Found(polls, reports, devices_ssh.measure(scale.pushes)), described
+    return Found(polls, reports, devices_ssh.measure(scale.pushes, scale.hosts)), described

@@ -44,6 +44,7 @@ class Pushes:
     fabric: Figures
     pyinfra: Figures
     ansible: Figures
+    hosts: int
     versions: str
     load: float
     """Of the machine, before."""
@@ -63,14 +64,14 @@ def measure(times: int = TIMES, hosts: int = HOSTS) -> Pushes:
         )
         say(f"pushing to {hosts} hosts over SSH")
         ours, bare, pyinfra, ansible = alternate(times, *(_fresh(made, hosts, tool) for tool in tools))
-    return Pushes(ours, bare, pyinfra, ansible, _versions(), load)
+    return Pushes(ours, bare, pyinfra, ansible, hosts, _versions(), load)
 
 
 def section(found: Pushes) -> Iterator[str]:
     """Write the section."""
     yield from heading("Pushing over SSH")
-    yield f"{HOSTS} hosts, {AT_ONCE} at once, {FILE_BYTES >> 20} MiB each: upload, verify its sha256 there, switch a"
-    yield "symbolic link. Whole processes, start-up included, in turns; medians. The hosts are loopback addresses of"
+    yield f"{found.hosts} hosts, {AT_ONCE} at once, {FILE_BYTES >> 20} MiB each: upload, verify its sha256 there, switch"
+    yield "a symbolic link. Whole processes, start-up included, in turns; medians. The hosts are loopback addresses of"
     yield f"the machine, and share its cores with the tool. {found.versions}. Load before: {found.load:.1f}."
     yield "edgewright also checks host keys, looks at what is there, syncs to the disk and keeps its state durably."
     yield ""
