@@ -9,6 +9,9 @@ export OMP_NUM_THREADS ?= 1
 # Every command starts half a second faster with its bytecode kept; some build machines ask Python not to keep it.
 unexport PYTHONDONTWRITEBYTECODE
 
+# Tests wait for processes as often as they compute.
+WORKERS ?= $(shell echo $$(($$(nproc) * 3 / 2)))
+
 .PHONY: help setup demo demo-mixed test lint format schemas bench clean
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -30,7 +33,7 @@ demo-mixed: $(STAMP) ## Four update systems in one rollout, with their real clie
 
 test: $(STAMP) ## Run every test
 	@tests/install-clients
-	@$(BIN)/python -m pytest -n auto --dist loadgroup
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup
 
 lint: $(STAMP) ## ruff, mypy --strict, import-linter
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .

@@ -70,8 +70,8 @@ def measure(times: int = TIMES, hosts: int = HOSTS) -> Pushes:
 def section(found: Pushes) -> Iterator[str]:
     """Write the section."""
     yield from heading("Pushing over SSH")
-    yield f"{found.hosts} hosts, {AT_ONCE} at once, {FILE_BYTES >> 20} MiB each: upload, verify its sha256 there, switch"
-    yield "a symbolic link. Whole processes, start-up included, in turns; medians. The hosts are loopback addresses of"
+    yield f"{found.hosts} hosts, {AT_ONCE} at once, {FILE_BYTES >> 20} MiB each: upload, verify its sha256 there,"
+    yield "switch a symbolic link. Whole processes, start-up included, in turns; medians. The hosts are loopback addresses of"
     yield f"the machine, and share its cores with the tool. {found.versions}. Load before: {found.load:.1f}."
     yield "edgewright also checks host keys, looks at what is there, syncs to the disk and keeps its state durably."
     yield ""
