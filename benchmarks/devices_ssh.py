@@ -71,8 +71,9 @@ def section(found: Pushes) -> Iterator[str]:
     """Write the section."""
     yield from heading("Pushing over SSH")
     yield f"{found.hosts} hosts, {AT_ONCE} at once, {FILE_BYTES >> 20} MiB each: upload, verify its sha256 there,"
-    yield "switch a symbolic link. Whole processes, start-up included, in turns; medians. The hosts are loopback addresses of"
-    yield f"the machine, and share its cores with the tool. {found.versions}. Load before: {found.load:.1f}."
+    yield "switch a symbolic link. Whole processes, start-up included, in turns; medians. The hosts are loopback"
+    yield "addresses of the machine, and share its cores with the tool."
+    yield f"{found.versions}. Load before: {found.load:.1f}."
     yield "edgewright also checks host keys, looks at what is there, syncs to the disk and keeps its state durably."
     yield ""
     rows: list[_Row] = [

@@ -1,7 +1,7 @@
 """Stories of one rollout over four update systems: ``python -m examples.demo.mixed``, or ``make demo-mixed``.
 
-Eight devices come with what they were shipped with: our agent, an sshd, SWUpdate, Mender's client. One commit moves them
-all, wave by wave. Every claim is checked from outside, on the devices' disks; the demo ends with a table, and fails
+Eight devices come with what they were shipped with: our agent, an sshd, SWUpdate, Mender's client. One commit moves all
+of them, wave by wave. Every claim is checked from outside, on the devices' disks; the demo ends with a table, and fails
 when any of it did not happen.
 """
 
