@@ -74,7 +74,9 @@ def test_the_data_fits_its_declaration(tmp_path: Path) -> None:
 def test_keys_and_state_are_ignored_by_git(tmp_path: Path) -> None:
     write_scaffold(tmp_path, "a")
     run_git(tmp_path, "init", "-q")
-    assert run_git(tmp_path, "check-ignore", ".edgewright/keys/root.pem", "elsewhere/root.pem").count("\n") == 1
+    secret = [".edgewright/keys/root.pem", "elsewhere/root.pem", "tls/server.key"]
+    shared = ["tls/server.crt", "tls/ca.crt"]
+    assert run_git(tmp_path, "check-ignore", *secret, *shared).splitlines() == secret
 
 
 def test_it_can_be_repeated_and_leaves_other_files_alone(tmp_path: Path) -> None:
