@@ -47,7 +47,7 @@ def write_scaffold(target: Path, name: str) -> list[Path]:
 
     Raises:
         ScaffoldRefused: The name is not valid, or other files are in the way.
-        OSError: The folder cannot be written.
+        OSError: The folder cannot be written; what is there by then is whole, and it can be repeated.
     """
     if not _NAME.fullmatch(name):
         raise ScaffoldRefused(f"{name!r} is no name", "use lower-case letters, digits, '-' and '.'")
@@ -76,8 +76,12 @@ def _write(file: Path, data: bytes) -> Path:
     if not file.exists():
         file.parent.mkdir(parents=True, exist_ok=True)
         beside = file.with_name(f".{file.name}.part")
-        beside.write_bytes(data)
-        beside.replace(file)
+        try:
+            beside.write_bytes(data)
+            beside.replace(file)
+        except OSError:
+            beside.unlink(missing_ok=True)
+            raise
     return file
 
 

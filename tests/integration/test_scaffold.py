@@ -2,7 +2,9 @@
 
 import csv
 import json
+import resource
 from collections import Counter
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ from edgewright.source.git import GitSource
 from edgewright.source.load import load_file
 from edgewright_templates.devices import render_config
 from edgewright_templates.scaffold import ScaffoldRefused, write_scaffold
+from fakes.command_line import ended, spawn
 from fakes.repositories import commit, run_git
 
 
@@ -86,6 +89,46 @@ def test_it_can_be_repeated_and_leaves_other_files_alone(tmp_path: Path) -> None
     assert write_scaffold(tmp_path, "a") == files
     assert files[3].is_file()
     assert (tmp_path / "notes.txt").read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    ("is_written", "longest", "words"),
+    [
+        pytest.param(False, 300, "cannot write new: File too large", id="while files are written"),
+        pytest.param(True, 10, "git cannot make a repository of new", id="while Git makes its folder"),
+        pytest.param(True, 300, "cannot write new: File too large", id="while Git keeps the files"),
+    ],
+)
+def test_on_a_full_disk_init_says_so_and_can_be_repeated(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_written: bool, longest: int, words: str
+) -> None:
+    monkeypatch.setenv("GIT_TEMPLATE_DIR", "")  # else it writes hooks, of any length
+    new = tmp_path / "new"
+    if is_written:
+        write_scaffold(new, "new")
+    limit = partial(resource.setrlimit, resource.RLIMIT_FSIZE, (longest, longest))
+    ran = ended(spawn(tmp_path, "init", "new", preexec_fn=limit)).expect(1, words, "space")
+    assert ran.said.count("\n") == 2, ran.said
+    assert not (new / ".git").exists()
+    assert list(new.rglob("*.part")) == []
+
+    ended(spawn(tmp_path, "init", "new")).expect(0, "next: cd new && edgewright plan")
+    assert run_git(new, "status", "--porcelain") == ""
+
+
+def test_where_init_may_not_write_it_says_where(tmp_path: Path) -> None:
+    (tmp_path / "notes").write_text("mine")
+    ended(spawn(tmp_path, "init", "notes/new")).expect(1, "cannot write notes/new", "name another")
+    assert (tmp_path / "notes").read_text() == "mine"
+
+
+def test_init_that_did_not_get_to_the_keys_does_not_ask_for_a_second_commit(tmp_path: Path) -> None:
+    (tmp_path / "new").mkdir()
+    (tmp_path / "new/.edgewright").write_text("in the way")
+    ended(spawn(tmp_path, "init", "new")).expect(1, "cannot write keys")
+    (tmp_path / "new/.edgewright").unlink()
+    ran = ended(spawn(tmp_path, "init", "new")).expect(0)
+    assert "git commit" not in ran.said
 
 
 def test_files_in_the_way_are_named_and_nothing_is_written(tmp_path: Path) -> None:

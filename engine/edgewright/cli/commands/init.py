@@ -2,7 +2,10 @@
 
 import re
 import shlex
+import shutil
 import unicodedata
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -43,11 +46,12 @@ def init(
 
     committed = True
     if not keys_only:
-        try:
-            written = write_scaffold(directory, name or directory.resolve().name)
-        except ScaffoldRefused as refused:
-            raise EdgewrightError(str(refused), hint=_way_out(refused, directory, name)) from refused
-        committed = _commit(directory, written)
+        with _writing(directory):
+            try:
+                written = write_scaffold(directory, name or directory.resolve().name)
+            except ScaffoldRefused as refused:
+                raise EdgewrightError(str(refused), hint=_way_out(refused, directory, name)) from refused
+            committed = _commit(directory, written)
         stdout().print(f"wrote {count_text(len(written), 'file')} to {directory}")
     workspace = Workspace(directory, worktree=True, state=state, env=env)
     _make_keys(workspace.keys_to_make)
@@ -58,6 +62,21 @@ def init(
     if not keys_only:
         commit = "" if committed else "git add . && git commit -m 'Declare a first fleet' && "
         stdout().print(f"next: cd {shlex.quote(str(directory))} && {commit}edgewright plan")
+
+
+@contextmanager
+def _writing(directory: Path) -> Iterator[None]:
+    """Turn what keeps a repository from being written into words."""
+    from edgewright.durable import space_for
+
+    try:
+        with space_for(directory):
+            yield
+    except OSError as error:
+        raise EdgewrightError(
+            f"cannot write {error.filename or directory}: {error.strerror}",
+            hint="make the folder writable, or name another one; then run it again",
+        ) from error
 
 
 def _make_keys(folder: Path) -> None:
@@ -102,20 +121,46 @@ def _commit(directory: Path, written: list[Path]) -> bool:
     """Make it a Git repository with one commit, signed by nobody in particular when Git knows no name.
 
     Returns:
-        False inside another repository, where committing is for its owner.
-    """
-    from git import Actor, InvalidGitRepositoryError, Repo
+        Whether the files are committed; inside another repository, committing is for its owner.
 
+    Raises:
+        EdgewrightError, OSError: Git cannot write it; what it made is taken away again, so that it can be repeated.
+    """
+    from git import GitCommandError, InvalidGitRepositoryError, Repo
+
+    paths = [str(path.resolve().relative_to(directory.resolve())) for path in written]
     try:
-        Repo(directory, search_parent_directories=True)
-    except InvalidGitRepositoryError:
-        repo = Repo.init(directory, initial_branch="main")
-    else:
+        with Repo(directory, search_parent_directories=True) as repo:
+            there = [str(path.resolve()) for path in written]
+            return repo.head.is_valid() and not repo.git.status("--porcelain", "--ignored", "--", *there)
+    except GitCommandError:
         return False
-    with repo:
-        repo.index.add([str(path.resolve().relative_to(directory.resolve())) for path in written])
+    except InvalidGitRepositoryError:
+        pass
+    made = directory / ".git"
+    is_ours = not made.exists()
+    try:
+        _begin(directory, paths)
+    except (GitCommandError, OSError) as error:
+        if is_ours:
+            shutil.rmtree(made, ignore_errors=True)
+        if isinstance(error, GitCommandError):
+            said = error.stderr.strip().removeprefix("stderr: ").strip("' ") or f"git init ended with {error.status}"
+            raise EdgewrightError(
+                f"git cannot make a repository of {directory}: {said}",
+                hint="is there space, and may the folder be written? Then run it again",
+            ) from error
+        raise
+    return True
+
+
+def _begin(directory: Path, paths: list[str]) -> None:
+    """Start a repository with these files."""
+    from git import Actor, Repo
+
+    with Repo.init(directory, initial_branch="main") as repo:
+        repo.index.add(paths)
         with repo.config_reader() as config:
             known = config.has_option("user", "email")
         actor = None if known else Actor("edgewright", "edgewright@localhost")
         repo.index.commit("Declare a first fleet", author=actor, committer=actor)
-    return True
