@@ -124,8 +124,12 @@ def demand_proof(twin: Twin) -> Twin:
 
 
 def retire(twin: Twin, now: datetime) -> Twin:
-    """Stop managing a device: nothing is wanted of it any more, what it runs stays."""
-    return _call_off(replace(twin, assignment=None), now)
+    """Stop managing a device: nothing is wanted of it any more, what it runs stays. What it failed at is forgotten, so
+    that one that comes back is given a new chance.
+    """
+    models = tuple(replace(each, failed=None) for each in twin.models)
+    retired = replace(twin, assignment=None, models=models)
+    return _call_off(retired if models == twin.models else _told(retired), now)
 
 
 def cancel(twin: Twin, now: datetime) -> Twin:

@@ -262,6 +262,25 @@ def test_a_retired_device_keeps_what_it_runs_and_is_given_nothing_more(rig: Rig)
     assert rig.driver.assigned() == {}
 
 
+def test_a_device_that_was_retired_and_comes_back_is_given_the_same_again(rig: Rig) -> None:
+    rig.add("lane-1")
+    work(rig)
+    release = rig.release(1)
+    rig.behave("lane-1", Behaviour.STALLS)
+    rig.driver.assign(assignments(1, ["lane-1"], release), rig.configs())
+    work(rig)
+    rig.driver.cancel(["lane-1"])
+    rig.driver.retire(["lane-1"])
+    rig.behave("lane-1", Behaviour.HONEST)
+    work(rig)
+
+    rig.driver.assign(assignments(1, ["lane-1"], release), rig.configs())
+    work(rig)
+
+    assert rig.runs("lane-1") == release.release
+    assert said(rig, "lane-1") == (proven(rig, "lane-1"), 1, "")
+
+
 @pytest.mark.parametrize("every", [1, 3])
 def test_the_engine_may_end_at_any_point(rig: Rig, every: int) -> None:
     rig.add("lane-1", "lane-2")

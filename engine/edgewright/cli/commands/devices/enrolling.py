@@ -101,10 +101,9 @@ def retire(
 
 
 def _take_away(delivery: DeviceWriter, devices: list[str]) -> EdgewrightError | None:
-    """Call off what devices have not fetched, and assign them nothing more; gives what stood in the way."""
+    """Assign devices nothing more, which calls off what they have not installed; gives what stood in the way."""
     if devices:
         try:
-            delivery.cancel(devices)
             delivery.retire(devices)
         except EdgewrightError as error:
             return error
