@@ -81,6 +81,7 @@ def status(
 def _show_devices(workspace: Workspace, desired: "Snapshot", output: Output) -> None:
     """Show one table of all devices, whatever reaches them."""
     from edgewright.cli.render.fleet import device_standings, devices_json, print_devices
+    from edgewright.cli.troubles import find_troubles
     from edgewright.core.address import Address
     from edgewright.core.routes import find_routes
 
@@ -93,7 +94,7 @@ def _show_devices(workspace: Workspace, desired: "Snapshot", output: Output) -> 
         found = store.rollout(Address("rollout", rollout.metadata.name))
         if found is not None:
             rollouts[rollout.metadata.name] = (rollout.spec.model, found)
-    standings = device_standings(find_routes(desired, store.enrolled()), rollouts, reports)
+    standings = device_standings(find_routes(desired, store.enrolled()), rollouts, reports, find_troubles(store))
     if output is Output.JSON:
         print_json(devices_json(standings))
         return

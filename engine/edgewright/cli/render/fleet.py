@@ -11,6 +11,7 @@ from rich.text import Text
 from edgewright.cli.render.quantities import short
 from edgewright.cli.render.standing import age_text
 from edgewright.cli.render.table import print_table
+from edgewright.core.rollout_devices import NEVER_SEEN, OFFLINE
 from edgewright.core.rollout_state import DeviceProgress, DeviceState, RolloutState
 from edgewright.core.routes import Route
 from edgewright_wire.messages import ModelReport, Report
@@ -46,7 +47,10 @@ class DeviceStanding:
 
 
 def device_standings(
-    routes: Mapping[str, Route], rollouts: Mapping[str, tuple[str, RolloutState]], reports: Mapping[str, Report]
+    routes: Mapping[str, Route],
+    rollouts: Mapping[str, tuple[str, RolloutState]],
+    reports: Mapping[str, Report],
+    troubles: Mapping[str, str],
 ) -> list[DeviceStanding]:
     """Put together what is known of every device.
 
@@ -54,6 +58,7 @@ def device_standings(
         routes: The way to each device.
         rollouts: Model and state of each rollout, by name.
         reports: The newest report of each device.
+        troubles: Why devices cannot be worked with, where that is known.
     """
     found: list[DeviceStanding] = []
     for device, route in routes.items():
@@ -74,7 +79,7 @@ def device_standings(
                     runs=said.active if said else None,
                     shown=_shown(said),
                     last_seen=report.sent_at if report else None,
-                    reason=_reason(progress, said, report),
+                    reason=_reason(progress, said, report, troubles.get(device, "")),
                 )
             )
     return sorted(
@@ -88,7 +93,9 @@ def _shown(said: ModelReport | None) -> str:
     return "verified" if said.verified == said.active else "installed"
 
 
-def _reason(progress: DeviceProgress | None, said: ModelReport | None, report: Report | None) -> str:
+def _reason(progress: DeviceProgress | None, said: ModelReport | None, report: Report | None, trouble: str) -> str:
+    if trouble and (progress is None or progress.reason in {"", OFFLINE, NEVER_SEEN}):
+        return trouble  # it says why nothing was heard
     pairs = [(one.reason, one.message) for one in (progress, said, report) if one is not None and one.reason]
     return ": ".join(part for part in pairs[0] if part) if pairs else ""
 

@@ -114,6 +114,8 @@ class SshDriver(TwinDriver):
         after = self.store.twin(device)
         if trouble is not None:
             after = self._notes.change(device, lambda twin: note_trouble(twin, trouble))
+            if before is None or before.reason != trouble.reason:
+                log.warning("%s: %s: %s", device, trouble.reason, trouble.message)
         news = after is not None and after.sequence != (before.sequence if before is not None else 0)
         # An upload that was cut and got on is continued at once.
         goes_on = isinstance(trouble, (TimedOut, Broken)) and visit is not None and visit.sent > 0

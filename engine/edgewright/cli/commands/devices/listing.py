@@ -37,6 +37,8 @@ def list_devices(
     that a release is in place (installed).
     Devices that report but are in no fleet are listed as well, with ``-`` as their fleet.
     """
+    from edgewright.cli.troubles import find_troubles
+
     workspace = Workspace(repo, ref=ref, state=state, env=env)
     desired = workspace.source.snapshot()
     store = workspace.state
@@ -51,9 +53,10 @@ def list_devices(
     # A device of no fleet is shown as well: most likely its id is written differently in an inventory.
     counted = {device for devices in fleets.values() for device in devices}
     fleets[None] = {device: enrolled.get(device, {}) for device in sorted(reports.keys() - counted)}
-    routes = find_routes(desired, enrolled)
+    routes, troubles = find_routes(desired, enrolled), find_troubles(store)
     rows = [
         _row(device, name, labels, routes.get(device), assignments.get(device), reports.get(device))
+        | {"trouble": troubles.get(device, "")}
         for name, devices in fleets.items()
         if fleet is None or fleet == name
         for device, labels in devices.items()
