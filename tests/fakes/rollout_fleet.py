@@ -121,6 +121,7 @@ class FakeFleet:
         self.log: list[tuple[str, str | None]] = []
         """Every assignment made: device and release."""
         self.reasons: list[str] = []
+        self.said: list[str] = []
         """Reasons of every event."""
 
     def views(self) -> dict[str, DeviceView]:
@@ -150,6 +151,7 @@ class FakeFleet:
             self.devices[device].wanted = assigned
             self.log.append((device, assigned.fingerprint if assigned else None))
         self.reasons += [event.reason for event in result.events]
+        self.said += [event.message for event in result.events]
         return result
 
     def step(self, wanted: Goal, minutes: float = 1) -> Advance:

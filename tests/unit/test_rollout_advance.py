@@ -265,6 +265,8 @@ def test_a_device_without_a_verified_release_is_left_without_the_model() -> None
     fleet.run(goal(rollout_spec(), A), 20)
     assert phase(fleet) is Phase.FAILED
     assert set(fleet.active().values()) == {None}
+    assert "d00 runs no release, as before" in " ".join(fleet.said)
+    assert "last verified release" not in " ".join(fleet.said), "none of them has one"
 
 
 def test_an_offline_device_that_got_a_rejected_release_is_given_its_last_one() -> None:

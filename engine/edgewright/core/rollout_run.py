@@ -29,6 +29,10 @@ _DEVICE_EVENTS: Mapping[DeviceState, tuple[str, str]] = {
     DeviceState.RETURNING: ("DeviceReturning", "goes back to its last verified release"),
     DeviceState.ROLLED_BACK: ("RolledBack", "runs its last verified release again"),
 }
+_OF_NOTHING: Mapping[DeviceState, str] = {
+    DeviceState.RETURNING: "has no release to go back to; what it was given is taken away",
+    DeviceState.ROLLED_BACK: "runs no release, as before",
+}
 
 
 class Run:
@@ -72,6 +76,8 @@ class Run:
         self.devices[device] = progress
         if (before is None or before.state is not progress.state) and progress.state in _DEVICE_EVENTS:
             reason, words = _DEVICE_EVENTS[progress.state]
+            if progress.release is None:
+                words = _OF_NOTHING.get(progress.state, words)
             if before is not None and before.reason == DRIFTED and progress.state in _PROVEN:
                 reason = "Repaired"
             why = ": ".join(part for part in (progress.reason, progress.message) if part)
