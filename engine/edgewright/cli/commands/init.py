@@ -145,7 +145,7 @@ def _commit(directory: Path, written: list[Path]) -> bool:
         if is_ours:
             shutil.rmtree(made, ignore_errors=True)
         if isinstance(error, GitCommandError):
-            said = error.stderr.strip().removeprefix("stderr: ").strip("' ") or f"git init ended with {error.status}"
+            said = error.stderr.strip().removeprefix("stderr: ").strip("' ") or f"it ended with {error.status}"
             raise EdgewrightError(
                 f"git cannot make a repository of {directory}: {said}",
                 hint="is there space, and may the folder be written? Then run it again",
