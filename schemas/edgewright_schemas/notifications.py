@@ -17,8 +17,8 @@ class SecretRef(SpecModel):
     """Names a secret that the controller is given."""
 
     secret: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$", examples=["slack-url"])
-    """Read from the variable ``EDGEWRIGHT_SECRET_SLACK_URL``, or from the file ``slack-url`` in the folder that
-    ``EDGEWRIGHT_SECRETS`` names."""
+    """The secret's name. ``my-secret`` is read from the variable ``EDGEWRIGHT_SECRET_MY_SECRET``, or from the file
+    ``my-secret`` in the folder that ``EDGEWRIGHT_SECRETS`` names."""
 
 
 class SlackSink(SpecModel):

@@ -48,7 +48,7 @@ class Keyring:
                 raise NoWay(
                     REASON,
                     f"the private key {path} cannot be read: {error.strerror}. Name another in spec.delivery.ssh.key, "
-                    f"or make it: ssh-keygen -t ed25519 -N '' -f {path}",
+                    f"or make it: mkdir -p -m 700 {path.parent} && ssh-keygen -t ed25519 -N '' -f {path}",
                 ) from error
             return self._loaded[stamp]
 
