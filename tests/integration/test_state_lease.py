@@ -36,6 +36,31 @@ sys.stdin.readline()
 """
 
 
+FULL = """
+import logging, resource, sys
+from datetime import UTC, datetime, timedelta
+from threading import Event
+from edgewright.state.lease import wait_for_lease
+from edgewright.state.store import SqlState
+
+def limit(size):
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
+
+class Room(logging.Handler):
+    def emit(self, record):
+        print(record.getMessage(), flush=True)
+        limit(resource.RLIM_INFINITY)
+
+logging.getLogger("edgewright").addHandler(Room())
+state = SqlState(sys.argv[1])
+state.enroll({"lane-0": {}})
+limit(1)
+lease = wait_for_lease(state, "us", timedelta(seconds=0.1), lambda: datetime.now(UTC), Event())
+print("fence", lease.fence)
+"""
+"""A disk that has room again as soon as somebody is told that it has none."""
+
+
 def test_of_competing_processes_exactly_one_wins_and_its_death_frees_the_lease(tmp_path: Path) -> None:
     file = tmp_path / ".edgewright" / "state.db"  # not there yet: they race to make it, too
     with ExitStack() as stack:
@@ -176,6 +201,13 @@ def test_one_who_stands_by_takes_the_lease_when_its_holder_is_killed(tmp_path: P
         process.kill()
         thread.join(10)
         assert won == [2]
+
+
+def test_one_who_waits_for_room_on_the_disk_says_so(tmp_path: Path) -> None:
+    file = tmp_path / "state.db"
+    with child(FULL, file) as process:
+        assert heard(process).startswith(f"waiting for the state: the state store {file} cannot be written")
+        assert heard(process) == "fence 1"
 
 
 def test_standing_by_ends_when_it_is_told_to(tmp_path: Path) -> None:

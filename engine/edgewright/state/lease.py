@@ -4,6 +4,7 @@ Taking the lease over raises the token, and every write checks it in its own tra
 through its lease's end cannot write, whatever it believes. ``cli`` and ``server`` take the lease before they apply.
 """
 
+import logging
 import random
 from collections.abc import Callable
 from contextlib import suppress
@@ -22,6 +23,8 @@ from edgewright.state.schema import control
 from edgewright.state.store import SqlState
 from edgewright.state.troubles import lease_lost
 from edgewright.state.writing import make_control
+
+log = logging.getLogger(__name__)
 
 Clock = Callable[[], datetime]
 _LONGEST_PAUSE = 5.0
@@ -167,6 +170,8 @@ def wait_for_lease(state: SqlState, holder: str, ttl: timedelta, clock: Clock, c
         clock: As in acquire.
         cancel: Ends the wait.
 
+    A store that does not answer, or has no room, is logged, and again when it says something else.
+
     Returns:
         The lease; None when ``cancel`` was set first.
 
@@ -174,9 +179,16 @@ def wait_for_lease(state: SqlState, holder: str, ttl: timedelta, clock: Clock, c
         StateError: The store cannot be used, and waiting would not change that.
     """
     pause = min(ttl.total_seconds() / 3, _LONGEST_PAUSE)
+    trouble = ""
     while not cancel.is_set():
-        with suppress(LeaseHeld, Transient):
+        try:
             return acquire(state, holder, ttl, clock)
+        except LeaseHeld:
+            trouble = ""
+        except Transient as error:
+            if error.message != trouble:
+                log.warning("waiting for the state: %s%s", error.message, f" ({error.hint})" if error.hint else "")
+            trouble = error.message
         # Those who stand by together should not ask together.
         if cancel.wait(pause * random.uniform(0.5, 1)):  # noqa: S311 - nothing secret
             break
