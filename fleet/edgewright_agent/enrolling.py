@@ -186,7 +186,10 @@ class Enroller:
         if isinstance(meaning, PendingEnrollment):
             if meaning.fingerprint != own:
                 log.error("%s speaks of key %s, but this device's is %s", url, meaning.fingerprint, own)
-            meaning = NotEnrolled(PENDING, f"{url}: waits for an operator to approve key {own}", wait)
+            waits = f"waits for an operator to approve key {own}"
+            if meaning.token_accepted is False:
+                waits = f"the token was not accepted; {waits}, or for another token (enroll --token-file)"
+            meaning = NotEnrolled(PENDING, f"{url}: {waits}", wait)
         elif meaning.reason == OTHER_KEY:
             meaning = NotEnrolled(OTHER_KEY, f"{meaning.message}: {own}", meaning.retry_after)
         if isinstance(meaning, NotEnrolled):

@@ -38,6 +38,8 @@ class PendingEnrollment(WireModel):
     status: Literal["pending"] = "pending"
     fingerprint: str
     """``sha256:`` and the digest of the key's SubjectPublicKeyInfo (DER): what an operator compares."""
+    token_accepted: bool | None = None
+    """False where a token came that lets nobody in, for whatever reason; older servers say nothing."""
 
 
 class IssuedCertificate(WireModel):

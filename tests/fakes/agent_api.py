@@ -315,7 +315,7 @@ class _Handler(BaseHTTPRequestHandler):
             known.state = "enrolled"
         match known.state:
             case "pending":
-                pending = PendingEnrollment(fingerprint=fingerprint)
+                pending = PendingEnrollment(fingerprint=fingerprint, token_accepted=False if asked.token else None)
                 return 202, self.state.asked_again, json.loads(pending.to_bytes())
             case "rejected" | "retired":
                 return 403, {}, {"error": "no", "reason": known.state.capitalize()}

@@ -132,6 +132,18 @@ def test_a_token_lets_a_device_in_at_once_and_is_not_kept(device: Enrolling) -> 
     assert not any(b"s3cret" in path.read_bytes() for path in device.home.rglob("*") if path.is_file())
 
 
+def test_a_token_that_lets_nobody_in_is_told_from_having_none(device: Enrolling) -> None:
+    with pytest.raises(NotEnrolled, match=r"/enroll: waits for an operator"):
+        device.enroller.enroll()
+    device.enroller.say({}, "wrong")
+    with pytest.raises(NotEnrolled, match="the token was not accepted; waits for an operator") as caught:
+        device.enroller.enroll()
+    assert caught.value.reason == "EnrollmentPending"
+    standing = device.files.standing()
+    assert standing is not None
+    assert standing.message == caught.value.message
+
+
 def test_what_was_said_by_hand_outlives_a_restart(device: Enrolling) -> None:
     device.enroller.say({"ring": "canary"}, "wrong")
     with pytest.raises(NotEnrolled):

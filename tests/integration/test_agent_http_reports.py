@@ -26,6 +26,7 @@ from edgewright.server.reports_intake import Intake
 from edgewright.state.store import SqlState
 from edgewright.state.twins import SqlInbox
 from edgewright_wire.messages import Report
+from fakes.agent_http import csr, new_key
 from fakes.agent_server import PATIENCE, AgentSite, base
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -169,6 +170,20 @@ def test_a_refusal_is_logged_once_without_what_was_sent(tmp_path: Path) -> None:
     ]
     assert "canary" not in repr(lines)
     place.client.close()
+    site.close()
+
+
+def test_a_token_that_was_not_accepted_is_logged_with_the_reason_and_without_the_token(tmp_path: Path) -> None:
+    site = AgentSite(tmp_path / "site")
+    with capture_logs() as lines, site.served() as serving:
+        asked = {"device": "lane-1", "csr": csr(new_key(), "lane-1"), "token": "ewt_canary"}
+        with httpx.Client(trust_env=False) as client:
+            answer = client.post(f"{base(serving)}/enroll", json=asked)
+    assert (answer.status_code, answer.json()["tokenAccepted"]) == (202, False)
+    (line,) = (line for line in lines if line["event"] == "enrollment")
+    assert (line["device"], line["outcome"], line["token"]) == ("lane-1", "pending", "not accepted: unknown")
+    assert "canary" not in repr(lines)
+    assert "unknown" not in answer.text
     site.close()
 
 

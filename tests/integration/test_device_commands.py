@@ -121,6 +121,14 @@ def test_a_second_key_is_shown_with_the_one_it_would_replace(shop: Shop) -> None
     assert shop.ask(old, "lane-7").status == 403
 
 
+def test_a_device_whose_token_was_not_accepted_is_told_from_one_without(shop: Shop) -> None:
+    shop.ask(new_key(), "lane-7", token="ewt_nonsense")
+    shop.ask(new_key(), "lane-8")
+    shop.run("pending").expect(0, "token not accepted: unknown")
+    rows = shop.run("pending", "-o", "json").json()
+    assert {row["device"]: row["tokenProblem"] for row in rows} == {"lane-7": "unknown", "lane-8": None}
+
+
 def test_a_mender_clients_key_is_approved_as_the_inventorys_device(shop: Shop) -> None:
     now = datetime.now(UTC)
     shop.identities.ask(

@@ -208,6 +208,40 @@ def test_a_token_that_has_ended_leaves_the_device_to_an_operator(world: World) -
     assert world.state.enrolled() == {}
 
 
+def test_why_a_token_is_not_accepted_is_kept_for_operators_and_told_to_nobody_else(world: World) -> None:
+    expired = world.token(life=timedelta(minutes=5))
+    used, revoked = world.token(), world.token()
+    world.ask(new_key(), "lane-0", token=used)
+    found = world.enrollment.tokens.find(revoked)
+    assert found is not None
+    world.enrollment.tokens.revoke(found.name, world.now)
+    world.now += timedelta(minutes=5)
+    sent = {"lane-1": (expired, "expired"), "lane-2": (used, "used up"), "lane-3": (revoked, "revoked")}
+    sent["lane-4"] = ("ewt_nonsense", "unknown")
+
+    key, said = new_key(), set()
+    for device, (token, why) in sent.items():
+        key = new_key()
+        answer = world.ask(key, device, token=token)
+        assert isinstance(answer.said, PendingEnrollment)
+        said.add((answer.status, answer.retry_after, answer.said.token_accepted, answer.note))
+        (pending,) = world.operators.identities(device)
+        assert (pending.standing, pending.detail["tokenProblem"], answer.token) == (Standing.PENDING, why, why)
+    assert said == {(202, 60, False, "pending")}
+
+    without = world.ask(key, "lane-4")
+    assert b"token" not in without.said.to_bytes(), "as it was before"
+    assert world.operators.identities("lane-4")[0].detail["tokenProblem"] is None
+    assert world.ask(key, "lane-4", token=world.token()).status == 200
+
+
+def test_a_listed_device_is_admitted_whatever_its_token(world: World) -> None:
+    token = world.token()
+    world.ask(new_key(), "lane-0", token=token)
+    world.listed = {"lane-1"}
+    assert world.ask(new_key(), "lane-1", token=token).status == 200
+
+
 def test_tokens_that_ended_long_ago_are_forgotten(world: World) -> None:
     world.token(life=timedelta(hours=1))
     world.now += timedelta(days=40)

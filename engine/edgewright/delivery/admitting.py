@@ -15,6 +15,8 @@ from edgewright.ports import Identity, IdentityStore
 AGENT, MENDER = "agent", "mender"
 DEVICE_SYSTEMS = (AGENT, MENDER, "ddi")
 """Update systems whose devices ask to be believed."""
+NOT_ACCEPTED = "tokenProblem"
+"""Where a key's details say why the token it came with was not accepted."""
 SHOWN = 15
 """Characters of a key that tell it from others: ``sha256:`` and eight digits."""
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from edgewright.core.enrolling import Standing, Verdict, judge
-from edgewright.delivery.admitting import Registry
+from edgewright.delivery.admitting import NOT_ACCEPTED, Registry
 from edgewright.delivery.certificates import Request, Speaker, issue, read_request
 from edgewright.delivery.credentials import DevicesCA
 from edgewright.delivery.tokens import Tokens
@@ -48,6 +48,8 @@ class Outcome:
     """Seconds; 0: nothing is said of it."""
     note: str = ""
     """For the log: what was decided."""
+    token: str = ""
+    """For the log: why the token that came was not accepted."""
 
 
 class Enrollment:
@@ -125,10 +127,9 @@ class Enrollment:
 
     def _answer(self, asked: EnrollmentRequest, request: Request, peer: str) -> Outcome:
         now, token = self._clock(), asked.token
-        vouching = self.tokens.find(token) if token else None
-        vouched = self._listed(request.device) or (
-            vouching is not None and (request.fingerprint in vouching.used or vouching.problem(now) is None)
-        )
+        problem = self.tokens.refusal(token, request.fingerprint, now) if token else None
+        by_token = bool(token) and problem is None
+        vouched = self._listed(request.device) or by_token
         fresh = Identity(SYSTEM, request.device, request.fingerprint, Standing.PENDING, now, labels=asked.labels)
         verdict = Verdict.PENDING
 
@@ -137,14 +138,21 @@ class Enrollment:
             own = next((key for key in keys if key.key == request.fingerprint), None)
             others = [key.standing for key in keys if key.key != request.fingerprint]
             verdict = judge(own.standing if own is not None else None, others, vouched=vouched)
-            if own is None or (own.standing is Standing.PENDING and _is_news(own, asked, now)):
-                detail = {"peer": peer, "seen": now.isoformat(), "class": asked.device_class}
+            if own is None or (own.standing is Standing.PENDING and _is_news(own, asked, problem, now)):
+                detail = {
+                    "peer": peer,
+                    "seen": now.isoformat(),
+                    "class": asked.device_class,
+                    NOT_ACCEPTED: problem,
+                }
                 yield replace(own or fresh, labels=asked.labels, detail={**(own.detail if own else {}), **detail})
 
         self._store.change(SYSTEM, request.device, work)
         if verdict is Verdict.ADMIT:
-            return self._admit(asked, request, by_token=vouching is not None)
-        return self._issue(request, "issued") if verdict is Verdict.ISSUE else self._wait_or_refuse(verdict, request)
+            return self._admit(asked, request, by_token=by_token)
+        if verdict is Verdict.ISSUE:
+            return self._issue(request, "issued")
+        return self._wait_or_refuse(verdict, request, problem)
 
     def _admit(self, asked: EnrollmentRequest, request: Request, *, by_token: bool) -> Outcome:
         """Believe a device's first key. It is enrolled before it is believed: what a crash leaves is done again."""
@@ -152,7 +160,9 @@ class Enrollment:
         if by_token:
             token = self.tokens.use(asked.token or "", request.fingerprint, request.device, self._clock())
             if token is None:  # others were quicker
-                return self._wait_or_refuse(Verdict.PENDING, request)
+                problem = self.tokens.refusal(asked.token or "", request.fingerprint, self._clock())
+                self._store.note(SYSTEM, request.fingerprint, {NOT_ACCEPTED: problem})
+                return self._wait_or_refuse(Verdict.PENDING, request, problem)
             labels |= token.labels
         self._registry.enroll({request.device: labels})
         decided = self._accept_first(request)
@@ -184,10 +194,12 @@ class Enrollment:
         )
         return Outcome(200, said, note=note)
 
-    def _wait_or_refuse(self, verdict: Verdict, request: Request) -> Outcome:
+    def _wait_or_refuse(self, verdict: Verdict, request: Request, problem: str | None = None) -> Outcome:
+        """Answer a device that is not let in; what is wrong with its token is told to operators alone."""
         if verdict is not Verdict.PENDING:
-            return _refused(verdict)
-        return Outcome(202, PendingEnrollment(fingerprint=request.fingerprint), _ASK_AGAIN, "pending")
+            return replace(_refused(verdict), token=problem or "")
+        said = PendingEnrollment(fingerprint=request.fingerprint, token_accepted=False if problem else None)
+        return Outcome(202, said, _ASK_AGAIN, "pending", problem or "")
 
     def _is_full(self) -> bool:
         """Whether too many wait; those that ask no more are forgotten first."""
@@ -220,9 +232,9 @@ def _check(asked: EnrollmentRequest, request: Request) -> None:
         raise ValueError(f"deviceClass: at most {_LONGEST_LABEL} characters")
 
 
-def _is_news(key: Identity, asked: EnrollmentRequest, now: datetime) -> bool:
+def _is_news(key: Identity, asked: EnrollmentRequest, problem: str | None, now: datetime) -> bool:
     """Whether asking again is worth a write."""
-    return key.labels != asked.labels or now - _seen(key) >= _SEEN_EVERY
+    return key.labels != asked.labels or key.detail.get(NOT_ACCEPTED) != problem or now - _seen(key) >= _SEEN_EVERY
 
 
 def _seen(key: Identity) -> datetime:

@@ -77,6 +77,13 @@ class Tokens:
         identity = self._store.identity(SYSTEM, _digest(text))
         return _token(identity) if identity is not None else None
 
+    def refusal(self, text: str, key: str, now: datetime) -> str | None:
+        """Say why a token does not let this key in, in a word or two, for operators alone; None where it does."""
+        token = self.find(text)
+        if token is None:
+            return "unknown"
+        return None if key in token.used else token.problem(now)
+
     def use(self, text: str, key: str, device: str, now: datetime) -> Token | None:
         """Let a device in by a token; the same key again uses it up no further. None where it lets nobody in."""
         digest, let_in = _digest(text), False

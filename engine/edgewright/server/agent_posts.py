@@ -94,7 +94,8 @@ class Posts:
     async def _enroll(self, desk: AgentDesk, peer: Peer, body: bytes) -> Outcome:
         asked = read_message(EnrollmentRequest, body)
         outcome = await self._aside(lambda: desk.enrollment.enroll(asked, peer.address))
-        logger().info("enrollment", device=asked.device, outcome=outcome.note or str(outcome.status))
+        more = {"token": f"not accepted: {outcome.token}"} if outcome.token else {}
+        logger().info("enrollment", device=asked.device, outcome=outcome.note or str(outcome.status), **more)
         return outcome
 
     async def _renew(self, desk: AgentDesk, peer: Peer, body: bytes) -> Outcome:

@@ -111,6 +111,7 @@ def _row(key: "Identity", others: "Iterable[Identity]") -> dict[str, Any]:
         "labels": dict(key.labels),
         "deviceClass": key.detail.get("class") or None,
         "otherKey": known[0].key if known else None,
+        "tokenProblem": key.detail.get("tokenProblem"),
     }
 
 
@@ -120,8 +121,9 @@ def _print(rows: list[dict[str, Any]]) -> None:
     lines = []
     for row in rows:
         labels = ", ".join(f"{name}={value}" for name, value in sorted(row["labels"].items()))
-        note = f"believed until now: {row['otherKey'][:15]}" if row["otherKey"] else ""
+        notes = [f"believed until now: {row['otherKey'][:15]}"] if row["otherKey"] else []
+        notes += [f"token not accepted: {row['tokenProblem']}"] if row["tokenProblem"] else []
         asked = row["askedAt"][:19].replace("T", " ")
-        lines.append((row["device"], row["system"], row["key"], asked, row["from"] or "-", labels, note))
+        lines.append((row["device"], row["system"], row["key"], asked, row["from"] or "-", labels, "; ".join(notes)))
     headings = ("DEVICE", "SYSTEM", "KEY", "ASKED (UTC)", "FROM", "LABELS", "NOTE")
     print_table(stdout(), headings, lines, whole={"DEVICE", "SYSTEM", "KEY"})
