@@ -56,6 +56,18 @@ def test_devices_that_are_away_are_tried_again_sooner_where_an_assignment_waits(
     assert NOW < schedule.turn(subject("d", work=True)) <= NOW + timedelta(seconds=1)
 
 
+def test_a_device_that_is_reached_in_another_way_is_tried_at_once() -> None:
+    schedule = Schedule(lambda: 0.5)
+    for device in ("corrected", "as-before"):
+        for _ in range(5):
+            schedule.ended(device, NOW, failed=True)
+
+    schedule.forgive(["corrected", "never-tried"])
+
+    assert schedule.turn(subject("corrected", work=True)) < NOW
+    assert schedule.turn(subject("as-before", work=True)) > NOW + MINUTE / 2
+
+
 def test_devices_that_failed_together_are_not_tried_again_together() -> None:
     luck = iter([0.0, 0.99])
     schedule = Schedule(lambda: next(luck))

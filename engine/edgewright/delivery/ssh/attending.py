@@ -139,6 +139,7 @@ class Attendance:
         else:
             self._said = ""
             with self._lock:
+                self._schedule.forgive(device for device, way in self._ways.items() if ways.get(device) != way)
                 self._ways, self._subjects = ways, subjects
                 self._schedule.keep(ways)
         ended = time.monotonic()

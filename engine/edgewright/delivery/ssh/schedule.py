@@ -83,6 +83,13 @@ class Schedule:
         """Forget all others."""
         self._attempts = {device: attempt for device, attempt in self._attempts.items() if device in devices}
 
+    def forgive(self, devices: Iterable[str]) -> None:
+        """Forget failures of devices that are reached in another way now."""
+        for device in devices:
+            attempt = self._attempts.get(device)
+            if attempt is not None and attempt.failures:
+                del self._attempts[device]
+
     def turn(self, subject: Subject) -> datetime:
         """Say when a device's turn comes."""
         attempt = self._attempts.get(subject.device)
