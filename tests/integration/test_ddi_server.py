@@ -127,9 +127,16 @@ def test_a_device_that_another_system_reaches_is_left_to_it(place: Place) -> Non
     place.grounds.routes["lane-1"] = replace(place.grounds.routes["lane-1"], delivery=way)
     place.grounds.twins.change("lane-1", "ssh", lambda twin: replace(twin, jobs=5))
 
-    assert place.get("/lane-1").json()["_links"] == {}
-    assert place.send("PUT", "/lane-1/configData", {"data": {"a": "b"}}).status_code == 200
+    for refused in (place.get("/lane-1"), place.send("PUT", "/lane-1/configData", {"data": {"a": "b"}})):
+        assert (refused.status_code, refused.json()) == (401, place.get("/lane-1", "x").json())
     assert (place.twin().system, place.twin().jobs) == ("ssh", 5)
+
+
+def test_a_token_of_a_device_that_no_fleet_has_any_more_counts_no_more(place: Place) -> None:
+    route = place.grounds.routes.pop("lane-1")
+    assert place.get("/lane-1").status_code == 401
+    place.grounds.routes["lane-1"] = route
+    assert place.get("/lane-1").status_code == 200
 
 
 def test_only_what_is_due_is_linked(place: Place) -> None:

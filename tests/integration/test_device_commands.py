@@ -24,7 +24,8 @@ FLEETS = {
     "specs/fleet.yaml": HEAD + "kind: Fleet\nmetadata: {name: lanes}\nspec:\n  inventory: fleets/lanes.csv\n"
     "  overrides: [{select: {matchLabels: {store: b}}, delivery: {type: mender, "
     "mender: {module: directory}}}]\n---\n" + HEAD + "kind: Fleet\nmetadata: {name: chosen}\n"
-    "spec: {selector: {matchLabels: {region: eu}}}\n",
+    "spec: {selector: {matchLabels: {region: eu}}}\n---\n" + HEAD + "kind: Fleet\nmetadata: {name: boards}\n"
+    "spec: {inventory: [{id: board-1}], delivery: {type: ddi}}\n",
     "data/tags.csv": ROWS,
 }
 
@@ -235,13 +236,37 @@ def test_a_token_is_shown_once_lets_agents_in_and_is_listed_and_revoked(shop: Sh
 def test_tokens_of_hawkbit_devices_and_gateways_are_made(shop: Shop) -> None:
     from edgewright.delivery.ddi.access import key_of_token
 
-    first = shop.run("token", "lane-9").expect(0, "TargetToken of lane-9").stdout.strip()
-    second = shop.run("token", "lane-9", "-o", "json").expect(0).json()["token"]
+    first = shop.run("token", "board-1").expect(0, "TargetToken of board-1").stdout.strip()
+    second = shop.run("token", "board-1", "-o", "json").expect(0).json()["token"]
     gateway = shop.run("token", "--gateway", "site-7").expect(0, "GatewayToken").stdout.strip()
     found = {key.key: (key.system, key.standing.value) for key in shop.identities.identities()}
     assert found[key_of_token(first)] == ("ddi", "retired")
     assert found[key_of_token(second)] == ("ddi", "accepted")
     assert found[key_of_token(gateway)] == ("ddi-gateway", "accepted")
+
+
+@pytest.mark.parametrize(
+    ("device", "words"),
+    [
+        ("bord-1", ("no fleet has a device bord-1", "did you mean board-1?")),
+        ("lane-1", ("lane-1 of fleet/lanes is reached by agent", "names no device: edgewright devices token")),
+        ("lane-2", ("lane-2 of fleet/lanes is reached by mender", "devices list")),
+    ],
+)
+def test_no_hawkbit_token_is_made_for_a_device_that_it_would_not_let_in(
+    shop: Shop, device: str, words: tuple[str, ...]
+) -> None:
+    shop.run("token", device).expect(1, *words)
+    assert shop.identities.identities() == []
+
+
+def test_a_device_that_was_enrolled_by_hand_gets_a_hawkbit_token(tmp_path: Path) -> None:
+    fleet = HEAD + "kind: Fleet\nmetadata: {name: boards}\nspec:\n  selector: {matchLabels: {kind: board}}\n"
+    delivery = "  delivery: {type: ddi}\n"
+    root = repository(tmp_path / "shop", {**FLEETS, "specs/boards.yaml": (fleet + delivery).replace("boards", "more")})
+    edgewright(root, "devices", "token", "board-9").expect(1, "no fleet has")
+    edgewright(root, "devices", "enroll", "board-9", "--label", "kind=board").expect(0)
+    edgewright(root, "devices", "token", "board-9").expect(0, "TargetToken of board-9")
 
 
 @pytest.mark.parametrize(

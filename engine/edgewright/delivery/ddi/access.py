@@ -73,7 +73,8 @@ class Doorkeeper:
             authorization: The header, ``TargetToken …`` or ``GatewayToken …``.
 
         Raises:
-            NotServed: The token is missing, wrong, or of another device; the device was rejected.
+            NotServed: The token is missing, wrong, or of another device; the device was rejected, or no fleet reaches
+                it by this system.
         """
         kind, _, token = authorization.strip().partition(" ")
         if not 0 < len(token.strip()) <= _LONGEST_TOKEN:
@@ -103,7 +104,10 @@ class Doorkeeper:
             raise NotServed(401, "this is no token of this device")
         if known.standing is not Standing.ACCEPTED:
             raise NotServed(401, "this token counts no more")
-        return Visitor(device, self._route(device))
+        route = self._routes().get(device)
+        if route is None or route.delivery.type != SYSTEM:
+            raise NotServed(401, "this is no token of this device")  # as to strangers: who is whose is told to nobody
+        return Visitor(device, route)
 
     def _by_gateway(self, device: str, key: str) -> Visitor:
         known = self._identities.identity(GATEWAY, key)
@@ -127,10 +131,6 @@ class Doorkeeper:
         if known.standing in {Standing.REJECTED, Standing.RETIRED}:
             raise NotServed(403, f"this device was {known.standing.value}")
         return Visitor(device, None, known if known.standing is Standing.PENDING else None)
-
-    def _route(self, device: str) -> Route | None:
-        route = self._routes().get(device)
-        return route if route is not None and route.delivery.type == SYSTEM else None
 
 
 def key_of_token(token: str) -> str:

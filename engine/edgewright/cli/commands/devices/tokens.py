@@ -59,7 +59,8 @@ def token(
         raise EdgewrightError(f"--expires {expires} is too long", hint="give at most 365d")
     if sum((device is not None, gateway is not None, listed, revoke is not None)) > 1:
         raise EdgewrightError("give one of DEVICE, --gateway, --list and --revoke", hint="or none, for agents")
-    workspace = Place(repo, state, env).workspace
+    place = Place(repo, state, env)
+    workspace = place.workspace
     identities, now = SqlIdentities(workspace.state), workspace.clock()
     tokens = Tokens(identities)
     if listed:
@@ -69,6 +70,8 @@ def token(
             raise EdgewrightError(f"there is no token {revoke}", hint="edgewright devices token --list shows them")
         stdout().print(f"token {revoke} lets nobody in any more; those it let in stay")
     elif device is not None or gateway is not None:
+        if device is not None:
+            _check_route(place, device)
         _for_hawkbit(identities, device, gateway, workspace, output)
     else:
         workspace.make_folder()
@@ -81,12 +84,40 @@ def token(
         stdout().print(secret.reveal())
 
 
+def _check_route(place: Place, device: str) -> None:
+    """Refuse a device that would not be let in by such a token.
+
+    Raises:
+        EdgewrightError: No fleet has it, or it is reached by another update system.
+    """
+    from edgewright.core.nearest import suggestion
+    from edgewright.core.routes import find_routes
+    from edgewright.delivery.ddi.access import SYSTEM
+
+    check_device(device)
+    routes = find_routes(place.desired, place.workspace.state.enrolled())
+    ours = [name for name, route in routes.items() if route.delivery.type == SYSTEM]
+    route = routes.get(device)
+    if route is None:
+        nearest = suggestion(device, ours)
+        raise EdgewrightError(
+            f"no fleet has a device {device}",
+            hint=nearest or f"list it in the inventory of a fleet with delivery: {{type: {SYSTEM}}}, and commit that",
+        )
+    if route.delivery.type != SYSTEM:
+        agents = "; a token that lets agents in names no device: edgewright devices token"
+        raise EdgewrightError(
+            f"device {device} of fleet/{route.fleet} is reached by {route.delivery.type}, and this is a token for "
+            f"hawkBit's device API",
+            hint=f"edgewright devices list shows how each is reached{agents * (route.delivery.type == 'agent')}",
+        )
+
+
 def _for_hawkbit(identities: Any, device: str | None, gateway: str | None, workspace: Any, output: Output) -> None:
     from edgewright.delivery.ddi.access import issue_gateway_token, issue_token
 
     workspace.make_folder()
     if device is not None:
-        check_device(device)
         secret, whose, kind = issue_token(identities, device, workspace.clock()), device, "TargetToken"
     else:
         whose, kind = gateway or "", "GatewayToken"
