@@ -1,8 +1,9 @@
 """Kind Fleet: which devices, how they are reached, what their configuration says."""
 
-from typing import Any, Literal, Self
+import base64
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, WithJsonSchema, model_validator
 
 from edgewright_schemas.base import API_VERSION, Metadata, Selector, SpecModel
 from edgewright_schemas.delivery import Delivery
@@ -27,6 +28,55 @@ class DeviceConfig(SpecModel):
     values: dict[str, Any] = {}
 
 
+_KEY_PARTS = {
+    "ssh-ed25519": 2,
+    "ssh-rsa": 3,
+    "ecdsa-sha2-nistp256": 3,
+    "ecdsa-sha2-nistp384": 3,
+    "ecdsa-sha2-nistp521": 3,
+}
+"""How many strings a host key of each type consists of, with its type: RFC 4253, 5656 and 8709."""
+
+
+def _valid_host_key(text: str) -> str:
+    kind, _, rest = text.partition(" ")
+    if kind not in _KEY_PARTS:
+        raise ValueError(f"{text[:40]!r} is no public host key: its type is one of {', '.join(_KEY_PARTS)}")
+    parts = _strings(rest.partition(" ")[0])
+    if not parts:
+        raise ValueError(f"the {kind} key is damaged: copy it from the device's /etc/ssh/ssh_host_*_key.pub again")
+    named = parts[0].decode("ascii", "replace")
+    if named != kind:
+        raise ValueError(f"the key says that it is {named[:40]}, not {kind}: copy both from the same line")
+    if len(parts) != _KEY_PARTS[kind]:
+        raise ValueError(f"the {kind} key is damaged: copy it from the device's /etc/ssh/ssh_host_*_key.pub again")
+    return text
+
+
+def _strings(encoded: str) -> list[bytes]:
+    """Split what is encoded as lengths and bytes; nothing where that cannot be done."""
+    try:
+        data = base64.b64decode(encoded, validate=True)
+    except ValueError:
+        return []
+    found: list[bytes] = []
+    while data:
+        end = 4 + int.from_bytes(data[:4], "big")
+        if end > len(data):
+            return []
+        found.append(data[4:end])
+        data = data[end:]
+    return found
+
+
+HostKey = Annotated[
+    str,
+    AfterValidator(_valid_host_key),
+    WithJsonSchema({"type": "string", "pattern": rf"^({'|'.join(_KEY_PARTS)}) [A-Za-z0-9+/]+={{0,2}}( .*)?$"}),
+]
+"""``TYPE BASE64``, as in a ``.pub`` file; a comment may follow."""
+
+
 class SshHost(SpecModel):
     """How one device is reached over SSH; what is left out is as the fleet says."""
 
@@ -36,7 +86,7 @@ class SshHost(SpecModel):
     user: str | None = Field(default=None, min_length=1)
     key: str | None = Field(default=None, min_length=1)
     """File of the private key on the controller."""
-    host_key: str | None = Field(default=None, pattern=r"^(ssh|ecdsa|sk)-\S+ [A-Za-z0-9+/=]+$")
+    host_key: HostKey | None = None
     """The device's public host key; else it must be in the fleet's ``knownHosts``."""
     jump: str | None = Field(default=None, min_length=1)
     """A host to go through, like ``gate@site-7.example.com:22``."""

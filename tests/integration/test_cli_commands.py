@@ -9,7 +9,7 @@ import pytest
 from edgewright.cli.workspace import Workspace
 from edgewright.core.artifact import Action
 from fakes.builder import FakeBuilder
-from fakes.command_line import MODEL, WHOLE, converge, edgewright, edgewright_as, edit, failing, repository
+from fakes.command_line import HEAD, MODEL, WHOLE, converge, edgewright, edgewright_as, edit, failing, repository
 from fakes.ordinary_user import as_ordinary_user
 from fakes.repositories import run_git
 
@@ -302,6 +302,13 @@ def test_validate_tries_the_templates(fresh: Path, template: str, expected: str)
     (fresh / "templates/lane.toml.j2").write_text(template)
     edgewright(fresh, "validate").expect(1, expected, "1 problem")
     edgewright(fresh, "validate", "--ref", "HEAD").expect(0)
+
+
+def test_validate_finds_a_host_key_that_no_device_can_show(fresh: Path) -> None:
+    spec = "kind: Fleet\nmetadata: {name: more}\nspec:\n  delivery: {type: ssh}\n  inventory:\n    - id: lane-9\n"
+    (fresh / "specs/more.yaml").write_text(f"{HEAD}{spec}      ssh: {{hostKey: ssh-ed25519 BBBB}}\n")
+    where = "specs/more.yaml:8:22: spec.inventory[0].ssh.hostKey: the ssh-ed25519 key is damaged"
+    edgewright(fresh, "validate").expect(1, where)
 
 
 def test_validate_finds_data_that_is_nowhere(fresh: Path) -> None:

@@ -1,5 +1,10 @@
 """Inventory files."""
 
+import base64
+
+import pytest
+from pydantic import ValidationError
+
 from edgewright.source.inventories import load_inventory, typed
 from edgewright_schemas.fleet import Device, SshHost
 
@@ -55,7 +60,9 @@ def test_bad_ssh_cells_are_reported_with_line_and_column() -> None:
         "f.csv:2:1: column 'ssh.port': 'x' is no port (a whole number from 1 to 65535)",
         "f.csv:3:1: column 'ssh.port': '70000' is no port (a whole number from 1 to 65535)",
         "f.csv:4:1: column 'ssh.hostKey': 'AAAA' is no public host key "
-        "(type and key as in /etc/ssh/ssh_host_ed25519_key.pub, without the comment)",
+        "(type and key as in /etc/ssh/ssh_host_ed25519_key.pub)",
+        "f.csv:5:1: column 'ssh.hostKey': 'ssh-rsa AAAA' is no public host key "
+        "(type and key as in /etc/ssh/ssh_host_ed25519_key.pub)",
         "f.csv:5:1: column 'ssh.port': '-1' is no port (a whole number from 1 to 65535)",
     ]
     assert problems(b"id,ssh.hostkey,ssh.colour\nd1,a,b\n") == [
@@ -63,6 +70,34 @@ def test_bad_ssh_cells_are_reported_with_line_and_column() -> None:
         "(known: host, hostKey, jump, key, port, user)",
         "f.csv:1:1: column 'ssh.hostkey': a device has no such field below ssh (did you mean hostKey?)",
     ]
+
+
+ED25519 = base64.b64encode(b"\0\0\0\x0bssh-ed25519\0\0\0\x20" + bytes(32)).decode()
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        "ssh-foo AAAA",
+        "ssh-ed25519 BBBB",
+        "ssh-ed25519",
+        "ssh-ed25519 ",
+        "ssh-ed25519 ?",
+        f"ssh-rsa {ED25519}",
+        f"ssh-ed25519  {ED25519}",
+        f"ssh-ed25519 {ED25519[:40]}",
+        f"ssh-ed25519 {base64.b64encode(base64.b64decode(ED25519)[:15]).decode()}",
+    ],
+)
+def test_a_host_key_that_no_device_can_show_is_reported(cell: str) -> None:
+    (found,) = problems(f"id,ssh.hostKey\nd1,\nd2,{cell}\n".encode())
+    assert found.startswith(f"f.csv:3:1: column 'ssh.hostKey': '{cell.strip()[:60]}' is no public host key (type and")
+    with pytest.raises(ValidationError, match=r"no public host key|is damaged|the key says that it is ssh-ed25519"):
+        SshHost.model_validate({"hostKey": cell})
+
+
+def test_a_host_key_may_be_followed_by_a_comment() -> None:
+    assert problems(f"id,ssh.hostKey\nd1,ssh-ed25519 {ED25519} root@d 1\n".encode()) == []
 
 
 def test_broken_files() -> None:

@@ -37,6 +37,12 @@ def keys(tmp_path_factory: pytest.TempPathFactory) -> list[HostKey]:
     return found
 
 
+def test_an_inventory_takes_the_keys_that_hosts_have(keys: list[HostKey]) -> None:
+    for key in keys:
+        assert verdict(place(str(key)), "", key) == ""
+        assert verdict(place(f"{key} root@lane 1"), "", key) == ""
+
+
 def verdict(at: Place, file: str, presented: HostKey, hop: Hop | None = None) -> str:
     """Reason, or nothing where it passes."""
     hop = hop or at.hop

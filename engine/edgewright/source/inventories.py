@@ -21,7 +21,7 @@ _SSH_COLUMNS = tuple(field.alias or name for name, field in SshHost.model_fields
 _ID_RULE = "letters, digits, '.', '_' and '-', starting and ending with a letter or digit, at most 128 of them"
 _SSH_RULES: Mapping[str, tuple[str, str]] = {
     "port": ("no port", "a whole number from 1 to 65535"),
-    "hostKey": ("no public host key", "type and key as in /etc/ssh/ssh_host_ed25519_key.pub, without the comment"),
+    "hostKey": ("no public host key", "type and key as in /etc/ssh/ssh_host_ed25519_key.pub"),
 }
 """What is wrong with a cell that pydantic refused, and what it should be."""
 
