@@ -162,6 +162,7 @@ def test_a_device_is_let_in_once_its_key_is_accepted(api: Api, kind: str) -> Non
         assert "waits to be accepted" in answer.json()["error"]
     (waiting,) = api.waiting()
     assert (waiting.device, waiting.labels) == ("lane-1", {"device": "lane-1"})
+    assert waiting.detail["peer"] == "127.0.0.1"
     assert api.http.patch(INVENTORY, json=[], headers={"Authorization": "Bearer"}).status_code == 401
 
     api.accept("lane-1")

@@ -109,7 +109,8 @@ class _WayIn:
             desk = self._find(asks.tenant_token)
             if desk is None:
                 raise _Closed(HTTPStatus.UNAUTHORIZED, "the tenant token names no environment")
-            return desk.authenticate(asks, request.headers.get("x-men-signature", ""), body)
+            peer = request.client.host if request.client is not None else ""
+            return desk.authenticate(asks, request.headers.get("x-men-signature", ""), body, peer)
 
         return await self._answer(request, SMALL, work)
 

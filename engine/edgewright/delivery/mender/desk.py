@@ -93,13 +93,14 @@ class MenderDesk:
 
     # ── who is there ──────────────────────────────────────────────────────────────────────────────────────────────
 
-    def authenticate(self, request: AuthRequest, signature: str, body: bytes) -> Answer:
+    def authenticate(self, request: AuthRequest, signature: str, body: bytes, peer: str) -> Answer:
         """Give a device a token, once somebody has accepted its key.
 
         Args:
             request: What it says.
             signature: The header ``X-MEN-Signature``.
             body: The bytes that were signed.
+            peer: The address it asks from; operators see it.
         """
         try:
             key = check_signature(request.pubkey, signature, body)
@@ -110,7 +111,7 @@ class MenderDesk:
         if known is None:
             if self._is_full(now):
                 return answers.refusal(answers.UNAUTHORIZED, "too many devices wait to be accepted; come again later")
-            claims, detail = device_of(request.id_data, self._routes()), {"publicKey": key.pem}
+            claims, detail = device_of(request.id_data, self._routes()), {"publicKey": key.pem, "peer": peer}
             asks = Identity(SYSTEM, claims, key.fingerprint, Standing.PENDING, now, None, request.id_data, detail)
             known = self._identities.ask(asks)
         if known.standing is Standing.PENDING:
