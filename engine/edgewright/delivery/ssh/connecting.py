@@ -8,6 +8,7 @@ import logging
 import socket
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import paramiko
@@ -243,8 +244,11 @@ class _Policy(paramiko.MissingHostKeyPolicy):
         check(self._known, self._hop, HostKey(key.get_name(), key.asbytes()))
 
 
-def _transport(plug: socket.socket, **options: Any) -> paramiko.Transport:
+def _transport(plug: socket.socket | paramiko.Channel, **options: Any) -> paramiko.Transport:
     """Prefer, of what a server offers, what costs both sides least: ciphers that need no MAC beside."""
+    if isinstance(plug, paramiko.Channel):
+        # Through a jump host, closing says good-bye on a way that may be gone; the transport's thread would die of it.
+        plug.close = partial(_close_quietly, plug.close)  # type: ignore[method-assign]
     transport = paramiko.Transport(plug, **options)
     security = transport.get_security_options()
     security.ciphers = sorted(security.ciphers, key=lambda name: "gcm" not in name)
@@ -277,9 +281,12 @@ def _end(plug: socket.socket, connections: Iterable[Connection | None]) -> None:
 
 
 def _close(connection: Connection) -> None:
-    # Through a jump host, it says good-bye on a way that may be gone.
+    _close_quietly(connection.client.close)
+
+
+def _close_quietly(close: Callable[[], None]) -> None:
     with contextlib.suppress(EOFError, OSError, paramiko.SSHException):
-        connection.client.close()
+        close()
 
 
 def _config() -> Config:
