@@ -34,6 +34,7 @@ from edgewright.server.request_log import routine
 from edgewright.server.serving import Serving
 from edgewright.server.waking import Bell, Rung
 from edgewright.server.webhooks import RepositoryNames
+from fakes.asgi import live
 from fakes.certificates import self_signed
 from fakes.forge_payloads import FORGES, ForgeName, payload, sign
 
@@ -412,9 +413,7 @@ def test_a_request_that_is_cut_off_at_the_end_is_no_error(caplog: pytest.LogCapt
 
     async def endless(scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] == "lifespan":
-            for kind in ("startup", "shutdown"):
-                await receive()
-                await send({"type": f"lifespan.{kind}.complete"})
+            await live(receive, send)
             return
         begun.set()
         await asyncio.sleep(PATIENCE)

@@ -14,6 +14,7 @@ import pytest
 
 from edgewright.server import serving
 from edgewright.server.serving import Serving
+from fakes.asgi import live
 from fakes.certificates import self_signed
 
 PATIENCE = 20
@@ -22,9 +23,7 @@ PATIENCE = 20
 async def says_who_asks(scope: Any, receive: Any, send: Any) -> None:
     """An application that answers how many certificates a client has shown."""
     if scope["type"] == "lifespan":
-        for kind in ("startup", "shutdown"):
-            await receive()
-            await send({"type": f"lifespan.{kind}.complete"})
+        await live(receive, send)
         return
     shown = scope.get("extensions", {}).get("tls", {}).get("client_cert_chain", ())
     await send({"type": "http.response.start", "status": 200, "headers": []})
@@ -85,3 +84,19 @@ def test_authorities_that_come_later_are_trusted_without_a_restart(tmp_path: Pat
         wait(lambda: answers(served.address.url, server[0], device) == 1)
         assert answers(served.address.url, server[0]) == 0, "who shows none is let in as before"
         assert answers(served.address.url, server[0], self_signed(tmp_path, "stranger")) is None
+
+
+def test_authorities_that_cannot_be_used_are_told_and_nothing_ends(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    server, device = self_signed(tmp_path, "server"), self_signed(tmp_path, "device")
+    known: list[bytes] = []
+    with Serving(says_who_asks, tls=server, clients=lambda: b"".join(known)) as served:
+        for damaged in (b"no certificate", b"\xff"):
+            caplog.clear()
+            known[:] = [damaged]
+            wait(lambda: "the authorities of devices cannot be used" in caplog.text)
+        assert answers(served.address.url, server[0], device) == 0
+
+        known[:] = [device[0].read_bytes()]
+        wait(lambda: answers(served.address.url, server[0], device) == 1)

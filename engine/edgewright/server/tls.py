@@ -37,20 +37,30 @@ class TlsContext:
         self._trust()
 
     def refresh(self) -> None:
-        """Take up what has changed. What cannot be used is logged once, and what was there before goes on."""
-        try:
-            there = self._read()
-            if there != self._loaded:
-                self._load(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER))  # a chain and its key come one after the other
-                self._load(self.context)
-                self._loaded = there
-                log.info("the certificate %s was renewed", self._files[0])
-            self._trouble = ""
-        except EdgewrightError as error:
-            if error.message != self._trouble:
-                log.warning("%s; the certificate before it is still in use", error.message)
-            self._trouble = error.message
-        self._trust()
+        """Take up what has changed. What cannot be used is logged once, and what was there before goes on.
+
+        Nothing is raised: the server would end for what lies in a file.
+        """
+        troubles = []
+        for take_up in (self._renew, self._trust):
+            try:
+                take_up()
+            except EdgewrightError as error:
+                troubles.append(error.message)
+            except (OSError, ValueError) as error:
+                troubles.append(f"the authorities of devices cannot be used: {error}")
+        said = "; ".join(troubles)
+        if said and said != self._trouble:
+            log.warning("%s; what was there before is still in use", said)
+        self._trouble = said
+
+    def _renew(self) -> None:
+        there = self._read()
+        if there != self._loaded:
+            self._load(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER))  # a chain and its key come one after the other
+            self._load(self.context)
+            self._loaded = there
+            log.info("the certificate %s was renewed", self._files[0])
 
     def _trust(self) -> None:
         authorities = self._authorities()

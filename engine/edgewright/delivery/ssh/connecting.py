@@ -248,7 +248,7 @@ def _transport(plug: socket.socket | paramiko.Channel, **options: Any) -> parami
     """Prefer, of what a server offers, what costs both sides least: ciphers that need no MAC beside."""
     if isinstance(plug, paramiko.Channel):
         # Through a jump host, closing says good-bye on a way that may be gone; the transport's thread would die of it.
-        plug.close = partial(_close_quietly, plug.close)  # type: ignore[method-assign]
+        plug.close = partial(_close_quietly, plug.close)  # type: ignore[method-assign]  # of this one alone
     transport = paramiko.Transport(plug, **options)
     security = transport.get_security_options()
     security.ciphers = sorted(security.ciphers, key=lambda name: "gcm" not in name)

@@ -100,6 +100,8 @@ def reject(
 
 
 def _row(key: "Identity", others: "Iterable[Identity]") -> dict[str, Any]:
+    from edgewright.delivery.admitting import NOT_ACCEPTED
+
     known = [each for each in others if each.key != key.key and each.standing.value == "accepted"]
     return {
         "device": key.device,
@@ -111,7 +113,7 @@ def _row(key: "Identity", others: "Iterable[Identity]") -> dict[str, Any]:
         "labels": dict(key.labels),
         "deviceClass": key.detail.get("class") or None,
         "otherKey": known[0].key if known else None,
-        "tokenProblem": key.detail.get("tokenProblem"),
+        "tokenProblem": key.detail.get(NOT_ACCEPTED),
     }
 
 
