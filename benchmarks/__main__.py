@@ -11,10 +11,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks import controller, dataset_check, machine, page, peer
-from benchmarks import devices as device_calls
-from benchmarks.controller_page import write_controller
-from benchmarks.devices_page import write_devices
+from benchmarks import dataset_check, machine, page, peer
+from benchmarks.controller import run as controller
+from benchmarks.controller.page import write_controller
+from benchmarks.devices import run as device_calls
+from benchmarks.devices.page import write_devices
 from benchmarks.measuring import Run, alternate, run, summarize
 from benchmarks.preparing import applied, folder, say
 

@@ -31,7 +31,7 @@ def change_one(folder: Path) -> None:
 
 def look(folder: Path) -> float:
     """Check the dataset as ``plan`` does; gives the seconds it took."""
-    from edgewright.build.sources import SourceIndex
+    from edgewright.pipeline.dataset.source_index import SourceIndex
     from edgewright_schemas.dataset import Source
 
     index = SourceIndex(folder, folder / "cache", clock=lambda: time.time_ns() + AGE_SECONDS * 10**9)

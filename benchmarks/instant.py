@@ -9,7 +9,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from edgewright.delivery.agent import AgentDelivery
+from edgewright.delivery.agent.driver import AgentDelivery
 from edgewright_wire.layout import report_name
 from edgewright_wire.messages import Assignment, ModelReport, Phase, ProbeResult, Report
 from fakes.builder import FakeBuilder

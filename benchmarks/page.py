@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from benchmarks import dataset_check, peer
-from benchmarks.controller import Passes
+from benchmarks.controller.run import Passes
 from benchmarks.measuring import Figures, Run
 
 PLAN_RATIO_GOAL = 0.5

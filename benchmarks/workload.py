@@ -13,19 +13,19 @@ from pathlib import Path
 from threading import Lock
 
 from benchmarks.instant import ObedientDevices, instant_builder
-from edgewright.apply.building import Workshop
-from edgewright.apply.configuring import Configurator
-from edgewright.apply.listening import Silence
-from edgewright.apply.observing import Reality
-from edgewright.apply.outcomes import Terms
-from edgewright.apply.publishing import Publisher
-from edgewright.apply.reconciler import Reconciler
-from edgewright.apply.rolling import Roller
-from edgewright.cli.rendering import TemplateRenderer
-from edgewright.cli.workspace import Workspace
-from edgewright.delivery.keys import create_keys
+from edgewright.delivery.repository.keys import create_keys
+from edgewright.reconcile.builds import Workshop
+from edgewright.reconcile.device_configs import Configurator
+from edgewright.reconcile.listener import Silence
+from edgewright.reconcile.observer import Reality
+from edgewright.reconcile.publisher import Publisher
+from edgewright.reconcile.reconciler import Reconciler
+from edgewright.reconcile.rollouts import Roller
+from edgewright.reconcile.run import Terms
 from edgewright.state.lease import acquire
 from edgewright.state.store import SqlState, Work
+from edgewright.wiring.config_renderer import TemplateRenderer
+from edgewright.wiring.workspace import Workspace
 
 KINDS = 5
 _STEPS_AT_ONCE = 8

@@ -7,7 +7,7 @@ import hypothesis
 import pytest
 import structlog
 
-from fakes.postgresql import PostgresqlServer, postgresql_server
+from servers.postgresql import PostgresqlServer, postgresql_server
 
 # How fast an example runs says more of the machine than of the code; benchmarks measure that.
 hypothesis.settings.register_profile("edgewright", deadline=None)

@@ -15,8 +15,7 @@ from typing import assert_never
 from pydantic import ValidationError
 
 from edgewright_agent import __version__
-from edgewright_agent.acting import Hands, Memory, ModelAction, next_sequence
-from edgewright_agent.blobs import Blobs
+from edgewright_agent.backoff import CLEAN, POLL, REPORT, Schedule
 from edgewright_agent.decide import (
     Accept,
     Action,
@@ -43,14 +42,15 @@ from edgewright_agent.decide import (
 from edgewright_agent.durable import Disk
 from edgewright_agent.errors import Transient, Untrusted, local_error
 from edgewright_agent.limits import FetchLimits
-from edgewright_agent.observing import Observer
-from edgewright_agent.probe import Prober
+from edgewright_agent.models.actions import Hands, Memory, ModelAction, next_sequence
+from edgewright_agent.models.observer import Observer
+from edgewright_agent.models.state import StateFile
+from edgewright_agent.probing.prober import Prober
 from edgewright_agent.reports import model_reports
-from edgewright_agent.schedule import CLEAN, POLL, REPORT, Schedule
+from edgewright_agent.repository.blobs import Blobs
+from edgewright_agent.repository.transport import ReportDrop, RepositoryReader, Watch
+from edgewright_agent.repository.trust import LOOK_AGAIN, TrustedRepository
 from edgewright_agent.settings import Settings
-from edgewright_agent.state import StateFile
-from edgewright_agent.transport import ReportDrop, RepositoryReader, Watch
-from edgewright_agent.trust import LOOK_AGAIN, TrustedRepository
 from edgewright_wire.messages import Assignment, Phase
 from edgewright_wire.messages import Report as ReportMessage
 

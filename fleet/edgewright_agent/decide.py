@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from edgewright_agent.packages import Package, problem_of, wanted_blobs
+from edgewright_agent.models.packages import Package, problem_of, wanted_blobs
 from edgewright_wire.messages import Assignment, Blob, ModelAssignment, ProbeResult
 
 

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from edgewright_agent.errors import AgentError
-from edgewright_agent.packages import MARKER_FILE
+from edgewright_agent.models.packages import MARKER_FILE
 from edgewright_agent.runtime import DEFAULT, Array, Runtime, Session, load_runtime
 from edgewright_wire.package import LABELS_FILE, MODEL_FILE
 

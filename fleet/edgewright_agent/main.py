@@ -41,7 +41,7 @@ def main(arguments: list[str]) -> int:
 def _execute(options: argparse.Namespace) -> int:
     command: str = options.command
     if command in {"init", "run", "status", "probe"}:
-        from edgewright_agent.commands import running
+        from edgewright_agent.commands import run as running
 
         agent = {"init": running.init, "run": running.run, "status": running.status, "probe": running.probe}
         return agent[command](options)
@@ -57,7 +57,7 @@ def _execute(options: argparse.Namespace) -> int:
         from edgewright_agent.commands import mender
 
         return mender.execute(options)
-    from edgewright_agent.commands import installing
+    from edgewright_agent.commands import install as installing
 
     return installing.execute(command, options)
 

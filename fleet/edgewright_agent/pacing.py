@@ -4,7 +4,7 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from edgewright_agent.http_answers import poll_interval
+from edgewright_agent.http.answers import poll_interval
 
 SPREAD = 0.2
 """Polls are spread by so much of their interval either way, so that devices started together drift apart."""

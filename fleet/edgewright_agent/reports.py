@@ -3,7 +3,7 @@
 from datetime import datetime
 
 from edgewright_agent.decide import DeviceView, ModelView, Refusal
-from edgewright_agent.state import DeviceState, ModelState
+from edgewright_agent.models.state import DeviceState, ModelState
 from edgewright_wire.messages import ModelAssignment, ModelReport, Phase
 
 

@@ -16,9 +16,9 @@ from pydantic import TypeAdapter, ValidationError
 
 from edgewright_agent.durable import Disk
 from edgewright_agent.errors import SettingsError
-from edgewright_agent.http_urls import is_http, is_plain_http, problem_of_url
+from edgewright_agent.http.urls import is_http, is_plain_http, problem_of_url
 from edgewright_agent.limits import Window, parse_rate, parse_window
-from edgewright_agent.transport import file_url
+from edgewright_agent.repository.transport import file_url
 from edgewright_wire.enrollment import CERTIFICATE_NAME_LENGTH
 from edgewright_wire.messages import DeviceId
 

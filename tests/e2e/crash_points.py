@@ -16,9 +16,9 @@ from pathlib import Path
 
 from edgewright.core.address import Address
 from edgewright.core.artifact import Artifact, FileRef
-from edgewright.core.conditions import Condition
-from edgewright.core.observed import Champion
-from edgewright.core.rollout_state import Controls, RolloutState
+from edgewright.core.planning.observed import Champion
+from edgewright.core.rollout.state import Controls, RolloutState
+from edgewright.core.status.conditions import Condition
 from edgewright.errors import EdgewrightError
 from edgewright.ports import BlobStore, DeliveryWriter, Event, Intent, PackageContent, StateWriter
 from edgewright_wire.messages import Assignment, Report

@@ -14,24 +14,24 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
+from devices.tuf import TufDevice
 from e2e.crash_points import Fuse, FusedBlobs, FusedDelivery, FusedState
 from edgewright import durable
-from edgewright.apply.listening import Listener, Silence
-from edgewright.apply.outcomes import Outcome, Terms
-from edgewright.apply.reconciler import Reconciler
-from edgewright.cli.workspace import Workspace
 from edgewright.core.address import Address
 from edgewright.core.artifact import Action
-from edgewright.core.drift import Inspection
-from edgewright.core.rollout_state import RolloutState
-from edgewright.core.routes import Capability
+from edgewright.core.config_drift import Inspection
+from edgewright.core.fleet.routes import Capability
+from edgewright.core.rollout.state import RolloutState
 from edgewright.errors import Cancelled
 from edgewright.ports import BuildTask, Built, Cancel, DeliveryReader, Progress
+from edgewright.reconcile.listener import Listener, Silence
+from edgewright.reconcile.reconciler import Reconciler
+from edgewright.reconcile.run import Outcome, Terms
+from edgewright.wiring.workspace import Workspace
 from edgewright_wire.layout import METADATA
 from edgewright_wire.messages import Assignment, ModelReport, Phase, Report
 from fakes.builder import FakeBuilder
-from fakes.repositories import HEADER, MODEL, make_repository
-from fakes.tuf_device import TufDevice
+from samples.repositories import HEADER, MODEL, make_repository
 
 EPOCHS = 3
 ROLLOUT = Address("rollout", "reader")
@@ -63,7 +63,7 @@ _DEVICE_LOG = "devices.log"
 
 def make_world(folder: Path) -> Path:
     """Make the spec repository with its keys and an empty published repository, as ``edgewright init`` does."""
-    from edgewright.delivery.keys import create_keys
+    from edgewright.delivery.repository.keys import create_keys
 
     root = make_repository(folder, FILES)
     workspace = Workspace(root)
@@ -290,7 +290,7 @@ def lines(log: Path) -> list[str]:
 
 
 def _plan_left(workspace: Workspace) -> Iterable[object]:
-    from edgewright.core.planner import plan
+    from edgewright.core.planning.planner import plan
 
     desired = workspace.source.snapshot()
     return plan(desired, workspace.reality(desired).observe(desired), workspace.clock()).steps

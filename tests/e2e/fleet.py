@@ -25,11 +25,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self, TypeVar
 
-from fakes.repositories import commit, run_git
+from paths import ROOT
+from samples.repositories import commit, run_git
 
 T = TypeVar("T")
 
-ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = ROOT / "examples"
 BIN = Path(sys.executable).parent
 POLL = "300ms"

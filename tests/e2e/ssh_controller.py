@@ -1,6 +1,6 @@
 """A controller's process that goes to one device over SSH once, and may be killed on the way. Run by test_ssh_crashes.
 
-``python ssh_controller.py PLAN``, where PLAN is a JSON file: ``folder`` (as fakes.rigs.Grounds lays it out), ``route``
+``python ssh_controller.py PLAN``, where PLAN is a JSON file: ``folder`` (as rigs.base.Grounds lays it out), ``route``
 (fleet, delivery, device), and ``die``: before which change of the store, or after which, the process kills itself.
 """
 
@@ -12,11 +12,11 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
-from edgewright.core.routes import Route
-from edgewright.core.twins import Twin
-from edgewright.delivery.depot import Depot
-from edgewright.delivery.ssh.cutoff import Cutoff
-from edgewright.delivery.ssh.driver import SshDriver
+from edgewright.core.fleet.routes import Route
+from edgewright.core.fleet.twins import Twin
+from edgewright.delivery.pushed.ssh.deadline import Cutoff
+from edgewright.delivery.pushed.ssh.driver import SshDriver
+from edgewright.delivery.repository.depot import Depot
 from edgewright.state.store import SqlState
 from edgewright.state.twins import SqlTwins
 from edgewright_schemas.delivery import Delivery

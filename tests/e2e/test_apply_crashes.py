@@ -17,11 +17,12 @@ import pytest
 
 from e2e.crash_points import Series
 from e2e.crash_work import DEVICES, SWITCHED_OFF, facts, make_world, note
-from e2e.fleet import PATIENCE, ROOT, Fleet, Running, wait_for
-from edgewright.artifacts.blobs import FileBlobStore
+from e2e.fleet import PATIENCE, Fleet, Running, wait_for
+from edgewright.blobs.file_store import FileBlobStore
 from edgewright.core.artifact import Action
-from edgewright.core.rollout_state import DeviceState, Phase
+from edgewright.core.rollout.state import DeviceState, Phase
 from edgewright.state.store import SqlState
+from paths import ROOT
 
 pytestmark = pytest.mark.e2e
 
@@ -129,7 +130,7 @@ def _holding(world: Path, folder: Path) -> Iterator["subprocess.Popen[str]"]:
     program = """if True:
         import sys
         from pathlib import Path
-        from edgewright.cli.workspace import Workspace
+        from edgewright.wiring.workspace import Workspace
         with Workspace(Path(sys.argv[1])).lease("edgewright apply"):
             print("held", flush=True)
             sys.stdin.read()

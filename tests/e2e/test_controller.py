@@ -11,14 +11,14 @@ import pytest
 
 from e2e.controllers import Served
 from e2e.fleet import Fleet, wait_for
-from edgewright.build.train_checkpoint import load_checkpoint
 from edgewright.core.artifact import Action
+from edgewright.pipeline.training.checkpoint import load_checkpoint
 from edgewright.state.store import SqlState
-from fakes.command_line import DATA_ONLY, DATASET
-from fakes.forge_server import ForgeServer
-from fakes.git_server import GitServer
-from fakes.postgresql import PostgresqlServer
-from fakes.repositories import commit, make_repository, run_git, write
+from harness.command_line import DATA_ONLY, DATASET
+from samples.repositories import commit, make_repository, run_git, write
+from servers.forge.server import ForgeServer
+from servers.git_server import GitServer
+from servers.postgresql import PostgresqlServer
 
 pytestmark = pytest.mark.e2e
 

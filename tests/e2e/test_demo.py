@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from e2e.fleet import ROOT
+from paths import ROOT
 
 
 @pytest.mark.e2e

@@ -17,9 +17,10 @@ import onnxruntime
 import pytest
 from PIL import Image
 
-from e2e.fleet import EXAMPLES, ROOT, Fleet
+from e2e.fleet import EXAMPLES, Fleet
 from e2e.terminal import Terminal, blocks
 from edgewright_agent.handle import ModelHandle
+from paths import ROOT
 
 # One group: each of these starts a dozen processes, so no two of them at once.
 pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("e2e"), pytest.mark.timeout(900)]

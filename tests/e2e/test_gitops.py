@@ -10,9 +10,9 @@ import pytest
 from e2e.controllers import Served
 from e2e.fleet import Fleet, wait_for
 from edgewright.forges.settings import ForgeKind
-from fakes.forge_server import ForgeServer
-from fakes.git_server import GitServer
-from fakes.repositories import run_git
+from samples.repositories import run_git
+from servers.forge.server import ForgeServer
+from servers.git_server import GitServer
 
 pytestmark = pytest.mark.e2e
 

@@ -13,7 +13,7 @@ import psutil  # type: ignore[import-untyped]  # its stubs are another distribut
 import pytest
 
 from clients import require_client, require_root
-from e2e.fleet import ROOT
+from paths import ROOT
 
 PROGRAMS = ("sshd", "ssh-keygen", "swupdate", "mender", "openssl", "unshare", "setpriv")
 NAMESPACES = ("unshare", "--mount", "--pid", "--fork", "--mount-proc")

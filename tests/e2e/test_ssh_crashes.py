@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from clients import require_client
+from devices.ssh import SshDevice
 from edgewright_wire.messages import ModelAssignment
-from fakes.rig_ssh import SshRig, open_rig
-from fakes.rig_ssh_device import SshDevice
-from fakes.rigs import Behaviour, assignments, work
+from rigs.base import Behaviour, assignments, work
+from rigs.ssh import SshRig, open_rig
 
 pytestmark = pytest.mark.e2e
 CONTROLLER = Path(__file__).with_name("ssh_controller.py")

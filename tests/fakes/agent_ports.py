@@ -7,10 +7,10 @@ from pathlib import Path
 from edgewright_agent.agent import Agent, Ports
 from edgewright_agent.durable import Disk
 from edgewright_agent.errors import NotFound, TransportError
-from edgewright_agent.probe import Prober
-from edgewright_agent.probe_inside import InProcessProber
+from edgewright_agent.probing.in_process import InProcessProber
+from edgewright_agent.probing.prober import Prober
+from edgewright_agent.repository.transport import DirectoryDrop, DirectoryRepository, ReportDrop, RepositoryReader
 from edgewright_agent.settings import Settings
-from edgewright_agent.transport import DirectoryDrop, DirectoryRepository, ReportDrop, RepositoryReader
 from edgewright_wire.layout import report_name
 from edgewright_wire.messages import Report
 from fakes.agent_runtimes import LinearRuntime

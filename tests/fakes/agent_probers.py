@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from edgewright_agent.handle import ModelHandle
-from edgewright_agent.outcomes import Outcome
-from edgewright_agent.probe_inside import InProcessProber
+from edgewright_agent.probing.in_process import InProcessProber
+from edgewright_agent.probing.outcomes import Outcome
 from fakes.agent_runtimes import LinearRuntime, SkewedRuntime
 
 

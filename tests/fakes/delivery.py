@@ -4,8 +4,8 @@ import json
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
-from edgewright.core.drift import Flaw, Inspection
-from edgewright.core.routes import Capability
+from edgewright.core.config_drift import Flaw, Inspection
+from edgewright.core.fleet.routes import Capability
 from edgewright.errors import BlobCorrupt, DeliveryError, EdgewrightError
 from edgewright.ports import PackageContent
 from edgewright_wire.canonical import digest_bytes

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from edgewright.core.snapshot import Snapshot
 from edgewright.errors import SourceError
-from edgewright.source.assemble import assemble
 from edgewright.source.cache import Cache
 from edgewright.source.checkouts import blob_id, refusals_as_source_errors, write_checkout
+from edgewright.source.specs.assemble import assemble
 from edgewright.source.trees import Entry, Tree
 
 Files = Mapping[str, str | bytes]

@@ -14,9 +14,9 @@ from typing import TypeVar
 
 from edgewright.core.address import Address
 from edgewright.core.artifact import Action, Artifact
-from edgewright.core.conditions import Condition
-from edgewright.core.observed import Champion
-from edgewright.core.rollout_state import Controls, RolloutState, RolloutSummary, summarize
+from edgewright.core.planning.observed import Champion
+from edgewright.core.rollout.state import Controls, RolloutState, RolloutSummary, summarize
+from edgewright.core.status.conditions import Condition
 from edgewright.errors import LeaseHeld, LeaseLost, StateError
 from edgewright.ports import DeviceAssignment, Event, Intent
 from edgewright_wire.messages import Assignment, Report

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from fakes.plan_cases import Case, read_yaml, write_yaml
+from samples.plan_cases import Case, read_yaml, write_yaml
 
 PLANS = Path(__file__).parent / "plans"
 _EXPECTED = "\nexpected:"

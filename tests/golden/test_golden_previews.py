@@ -7,8 +7,8 @@ import pytest
 from markdown_it import MarkdownIt
 
 from edgewright.render.preview_markdown import MARKER
-from fakes.plan_cases import read_yaml
-from fakes.preview_cases import PreviewCase
+from samples.plan_cases import read_yaml
+from samples.preview_cases import PreviewCase
 
 PREVIEWS = Path(__file__).parent / "previews"
 

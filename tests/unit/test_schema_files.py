@@ -9,12 +9,13 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
-from edgewright.source.load import load_file
+from edgewright.source.specs.load import load_file
 from edgewright_schemas.jsonschema import ALL, schema_of
 from edgewright_schemas.kinds import KINDS
-from fakes.repositories import DATASET, FLEET, HEADER, MODEL, ROLLOUT, THRESHOLDS
+from paths import ROOT
+from samples.repositories import DATASET, FLEET, HEADER, MODEL, ROLLOUT, THRESHOLDS
 
-CHECKED_IN = Path(__file__).parents[2] / "schemas" / "json"
+CHECKED_IN = ROOT / "schemas" / "json"
 
 
 def document(text: str) -> Any:

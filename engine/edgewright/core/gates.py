@@ -9,13 +9,24 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from edgewright.core.plan import GateOutcome
 from edgewright_schemas.thresholds import Gate
 
 _LOWER_IS_BETTER = frozenset({"loss", "mae", "rmse", "sizeBytes"})
 _SIZES = (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10), ("GB", 10**9), ("MB", 10**6), ("KB", 10**3))
 _EPSILON = 1e-9
 """What binary fractions may be off by when two figures are subtracted: 0.95 - 0.01 is not quite 0.94."""
+
+
+@dataclass(frozen=True, slots=True)
+class GateOutcome:
+    """One gate, judged. ``passed`` is None when the evidence is inconclusive, which does not pass."""
+
+    gate: str
+    """The gate in words: ``accuracy ≥ 0.95 (lighting=dim)``."""
+    passed: bool | None
+    value: float | None
+    limit: float | None
+    detail: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,9 +14,9 @@ from typing import assert_never
 
 from pydantic import ValidationError
 
-from edgewright.core import twins
-from edgewright.core.routes import Proof
-from edgewright.core.twins import Twin
+from edgewright.core.fleet import twins
+from edgewright.core.fleet.routes import Proof
+from edgewright.core.fleet.twins import Twin
 from edgewright_wire.canonical import digest_json, hex_of
 from edgewright_wire.evidence import Evidence
 from edgewright_wire.messages import ModelAssignment, ModelReport, Phase, ProbeResult

@@ -7,8 +7,8 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from contextlib import ExitStack, contextmanager
 from typing import Protocol
 
-from edgewright.core.drift import Inspection
-from edgewright.core.routes import Capability, Route
+from edgewright.core.config_drift import Inspection
+from edgewright.core.fleet.routes import Capability, Route
 from edgewright.errors import DeliveryError, EdgewrightError
 from edgewright.ports import DeliveryReader, DeliveryWriter, Driver, PackageContent
 from edgewright_wire.messages import Assignment, Report

@@ -5,10 +5,10 @@ through them; ``cli`` wires. Fakes under tests/fakes implement the same Protocol
 for each side of the engine; everything is imported from here.
 """
 
-from edgewright.core.enrolling import Standing
-from edgewright.core.events import Event
-from edgewright.core.notices import Notice
-from edgewright.core.reasons import Severity
+from edgewright.core.fleet.enrollment import Standing
+from edgewright.core.status.events import Event
+from edgewright.core.status.notifications import Notice
+from edgewright.core.status.reasons import Severity
 from edgewright.ports.blobs import BlobReader, BlobStore, BlobWriter
 from edgewright.ports.builds import Builder, BuildTask, Built, Cancel, Progress
 from edgewright.ports.configs import ConfigRenderer, ConfigRequest
@@ -23,7 +23,7 @@ from edgewright.ports.deliveries import (
     PackageWriter,
 )
 from edgewright.ports.forges import Comment, Forge, ForgeReader, ForgeWriter, PullRequest, StatusState
-from edgewright.ports.notices import Notifier
+from edgewright.ports.notifications import Notifier
 from edgewright.ports.sources import Fetched, Merge, SnapshotSource, SourceObserver, Upstream
 from edgewright.ports.states import DeviceAssignment, Intent, Lease, StateReader, StateWriter
 from edgewright.ports.twins import Identity, IdentityStore, ReportInbox, TwinStore

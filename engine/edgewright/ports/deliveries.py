@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from edgewright.core.drift import Inspection
-from edgewright.core.routes import Capability
+from edgewright.core.config_drift import Inspection
+from edgewright.core.fleet.routes import Capability
 from edgewright.errors import EdgewrightError
 from edgewright_wire.messages import Assignment, Report
 

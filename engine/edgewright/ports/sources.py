@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from edgewright.core.observed import SourceState
-from edgewright.core.signing import Signature
+from edgewright.core.planning.observed import SourceState
+from edgewright.core.signatures import Signature
 from edgewright.core.snapshot import Snapshot
 from edgewright_schemas.dataset import Source as DatasetSource
 from edgewright_schemas.environment import Follow

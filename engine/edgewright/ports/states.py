@@ -7,10 +7,10 @@ from typing import Any, Protocol
 
 from edgewright.core.address import Address
 from edgewright.core.artifact import Action, Artifact
-from edgewright.core.conditions import Condition
-from edgewright.core.events import Event
-from edgewright.core.observed import Champion
-from edgewright.core.rollout_state import Controls, RolloutState, RolloutSummary
+from edgewright.core.planning.observed import Champion
+from edgewright.core.rollout.state import Controls, RolloutState, RolloutSummary
+from edgewright.core.status.conditions import Condition
+from edgewright.core.status.events import Event
 from edgewright_wire.messages import Assignment, Report
 
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
 
-from edgewright.core.enrolling import Standing
-from edgewright.core.twins import Twin
+from edgewright.core.fleet.enrollment import Standing
+from edgewright.core.fleet.twins import Twin
 from edgewright_wire.messages import Report
 
 

@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from typing import Any
 
-from edgewright.core.plan import Evaluate, GateOutcome, Note, Plan, Reason, StartRollout, Step, action_of
-from edgewright.core.review_findings import ReviewWarning
+from edgewright.core.gates import GateOutcome
+from edgewright.core.planning.plan import Evaluate, Note, Plan, Reason, StartRollout, Step, action_of
+from edgewright.core.review.findings import ReviewWarning
 from edgewright.render.plan_words import (
     detail_text,
     old_and_new,

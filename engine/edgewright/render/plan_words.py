@@ -1,7 +1,7 @@
 """What plans say, in words that need neither a terminal nor Markdown. Used by the renderers of both."""
 
-from edgewright.core.drift import DRIFTED
-from edgewright.core.plan import (
+from edgewright.core.config_drift import DRIFTED
+from edgewright.core.planning.plan import (
     KNOWN_AFTER_APPLY,
     AdvanceWave,
     Evaluate,

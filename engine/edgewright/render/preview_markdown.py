@@ -4,8 +4,8 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
-from edgewright.core.previews import EnvironmentPreview, PreviewReport
-from edgewright.core.review_findings import ReviewWarning
+from edgewright.core.review.findings import ReviewWarning
+from edgewright.core.review.previews import EnvironmentPreview, PreviewReport
 from edgewright.errors import Problem
 from edgewright.render.plan_markdown import finding_values, plan_values
 from edgewright.render.plan_words import counts_text, summary_text

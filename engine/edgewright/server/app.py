@@ -11,11 +11,11 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from edgewright.server.health import Health
+from edgewright.controller.health import Health
+from edgewright.controller.wakeups import Waker
 from edgewright.server.health_routes import health_router
-from edgewright.server.hooks_routes import HookSettings, hooks_router
+from edgewright.server.hooks.routes import HookSettings, hooks_router
 from edgewright.server.request_log import RequestLog, logger
-from edgewright.server.waking import Waker
 
 __all__ = ["HookSettings", "create_app"]
 

@@ -6,7 +6,7 @@ from typing import Any
 from fastapi import APIRouter
 from fastapi.responses import JSONResponse
 
-from edgewright.server.health import Check, Health
+from edgewright.controller.health import Check, Health
 
 
 def health_router(health: Health) -> APIRouter:

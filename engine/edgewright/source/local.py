@@ -10,17 +10,17 @@ from contextlib import suppress
 from pathlib import Path
 
 from edgewright import durable
-from edgewright.core.signing import Signature
+from edgewright.core.signatures import Signature
 from edgewright.errors import SourceError, SourceUnavailable
 from edgewright.ports.sources import Fetched, Merge
-from edgewright.source.commands import AGAIN, Commands, GitFailed
-from edgewright.source.following import FollowedSource, Reader
-from edgewright.source.histories import is_rewritten
-from edgewright.source.listings import Listing, parse_remote
-from edgewright.source.merging import merge_commits
-from edgewright.source.repositories import GitRepository
-from edgewright.source.storing import Folder
-from edgewright.source.transports import NotGiven
+from edgewright.source.git.commands import AGAIN, Commands, GitFailed
+from edgewright.source.git.folder import Folder
+from edgewright.source.git.history import is_rewritten
+from edgewright.source.git.merging import merge_commits
+from edgewright.source.git.refs import Listing, parse_remote
+from edgewright.source.git.repositories import GitRepository
+from edgewright.source.git.transports import NotGiven
+from edgewright.source.tracked import FollowedSource, Reader
 from edgewright_schemas.environment import Follow
 from edgewright_schemas.repository import Repository
 

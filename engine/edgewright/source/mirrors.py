@@ -10,19 +10,19 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from edgewright.core.signing import Signature
+from edgewright.core.signatures import Signature
 from edgewright.errors import EdgewrightError, SourceError, SourceUnavailable
 from edgewright.ports.sources import Fetched, Merge
-from edgewright.source.commands import AGAIN, Commands, GitFailed, environment
-from edgewright.source.credentials import Credentials
-from edgewright.source.following import FollowedSource, Reader
-from edgewright.source.histories import is_rewritten
-from edgewright.source.listings import Found, Listing
-from edgewright.source.merging import merge_commits
-from edgewright.source.remotes import Remote
-from edgewright.source.repositories import GitRepository
-from edgewright.source.storing import KEPT, Folder
-from edgewright.source.transports import Damaged, GoneThere, Limits, NotGiven, Transport
+from edgewright.source.git.commands import AGAIN, Commands, GitFailed, environment
+from edgewright.source.git.credentials import Credentials
+from edgewright.source.git.folder import KEPT, Folder
+from edgewright.source.git.history import is_rewritten
+from edgewright.source.git.merging import merge_commits
+from edgewright.source.git.refs import Found, Listing
+from edgewright.source.git.remotes import Remote
+from edgewright.source.git.repositories import GitRepository
+from edgewright.source.git.transports import Damaged, GoneThere, Limits, NotGiven, Transport
+from edgewright.source.tracked import FollowedSource, Reader
 from edgewright_schemas.environment import Follow
 from edgewright_schemas.repository import Repository
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
-from edgewright.core.nearest import suggestion
+from edgewright.core.suggestions import suggestion
 from edgewright.errors import SourceError
 from edgewright.source.cache import Cache
 from edgewright.source.paths import PathRefused, normalise

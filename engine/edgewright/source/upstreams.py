@@ -3,10 +3,10 @@
 from pathlib import Path
 
 from edgewright.ports import Upstream
-from edgewright.source.credentials import Credentials
+from edgewright.source.git.credentials import Credentials
+from edgewright.source.git.remotes import is_remote
 from edgewright.source.local import LocalUpstream
 from edgewright.source.mirrors import Mirror
-from edgewright.source.remotes import is_remote
 
 
 def open_upstream(location: str, folder: Path, credentials: Credentials, *, cache: Path | None) -> Upstream:

@@ -13,11 +13,11 @@ from pathlib import Path
 
 from edgewright.core.snapshot import WORKTREE, Snapshot
 from edgewright.errors import SourceError
-from edgewright.source.assemble import assemble
 from edgewright.source.cache import Cache
 from edgewright.source.checkouts import blob_id, file_id, refusals_as_source_errors, write_checkout
-from edgewright.source.git import STATE_FOLDER, default_cache
-from edgewright.source.repositories import GitRepository
+from edgewright.source.commits import STATE_FOLDER, default_cache
+from edgewright.source.git.repositories import GitRepository
+from edgewright.source.specs.assemble import assemble
 from edgewright.source.trees import Entry, Tree
 from edgewright_schemas.repository import Repository
 
@@ -73,7 +73,7 @@ class WorktreeSource:
             SpecError: It is wrong.
             SourceError: It cannot be read.
         """
-        from edgewright.source.environments import declared
+        from edgewright.source.specs.environments import declared
 
         now = self._look()
         return declared(Tree(now, now.root_id, self._cache))

@@ -16,9 +16,8 @@ from pydantic_core import to_json as pydantic_json
 
 from edgewright.core.address import Address, parse_address
 from edgewright.core.artifact import Action, Artifact, FileRef
-from edgewright.core.conditions import Condition
-from edgewright.core.observed import Champion
-from edgewright.core.rollout_state import (
+from edgewright.core.planning.observed import Champion
+from edgewright.core.rollout.state import (
     Controls,
     DeviceProgress,
     DeviceState,
@@ -27,6 +26,7 @@ from edgewright.core.rollout_state import (
     RolloutSummary,
     summarize,
 )
+from edgewright.core.status.conditions import Condition
 from edgewright.ports import DeviceAssignment, Event, Intent
 from edgewright.state.troubles import UNREADABLE, unreadable
 from edgewright_wire.messages import Assignment

@@ -8,9 +8,9 @@ from pydantic_core import from_json
 
 from edgewright.core.address import Address
 from edgewright.core.artifact import Action, Artifact
-from edgewright.core.conditions import Condition
-from edgewright.core.observed import Champion
-from edgewright.core.rollout_state import Controls, RolloutState, RolloutSummary
+from edgewright.core.planning.observed import Champion
+from edgewright.core.rollout.state import Controls, RolloutState, RolloutSummary
+from edgewright.core.status.conditions import Condition
 from edgewright.ports import DeviceAssignment, Event, Intent
 from edgewright.state import encoding
 from edgewright.state.encoding import Decoded, Row

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 
 from edgewright.core.address import Address
 from edgewright.core.artifact import Artifact
-from edgewright.core.conditions import Condition
-from edgewright.core.observed import Champion
-from edgewright.core.rollout_state import Controls, RolloutState
+from edgewright.core.planning.observed import Champion
+from edgewright.core.rollout.state import Controls, RolloutState
+from edgewright.core.status.conditions import Condition
 from edgewright.errors import StateError
 from edgewright.ports import Event, Intent
 from edgewright.state.queries import NoState, Queries, open_sqlite

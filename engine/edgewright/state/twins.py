@@ -10,7 +10,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from edgewright.core.twins import Twin
+from edgewright.core.fleet.twins import Twin
 from edgewright.ports import Identity, Standing
 from edgewright.state import encoding
 from edgewright.state.encoding import Row, certain_text

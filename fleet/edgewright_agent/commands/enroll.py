@@ -8,18 +8,18 @@ import sys
 import time
 from datetime import UTC, datetime
 
-from edgewright_agent.bell import Bell
+from edgewright_agent.backoff import Schedule
 from edgewright_agent.commands.server_options import labels_of
 from edgewright_agent.commands.shared import stop_on_signals
 from edgewright_agent.durable import Disk
-from edgewright_agent.enrolling import OTHER_KEY, PENDING, Enroller
-from edgewright_agent.enrollment import Step, next_step
 from edgewright_agent.errors import NotEnrolled, SettingsError, TransportError
-from edgewright_agent.identity import IdentityFiles
+from edgewright_agent.http_wiring import HttpOpener
+from edgewright_agent.identity.enrollment import Step, next_step
+from edgewright_agent.identity.enrollment_client import OTHER_KEY, PENDING, Enroller
+from edgewright_agent.identity.files import IdentityFiles
 from edgewright_agent.limits import FetchLimits
-from edgewright_agent.opening_http import HttpOpener
-from edgewright_agent.schedule import Schedule
 from edgewright_agent.settings import Settings, read_settings
+from edgewright_agent.wakeups import Bell
 
 log = logging.getLogger(__name__)
 

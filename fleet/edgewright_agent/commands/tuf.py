@@ -14,9 +14,9 @@ from urllib.parse import quote
 
 from edgewright_agent.durable import Disk
 from edgewright_agent.errors import AgentError, NotFound, SettingsError, Transient, local_error
-from edgewright_agent.http_urls import is_http, problem_of_url
-from edgewright_agent.transport import RepositoryReader, file_url, open_repository
-from edgewright_agent.trust import TrustedRepository, check_root
+from edgewright_agent.http.urls import is_http, problem_of_url
+from edgewright_agent.repository.transport import RepositoryReader, file_url, open_repository
+from edgewright_agent.repository.trust import TrustedRepository, check_root
 from edgewright_wire.layout import METADATA, TARGETS
 
 ANCHOR = "initial_root"
@@ -94,8 +94,8 @@ def _repository(options: argparse.Namespace) -> TrustedRepository:
 def _open(url: str) -> RepositoryReader:
     if not is_http(url):
         return open_repository(file_url(url))
-    from edgewright_agent.http_client import HttpClient
-    from edgewright_agent.transport_http import HttpRepository
+    from edgewright_agent.http.client import HttpClient
+    from edgewright_agent.repository.http_transport import HttpRepository
 
     if problem := problem_of_url(url):
         raise SettingsError(f"{url}: {problem}")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from edgewright.artifacts.blobs import FileBlobStore
+from edgewright.blobs.file_store import FileBlobStore
 from edgewright.errors import BlobCorrupt
 from edgewright.ports import BlobStore
 from edgewright_wire.canonical import digest_bytes

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from edgewright import durable
-from edgewright.artifacts.blobs import FileBlobStore
-from edgewright.artifacts.gc import sweep
+from edgewright.blobs.file_store import FileBlobStore
+from edgewright.blobs.gc import sweep
 from edgewright.errors import BlobCorrupt, StateError
 from edgewright_wire.canonical import digest_bytes
-from fakes.children import child, heard
-from fakes.ordinary_user import as_ordinary_user
+from harness.children import child, heard
+from harness.ordinary_user import as_ordinary_user
 
 
 @pytest.fixture
@@ -101,7 +101,7 @@ def test_a_store_below_a_file_says_what_to_do(tmp_path: Path) -> None:
 FULL = """
 import resource, sys
 from pathlib import Path
-from edgewright.artifacts.blobs import FileBlobStore
+from edgewright.blobs.file_store import FileBlobStore
 from edgewright.errors import StorageFull
 store = FileBlobStore(Path(sys.argv[1]))
 original = Path(sys.argv[2])
@@ -129,7 +129,7 @@ KILLED = """
 import sys
 from pathlib import Path
 from edgewright import durable
-from edgewright.artifacts.blobs import FileBlobStore
+from edgewright.blobs.file_store import FileBlobStore
 def stop(operation, path):
     if operation == "rename":
         print("about to rename", flush=True)

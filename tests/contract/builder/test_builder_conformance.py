@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from edgewright.build.process import ProcessBuilder
 from edgewright.core.artifact import Action
 from edgewright.errors import Cancelled, StepFailed
+from edgewright.pipeline.executors.local import ProcessBuilder
 from edgewright.ports import Builder, BuildTask, Progress
 from fakes.builder import FakeBuilder
-from fakes.steps import dataset_task
+from harness.steps import dataset_task
 
 GOOD = "    for n in range(50): yield {'x': n, 'label': 'ab'[n % 2]}\n"
 FAILING = "    raise ValueError('no')\n"

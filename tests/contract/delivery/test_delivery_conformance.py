@@ -7,17 +7,17 @@ from typing import Protocol
 
 import pytest
 
-from edgewright.core.drift import Inspection
-from edgewright.delivery.agent import AgentDelivery
-from edgewright.delivery.keys import create_keys
+from devices.tuf import TufDevice
+from edgewright.core.config_drift import Inspection
+from edgewright.delivery.agent.driver import AgentDelivery
+from edgewright.delivery.repository.keys import create_keys
 from edgewright.errors import BlobCorrupt, DeliveryError
 from edgewright.ports import DeliveryReader, DeliveryWriter, PackageContent
 from edgewright_wire.canonical import digest_bytes
 from edgewright_wire.layout import report_name
 from edgewright_wire.messages import Assignment, Report
 from fakes.delivery import InMemoryDelivery
-from fakes.delivery_values import a_package, a_report, an_assignment
-from fakes.tuf_device import TufDevice
+from samples.delivery_values import a_package, a_report, an_assignment
 
 
 class Delivery(DeliveryReader, DeliveryWriter, Protocol):

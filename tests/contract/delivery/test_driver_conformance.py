@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from edgewright.core.routes import Proof
+from edgewright.core.fleet.routes import Proof
 from edgewright.errors import DeliveryError
 from edgewright_wire.messages import Phase
-from fakes.rigs import Behaviour, MakeRig, Rig, assignments, work
+from rigs.base import Behaviour, MakeRig, Rig, assignments, work
 
 RIGS = (
     "twins",

@@ -11,7 +11,7 @@ from edgewright.forges.opening import open_forge
 from edgewright.forges.settings import ForgeKind
 from edgewright.ports import Forge
 from edgewright.secret import Secret
-from fakes.forge_server import TOKEN, USER, ForgeServer
+from servers.forge.server import TOKEN, USER, ForgeServer
 
 MARKER = "<!-- edgewright: plan -->"
 QUICK = Patience(attempts=3, first=0.0, longest=1.0, silence=0.5, whole=2.0)

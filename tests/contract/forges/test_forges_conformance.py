@@ -11,8 +11,8 @@ from edgewright.forges.http import Patience
 from edgewright.forges.opening import open_forge
 from edgewright.forges.settings import KINDS, ForgeKind
 from edgewright.ports import Forge
-from fakes.forge_server import USER, ForgeServer
-from fakes.memory_forge import MemoryForge
+from fakes.forge import MemoryForge
+from servers.forge.server import USER, ForgeServer
 
 MARKER = "<!-- edgewright: plan -->"
 QUICK = Patience(attempts=3, first=0.0, longest=1.0, silence=5.0, whole=10.0)

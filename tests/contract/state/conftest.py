@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from fakes.state_stores import State, Subject, by_url, fake, postgresql, sqlite
-from fakes.state_values import NOW
+from harness.state_stores import State, Subject, by_url, fake, postgresql, sqlite
+from samples.state_values import NOW
 
 
 @pytest.fixture(params=[sqlite, by_url, fake, pytest.param(postgresql, marks=pytest.mark.xdist_group("postgresql"))])

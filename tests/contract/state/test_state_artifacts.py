@@ -4,8 +4,8 @@ from dataclasses import replace
 from datetime import timedelta
 
 from edgewright.core.artifact import Action
-from fakes.state_stores import State
-from fakes.state_values import NOW, an_artifact, digest
+from harness.state_stores import State
+from samples.state_values import NOW, an_artifact, digest
 
 
 def test_a_few_artifacts_are_found_by_their_fingerprints_and_a_package_by_its_digest(state: State) -> None:

@@ -11,13 +11,13 @@ import pytest
 
 from edgewright.core.address import Address
 from edgewright.core.artifact import Action
-from edgewright.core.observed import Champion
-from edgewright.core.rollout_state import Controls, DeviceProgress, DeviceState, Phase, RolloutState, summarize
+from edgewright.core.planning.observed import Champion
+from edgewright.core.rollout.state import Controls, DeviceProgress, DeviceState, Phase, RolloutState, summarize
 from edgewright.errors import LeaseHeld, LeaseLost, StateError
 from edgewright.ports import Event, Intent
 from edgewright_wire.messages import Assignment, Report
-from fakes.state_stores import TTL, State, Subject
-from fakes.state_values import (
+from harness.state_stores import TTL, State, Subject
+from samples.state_values import (
     MODEL,
     NOW,
     ROLLOUT,

@@ -8,8 +8,8 @@ import pytest
 from edgewright.core.address import Address
 from edgewright.errors import StateError
 from edgewright.ports import Intent
-from fakes.state_stores import State, Subject
-from fakes.state_values import MODEL, NOW, ROLLOUT, a_report, an_event, conditions
+from harness.state_stores import State, Subject
+from samples.state_values import MODEL, NOW, ROLLOUT, a_report, an_event, conditions
 
 
 def test_report_sequences_follow_the_newest_reports(state: State) -> None:

@@ -6,12 +6,12 @@ from datetime import timedelta
 
 import pytest
 
-from edgewright.core.observed import Champion
-from edgewright.core.rollout_state import Controls
+from edgewright.core.planning.observed import Champion
+from edgewright.core.rollout.state import Controls
 from edgewright.errors import LeaseHeld, LeaseLost, StateError
 from edgewright.ports import Intent
-from fakes.state_stores import TTL, State, Subject
-from fakes.state_values import (
+from harness.state_stores import TTL, State, Subject
+from samples.state_values import (
     MODEL,
     NOW,
     ROLLOUT,

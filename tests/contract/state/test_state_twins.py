@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from edgewright.core import twins
-from edgewright.core.twins import Twin
+from edgewright.core.fleet import twins
+from edgewright.core.fleet.twins import Twin
 from edgewright.ports import Identity, Standing
 from edgewright.state.store import SqlState
 from edgewright.state.twins import SqlIdentities, SqlInbox, SqlTwins
 from edgewright_wire.messages import Assignment, Blob, ModelAssignment, Report
-from fakes.postgresql import PostgresqlServer
+from servers.postgresql import PostgresqlServer
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 PATIENCE = 60

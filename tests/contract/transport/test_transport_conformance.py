@@ -9,10 +9,11 @@ import pytest
 
 from edgewright_agent.background import Background
 from edgewright_agent.durable import Disk
-from edgewright_agent.enrolling import NoIdentities
 from edgewright_agent.errors import NotFound, SettingsError, TransportError
-from edgewright_agent.http_client import HttpClient
-from edgewright_agent.transport import (
+from edgewright_agent.http.client import HttpClient
+from edgewright_agent.identity.enrollment_client import NoIdentities
+from edgewright_agent.repository.http_transport import HttpReports, HttpRepository
+from edgewright_agent.repository.transport import (
     DirectoryDrop,
     DirectoryRepository,
     ReportDrop,
@@ -20,10 +21,9 @@ from edgewright_agent.transport import (
     open_reports,
     open_repository,
 )
-from edgewright_agent.transport_http import HttpReports, HttpRepository
-from fakes.agent_api import plain_server, tls_server
 from fakes.agent_ports import FlakyRepository, MemoryDrop, MemoryRepository
-from fakes.static_servers import nginx, python_server
+from servers.agent_api import plain_server, tls_server
+from servers.static_servers import nginx, python_server
 
 FILES = {"metadata/timestamp.json": b"{}", "blobs/sha256/ab": bytes(range(256)) * 5000, "targets/empty": b""}
 

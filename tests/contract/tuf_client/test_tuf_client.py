@@ -18,8 +18,8 @@ from tuf.api.metadata import Metadata, Root, Snapshot, Targets, Timestamp
 
 from clients import require_client
 from edgewright_agent.main import main
-from fakes.repository_server import Repository, serving
-from fakes.tuf_simulator import TufSimulator
+from servers.repository_server import Repository, serving
+from servers.tuf_simulator import TufSimulator
 
 CHAIN = ["2.root.json", "timestamp.json", "1.snapshot.json", "1.targets.json"]
 """What a first refresh asks for."""

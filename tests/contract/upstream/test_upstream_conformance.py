@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from edgewright.core.signing import SignatureState
+from edgewright.core.signatures import SignatureState
 from edgewright.errors import SourceError, SpecError
 from edgewright.ports import Upstream
-from edgewright.source.credentials import Credentials
+from edgewright.source.git.credentials import Credentials
 from edgewright.source.upstreams import open_upstream
 from edgewright_schemas.environment import Follow
-from fakes.git_server import GitServer
-from fakes.repositories import FILES, commit, make_repository, run_git, write
+from samples.repositories import FILES, commit, make_repository, run_git, write
+from servers.git_server import GitServer
 
 MAIN = Follow(branch="main")
 REPOSITORY = """apiVersion: edgewright.dev/v1alpha1

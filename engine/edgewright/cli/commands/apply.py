@@ -25,18 +25,18 @@ from edgewright.cli.options import (
     StateOption,
     duration_of,
 )
-from edgewright.cli.render.plan_json import FORMAT_VERSION
 from edgewright.cli.render.quantities import short
-from edgewright.cli.workspace import Workspace
 from edgewright.core.artifact import Action
-from edgewright.core.plan import Plan, step_id
+from edgewright.core.planning.plan import Plan, step_id
 from edgewright.errors import EdgewrightError, PlanRefused
+from edgewright.render.plan_json import FORMAT_VERSION
+from edgewright.wiring.workspace import Workspace
 
 if TYPE_CHECKING:  # the machinery of a run is imported when one starts
-    from edgewright.apply.following import Followed
-    from edgewright.apply.outcomes import Terms
-    from edgewright.apply.reconciler import Reconciler
     from edgewright.core.snapshot import Snapshot
+    from edgewright.reconcile.accepted import Followed
+    from edgewright.reconcile.reconciler import Reconciler
+    from edgewright.reconcile.run import Terms
 
 _EXAMPLES = "Examples: edgewright apply · edgewright apply --yes --timeout 30m · edgewright apply next.plan"
 
@@ -63,7 +63,7 @@ def apply(
     Ctrl-C and crashes leave a state that the next apply resumes. Exit codes: 0 reality matches, 1 error, 3 stopped
     by a gate, a failed step or a rejected release, 4 still waiting, 130 interrupted.
     """
-    from edgewright.apply.outcomes import Terms
+    from edgewright.reconcile.run import Terms
 
     workspace = Workspace(repo, ref=ref, state=state, env=env)
     until = workspace.clock() + duration_of("--timeout", timeout) if timeout else None
@@ -118,7 +118,7 @@ def _verified(workspace: Workspace, desired: "Snapshot") -> "Followed | None":
     Raises:
         EdgewrightError: This one is refused.
     """
-    from edgewright.apply.following import SIGNED, raise_for
+    from edgewright.reconcile.accepted import SIGNED, raise_for
 
     repository = desired.repository()
     kept = workspace.state.accepted_revision() or ""

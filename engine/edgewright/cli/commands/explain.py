@@ -17,16 +17,16 @@ from edgewright.cli.options import (
 )
 from edgewright.cli.render.plan_text import plan_lines
 from edgewright.cli.render.quantities import count_text, seconds_text, short, shorten
-from edgewright.cli.workspace import Workspace
 from edgewright.core.address import Address, parse_address
 from edgewright.core.artifact import Artifact
-from edgewright.core.graph import references
-from edgewright.core.nearest import suggestion
-from edgewright.core.plan import Plan
-from edgewright.core.planner import plan as compute
-from edgewright.core.planner import reachable
+from edgewright.core.planning.graph import references
+from edgewright.core.planning.plan import Plan
+from edgewright.core.planning.planner import plan as compute
+from edgewright.core.planning.planner import reachable
 from edgewright.core.snapshot import Snapshot
+from edgewright.core.suggestions import suggestion
 from edgewright.errors import EdgewrightError
+from edgewright.wiring.workspace import Workspace
 
 
 def register(app: typer.Typer) -> None:
@@ -80,7 +80,7 @@ def _nothing_text(wanted: Address, desired: Snapshot) -> str:
 
 
 def _json(wanted: Address, found: Plan, reused: list[Artifact]) -> dict[str, Any]:
-    from edgewright.cli.render.plan_json import plan_json
+    from edgewright.render.plan_json import plan_json
 
     whole = plan_json(found)
     return {

@@ -10,10 +10,10 @@ import typer
 from edgewright.cli.console import print_json, stdout
 from edgewright.cli.options import HERE, EnvOption, Output, OutputOption, RefOption, RepoOption, StateOption
 from edgewright.cli.render.quantities import bytes_text, count_text
-from edgewright.cli.workspace import Workspace
+from edgewright.wiring.workspace import Workspace
 
 if TYPE_CHECKING:  # what judges is imported only by a run
-    from edgewright.cli.collecting import EnvironmentNeeds
+    from edgewright.services.retention import EnvironmentNeeds
 
 
 def register(app: typer.Typer) -> None:
@@ -35,7 +35,7 @@ def gc(
 
     Environments share artifacts: what any of them needs stays. Without --env, all that are declared are cleaned up.
     """
-    from edgewright.cli.collecting import needs_of
+    from edgewright.services.retention import needs_of
 
     needs = needs_of(Workspace(repo, ref=ref, state=state, env=env))
     with ExitStack() as leases:
@@ -58,9 +58,9 @@ def gc(
 
 
 def _collect(needs: "Sequence[EnvironmentNeeds]", *, dry_run: bool, newest: int, min_age: timedelta) -> dict[str, int]:
-    from edgewright.artifacts.gc import sweep
-    from edgewright.artifacts.retention import kept, referenced_blobs
-    from edgewright.cli.collecting import abandoned_work, collect_published
+    from edgewright.blobs.gc import sweep
+    from edgewright.blobs.retention import kept, referenced_blobs
+    from edgewright.services.retention import abandoned_work, collect_published
 
     workspace = needs[0].workspace
     artifacts = workspace.state.artifacts()  # before anything is judged: what others record from now on stays

@@ -9,12 +9,12 @@ import typer
 from edgewright.cli.console import print_json, stdout
 from edgewright.cli.options import HERE, EnvOption, Output, OutputOption, RepoOption, StateOption
 from edgewright.cli.render.quantities import short
-from edgewright.cli.workspace import Workspace
-from edgewright.core.nearest import suggestion
-from edgewright.core.notices import severity_of
-from edgewright.core.reasons import REASONS
+from edgewright.core.status.notifications import severity_of
+from edgewright.core.status.reasons import REASONS
+from edgewright.core.suggestions import suggestion
 from edgewright.errors import EdgewrightError
 from edgewright.ports import Event
+from edgewright.wiring.workspace import Workspace
 from edgewright_schemas.base import parse_duration
 
 _COLOURS = {"error": "red", "warning": "yellow"}

@@ -41,7 +41,7 @@ def init(
     It is a Git repository with one commit. Keys are made beside the state, readable by you alone, and are never
     committed: those that sign what devices run, and those of the APIs that devices talk to. Keys that are there stay.
     """
-    from edgewright.cli.workspace import Workspace
+    from edgewright.wiring.workspace import Workspace
     from edgewright_templates.scaffold import ScaffoldRefused, write_scaffold
 
     committed = True
@@ -85,8 +85,8 @@ def _make_keys(folder: Path) -> None:
     Raises:
         DeliveryError, DeliveryUnavailable, StorageFull: They cannot be made.
     """
-    from edgewright.delivery.credentials import create_credentials
-    from edgewright.delivery.keys import ROLES, create_keys, load_keys
+    from edgewright.delivery.identity.credentials import create_credentials
+    from edgewright.delivery.repository.keys import ROLES, create_keys, load_keys
 
     if any((folder / f"{role}.{kind}").exists() for role in ROLES for kind in ("pub", "pem")):
         load_keys(folder)

@@ -7,11 +7,11 @@ import typer
 
 from edgewright.cli.console import print_json, stdout
 from edgewright.cli.options import HERE, EnvOption, Exit, Output, OutputOption, RefOption, RepoOption, StateOption
-from edgewright.cli.workspace import Workspace
-from edgewright.core.nearest import suggestion
-from edgewright.core.notices import Notice
-from edgewright.core.standing import repository_address
+from edgewright.core.status.notifications import Notice
+from edgewright.core.status.source import repository_address
+from edgewright.core.suggestions import suggestion
 from edgewright.errors import EdgewrightError, NoticeError, NoticeUnavailable
+from edgewright.wiring.workspace import Workspace
 from edgewright_schemas.notifications import Notification
 
 app = typer.Typer(help="Receivers of notifications, and whether they can be told.", no_args_is_help=True)
@@ -40,7 +40,7 @@ def test_receivers(
 
     Their limits and filters do not count, and history is left alone. Ends with 1 if any could not be told.
     """
-    from edgewright.apply.following import follow_of
+    from edgewright.reconcile.accepted import follow_of
 
     workspace = Workspace(repo, ref=ref, state=state, env=env)
     revision = workspace.source.revision()
@@ -88,7 +88,7 @@ def _choose(declared: tuple[Notification, ...], name: str | None) -> list[Notifi
 
 
 def _send(spec: Notification, notice: Notice) -> NoticeError | NoticeUnavailable | None:
-    from edgewright.notices.opening import open_notifiers
+    from edgewright.notifications.notifiers import open_notifiers
 
     try:
         open_notifiers([spec])[spec.name].send(notice)

@@ -19,15 +19,15 @@ from edgewright.cli.options import (
     StateOption,
     WorktreeOption,
 )
-from edgewright.cli.workspace import Workspace
-from edgewright.core.plan import Plan
-from edgewright.core.planner import plan as compute
+from edgewright.core.planning.plan import Plan
+from edgewright.core.planning.planner import plan as compute
 from edgewright.errors import EdgewrightError, StorageFull
+from edgewright.wiring.workspace import Workspace
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from edgewright.core.review_findings import ReviewWarning
+    from edgewright.core.review.findings import ReviewWarning
 
 _EXAMPLES = (
     "Examples: edgewright plan --worktree · edgewright plan --out next.plan && edgewright apply next.plan · "
@@ -69,7 +69,7 @@ def plan(
         _check_savable(worktree=worktree, comparison=base is not None)
     findings: Sequence[ReviewWarning] | None = None
     if base is not None:
-        from edgewright.cli.comparing import between
+        from edgewright.services.comparison import between
 
         compared = between(Workspace(repo, ref=head or ref, worktree=worktree, state=state, env=env), base)
         found, findings = compared.plan, compared.findings
@@ -99,7 +99,7 @@ def show(
     """Write a plan, and what a review found where there was one; as text also elsewhere than to stdout."""
     match output:
         case PlanOutput.JSON:
-            from edgewright.cli.render.plan_json import plan_json
+            from edgewright.render.plan_json import plan_json
 
             print_json(plan_json(found, findings))
         case PlanOutput.MARKDOWN:
@@ -129,8 +129,8 @@ def _check_savable(*, worktree: bool, comparison: bool) -> None:
 
 
 def _save(found: Plan, out: Path) -> None:
-    from edgewright.cli.render.plan_json import plan_json
     from edgewright.durable import write_atomic
+    from edgewright.render.plan_json import plan_json
 
     try:
         write_atomic(out, json.dumps(plan_json(found), indent=2).encode())

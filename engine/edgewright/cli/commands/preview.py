@@ -9,13 +9,13 @@ import typer
 
 from edgewright.cli.console import stderr
 from edgewright.cli.options import HERE, Exit, RepoOption, StateOption
-from edgewright.cli.workspace import Workspace
-from edgewright.core.nearest import suggestion
-from edgewright.core.previews import PreviewReport
+from edgewright.core.review.previews import PreviewReport
+from edgewright.core.suggestions import suggestion
 from edgewright.errors import SourceError, StorageFull
+from edgewright.wiring.workspace import Workspace
 
 if TYPE_CHECKING:  # what the command needs is imported when it is called
-    from edgewright.server.preview_reports import PreviewTarget
+    from edgewright.controller.preview_reports import PreviewTarget
     from edgewright_schemas.environment import Follow
 
 _EXAMPLES = (
@@ -72,7 +72,7 @@ def compute(workspace: Workspace, base: str, head: str | None, names: list[str])
     Raises:
         SourceError, SourceUnavailable: A revision or an environment is not there.
     """
-    from edgewright.server.preview_reports import Change, following, nothing_follows, report_of
+    from edgewright.controller.preview_reports import Change, following, nothing_follows, report_of
 
     base_commit = workspace.source_at(base).revision()
     head_commit = workspace.source_at(head).revision()
@@ -111,8 +111,8 @@ def _targets(workspace: Workspace, base_commit: str, branch: str) -> tuple["Prev
 
 def _target(workspace: Workspace, name: str, follow: "Follow", base_commit: str) -> "PreviewTarget":
     """Make one that compares with the base as if it were applied."""
-    from edgewright.cli.comparing import plan_from
-    from edgewright.server.preview_reports import PreviewTarget
+    from edgewright.controller.preview_reports import PreviewTarget
+    from edgewright.services.comparison import plan_from
 
     own = workspace.for_environment(name)
     before = cache(workspace.upstream.source(lambda: base_commit, name).snapshot)
@@ -157,10 +157,10 @@ def _post(remote: str | None, number: int, report: PreviewReport) -> None:
     Raises:
         ForgeError, ForgeUnavailable: The forge refuses, or does not answer.
     """
+    from edgewright.controller.previews import CONTEXT
     from edgewright.forges.opening import open_forge
     from edgewright.forges.settings import ForgeSettings
     from edgewright.render.preview_markdown import MARKER, description_text, preview_markdown
-    from edgewright.server.previews import CONTEXT
 
     settings = ForgeSettings.guess(remote)
     if settings is None:
@@ -179,7 +179,7 @@ def _remote(workspace: Workspace, repo: str) -> str | None:
     """Find the URL of the repository's remote."""
     if workspace.is_remote:
         return repo
-    from edgewright.source.repositories import GitRepository
+    from edgewright.source.git.repositories import GitRepository
 
     repository = GitRepository(workspace.root)
     try:

@@ -9,12 +9,12 @@ import typer
 from edgewright.cli.console import print_json, stderr, stdout
 from edgewright.cli.options import HERE, EnvOption, Output, OutputOption, RepoOption, StateOption
 from edgewright.cli.render.quantities import short
-from edgewright.cli.workspace import Workspace
-from edgewright.core import rollout_controls as steer
 from edgewright.core.address import Address
-from edgewright.core.nearest import suggestion
-from edgewright.core.rollout_state import DeviceState, RolloutState, summarize
+from edgewright.core.rollout import controls as steer
+from edgewright.core.rollout.state import DeviceState, RolloutState, summarize
+from edgewright.core.suggestions import suggestion
 from edgewright.errors import EdgewrightError
+from edgewright.wiring.workspace import Workspace
 
 app = typer.Typer(help="See and steer rollouts.", no_args_is_help=True)
 

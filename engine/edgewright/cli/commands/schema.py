@@ -17,7 +17,7 @@ def schema(
     kind: Annotated[str, typer.Argument(help="Dataset, Model, Thresholds, Fleet, Rollout or Repository.")],
 ) -> None:
     """Print the JSON Schema of one kind, for editors and other tools."""
-    from edgewright.core.nearest import nearest
+    from edgewright.core.suggestions import nearest
     from edgewright_schemas.jsonschema import schema_of
     from edgewright_schemas.kinds import KINDS
 

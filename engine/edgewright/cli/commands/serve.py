@@ -17,12 +17,12 @@ import typer
 
 from edgewright.cli.console import stderr
 from edgewright.cli.options import HERE, Exit, RefOption, RepoOption, StateOption, duration_of
-from edgewright.cli.workspace import Workspace
 from edgewright.errors import EdgewrightError, Transient
+from edgewright.wiring.workspace import Workspace
 
 if TYPE_CHECKING:
+    from edgewright.controller.supervisor import Supervisor
     from edgewright.ports import Forge
-    from edgewright.server.supervisor import Supervisor
 
 _EXAMPLES = (
     "Examples: edgewright serve · edgewright serve --repo https://git.example.com/team/specs.git "
@@ -90,18 +90,18 @@ def serve(
     cleanly; what is under way is resumed by the next. Secrets are read from EDGEWRIGHT_WEBHOOK_SECRET,
     EDGEWRIGHT_FORGE_TOKEN and EDGEWRIGHT_GIT_TOKEN, or from the files that the same names with _FILE give.
     """
-    from edgewright.cli.agent_desks import AgentDesks, authorities
-    from edgewright.cli.desks import DeskRoom
-    from edgewright.cli.device_apis import device_routers
     from edgewright.cli.logs import configure_logging
+    from edgewright.controller.health import Vitals
+    from edgewright.controller.wakeups import Bell
     from edgewright.secret import from_variable, keep_from_siblings
-    from edgewright.server.agent_app import AgentApp
-    from edgewright.server.agent_peers import parse_peers
     from edgewright.server.app import HookSettings, create_app
-    from edgewright.server.health import Vitals
+    from edgewright.server.devices.agent_app import AgentApp
+    from edgewright.server.devices.peers import parse_peers
+    from edgewright.server.hooks.webhooks import RepositoryNames
     from edgewright.server.serving import Serving
-    from edgewright.server.waking import Bell
-    from edgewright.server.webhooks import RepositoryNames
+    from edgewright.wiring.agent_services import AgentDesks, authorities
+    from edgewright.wiring.device_apis import device_routers
+    from edgewright.wiring.device_services import DeskRoom
 
     keep_from_siblings()
     configure_logging(as_json=log is LogFormat.JSON or (log is LogFormat.AUTO and not sys.stderr.isatty()))
@@ -155,10 +155,10 @@ def _supervisor(
     jobs: int,
     accept: str | None,
 ) -> "Supervisor":
-    from edgewright.cli.stations import LiveStation, anchor_of
-    from edgewright.server.errands import Errands, Standings
-    from edgewright.server.previewing import Previewing
-    from edgewright.server.supervisor import Supervisor
+    from edgewright.controller.outbound import Errands, Standings
+    from edgewright.controller.preview_loop import Previewing
+    from edgewright.controller.supervisor import Supervisor
+    from edgewright.wiring.environments import LiveStation, anchor_of
 
     if accept is not None:
         accept = _acceptable(workspace, accept)

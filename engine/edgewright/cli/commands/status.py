@@ -19,9 +19,8 @@ from edgewright.cli.options import (
     StateOption,
 )
 from edgewright.cli.render.quantities import count_text, short
-from edgewright.cli.workspace import Workspace
-from edgewright.core.drift import DRIFTED, sentence
-from edgewright.core.planner import plan as compute
+from edgewright.core.config_drift import DRIFTED, sentence
+from edgewright.core.planning.planner import plan as compute
 from edgewright.errors import (
     DeliveryError,
     DeliveryUnavailable,
@@ -30,12 +29,13 @@ from edgewright.errors import (
     SourceUnavailable,
     SpecError,
 )
+from edgewright.wiring.workspace import Workspace
 
 if TYPE_CHECKING:
-    from edgewright.core.conditions import Condition
-    from edgewright.core.observed import Observed
-    from edgewright.core.rollout_state import RolloutSummary
+    from edgewright.core.planning.observed import Observed
+    from edgewright.core.rollout.state import RolloutSummary
     from edgewright.core.snapshot import Snapshot
+    from edgewright.core.status.conditions import Condition
 
 
 _MOST = 20
@@ -81,9 +81,9 @@ def status(
 def _show_devices(workspace: Workspace, desired: "Snapshot", output: Output) -> None:
     """Show one table of all devices, whatever reaches them."""
     from edgewright.cli.render.fleet import device_standings, devices_json, print_devices
-    from edgewright.cli.troubles import find_troubles
     from edgewright.core.address import Address
-    from edgewright.core.routes import find_routes
+    from edgewright.core.fleet.routes import find_routes
+    from edgewright.services.device_troubles import find_troubles
 
     store = workspace.state
     reports = dict(store.reports())
@@ -103,10 +103,10 @@ def _show_devices(workspace: Workspace, desired: "Snapshot", output: Output) -> 
 
 def _show(workspace: Workspace, desired: "Snapshot", observed: "Observed", drift: bool, output: Output) -> None:
     """Judge everything now, and show it."""
-    from edgewright.apply.following import accepted
-    from edgewright.cli.render.plan_json import drift_json
     from edgewright.cli.render.standing import Standing, print_standings, standing_json
-    from edgewright.core.conditions import as_kept, conditions_of_all
+    from edgewright.core.status.conditions import as_kept, conditions_of_all
+    from edgewright.reconcile.accepted import accepted
+    from edgewright.render.plan_json import drift_json
 
     now = workspace.clock()
     applied, stored = workspace.state.last_revision(), workspace.state.conditions()
@@ -155,8 +155,8 @@ def _show_recorded(workspace: Workspace, problem: EdgewrightError, output: Outpu
     Raises:
         EdgewrightError: The problem itself: nothing is recorded.
     """
-    from edgewright.apply.following import accepted
     from edgewright.cli.render.standing import Standing, print_standings, standing_json
+    from edgewright.reconcile.accepted import accepted
 
     try:
         stored, rollouts = workspace.state.conditions(), workspace.state.rollout_summaries()

@@ -10,10 +10,10 @@ import typer
 from edgewright.cli.console import print_json, stderr, stdout
 from edgewright.cli.options import HERE, EnvOption, Exit, Output, OutputOption, RefOption, RepoOption, StateOption
 from edgewright.cli.render.quantities import count_text
-from edgewright.cli.workspace import Workspace
 from edgewright.core.snapshot import Snapshot
 from edgewright.errors import Problem, SpecError
 from edgewright.ports import SnapshotSource
+from edgewright.wiring.workspace import Workspace
 from edgewright_schemas.fleet import Fleet
 
 
@@ -63,7 +63,7 @@ def _views(workspace: Workspace) -> tuple[Callable[[str], SnapshotSource], list[
 
     None are returned where the Repository document is wrong: the snapshot of the base has all that is wrong with it.
     """
-    from edgewright.source.git import GitSource
+    from edgewright.source.commits import GitSource
     from edgewright.source.worktree import WorktreeSource
 
     source = workspace.source
@@ -120,12 +120,12 @@ def _described(counts: Mapping[str, int], base: tuple[int, Sequence[Problem]] | 
 
 def _look_further(source: SnapshotSource, found: Snapshot, root: Path) -> tuple[Problem, ...]:
     """Check what a snapshot does not: files outside Git, and what templates make of the devices."""
-    from edgewright.cli.missing_sources import missing_sources
+    from edgewright.services.missing_sources import missing_sources
 
     problems = missing_sources(source, found, root)
     fleets = [r.document for r in found.resources.values() if isinstance(r.document, Fleet)]
     if any(fleet.spec.config is not None for fleet in fleets):
-        from edgewright.cli.trying_templates import template_problems
+        from edgewright.services.template_checks import template_problems
 
         problems += template_problems(source, found)
     return problems

@@ -8,8 +8,8 @@ import typer
 from edgewright.cli.commands.plan import current, show
 from edgewright.cli.console import print_error, stderr
 from edgewright.cli.options import HERE, EnvOption, PlanOutput, RepoOption, StateOption
-from edgewright.cli.workspace import Workspace
 from edgewright.errors import EdgewrightError
+from edgewright.wiring.workspace import Workspace
 
 _DEBOUNCE_SECONDS = 0.2
 

@@ -11,9 +11,9 @@ from rich.text import Text
 from edgewright.cli.render.quantities import short
 from edgewright.cli.render.standing import age_text
 from edgewright.cli.render.table import print_table
-from edgewright.core.rollout_devices import NEVER_SEEN, OFFLINE
-from edgewright.core.rollout_state import DeviceProgress, DeviceState, RolloutState
-from edgewright.core.routes import Route
+from edgewright.core.fleet.routes import Route
+from edgewright.core.rollout.devices import NEVER_SEEN, OFFLINE
+from edgewright.core.rollout.state import DeviceProgress, DeviceState, RolloutState
 from edgewright_wire.messages import ModelReport, Report
 
 _COLOURS = {

@@ -5,12 +5,12 @@ from typing import Any
 
 from rich.text import Text
 
-from edgewright.apply.outcomes import Outcome
 from edgewright.cli.options import Exit
-from edgewright.cli.render.plan_json import plan_json
 from edgewright.cli.render.plan_text import gate_text
 from edgewright.cli.render.quantities import count_text, short
 from edgewright.errors import Transient
+from edgewright.reconcile.run import Outcome
+from edgewright.render.plan_json import plan_json
 
 
 def exit_code(outcome: Outcome) -> Exit:

@@ -5,8 +5,9 @@ from collections.abc import Iterator, Sequence
 from rich.text import Text
 
 from edgewright.core.address import Address
-from edgewright.core.plan import Evaluate, GateOutcome, Note, Plan, StartRollout, Step, WavePlan, action_of
-from edgewright.core.review_findings import ReviewWarning
+from edgewright.core.gates import GateOutcome
+from edgewright.core.planning.plan import Evaluate, Note, Plan, StartRollout, Step, WavePlan, action_of
+from edgewright.core.review.findings import ReviewWarning
 from edgewright.render.plan_words import (
     change_text,
     detail_text,

@@ -9,8 +9,8 @@ from rich.console import Console
 from rich.text import Text
 
 from edgewright.cli.render.table import print_table
-from edgewright.core.conditions import Condition, headline
-from edgewright.core.rollout_state import DeviceState
+from edgewright.core.rollout.state import DeviceState
+from edgewright.core.status.conditions import Condition, headline
 
 _COLOURS = {"Ready": "green", "Stalled": "red"}
 _UNITS = (("d", 86400), ("h", 3600), ("m", 60))

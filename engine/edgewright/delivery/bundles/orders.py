@@ -8,9 +8,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgewright.core.routes import Proof
-from edgewright.delivery.depot import ASSIGNMENT_FILE, Depot, PayloadFile
+from edgewright.core.fleet.routes import Proof
 from edgewright.delivery.evidence import nonce_of
+from edgewright.delivery.repository.depot import ASSIGNMENT_FILE, Depot, PayloadFile
 from edgewright.errors import DeliveryError
 from edgewright_schemas.delivery import Bundle, DdiSettings, Delivery
 from edgewright_wire.canonical import canonical_json, digest_bytes, hex_of

@@ -15,8 +15,8 @@ from pathlib import Path
 from edgewright.delivery.bundles.descriptors import render_descriptor
 from edgewright.delivery.bundles.orders import BundleOrder
 from edgewright.delivery.bundles.scripts import script_of
-from edgewright.delivery.credentials import BundleKeys
-from edgewright.delivery.depot import PayloadFile
+from edgewright.delivery.identity.credentials import BundleKeys
+from edgewright.delivery.repository.depot import PayloadFile
 from edgewright.errors import DeliveryError
 
 _SCRIPT = "handler.sh"

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 from edgewright.delivery.bundles.orders import MARKER_FILE, BundleOrder
-from edgewright.delivery.depot import PayloadFile
+from edgewright.delivery.repository.depot import PayloadFile
 from edgewright_wire.canonical import hex_of
 
 ROOT_INCOMING = "incoming"

@@ -4,7 +4,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.hazmat.primitives.serialization.pkcs7 import PKCS7Options, PKCS7SignatureBuilder
 
-from edgewright.delivery.credentials import BundleKeys
+from edgewright.delivery.identity.credentials import BundleKeys
 
 
 def sign_detached(content: bytes, keys: BundleKeys) -> bytes:

@@ -13,8 +13,8 @@ from edgewright.delivery.bundles.descriptors import render_descriptor
 from edgewright.delivery.bundles.orders import BundleOrder
 from edgewright.delivery.bundles.scripts import ROOT_INCOMING, script_of
 from edgewright.delivery.bundles.signing import sign_detached
-from edgewright.delivery.credentials import BundleKeys
-from edgewright.delivery.depot import PayloadFile
+from edgewright.delivery.identity.credentials import BundleKeys
+from edgewright.delivery.repository.depot import PayloadFile
 from edgewright.errors import DeliveryError
 from edgewright_wire.canonical import digest_bytes, hex_of
 

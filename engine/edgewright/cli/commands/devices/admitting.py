@@ -100,7 +100,7 @@ def reject(
 
 
 def _row(key: "Identity", others: "Iterable[Identity]") -> dict[str, Any]:
-    from edgewright.delivery.admitting import NOT_ACCEPTED
+    from edgewright.delivery.identity.admission import NOT_ACCEPTED
 
     known = [each for each in others if each.key != key.key and each.standing.value == "accepted"]
     return {

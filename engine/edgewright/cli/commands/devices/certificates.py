@@ -37,8 +37,8 @@ def server_certificate(
     For `edgewright serve --tls-cert … --tls-key …` or a proxy before it, where there is no certificate from elsewhere.
     Devices are given ca.crt (`edgewright-agent init --ca`).
     """
-    from edgewright.delivery.certificates import issue_server
-    from edgewright.delivery.credentials import load_devices_ca
+    from edgewright.delivery.identity.certificates import issue_server
+    from edgewright.delivery.identity.credentials import load_devices_ca
     from edgewright.durable import make_folder, write_atomic
 
     workspace = Place(repo, state, env).workspace

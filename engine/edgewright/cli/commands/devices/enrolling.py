@@ -69,7 +69,7 @@ def retire(
 
     What they run they go on running. May be repeated.
     """
-    from edgewright.core.membership import declared
+    from edgewright.core.fleet.membership import declared
     from edgewright_schemas.fleet import Fleet
 
     place = Place(repo, state, env)

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from edgewright.cli.workspace import Workspace
 from edgewright.core.snapshot import Snapshot
 from edgewright.errors import EdgewrightError
+from edgewright.wiring.workspace import Workspace
 
 if TYPE_CHECKING:  # annotations alone must not import what a command may not need
-    from edgewright.delivery.admitting import Admission
+    from edgewright.delivery.identity.admission import Admission
 
 LabelsOption = Annotated[list[str] | None, typer.Option("--label", help="KEY=VALUE; repeatable.", show_default=False)]
 _LABEL = re.compile(r"([^=\s]+)=(.*)")
@@ -37,7 +37,7 @@ class Place:
 
     def admission(self) -> "Admission":
         """What decides about keys."""
-        from edgewright.delivery.admitting import Admission
+        from edgewright.delivery.identity.admission import Admission
         from edgewright.state.twins import SqlIdentities
 
         return Admission(SqlIdentities(self.workspace.state), self.workspace.state, self.workspace.clock)

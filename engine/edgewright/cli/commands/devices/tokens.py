@@ -11,7 +11,7 @@ from edgewright.cli.options import HERE, EnvOption, Output, OutputOption, RepoOp
 from edgewright.errors import EdgewrightError
 
 if TYPE_CHECKING:  # annotations alone must not import what a command may not need
-    from edgewright.delivery.tokens import Token
+    from edgewright.delivery.identity.tokens import Token
 
 _MOST_USES = 1_000
 _LONGEST = timedelta(days=365)
@@ -51,7 +51,7 @@ def token(
 
     It is shown once, now: only its digest is kept. Its labels count before what an agent says of itself.
     """
-    from edgewright.delivery.tokens import Tokens
+    from edgewright.delivery.identity.tokens import Tokens
     from edgewright.state.twins import SqlIdentities
 
     life, labels = duration_of("--expires", expires, least=timedelta(minutes=1)), labels_of(label)
@@ -90,9 +90,9 @@ def _check_route(place: Place, device: str) -> None:
     Raises:
         EdgewrightError: No fleet has it, or it is reached by another update system.
     """
-    from edgewright.core.nearest import suggestion
-    from edgewright.core.routes import find_routes
-    from edgewright.delivery.ddi.access import SYSTEM
+    from edgewright.core.fleet.routes import find_routes
+    from edgewright.core.suggestions import suggestion
+    from edgewright.delivery.served.ddi.authentication import SYSTEM
 
     check_device(device)
     routes = find_routes(place.desired, place.workspace.state.enrolled())
@@ -114,7 +114,7 @@ def _check_route(place: Place, device: str) -> None:
 
 
 def _for_hawkbit(identities: Any, device: str | None, gateway: str | None, workspace: Any, output: Output) -> None:
-    from edgewright.delivery.ddi.access import issue_gateway_token, issue_token
+    from edgewright.delivery.served.ddi.authentication import issue_gateway_token, issue_token
 
     workspace.make_folder()
     if device is not None:

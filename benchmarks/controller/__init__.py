@@ -1,0 +1,1 @@
+"""What a controller costs: passes, webhooks to plans, idle time."""

@@ -1,0 +1,1 @@
+"""What devices cost: polls, reports, pushes over SSH."""

@@ -1,0 +1,1 @@
+"""Devices as values: membership of fleets, routes to update systems, enrollment, twins. Pure."""

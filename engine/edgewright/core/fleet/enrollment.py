@@ -1,0 +1,67 @@
+"""Whether a key that asks to speak for a device is believed. Pure; called by ``delivery.enrollment``."""
+
+from collections.abc import Sequence
+from enum import StrEnum
+
+from edgewright.core.fleet.membership import declared
+from edgewright.core.snapshot import Snapshot
+from edgewright_schemas.fleet import Fleet
+
+
+class Standing(StrEnum):
+    """Whether a key is believed to be a device's."""
+
+    PENDING = "pending"
+    ACCEPTED = "accepted"
+    REJECTED = "rejected"
+    RETIRED = "retired"
+    """It was accepted once; it counts no more."""
+
+
+class Verdict(StrEnum):
+    """What becomes of a request."""
+
+    ISSUE = "issue"
+    """The key is believed: certify it."""
+    ADMIT = "admit"
+    """Believe it from now on, without an operator."""
+    PENDING = "Pending"
+    """An operator has to say."""
+    OTHER_KEY = "OtherKey"
+    """As pending; the device is known by another key, and may be somebody else's."""
+    OTHER_DEVICE = "OtherDevice"
+    """The key belongs to another device."""
+    REJECTED = "Rejected"
+    RETIRED = "Retired"
+
+
+def judge(own: Standing | None, others: Sequence[Standing], *, vouched: bool) -> Verdict:
+    """Judge a key that asks.
+
+    Only the first key that a device is ever known by is admitted without an operator: whoever brings a token, or the
+    name of a device that is listed, must not take the place of one that was let in, turned away or retired before.
+
+    Args:
+        own: How the key stands; None where it is new.
+        others: How the device's other keys stand.
+        vouched: Whether a token or the inventory speaks for the device.
+    """
+    match own:
+        case Standing.ACCEPTED:
+            return Verdict.ISSUE
+        case Standing.REJECTED:
+            return Verdict.REJECTED
+        case Standing.RETIRED:
+            return Verdict.RETIRED
+        case _ if Standing.ACCEPTED in others:
+            return Verdict.OTHER_KEY
+        case _ if vouched and all(other is Standing.PENDING for other in others):
+            return Verdict.ADMIT
+        case _:
+            return Verdict.PENDING
+
+
+def listed(desired: Snapshot) -> frozenset[str]:
+    """List the devices that any fleet's inventory names."""
+    fleets = (r.document for r in desired.resources.values() if isinstance(r.document, Fleet))
+    return frozenset(device.id for fleet in fleets for device in declared(desired, fleet))

@@ -1,0 +1,91 @@
+"""By which update system each device is reached, as the fleets declare it. Pure; called by ``cli`` and ``apply``."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from edgewright.core.fleet.membership import declared, members
+from edgewright.core.snapshot import Snapshot
+from edgewright_schemas.delivery import Delivery
+from edgewright_schemas.fleet import Device, Fleet
+
+Labels = Mapping[str, str]
+
+
+class Proof(StrEnum):
+    """The most that can be shown of a model on a device."""
+
+    VERIFIED = "verified"
+    """It is active, and its golden samples passed there."""
+    INSTALLED = "installed"
+    """It is in place, as the device's update system says."""
+
+
+@dataclass(frozen=True, slots=True)
+class Capability:
+    """What a device's update system can do."""
+
+    proof: Proof = Proof.VERIFIED
+    cancels: bool = True
+    """Whether an update that has begun can be called off before it is installed."""
+    removes: bool = True
+    """Whether a model can be taken off a device again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """The way to one device."""
+
+    fleet: str
+    delivery: Delivery
+    device: Device
+    """As the inventory has it; of an enrolled device, its id and labels."""
+
+    @property
+    def proof(self) -> Proof:
+        """The most the device is asked to show."""
+        return Proof(self.delivery.proves)
+
+
+def delivery_of(fleet: Fleet, labels: Labels) -> Delivery:
+    """Say how a fleet reaches a device with these labels."""
+    fitting = (each.delivery for each in fleet.spec.overrides if each.select.matches(dict(labels)))
+    return next(fitting, fleet.spec.delivery)
+
+
+def find_routes(desired: Snapshot, enrolled: Mapping[str, Labels]) -> dict[str, Route]:
+    """Find the way to every device of every fleet.
+
+    A device in several fleets that differ goes the way of the first by name; ``conflicts_of_routes`` says so.
+    """
+    found: dict[str, Route] = {}
+    for fleet in _fleets(desired):
+        listed = {device.id: device for device in declared(desired, fleet)}
+        for id_, labels in members(desired, fleet, enrolled).items():
+            if id_ not in found:
+                device = listed.get(id_)
+                known = device.model_copy(update={"labels": dict(labels)}) if device else None
+                found[id_] = Route(
+                    fleet.metadata.name, delivery_of(fleet, labels), known or Device(id=id_, labels=dict(labels))
+                )
+    return found
+
+
+def conflicts_of_routes(desired: Snapshot, enrolled: Mapping[str, Labels]) -> dict[str, tuple[str, str]]:
+    """Find devices that two fleets reach in different ways: the fleets' names, by device."""
+    fleets = _fleets(desired)
+    if all(not fleet.spec.overrides and fleet.spec.delivery == fleets[0].spec.delivery for fleet in fleets):
+        return {}
+    ways: dict[str, tuple[str, Delivery]] = {}
+    found: dict[str, tuple[str, str]] = {}
+    for fleet in fleets:
+        for id_, labels in members(desired, fleet, enrolled).items():
+            name, way = ways.setdefault(id_, (fleet.metadata.name, delivery_of(fleet, labels)))
+            if way != delivery_of(fleet, labels):
+                found.setdefault(id_, (name, fleet.metadata.name))
+    return found
+
+
+def _fleets(desired: Snapshot) -> list[Fleet]:
+    documents = [desired.resources[address].document for address in sorted(desired.resources)]
+    return [document for document in documents if isinstance(document, Fleet)]

@@ -1,0 +1,255 @@
+"""From data to package: which build steps datasets and models need."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from edgewright.core import gates
+from edgewright.core.address import Address
+from edgewright.core.gates import GateOutcome
+from edgewright.core.planning.fingerprint import (
+    dataset_components,
+    evaluate_components,
+    export_components,
+    origin_components,
+    package_components,
+)
+from edgewright.core.planning.plan import (
+    KNOWN_AFTER_APPLY,
+    BuildDataset,
+    Command,
+    Evaluate,
+    Export,
+    Import,
+    Package,
+    Train,
+)
+from edgewright.core.planning.workbench import BLOCKED, Node, Workbench
+from edgewright_schemas.dataset import Dataset, DatasetSpec
+from edgewright_schemas.model import Model, ModelSpec
+from edgewright_schemas.thresholds import Gate
+
+ORIGINS: Mapping[str, type[Any]] = {"trained": Train, "imported": Import, "command": Command}
+
+
+def _digest(node: Node) -> str:
+    return node.digest or KNOWN_AFTER_APPLY
+
+
+def variant_order(spec: ModelSpec) -> tuple[str, ...]:
+    """List the ONNX variants in the order they are tried against the gates."""
+    quantization = spec.package.quantization
+    if quantization.mode == "none":
+        return ("fp32",)
+    return ("int8", "fp32") if quantization.fallback == "fp32" else ("int8",)
+
+
+def plan_dataset(bench: Workbench, dataset: Dataset) -> Node:
+    """Plan a dataset; a source outside Git that is neither pinned nor followed blocks it."""
+    address = Address("dataset", dataset.metadata.name)
+    source = _source_digest(bench, address, dataset.spec)
+    if source is None:
+        return BLOCKED
+    components = dataset_components(dataset.spec, source, bench.desired.code)
+    return bench.build(BuildDataset, address, components, {})
+
+
+def _source_digest(bench: Workbench, address: Address, spec: DatasetSpec) -> str | None:
+    source = spec.source
+    if source.format == "python":
+        return "code"
+    if (tracked := bench.desired.content.get(source.uri)) is not None:
+        return tracked
+    state = bench.observed.sources.get(source.uri)
+    found = state.digest if state else None
+    problem = (state.problem if state else "") or "it was not looked at"
+    bench.consulted[f"source {source.uri}"] = found
+    if source.follow:
+        if found is None:
+            bench.note(address, "blocked", "SourceUnavailable", f"source {source.uri} cannot be read: {problem}")
+        return found
+    if source.digest is None:
+        advice = f"pin it with digest: {found}" if found else f"pin it with digest (none is known yet: {problem})"
+        bench.note(
+            address,
+            "blocked",
+            "SourceNotPinned",
+            f"source {source.uri} is not in Git; {advice}, or set follow: true to rebuild whenever it changes",
+        )
+        return None
+    if found is not None and found != source.digest:
+        bench.note(
+            address,
+            "warning",
+            "SourceMoved",
+            f"source {source.uri} is now {found}; the spec pins {source.digest}; to take it in, change digest",
+        )
+    return source.digest
+
+
+@dataclass(frozen=True, slots=True)
+class ModelNodes:
+    """The artifacts of one model."""
+
+    dataset: Node
+    origin: Node
+    export: Node
+    evaluation: Node
+    package: Node
+    variant: str | None
+
+
+def plan_model(bench: Workbench, model: Model, dataset: Node) -> ModelNodes:
+    """Plan a model from its origin to its package."""
+    address = Address("model", model.metadata.name)
+    spec = model.spec
+    gate_list = _gates(bench, spec)
+    if dataset.blocked:
+        bench.note(address, "info", "DatasetBlocked", f"dataset/{spec.dataset} cannot be built as declared")
+    origin = _plan_origin(bench, address, spec, dataset)
+    export = bench.build(
+        Export,
+        address,
+        export_components(spec, _digest(origin), _digest(dataset), bench.desired.code),
+        {"model": origin, "dataset": dataset},
+        unless="the model comes out the same",
+    )
+    words = tuple(gates.describe(gate) for gate in gate_list)
+    evaluation = _plan_evaluation(bench, address, spec, export, dataset, words)
+    champion = _champion_evidence(bench, model, dataset, export, evaluation, gate_list)
+    package, variant = _plan_package(bench, model, gate_list, (dataset, export, evaluation), champion)
+    return ModelNodes(dataset, origin, export, evaluation, package, variant)
+
+
+def _gates(bench: Workbench, spec: ModelSpec) -> Sequence[Gate]:
+    if spec.thresholds is None:
+        return ()
+    thresholds = bench.desired.thresholds(spec.thresholds)
+    return thresholds.spec.gates if thresholds else ()
+
+
+def _plan_origin(bench: Workbench, address: Address, spec: ModelSpec, dataset: Node) -> Node:
+    kind = ORIGINS[spec.origin]
+    extra = {"epochs": spec.training_or_default.epochs} if kind is Train else {}
+    inputs = {} if kind is Import else {"dataset": dataset}
+    desired = bench.desired
+    components = origin_components(spec, _digest(dataset), desired.code, desired.content, bench.observed.environment)
+    return bench.build(kind, address, components, inputs, unless="the dataset's content stays the same", **extra)
+
+
+def _plan_evaluation(
+    bench: Workbench, address: Address, spec: ModelSpec, export: Node, dataset: Node, words: tuple[str, ...]
+) -> Node:
+    return bench.build(
+        Evaluate,
+        address,
+        evaluate_components(spec.task, _digest(export), _digest(dataset)),
+        {"export": export, "dataset": dataset},
+        unless="export and data come out the same",
+        gates=words,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _ChampionEvidence:
+    """The champion's figures on today's data: there, to be measured first, or none because there is no champion."""
+
+    figures: Mapping[str, Any] | None = None
+    pending: Node | None = None
+
+
+def _champion_evidence(
+    bench: Workbench,
+    model: Model,
+    dataset: Node,
+    export: Node,
+    evaluation: Node,
+    gate_list: Sequence[Gate],
+) -> _ChampionEvidence:
+    champion = bench.observed.champions.get(model.metadata.name)
+    wanted = any(gate.against == "champion" for gate in gate_list)
+    if not wanted or champion is None or export.blocked or dataset.blocked:
+        return _ChampionEvidence()
+    bench.consulted[f"champion {model.metadata.name}"] = champion.package
+    if champion.export == export.digest:
+        measured = evaluation
+    else:
+        stored = bench.artifact(champion.export_fingerprint)
+        if stored is None:
+            return _ChampionEvidence(figures={})
+        measured = bench.build(
+            Evaluate,
+            Address("model", model.metadata.name),
+            evaluate_components(model.spec.task, champion.export, _digest(dataset)),
+            {"export": Node(champion.export_fingerprint, stored), "dataset": dataset},
+            unless="the dataset's content stays the same",
+            subject="champion",
+        )
+    if measured.artifact is None:
+        return _ChampionEvidence(figures={}) if measured.blocked else _ChampionEvidence(pending=measured)
+    return _ChampionEvidence(measured.artifact.facts.get("variants", {}).get(champion.variant, {}))
+
+
+def _plan_package(
+    bench: Workbench,
+    model: Model,
+    gate_list: Sequence[Gate],
+    made_from: tuple[Node, Node, Node],
+    champion: _ChampionEvidence,
+) -> tuple[Node, str | None]:
+    dataset, export, evaluation = made_from
+    address = Address("model", model.metadata.name)
+    inputs = {"dataset": dataset, "export": export, "evaluation": evaluation}
+    if champion.pending:
+        inputs["champion"] = champion.pending
+    if any(node.blocked for node in inputs.values()):
+        return BLOCKED, None
+    known = all(node.artifact for node in inputs.values())
+    variant = _judge(bench, model, gate_list, evaluation, champion.figures) if known else KNOWN_AFTER_APPLY
+    if variant is None:
+        return BLOCKED, None
+    name, spec = model.metadata.name, model.spec
+    components = package_components(name, spec, variant, _digest(export), _digest(dataset), _digest(evaluation))
+    package = bench.build(
+        Package,
+        address,
+        components,
+        inputs,
+        unless="a gate fails, or everything comes out the same",
+        variant=variant if known else None,
+    )
+    return package, variant if known else None
+
+
+def _judge(
+    bench: Workbench,
+    model: Model,
+    gate_list: Sequence[Gate],
+    evaluation: Node,
+    champion: Mapping[str, Any] | None,
+) -> str | None:
+    """Choose the first variant whose gates pass; note it when none does."""
+    assert evaluation.artifact is not None
+    if evaluation.artifact.facts.get("assumed"):
+        return variant_order(model.spec)[0]
+    address = Address("model", model.metadata.name)
+    evidence = evaluation.artifact.facts.get("variants", {})
+    choice = gates.choose_variant(variant_order(model.spec), gate_list, evidence, champion)
+    tried = [name for name in variant_order(model.spec) if name in choice.outcomes]
+    shown: tuple[GateOutcome, ...] = choice.outcomes[choice.variant or tried[-1]] if tried else ()
+    bench.verdicts[address] = shown
+    if choice.variant is None:
+        failed = [outcome for outcome in shown if not outcome.passed]
+        first = "; ".join(f"{o.gate}: {_found(o)}" for o in failed[:3])
+        bench.note(address, "blocked", "GateFailed", f"stopped before any device: {first}", shown)
+    elif choice.variant != variant_order(model.spec)[0]:
+        refused = variant_order(model.spec)[0]
+        bench.note(address, "info", "FellBack", f"{refused} fails a gate; {choice.variant} is packaged instead", shown)
+    return choice.variant
+
+
+def _found(outcome: GateOutcome) -> str:
+    """Write what a gate found: its figure, and what that was compared with."""
+    if outcome.value is None:
+        return outcome.detail
+    return f"{outcome.value:.6g}" + (f" ({outcome.detail})" if outcome.detail else "")

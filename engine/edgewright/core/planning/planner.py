@@ -1,0 +1,126 @@
+"""The planner: desired and observed state in, plan out. Pure; the same inputs give the same plan."""
+
+from datetime import datetime
+
+from edgewright.core.address import Address
+from edgewright.core.artifact import Action
+from edgewright.core.planning.builds import ModelNodes, plan_dataset, plan_model
+from edgewright.core.planning.observed import Observed
+from edgewright.core.planning.plan import Plan, PlanSummary, StartRollout, action_of
+from edgewright.core.planning.pruning import plan_prunes
+from edgewright.core.planning.repairs import plan_repairs
+from edgewright.core.planning.rollouts import Aim, aim_of, conflicts, plan_publish, plan_rollout
+from edgewright.core.planning.workbench import BLOCKED, Workbench
+from edgewright.core.snapshot import Snapshot
+from edgewright.errors import SpecError
+from edgewright_schemas.dataset import Dataset
+from edgewright_schemas.model import Model
+from edgewright_wire.canonical import digest_json
+
+_UNDECLARED = ModelNodes(BLOCKED, BLOCKED, BLOCKED, BLOCKED, BLOCKED, None)
+_MAKES = {Action.TRAIN, Action.IMPORT, Action.COMMAND}
+
+
+def plan(desired: Snapshot, observed: Observed, now: datetime) -> Plan:
+    """Compute everything a run would do to make reality match the desired state.
+
+    Raises:
+        SpecError: Two rollouts claim the same model on the same device.
+    """
+    return plan_with_aims(desired, observed, now)[0]
+
+
+def plan_with_aims(desired: Snapshot, observed: Observed, now: datetime) -> tuple[Plan, dict[Address, Aim]]:
+    """As ``plan``, with what ``aims`` says of the same observation.
+
+    Raises:
+        SpecError: As in plan.
+    """
+    bench = Workbench(desired, observed, now)
+    if problems := conflicts(bench):
+        raise SpecError(problems)
+    nodes = _plan_builds(bench)
+    found = _aims(bench, nodes)
+    _plan_deliveries(bench, nodes, found)
+    plan_repairs(bench)
+    plan_prunes(bench)
+    consulted = digest_json(bench.consulted)
+    identity = {"commit": desired.revision, "observed": consulted, "now": now.isoformat()}
+    made = Plan(
+        commit=desired.revision,
+        observed_digest=consulted,
+        plan_id=digest_json(identity).removeprefix("sha256:")[:16],
+        steps=tuple(bench.steps),
+        notes=tuple(bench.notes),
+        verdicts=bench.verdicts,
+        summary=_summarize(bench),
+    )
+    return made, found
+
+
+def aims(desired: Snapshot, observed: Observed, now: datetime) -> dict[Address, Aim]:
+    """Say what each rollout should bring about; those of models without a package have no release yet."""
+    return aims_on(Workbench(desired, observed, now))
+
+
+def aims_on(bench: Workbench) -> dict[Address, Aim]:
+    """As ``aims``, on a workbench of the caller's."""
+    return _aims(bench, _plan_builds(bench))
+
+
+def reachable(desired: Snapshot, observed: Observed, now: datetime) -> frozenset[str]:
+    """List the fingerprints of the artifacts the desired state is made of, as far as they are there."""
+    bench = Workbench(desired, observed, now)
+    _plan_builds(bench)
+    there = (key for key, digest in bench.consulted.items() if key.startswith("artifact ") and digest)
+    return frozenset(key.removeprefix("artifact ") for key in there)
+
+
+def _plan_builds(bench: Workbench) -> dict[str, ModelNodes]:
+    documents = [bench.desired.resources[address].document for address in sorted(bench.desired.resources)]
+    datasets = {d.metadata.name: plan_dataset(bench, d) for d in documents if isinstance(d, Dataset)}
+    return {
+        d.metadata.name: plan_model(bench, d, datasets.get(d.spec.dataset, BLOCKED))
+        for d in documents
+        if isinstance(d, Model)
+    }
+
+
+def _aims(bench: Workbench, nodes: dict[str, ModelNodes]) -> dict[Address, Aim]:
+    found = {}
+    for rollout in bench.desired.rollouts():
+        fleet = bench.desired.fleet(rollout.spec.fleet)
+        if fleet:
+            address = Address("rollout", rollout.metadata.name)
+            found[address] = aim_of(bench, rollout, fleet, nodes.get(rollout.spec.model, _UNDECLARED))
+    return found
+
+
+def _plan_deliveries(bench: Workbench, nodes: dict[str, ModelNodes], found: dict[Address, Aim]) -> None:
+    published: dict[str, str | None] = {}
+    for aim in found.values():
+        name = aim.rollout.spec.model
+        model = nodes.get(name, _UNDECLARED)
+        if name not in published:
+            published[name] = plan_publish(bench, name, model)
+        plan_rollout(bench, aim, model, published[name])
+
+
+def _summarize(bench: Workbench) -> PlanSummary:
+    counts = dict.fromkeys(Action, 0)
+    size: int | None = 0
+    for step in bench.steps:
+        counts[action_of(step)] += 1
+        if isinstance(step, StartRollout):
+            for wave in step.waves:
+                size = None if size is None or wave.bytes is None else size + wave.bytes
+    return PlanSummary(
+        build=counts[Action.BUILD_DATASET],
+        train=sum(counts[action] for action in _MAKES),
+        package=counts[Action.PACKAGE],
+        rollout=counts[Action.START_ROLLOUT] + counts[Action.ADVANCE_WAVE] + counts[Action.ROLLBACK],
+        prune=counts[Action.PRUNE],
+        repair=counts[Action.REPAIR],
+        devices=len(bench.touched),
+        bytes=size,
+    )

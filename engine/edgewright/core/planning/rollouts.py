@@ -1,0 +1,344 @@
+"""From package to devices: which delivery steps rollouts need."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+from edgewright.core.address import Address
+from edgewright.core.config_drift import DRIFTED
+from edgewright.core.fleet.membership import members, membership_digest
+from edgewright.core.fleet.routes import Proof, conflicts_of_routes, delivery_of
+from edgewright.core.planning.builds import ModelNodes
+from edgewright.core.planning.fingerprint import config_digest, release_fingerprint
+from edgewright.core.planning.plan import AdvanceWave, Publish, Reason, Rollback, StartRollout, WavePlan
+from edgewright.core.planning.workbench import Workbench
+from edgewright.core.rollout.state import ENDED, IN_FLIGHT, PROVED, DeviceState, Phase, Release, RolloutSummary
+from edgewright.core.rollout.waves import plan_waves
+from edgewright.core.rollout.windows import in_window
+from edgewright.errors import Problem
+from edgewright_schemas.fleet import Fleet
+from edgewright_schemas.rollout import Rollout
+from edgewright_wire.canonical import digest_json
+
+_RESTARTING = {"waves", "fleet", "model", "max_unavailable", "success", "on_failure"}
+"""Fields whose change may turn a rejected release into an acceptable one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Aim:
+    """What a rollout should bring about."""
+
+    rollout: Rollout
+    fleet: Fleet
+    release: Release | None
+    """None while the package is unknown."""
+    fleet_digest: str
+    key: str | None
+
+
+def release_of(package: Mapping[str, object], digest: str, config: str | None) -> Release:
+    """Describe a package as a release. ``package`` is the facts of the package step."""
+    return Release(
+        fingerprint=release_fingerprint(digest, config),
+        package=digest,
+        manifest_size=int(str(package["manifestSize"])),
+        package_size=int(str(package["packageSize"])),
+        config=config,
+    )
+
+
+def aim_of(bench: Workbench, rollout: Rollout, fleet: Fleet, nodes: ModelNodes) -> Aim:
+    """Say what a rollout should bring about, as far as it is known."""
+    membership = membership_digest(bench.desired, fleet, bench.observed.enrolled_digest)
+    artifact = nodes.package.artifact
+    if artifact is None:
+        return Aim(rollout, fleet, None, membership, None)
+    release = release_of(artifact.facts, artifact.digest, config_digest(fleet.spec, bench.desired.content))
+    specs = {
+        "release": release.fingerprint,
+        "rollout": rollout.spec.model_dump(mode="json", by_alias=True, include=_RESTARTING),
+        "fleet": fleet.spec.model_dump(mode="json", by_alias=True),
+        "inventory": membership if fleet.spec.selector is None else "",
+    }
+    return Aim(rollout, fleet, release, membership, digest_json(specs))
+
+
+def plan_publish(bench: Workbench, name: str, nodes: ModelNodes) -> str | None:
+    """Plan publishing a model's package, unless devices can fetch it already. Returns the step's id."""
+    package = nodes.package
+    if package.blocked:
+        return None
+    address = Address("model", name)
+    artifact = package.artifact
+    reason = Reason("package", None, artifact.digest if artifact else None)
+    if artifact is not None:
+        out = artifact.digest in bench.observed.published
+        bench.consulted[f"published {artifact.digest}"] = out
+        if out:
+            return None
+        if not bench.heals and (lost := _lost(bench, artifact.digest)):
+            short = _short(artifact.digest)
+            message = f"expected package {short} published whole, found {lost}; selfHeal is false, so it stays so"
+            bench.note(address, "warning", DRIFTED, message)
+            return None
+        if package.lost:
+            return None
+        if artifact.digest in bench.observed.damaged:
+            reason = Reason("package", bench.observed.damaged[artifact.digest], artifact.digest)
+    step = Publish(
+        address=address,
+        needs=(package.step,) if package.step else (),
+        reasons=(reason,),
+        package=artifact.digest if artifact else None,
+        package_fingerprint=package.fingerprint,
+        bytes=int(artifact.facts["packageSize"]) if artifact else None,
+    )
+    bench.steps.append(step)
+    return f"publish {address}"
+
+
+def _lost(bench: Workbench, package: str) -> str:
+    """Say what is wrong with a package that was published before; empty for one that never was."""
+    if problem := bench.observed.damaged.get(package):
+        return problem
+    released = {summary.release.package for summary in bench.observed.rollouts.values() if summary.release}
+    return "nothing" if package in released else ""
+
+
+def plan_rollout(bench: Workbench, aim: Aim, nodes: ModelNodes, publish: str | None) -> None:
+    """Plan what one rollout needs now, or note what it waits for."""
+    address = Address("rollout", aim.rollout.metadata.name)
+    summary = bench.observed.rollouts.get(address)
+    bench.consulted[str(address)] = _standing(summary)
+    if summary and summary.phase is Phase.RETURNING and summary.release:
+        left = sum(summary.counts.get(state, 0) for state in IN_FLIGHT)
+        bench.steps.append(Rollback(address=address, release=summary.release, devices=left))
+        return
+    if nodes.package.blocked:
+        bench.note(address, "info", "ModelBlocked", f"model/{aim.rollout.spec.model} has no new package to roll out")
+        _resume(bench, address, aim, summary)
+        return
+    if aim.release is None or aim.key is None:
+        _start(bench, address, aim, summary, publish)
+        return
+    if rejection := next((r for r in summary.rejected if r.key == aim.key), None) if summary else None:
+        why = rejection.message or rejection.reason
+        bench.note(
+            address,
+            "blocked",
+            "ReleaseRejected",
+            f"package {_short(rejection.package)} was rejected at {rejection.at:%Y-%m-%d %H:%M} UTC and is not tried "
+            f"again until the spec changes: {why}",
+        )
+    elif _settled(aim, summary):
+        _note_deferred(bench, address, summary)
+        _note_failed(bench, address, summary)
+    elif summary and summary.key == aim.key and summary.phase not in ENDED:
+        _resume(bench, address, aim, summary)
+    elif aim.rollout.spec.suspend:
+        bench.note(address, "waiting", "Suspended", "spec.suspend is true: nothing is assigned")
+    elif failure := bench.observed.failures.get(aim.key):
+        bench.consulted[f"failure {aim.key}"] = failure
+        bench.note(address, "blocked", "StepFailed", f"nothing is assigned: {failure}")
+    else:
+        _start(bench, address, aim, summary, publish)
+
+
+def _standing(summary: RolloutSummary | None) -> object:
+    """What of a rollout makes an older plan stale: not the progress of single devices."""
+    if summary is None:
+        return None
+    return [summary.phase, summary.key, summary.fleet_digest, summary.paused, [r.key for r in summary.rejected]]
+
+
+def _settled(aim: Aim, summary: RolloutSummary | None) -> bool:
+    return (
+        summary is not None
+        and summary.phase is Phase.SUCCEEDED
+        and summary.release is not None
+        and aim.release is not None
+        and summary.release.fingerprint == aim.release.fingerprint
+        and summary.fleet_digest == aim.fleet_digest
+    )
+
+
+def _note_deferred(bench: Workbench, address: Address, summary: RolloutSummary | None) -> None:
+    deferred = summary.counts.get(DeviceState.DEFERRED, 0) if summary else 0
+    if deferred:
+        bench.note(
+            address, "info", "Deferred", f"offline devices, {deferred} in all, catch up by themselves when they return"
+        )
+
+
+def _note_failed(bench: Workbench, address: Address, summary: RolloutSummary | None) -> None:
+    """Tell of devices that lost what they had verified; a deep look says which, and repairs them."""
+    failed = summary.counts.get(DeviceState.FAILED, 0) if summary else 0
+    if failed and all(drift.address != address for drift in bench.observed.drift):
+        devices = "1 device does" if failed == 1 else f"{failed:,} devices do"
+        what = "the next look for drift repairs what it can" if bench.heals else "selfHeal is false, so it stays so"
+        severity = "info" if bench.heals else "warning"
+        bench.note(address, severity, DRIFTED, f"{devices} not run what was verified there; {what}")
+
+
+def _resume(bench: Workbench, address: Address, aim: Aim, summary: RolloutSummary | None) -> None:
+    """Go on with what is under way, or say what it waits for."""
+    if summary is None or summary.release is None or summary.phase in ENDED:
+        return
+    spec = aim.rollout.spec
+    name = aim.rollout.metadata.name
+    wave = summary.wave + 1
+    if summary.requested is not None and summary.requested.aborted:
+        touched = sum(n for state, n in summary.counts.items() if state is not DeviceState.PENDING)
+        bench.steps.append(Rollback(address=address, release=summary.release, devices=touched))
+    elif summary.requested is not None and summary.requested.paused:
+        bench.note(
+            address, "waiting", "Pausing", "a pause was asked for: devices under way finish, nothing more starts"
+        )
+    elif summary.requested is not None:
+        _advance(bench, address, aim, summary)
+    elif spec.suspend and not _in_flight(summary):
+        bench.note(address, "waiting", "Suspended", "spec.suspend is true: nothing more is assigned")
+    elif summary.phase is Phase.PAUSED or (summary.paused and not _in_flight(summary)):
+        bench.note(
+            address,
+            "waiting",
+            "Paused",
+            f"{summary.message or 'paused'}; go on with: edgewright rollout resume {name}",
+        )
+    elif summary.phase is Phase.AWAITING_APPROVAL and summary.approved_before < wave:
+        bench.note(
+            address,
+            "waiting",
+            "AwaitingApproval",
+            f"wave {wave} needs a person's yes: edgewright rollout approve {name}",
+        )
+    elif summary.phase is Phase.WAITING and spec.window and not (window := in_window(spec.window, bench.now)).open:
+        opens = f"the next opens at {window.until:%Y-%m-%d %H:%M %Z}" if window.until else "none will ever open"
+        bench.note(address, "waiting", "OutsideWindow", f"waves start in the window only, and {opens}")
+    else:
+        _advance(bench, address, aim, summary)
+
+
+def _advance(bench: Workbench, address: Address, aim: Aim, summary: RolloutSummary) -> None:
+    assert summary.release is not None
+    bench.steps.append(
+        AdvanceWave(
+            address=address,
+            release=summary.release,
+            key=summary.key,
+            wave=summary.wave + 1,
+            waves=len(aim.rollout.spec.waves),
+            devices=sum(n for state, n in summary.counts.items() if state not in PROVED),
+        )
+    )
+
+
+def _in_flight(summary: RolloutSummary) -> int:
+    return sum(summary.counts.get(state, 0) for state in IN_FLIGHT)
+
+
+def _start(bench: Workbench, address: Address, aim: Aim, summary: RolloutSummary | None, needs: str | None) -> None:
+    before = summary.release if summary and summary.phase is Phase.SUCCEEDED else None
+    release = aim.release
+    same_package = bool(before and release and before.package == release.package)
+    same_release = bool(before and release and before.fingerprint == release.fingerprint)
+    if same_release:
+        reasons = (Reason("fleet", "devices changed", None),)
+    elif same_package:
+        reasons = (Reason("config", before.config if before else None, release.config if release else None),)
+    else:
+        reasons = (Reason("package", before.package if before else None, release.package if release else None),)
+    size = release.package_size + release.manifest_size if release and not same_release else None
+    config_only = same_package and not same_release
+    last = before.package_size + before.manifest_size if before and not same_release else 0
+    waves = tuple(_preview(bench, aim, 0 if config_only else size, last))
+    bench.steps.append(
+        StartRollout(
+            address=address,
+            needs=(needs,) if needs else (),
+            reasons=reasons,
+            release=release,
+            key=aim.key,
+            waves=waves,
+            config_only=config_only,
+        )
+    )
+
+
+def _preview(bench: Workbench, aim: Aim, size: int | None, last: int) -> Iterable[WavePlan]:
+    """Describe the waves.
+
+    ``size`` is what each device fetches, None where that is not known; ``last`` what it was, 0 where nobody knows.
+    """
+    spec = aim.rollout.spec
+    devices = members(bench.desired, aim.fleet, bench.observed.enrolled)
+    approval = spec.approval.before_wave if spec.approval else None
+    for number, (wave, ids) in enumerate(
+        zip(spec.waves, plan_waves(aim.rollout.metadata.name, spec, devices), strict=True), start=1
+    ):
+        what = (
+            ", ".join(f"{k}={v}" for k, v in wave.select.match_labels.items()) if wave.select else f"{wave.percent:g} %"
+        )
+        bench.touched.update(ids)
+        ways = [delivery_of(aim.fleet, devices[id_]) for id_ in ids]
+        systems = Counter(way.type for way in ways)
+        yield WavePlan(
+            name=f"{number}: {what}",
+            devices=len(ids),
+            bytes=None if size is None else size * len(ids),
+            soak_seconds=wave.soak.total_seconds(),
+            approval=approval == number,
+            likely_bytes=last * len(ids) if size is None and last else None,
+            systems=dict(sorted(systems.items())) if systems.keys() - {"agent"} else {},
+            unproved=sum(Proof(way.proves) is Proof.INSTALLED for way in ways),
+        )
+
+
+def conflicts(bench: Workbench) -> list[Problem]:
+    """Find rollouts that claim the same model on the same device, and fleets that reach a device in different ways."""
+    problems = list(_ways_that_differ(bench))
+    claims: dict[tuple[str, str], str] = {}
+    by_model: dict[str, list[Rollout]] = {}
+    for rollout in bench.desired.rollouts():
+        by_model.setdefault(rollout.spec.model, []).append(rollout)
+    for model, rollouts in by_model.items():
+        if len(rollouts) < 2:
+            continue
+        for rollout in rollouts:
+            fleet = bench.desired.fleet(rollout.spec.fleet)
+            devices = members(bench.desired, fleet, bench.observed.enrolled) if fleet else {}
+            name = rollout.metadata.name
+            taken = [(id_, other) for id_ in devices if (other := claims.setdefault((model, id_), name)) != name]
+            if taken:
+                where = bench.desired.resources[Address("rollout", name)].location
+                device, other = taken[0]
+                more = f" and {len(taken) - 1} more" if len(taken) > 1 else ""
+                problems.append(
+                    Problem(
+                        where.path,
+                        where.line,
+                        where.column,
+                        f"rollout/{name} and rollout/{other} both claim model/{model} on device {device}{more}",
+                        "let their fleets share no device",
+                    )
+                )
+    return problems
+
+
+def _ways_that_differ(bench: Workbench) -> Iterator[Problem]:
+    told: set[tuple[str, str]] = set()
+    for device, (one, other) in conflicts_of_routes(bench.desired, bench.observed.enrolled).items():
+        if (one, other) not in told:
+            told.add((one, other))
+            where = bench.desired.resources[Address("fleet", other)].location
+            yield Problem(
+                where.path,
+                where.line,
+                where.column,
+                f"fleet/{one} and fleet/{other} reach device {device} in different ways",
+                "say the same under spec.delivery in both, or let them share no device",
+            )
+
+
+def _short(digest: str) -> str:
+    return digest.removeprefix("sha256:")[:12]

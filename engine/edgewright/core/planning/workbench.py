@@ -1,0 +1,143 @@
+"""The planner's workbench: what is planned so far, and what of the observed state was looked at.
+
+Used by ``pipeline``, ``rollout_planning`` and ``planner``; nobody else.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from edgewright.core.address import Address
+from edgewright.core.artifact import Artifact
+from edgewright.core.config_drift import DRIFTED
+from edgewright.core.gates import GateOutcome
+from edgewright.core.planning.changes import Latest, why
+from edgewright.core.planning.fingerprint import fingerprint
+from edgewright.core.planning.observed import Observed
+from edgewright.core.planning.plan import ACTIONS, BuildStep, Note, Step, step_id
+from edgewright.core.snapshot import Snapshot
+from edgewright_wire.canonical import digest_json
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One artifact of the desired state: there, to be made, or out of reach."""
+
+    fingerprint: str | None = None
+    artifact: Artifact | None = None
+    step: str | None = None
+    """Id of the step that will make it."""
+    blocked: bool = False
+    lost: bool = False
+    """Recorded, but its stored files are not whole, and nothing is repaired here: nothing can be made from it."""
+
+    @property
+    def digest(self) -> str | None:
+        """The output's digest, where it is known."""
+        return self.artifact.digest if self.artifact else None
+
+
+BLOCKED = Node(blocked=True)
+
+
+@dataclass
+class Workbench:
+    """Steps, notes and verdicts as they accumulate."""
+
+    desired: Snapshot
+    observed: Observed
+    now: datetime
+    steps: list[Step] = field(default_factory=list)
+    notes: list[Note] = field(default_factory=list)
+    verdicts: dict[Address, tuple[GateOutcome, ...]] = field(default_factory=dict)
+    touched: set[str] = field(default_factory=set)
+    """Devices that rollouts starting now take in."""
+    consulted: dict[str, Any] = field(default_factory=dict)
+    """Every observed fact a decision rested on; the plan is stale when one of them changes."""
+
+    def __post_init__(self) -> None:
+        self._latest = Latest(self.observed.remembered or self.observed.artifacts)
+        self._planned: dict[str, Node] = {}
+        self._told: set[str] = set()
+        self.heals = self.desired.reconciliation().self_heal
+        """Whether what has drifted is repaired, or only reported."""
+
+    def note(
+        self,
+        address: Address,
+        severity: str,
+        reason: str,
+        message: str,
+        gates: tuple[GateOutcome, ...] = (),
+    ) -> None:
+        """Add a note."""
+        self.notes.append(Note(address, severity, reason, message, gates))
+
+    def artifact(self, of: str) -> Artifact | None:
+        """Look an artifact up by fingerprint, and remember having looked."""
+        found = self.observed.artifacts.get(of)
+        self.consulted[f"artifact {of}"] = found.digest if found else None
+        return found
+
+    def _report_lost(self, artifact: Artifact) -> None:
+        if artifact.fingerprint not in self._told:
+            self._told.add(artifact.fingerprint)
+            digest = artifact.digest.removeprefix("sha256:")[:12]
+            what = f"expected the stored files of its {artifact.action} ({digest})"
+            message = f"{what}, found them missing or changed; nothing is rebuilt, since selfHeal is false"
+            self.note(artifact.address, "warning", DRIFTED, message)
+
+    def build(
+        self,
+        kind: type[Any],
+        address: Address,
+        components: Mapping[str, str],
+        inputs: Mapping[str, Node],
+        *,
+        unless: str = "",
+        **extra: Any,
+    ) -> Node:
+        """Plan one build step, or find that its artifact is there already or is planned for another resource.
+
+        Args:
+            kind: The step's class, one of BuildStep.
+            address: The resource it belongs to.
+            components: What its output depends on, with KNOWN_AFTER_APPLY for what an input still to be made decides.
+            inputs: The artifacts it waits for, by role; while one is missing, the fingerprint is unknown.
+            unless: In words, what would spare the step while its fingerprint is unknown.
+            extra: The step's own fields.
+        """
+        if any(node.blocked for node in inputs.values()):
+            return BLOCKED
+        action = ACTIONS[kind]
+        of = fingerprint(action, components) if all(node.artifact for node in inputs.values()) else None
+        if of is not None:
+            if found := self.artifact(of):
+                return Node(of, found)
+            if not self.heals and (kept := self.observed.remembered.get(of)):
+                self._report_lost(kept)
+                return Node(of, kept, lost=True)
+            if any(node.lost for node in inputs.values()):
+                return BLOCKED
+            if failure := self.observed.failures.get(of):
+                self.consulted[f"failure {of}"] = failure
+                self.note(address, "blocked", "StepFailed", f"{action} failed: {failure}")
+                return BLOCKED
+        work = of or digest_json([action, dict(components), [[n.fingerprint, n.step] for n in inputs.values()]])
+        if work not in self._planned:
+            took = self.observed.durations.get((action, str(address)))
+            step: BuildStep = kind(
+                address=address,
+                needs=tuple(node.step for node in inputs.values() if node.step),
+                seconds=took.total_seconds() if took else None,
+                reasons=why(self._latest, action, address, components),
+                fingerprint=of,
+                components=components if of else {},
+                inputs={role: node.fingerprint or "" for role, node in inputs.items()} if of else {},
+                unless="" if of else unless,
+                **extra,
+            )
+            self.steps.append(step)
+            self._planned[work] = Node(of, step=step_id(step))
+        return self._planned[work]

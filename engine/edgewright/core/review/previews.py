@@ -1,0 +1,58 @@
+"""What is known of a pull request before its merge: values that ``render`` writes as a comment."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+from edgewright.core.planning.plan import Plan
+from edgewright.core.review.findings import ReviewWarning
+from edgewright.errors import Problem
+
+Verdict = Literal["success", "failure", "error"]
+
+
+@dataclass(frozen=True, slots=True)
+class EnvironmentPreview:
+    """What merging does to one environment."""
+
+    environment: str
+    """Empty where the repository declares none."""
+    plan: Plan | None = None
+    """None: there are problems, or trouble."""
+    findings: tuple[ReviewWarning, ...] = ()
+    problems: tuple[Problem, ...] = ()
+    """What would be wrong with the specs."""
+    trouble: str = ""
+    """Why nothing could be computed, though the specs are right."""
+    in_force: str | None = None
+    """The revision that the findings compare with."""
+
+
+@dataclass(frozen=True, slots=True)
+class PreviewReport:
+    """Everything that one comment says."""
+
+    base: str
+    """What the change is to be merged into, as people call it."""
+    base_commit: str
+    head: str
+    environments: tuple[EnvironmentPreview, ...] = ()
+    """Those that follow the base."""
+    remarks: tuple[str, ...] = ()
+    """More to say, a sentence each."""
+    conflicts: tuple[str, ...] = ()
+    at: datetime | None = None
+    """When the live state was looked at; None: nobody looked, the base is taken as applied."""
+    command: str = ""
+    """Shows the whole plan."""
+
+    @property
+    def verdict(self) -> Verdict:
+        """Whether this may be merged as far as specs and signatures tell. A plan with changes is a success."""
+        wrong = any(
+            environment.problems or any(finding.reason == "UnverifiedSigner" for finding in environment.findings)
+            for environment in self.environments
+        )
+        if self.conflicts or wrong:
+            return "failure"
+        return "error" if any(environment.trouble for environment in self.environments) else "success"

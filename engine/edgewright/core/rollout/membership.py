@@ -1,0 +1,176 @@
+"""Who takes part in a rollout: starting over for a new key, and devices that join, leave or change their labels."""
+
+from dataclasses import replace
+
+from edgewright.core.fleet.routes import Proof
+from edgewright.core.rollout.devices import is_current, same_release
+from edgewright.core.rollout.goal import DeviceView
+from edgewright.core.rollout.run import HALTED, Run
+from edgewright.core.rollout.state import IN_FLIGHT, PROVED, Controls, DeviceProgress, DeviceState, Phase
+from edgewright.core.rollout.waves import NO_WAVE, wave_numbers
+
+NOT_IN_ANY_WAVE = "NotInAnyWave"
+JOINED = "Joined"
+LABELS_CHANGED = "LabelsChanged"
+
+
+def start(run: Run) -> None:
+    """Begin a new key: sort devices into waves, keep what they verified, forget what people asked for."""
+    goal, before = run.goal, run.devices
+    run.state = replace(
+        run.state,
+        release=goal.release,
+        key=goal.key,
+        phase=Phase.WAITING,
+        wave=0,
+        wave_since=None,
+        started_at=run.now,
+        ended_at=None,
+        fleet_digest=goal.fleet_digest,
+        controls=Controls(),
+        reason="Starting",
+        message="",
+    )
+    waves = _waves(run)
+    run.devices = {}
+    for device in run.views:
+        progress = _carry_over(run, device, before.get(device, DeviceProgress()))
+        run.devices[device] = _in_wave(progress, waves[device])
+    package = goal.release.package.removeprefix("sha256:")[:12]
+    run.emit("RolloutStarted", f"package {package} starts on {_count(len(run.devices))}")
+
+
+def _carry_over(run: Run, device: str, old: DeviceProgress) -> DeviceProgress:
+    """Turn what a device did for the last key into where it starts for this one."""
+    release, view = run.release, run.views[device]
+    current = is_current(old, view, release) and not _owes_proof(old, view)
+    if old.state is DeviceState.RETURNING and old.release is not None:
+        old = replace(old, state=DeviceState.OFFERED)
+    if old.state in PROVED and not same_release(old.release, release):
+        old = replace(old, verified=old.release)
+    if current and old.state in PROVED:
+        return old
+    if current and old.state in IN_FLIGHT:
+        return replace(old, reason="", message="")
+    if current and old.state is DeviceState.DEFERRED and old.assigned_at is not None:
+        return replace(old, reason="", message="")
+    untouched = {DeviceState.PENDING, DeviceState.ROLLED_BACK, DeviceState.DEFERRED}
+    if current and old.confirmed and old.state in untouched:
+        return replace(old, state=DeviceState.VERIFIED, assigned_at=None, reason="", message="")
+    if old.state in IN_FLIGHT and old.state is not DeviceState.RETURNING:
+        return old
+    return _pending(run, old)
+
+
+def _owes_proof(old: DeviceProgress, view: DeviceView) -> bool:
+    """Say whether a device's class is asked for more now than it has shown."""
+    return old.state is DeviceState.INSTALLED and view.proves is Proof.VERIFIED
+
+
+def _pending(run: Run, old: DeviceProgress, reason: str = "") -> DeviceProgress:
+    return replace(old, state=DeviceState.PENDING, since=run.now, assigned_at=None, reason=reason, message="")
+
+
+def _in_wave(progress: DeviceProgress, wave: int) -> DeviceProgress:
+    if wave == NO_WAVE and progress.state is DeviceState.PENDING:
+        return replace(progress, wave=wave, reason=NOT_IN_ANY_WAVE)
+    reason = "" if progress.reason == NOT_IN_ANY_WAVE else progress.reason
+    if (progress.wave, progress.reason) == (wave, reason):
+        return progress
+    return replace(progress, wave=wave, reason=reason)
+
+
+def _waves(run: Run) -> dict[str, int]:
+    return wave_numbers(run.goal.name, run.spec, {device: view.labels for device, view in run.views.items()})
+
+
+def follow_fleet(run: Run) -> None:
+    """Take in devices that joined, drop those that left, and sort those not yet assigned into waves again.
+
+    Whoever belongs to a wave that has begun goes with the current one. After success a newcomer starts the waves
+    again, from its own.
+    """
+    if run.goal.fleet_digest == run.state.fleet_digest and run.devices.keys() == run.views.keys():
+        return
+    run.state = replace(run.state, fleet_digest=run.goal.fleet_digest)
+    forget_left(run)
+    joined = [device for device in run.views if device not in run.devices]
+    for device in joined:
+        run.devices[device] = DeviceProgress(since=run.now, reason=JOINED)
+    if joined:
+        run.emit("DevicesJoined", f"{_count(len(joined))} joined the fleet")
+    waves, again = _waves(run), []
+    for device, progress in run.devices.items():
+        if progress.state is not DeviceState.PENDING:
+            continue
+        newcomer = progress.reason in {JOINED, NOT_IN_ANY_WAVE}
+        wave = waves[device]
+        if run.state.phase not in HALTED | {Phase.SUCCEEDED} and wave != NO_WAVE:
+            wave = max(wave, run.state.wave)
+        run.devices[device] = _in_wave(progress, wave)
+        if newcomer and wave != NO_WAVE:
+            again.append(wave)
+    _go_back(run, again)
+
+
+def forget_left(run: Run) -> None:
+    """Drop devices that are no longer in the fleet."""
+    left = [device for device in run.devices if device not in run.views]
+    for device in left:
+        del run.devices[device]
+    if left:
+        run.emit("DevicesLeft", f"{_count(len(left))} left the fleet")
+
+
+def follow_labels(run: Run) -> None:
+    """Have devices whose labels changed assigned again, where the release has a configuration made from them."""
+    if run.state.phase in HALTED or run.release.config is None:
+        return
+    again = []
+    for device, progress in run.devices.items():
+        waits = progress.state is DeviceState.DEFERRED and progress.assigned_at is None
+        if waits or progress.state in IN_FLIGHT or progress.state in {DeviceState.PENDING, DeviceState.ROLLED_BACK}:
+            continue
+        if not same_release(progress.release, run.release):
+            continue
+        if is_current(progress, run.views[device], run.release):
+            continue
+        wave = progress.wave if run.state.phase is Phase.SUCCEEDED else max(progress.wave, run.state.wave)
+        run.put(device, replace(_pending(run, progress, LABELS_CHANGED), wave=wave))
+        again.append(wave)
+    _go_back(run, again)
+
+
+def settle(run: Run, progress: DeviceProgress) -> DeviceProgress:
+    """Free a device that came to the end of something no longer wanted; its wave will take it in.
+
+    What it verified meanwhile, before anybody rejected it, is what it returns to from now on.
+    """
+    verified = progress.verified
+    if progress.state in PROVED and not same_release(progress.release, run.release):
+        verified = progress.release
+    return _in_wave(replace(_pending(run, progress), verified=verified), progress.wave)
+
+
+def _go_back(run: Run, waves: list[int]) -> None:
+    """After success, begin again with the first wave that has something to do.
+
+    What failed since then was no reason to take the release back, and is none now.
+    """
+    if waves and run.state.phase is Phase.SUCCEEDED:
+        failed = {device for device, progress in run.devices.items() if progress.state is DeviceState.FAILED}
+        accepted = tuple(sorted(failed | set(run.state.controls.accepted)))
+        run.state = replace(
+            run.state,
+            controls=replace(run.state.controls, accepted=accepted),
+            phase=Phase.WAITING,
+            wave=max(0, min(waves)),
+            wave_since=None,
+            ended_at=None,
+            reason="Starting",
+            message="devices joined or changed after the rollout had succeeded",
+        )
+
+
+def _count(number: int) -> str:
+    return "1 device" if number == 1 else f"{number} devices"

@@ -1,0 +1,120 @@
+"""How the repository itself stands, and what changed since conditions were judged last. Called by the controller.
+
+What is in force stays in force while something newer is refused or cannot be fetched: every condition names both.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+from edgewright.core.address import Address
+from edgewright.core.status.conditions import Condition, Headline, headline, standing_for
+from edgewright.core.status.events import Event
+
+StandingReason = Literal[
+    "",
+    "Fetching",
+    "Progressing",
+    "SourceUnavailable",
+    "HistoryRewritten",
+    "SourceRefused",
+    "RefMissing",
+    "SignatureMissing",
+    "SignatureUnknown",
+    "SignatureRevoked",
+    "SignatureExpired",
+    "SignatureBad",
+    "SpecInvalid",
+]
+"""Empty: there is no problem."""
+
+_GOES_ON = frozenset({"Fetching", "Progressing", "SourceUnavailable"})
+"""Ends by itself."""
+_IS_FINE = frozenset({"", "HistoryRewritten"})
+_CHANGE_OF_REASON_IS_NEWS: frozenset[Headline] = frozenset({"Stalled"})
+
+
+@dataclass(frozen=True, slots=True)
+class SourceStanding:
+    """Where the source of the specs stands."""
+
+    in_force: str | None
+    """The revision that was accepted last; None before the first."""
+    candidate: str | None = None
+    """The revision that is newer and not in force (yet): refused, or being looked at."""
+    reason: StandingReason = ""
+    message: str = ""
+    """What the problem is, and what to do about it; without revisions, which are added."""
+    since: datetime | None = None
+    """When it began to stand like this; None where the conditions before know it."""
+    fetched_at: datetime | None = None
+    """When the source answered last."""
+
+
+def repository_address(name: str = "") -> Address:
+    """Name the repository's own conditions."""
+    return Address("repository", name or "repository")
+
+
+def repository_conditions(
+    standing: SourceStanding, *, now: datetime, before: Sequence[Condition] = ()
+) -> tuple[Condition, ...]:
+    """Derive the repository's Ready, Reconciling and Stalled, in this order.
+
+    Args:
+        standing: Where its source stands.
+        now: Aware; when a status changed that ``before`` has otherwise and of which ``standing`` does not say when.
+        before: The conditions derived last.
+    """
+    state: Headline = "Stalled"
+    if standing.reason in _GOES_ON or (standing.reason in _IS_FINE and standing.in_force is None):
+        state = "Reconciling"
+    elif standing.reason in _IS_FINE:
+        state = "Ready"
+    reason = standing.reason or ("UpToDate" if standing.in_force else "Fetching")
+    return standing_for(
+        state, reason, _message(standing), revision=standing.in_force or "", now=standing.since or now, before=before
+    )
+
+
+def _message(standing: SourceStanding) -> str:
+    parts = [f"{_short(standing.in_force)} is in force" if standing.in_force else "no revision is in force yet"]
+    if standing.candidate is not None and standing.candidate != standing.in_force:
+        what = "is being taken up" if standing.reason in {*_GOES_ON, *_IS_FINE} else "is refused"
+        parts.append(f"{_short(standing.candidate)} {what}")
+    text = ", ".join(parts)
+    if standing.message:
+        text += f": {standing.message}"
+    if standing.reason == "SourceUnavailable" and standing.fetched_at is not None:
+        text += f" (it answered last at {standing.fetched_at:%Y-%m-%d %H:%M:%S %Z})".replace(" )", ")")
+    return text
+
+
+def _short(revision: str | None) -> str:
+    return (revision or "")[:12]
+
+
+def transitions(
+    before: Mapping[Address, Sequence[Condition]],
+    after: Mapping[Address, Sequence[Condition]],
+    now: datetime,
+    revision: str,
+) -> list[Event]:
+    """List an event for each resource that stands otherwise than before.
+
+    A message that changes while the status does not is no event, nor is a new resource that gets ready, nor one that
+    is gone (pruning says so). A stalled resource is one anew when it is for another reason.
+    """
+    found = []
+    for address in sorted(after):
+        was, is_ = headline(before.get(address, ())), headline(after[address])
+        if is_ is None:
+            continue
+        known: Headline | Literal[""] = was.type if was is not None else ""
+        new_reason = was is not None and was.reason != is_.reason and is_.type in _CHANGE_OF_REASON_IS_NEWS
+        if (known == is_.type and not new_reason) or (not known and is_.type != "Stalled"):
+            continue
+        data = {"from": known, "to": is_.type}
+        found.append(Event(now, is_.reason, str(address), is_.message, data, revision))
+    return found

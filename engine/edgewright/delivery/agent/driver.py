@@ -1,0 +1,217 @@
+"""Delivery to ``edgewright-agent``: a signed repository of static files one way, a drop of reports the other.
+
+Implements ``ports.DeliveryReader`` and ``ports.DeliveryWriter``. Reading is plain JSON; what signs (tuf, cryptography)
+is imported by the first call that writes. Wired by ``cli``.
+"""
+
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edgewright.core.config_drift import Inspection
+from edgewright.core.fleet.routes import Capability
+from edgewright.delivery.agent.report_drop import ReportDrop
+from edgewright.delivery.repository.expiry import due
+from edgewright.delivery.repository.inspection import RepositoryInspector
+from edgewright.delivery.repository.reader import RepositoryReader
+from edgewright.errors import DeliveryError, EdgewrightError
+from edgewright.ports import PackageContent, ReportInbox
+from edgewright_wire.messages import Assignment, Report
+
+if TYPE_CHECKING:
+    from edgewright.delivery.repository.repository import Collected, Repository
+
+
+def utc_now() -> datetime:
+    """The time, aware, in UTC."""
+    return datetime.now(UTC)
+
+
+class AgentDelivery:
+    """Publishes for agents and collects what they report."""
+
+    def __init__(
+        self,
+        repository: Path,
+        reports: Path,
+        keys: Path,
+        clock: Callable[[], datetime] = utc_now,
+        *,
+        bins: int = 16,
+        cache: Path | None = None,
+        inbox: ReportInbox | None = None,
+    ) -> None:
+        """Wire the driver; nothing is read or written yet.
+
+        Args:
+            repository: Folder that is served to agents; created by ``create``, or by the first publish or assign.
+            reports: Folder agents drop reports into.
+            keys: Folder of the signing keys.
+            clock: Gives aware UTC times.
+            bins: Over how many signed files assignments are spread; a power of two. May change at any time.
+            cache: Folder for an index that saves reading unchanged reports in the next process.
+            inbox: Reports that came in by HTTP.
+        """
+        self._folder = repository
+        self._keys = keys
+        self._clock = clock
+        self._bins = bins
+        self._reader = RepositoryReader(repository)
+        self._inspector = RepositoryInspector(repository, keys, self._verify)
+        self._inbox = inbox
+        self._drop = ReportDrop(reports, cache / "reports-index.json" if cache else None, clock)
+
+    # ── DeliveryReader ────────────────────────────────────────────────────────────────────────────────────────
+
+    def published(self) -> frozenset[str]:
+        """Digests of the packages whose files are all there.
+
+        Raises:
+            DeliveryUnavailable: The repository cannot be read.
+            DeliveryError: What is there is no repository.
+        """
+        return self._reader.published()
+
+    def assigned(self) -> Mapping[str, int]:
+        """Versions of the assignments devices can fetch, by device.
+
+        Raises:
+            DeliveryUnavailable, DeliveryError: As in published.
+        """
+        return self._reader.assigned()
+
+    def damaged(self) -> Mapping[str, str]:
+        """Packages that were published and are not whole any more: what is missing, by digest.
+
+        Raises:
+            DeliveryUnavailable, DeliveryError: As in published.
+        """
+        return self._reader.damaged()
+
+    def inspect(self, configs: Mapping[str, int], budget: int | None) -> Inspection:
+        """Compare every published file with the signed metadata, and the metadata with this repository's keys.
+
+        Raises:
+            DeliveryUnavailable: The repository cannot be read.
+        """
+        return self._inspector.inspect(configs, budget)
+
+    def observe(self, known: Mapping[str, int]) -> Sequence[Report]:
+        """Reports newer than the sequences known, by device. A bad one is skipped and logged.
+
+        Raises:
+            DeliveryUnavailable: The report drop cannot be read.
+        """
+        found = {report.device: report for report in self._drop.collect(known)}
+        for report in self._inbox.newer(known) if self._inbox is not None else ():
+            before = found.get(report.device)
+            if before is None or (report.sequence, report.sent_at) > (before.sequence, before.sent_at):
+                found[report.device] = report
+        return [found[device] for device in sorted(found)]
+
+    def capabilities(self, devices: Collection[str]) -> Mapping[str, Capability]:
+        """Agents run the golden samples; one that has begun stops only for another assignment."""
+        return dict.fromkeys(devices, Capability(cancels=False))
+
+    def expires(self) -> datetime | None:
+        """When the first signature that devices check runs out; None where there is no repository yet.
+
+        Raises:
+            DeliveryUnavailable, DeliveryError: As in published.
+        """
+        return min(self._reader.expiries().values(), default=None)
+
+    # ── DeliveryWriter ────────────────────────────────────────────────────────────────────────────────────────
+
+    def create(self) -> None:
+        """Create the repository, empty, if it is not there. All keys must be here.
+
+        Raises:
+            DeliveryError, DeliveryUnavailable, StorageFull: As in publish.
+        """
+        self._writer().create()
+
+    def publish(self, packages: Sequence[PackageContent]) -> Mapping[str, EdgewrightError]:
+        """Make packages fetchable, with one signing; says why some stay out, by digest.
+
+        Raises:
+            DeliveryError: The signing key is missing or wrong, or the repository is not ours.
+            DeliveryUnavailable, StorageFull: The repository cannot be written.
+        """
+        return self._writer().publish(packages)
+
+    def assign(self, assignments: Sequence[Assignment], configs: Mapping[str, bytes]) -> None:
+        """Make assignments fetchable, with the configurations they name; one signing for all of them.
+
+        Raises:
+            DeliveryError, DeliveryUnavailable, StorageFull: As in publish.
+        """
+        self._writer().assign(assignments, configs)
+
+    def cancel(self, devices: Collection[str]) -> None:
+        """Take the assignments away from agents that have not fetched them; one that has goes on.
+
+        Raises:
+            DeliveryError, DeliveryUnavailable, StorageFull: As in publish.
+        """
+        self.retire(sorted(devices))
+
+    @contextmanager
+    def attend(self, wake: Callable[[], None]) -> Iterator[None]:
+        """Nothing to do: agents come by themselves."""
+        yield
+
+    def retire(self, devices: Sequence[str]) -> None:
+        """Remove the assignments of devices.
+
+        Raises:
+            DeliveryError, DeliveryUnavailable, StorageFull: As in publish.
+        """
+        self._writer().retire(devices)
+
+    def refresh(self) -> tuple[str, ...]:
+        """Renew the signatures that are past half of their life; gives the roles renewed.
+
+        Cheap when nothing is due. Those whose keys are not here are left; ``expires`` shows them.
+
+        Raises:
+            DeliveryError, DeliveryUnavailable, StorageFull: As in publish.
+        """
+        now = self._clock()
+        if not any(due(role, expires, now) for role, expires in self._reader.expiries().items()):
+            return ()
+        return self._writer().refresh()
+
+    def collect(self, keep: Collection[str], configs: Collection[str] = (), *, dry_run: bool = False) -> "Collected":
+        """Remove packages that are neither assigned nor in ``keep`` (digests), and every blob nothing leads to.
+
+        Configurations in ``configs`` (digests) stay: devices of other update systems are assigned them.
+
+        Raises:
+            DeliveryError, DeliveryUnavailable, StorageFull: As in publish.
+        """
+        return self._writer().collect(keep, configs, dry_run=dry_run)
+
+    def _verify(self) -> str | None:
+        """Say what is wrong with the signatures; where no keys are, devices alone check them."""
+        from edgewright.delivery.repository.keys import load_keys
+        from edgewright.delivery.repository.metadata import Chain
+
+        try:
+            keys = load_keys(self._keys)
+        except DeliveryError:
+            return None
+        try:
+            chain = Chain(self._folder, keys)
+            chain.check()
+        except DeliveryError as error:
+            return error.message
+        return None
+
+    def _writer(self) -> "Repository":
+        from edgewright.delivery.repository.keys import load_keys
+        from edgewright.delivery.repository.repository import Repository
+
+        return Repository(self._folder, load_keys(self._keys), self._clock, self._bins)

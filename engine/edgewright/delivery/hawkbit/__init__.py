@@ -1,5 +1,0 @@
-"""A customer's own hawkBit server, through its management API."""
-
-from edgewright.delivery.hawkbit.driver import HawkbitDriver
-
-__all__ = ["HawkbitDriver"]

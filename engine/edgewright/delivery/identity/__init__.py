@@ -1,0 +1,1 @@
+"""Device identities: enrollment, admission by an operator, certificates, credentials, tokens."""

@@ -1,0 +1,151 @@
+"""What operators decide about keys and tokens that say they are a device's, of every update system alike.
+
+Called by ``edgewright devices``. Every decision may be repeated.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
+from typing import Protocol
+
+from edgewright.core.fleet.enrollment import Standing
+from edgewright.errors import DeliveryError
+from edgewright.ports import Identity, IdentityStore
+
+AGENT, MENDER = "agent", "mender"
+DEVICE_SYSTEMS = (AGENT, MENDER, "ddi")
+"""Update systems whose devices ask to be believed."""
+NOT_ACCEPTED = "tokenProblem"
+"""Where a key's details say why the token it came with was not accepted."""
+SHOWN = 15
+"""Characters of a key that tell it from others: ``sha256:`` and eight digits."""
+
+
+class Registry(Protocol):
+    """Where enrolled devices are kept; the state store."""
+
+    def enrolled(self) -> Mapping[str, Mapping[str, str]]:
+        """Labels of enrolled devices, by id."""
+        ...
+
+    def enroll(self, devices: Mapping[str, Mapping[str, str]]) -> None:
+        """Add devices, or replace the labels of known ones."""
+        ...
+
+
+class Admission:
+    """Decides, for one environment."""
+
+    def __init__(self, store: IdentityStore, registry: Registry, clock: Callable[[], datetime]) -> None:
+        self._store = store
+        self._registry = registry
+        self._clock = clock
+
+    def identities(self, device: str | None = None, standing: Standing | None = None) -> Sequence[Identity]:
+        """List devices' keys, in order of device and time."""
+        found = self._store.identities(device=device, standing=standing)
+        return [key for key in found if key.system in DEVICE_SYSTEMS]
+
+    def find(self, device: str, fingerprint: str | None, standings: Sequence[Standing]) -> Identity:
+        """Find the one key that is meant.
+
+        Args:
+            device: Whose it says it is.
+            fingerprint: Its beginning, with or without ``sha256:``; needed where several keys ask.
+            standings: How it may stand.
+
+        Raises:
+            DeliveryError: There is none, or more than one.
+        """
+        wanted = f"sha256:{(fingerprint or '').removeprefix('sha256:').lower()}"
+        asking = [key for key in self.identities(device) if key.standing in standings]
+        found = [key for key in asking if key.key.startswith(wanted)]
+        if len(found) == 1:
+            return found[0]
+        listed = ", ".join(f"{key.key[: SHOWN + 8]} ({key.standing})" for key in (found or self.identities(device)))
+        if found:
+            raise DeliveryError(
+                f"device {device} has several keys: {listed}",
+                hint="compare them with what the device shows, and name one with --fingerprint",
+            )
+        if asking and fingerprint:
+            raise DeliveryError(
+                f"device {device} has no such key; it has {listed}",
+                hint="if that is not what the device shows, somebody else asks in its name: edgewright devices reject",
+            )
+        raise DeliveryError(
+            f"no key of device {device} waits" + (f"; it has {listed}" if listed else ""),
+            hint="edgewright devices pending lists those that do",
+        )
+
+    def approve(self, key: Identity, labels: Mapping[str, str], device: str | None = None) -> Identity:
+        """Believe a key: the device's other keys are retired, and it is enrolled.
+
+        Args:
+            key: The key.
+            labels: Count before those the device was enrolled with, and these before what it says of itself.
+            device: Whose it is, where Mender's identity says another.
+
+        Raises:
+            DeliveryError: The key cannot be this device's.
+            StateError, StateUnavailable, StorageFull: The store cannot be used.
+        """
+        name = device or key.device
+        if name != key.device and key.system != MENDER:
+            raise DeliveryError(
+                f"this key is {key.device}'s, and cannot speak for {name}", hint="have it asked for by the right name"
+            )
+        known = self._registry.enrolled().get(name, {})
+        self._registry.enroll({name: {**key.labels, **known, **labels}})
+        if name != key.device:
+            return accept_as(self._store, key.key, name, self._clock())
+        return self._store.decide(key.system, key.key, Standing.ACCEPTED, self._clock()) or key
+
+    def reject(self, key: Identity) -> None:
+        """Believe a key never."""
+        self._store.decide(key.system, key.key, Standing.REJECTED, self._clock())
+
+    def retire(self, device: str) -> Sequence[Identity]:
+        """Believe none of a device's keys any more; gives those that were believed until now."""
+        gone: list[Identity] = []
+        for system in DEVICE_SYSTEMS:
+            gone += self._retire(system, device)
+        return gone
+
+    def _retire(self, system: str, device: str) -> Sequence[Identity]:
+        now, gone = self._clock(), list[Identity]()
+
+        def work(keys: Sequence[Identity]) -> Iterator[Identity]:
+            gone.clear()
+            for key in keys:
+                if key.standing is Standing.ACCEPTED:
+                    gone.append(key)
+                    yield replace(key, standing=Standing.RETIRED, decided_at=now)
+                elif key.standing is Standing.PENDING:
+                    yield replace(key, standing=Standing.REJECTED, decided_at=now)
+
+        self._store.change(system, device, work)
+        return gone
+
+
+def accept_as(store: IdentityStore, key: str, device: str, now: datetime) -> Identity:
+    """Accept a Mender client's key as a device's, under another name than the client gave; retire its other keys.
+
+    Args:
+        store: Keeps keys.
+        key: Its fingerprint.
+        device: The inventory's id.
+        now: Aware UTC time.
+
+    Raises:
+        DeliveryError: There is no such key, or it counts no more.
+        StateError, StateUnavailable, StorageFull: The store cannot be used.
+    """
+    known = store.identity(MENDER, key)
+    if known is None or known.standing is Standing.RETIRED:
+        state = "is not known" if known is None else "is retired"
+        raise DeliveryError(f"the key {key} {state}", hint="edgewright devices pending lists those that ask")
+    if known.device != device:
+        store.forget(MENDER, [key])
+        store.ask(replace(known, device=device, standing=Standing.PENDING))
+    return store.decide(MENDER, key, Standing.ACCEPTED, now) or known

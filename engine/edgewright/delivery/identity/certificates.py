@@ -1,0 +1,205 @@
+"""Certificates of the devices' authority: requests read, certificates issued, and what is shown checked.
+
+Called by ``enrollment``, by the server's agent API, and by ``edgewright devices server-certificate``.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import lru_cache
+from hashlib import sha256
+from ipaddress import ip_address
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from pydantic import TypeAdapter, ValidationError
+
+from edgewright.delivery.identity.credentials import DevicesCA, key_usage
+from edgewright_wire.enrollment import CERTIFICATE_NAME_LENGTH
+from edgewright_wire.messages import DeviceId
+
+LONGEST_REQUEST = 16 << 10
+_EARLIER = timedelta(hours=1)
+"""Certificates count from a little before they are issued: controllers' clocks differ."""
+_HOST = re.compile(r"(\*\.)?[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?)*")
+_DEVICE: TypeAdapter[str] = TypeAdapter(DeviceId)
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A certificate request whose sender holds its key."""
+
+    device: str
+    fingerprint: str
+    key: ec.EllipticCurvePublicKey
+
+
+@dataclass(frozen=True, slots=True)
+class Issued:
+    """A certificate and who it is from."""
+
+    chain: str
+    """PEM."""
+    serial: str
+    not_after: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Speaker:
+    """Who has shown a certificate of ours."""
+
+    device: str
+    fingerprint: str
+    not_before: datetime
+    not_after: datetime
+
+
+class NotTrusted(Exception):
+    """A certificate says nothing here; why, in words."""
+
+
+def read_request(pem: str) -> Request:
+    """Read a PKCS#10 request.
+
+    Raises:
+        ValueError: It is none, its signature does not fit, or it names no device; in words for its sender.
+    """
+    if len(pem) > LONGEST_REQUEST:
+        raise ValueError(f"csr: longer than {LONGEST_REQUEST} characters")
+    try:
+        request = x509.load_pem_x509_csr(pem.encode())
+        valid, key = request.is_signature_valid, request.public_key()
+    except (ValueError, UnsupportedAlgorithm, InvalidSignature) as error:
+        raise ValueError("csr: is no PKCS#10 request in PEM") from error
+    if not valid:
+        raise ValueError("csr: its signature does not fit its key")
+    if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP256R1):
+        raise ValueError("csr: the key must be ECDSA on P-256")
+    return Request(_named(request.subject), fingerprint_of(key), key)
+
+
+def fingerprint_of(key: CertificatePublicKeyTypes) -> str:
+    """Name a public key: the sha256 of its SubjectPublicKeyInfo."""
+    return f"sha256:{sha256(key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).hexdigest()}"
+
+
+def issue(authority: DevicesCA, request: Request, now: datetime, life: timedelta) -> Issued:
+    """Certify that a key is a device's, for a client of TLS."""
+    until = min(now + life, authority.certificate.not_valid_after_utc)
+    serial = x509.random_serial_number()
+    names = [x509.NameAttribute(NameOID.COMMON_NAME, request.device)]
+    certificate = _signed(
+        authority,
+        x509.Name(names),
+        request.key,
+        serial,
+        (now - min(_EARLIER, life), until),
+        ExtendedKeyUsageOID.CLIENT_AUTH,
+    )
+    return Issued(certificate.public_bytes(Encoding.PEM).decode(), f"{serial:x}", until)
+
+
+def issue_server(authority: DevicesCA, hosts: Sequence[str], now: datetime, life: timedelta) -> tuple[str, bytes]:
+    """Make a key and certify it for a server of these names and addresses; gives the chain and the key, both PEM.
+
+    Raises:
+        ValueError: One is neither a host's name nor an address.
+    """
+    key = ec.generate_private_key(ec.SECP256R1())
+    names = x509.SubjectAlternativeName([_host(host) for host in hosts])
+    until = min(now + life, authority.certificate.not_valid_after_utc)
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, hosts[0][:CERTIFICATE_NAME_LENGTH])])
+    certificate = _signed(
+        authority,
+        subject,
+        key.public_key(),
+        x509.random_serial_number(),
+        (now - _EARLIER, until),
+        ExtendedKeyUsageOID.SERVER_AUTH,
+        names,
+    )
+    chain = certificate.public_bytes(Encoding.PEM) + authority.certificate_pem
+    return chain.decode(), key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+
+
+def check(authority: DevicesCA, pem: str, now: datetime) -> Speaker:
+    """Say whose certificate this is.
+
+    Raises:
+        NotTrusted: It is not of this authority, for no device, or out of date.
+    """
+    speaker = _read(authority.certificate_pem, pem)
+    if not speaker.not_before <= now <= speaker.not_after:
+        raise NotTrusted(f"the certificate is out of date: it ended {speaker.not_after:%Y-%m-%d %H:%M} UTC")
+    return speaker
+
+
+@lru_cache(maxsize=20_000)
+def _read(authority: bytes, pem: str) -> Speaker:
+    """Check a signature; connections are kept, and each of their requests shows the same certificate."""
+    try:
+        certificate = x509.load_pem_x509_certificate(pem.encode())
+        certificate.verify_directly_issued_by(x509.load_pem_x509_certificate(authority))
+        usage = certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
+        device = _named(certificate.subject)
+    except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm, x509.ExtensionNotFound) as error:
+        raise NotTrusted("the certificate is not one that this server gives to devices") from error
+    if ExtendedKeyUsageOID.CLIENT_AUTH not in usage:
+        raise NotTrusted("the certificate is not for a device")
+    fingerprint = fingerprint_of(certificate.public_key())
+    return Speaker(device, fingerprint, certificate.not_valid_before_utc, certificate.not_valid_after_utc)
+
+
+def _named(subject: x509.Name) -> str:
+    """Find the device that a subject names.
+
+    Raises:
+        ValueError: It names none that could be one.
+    """
+    names = subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+    try:
+        if len(names) != 1 or len(names[0].value) > CERTIFICATE_NAME_LENGTH:
+            raise ValueError("csr: its subject must have one common name, the device's id")
+        return _DEVICE.validate_python(names[0].value)
+    except ValidationError as error:
+        raise ValueError("csr: its common name is no device id") from error
+
+
+def _host(text: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ip_address(text))
+    except ValueError:
+        if not _HOST.fullmatch(text):
+            raise ValueError(f"{text!r} is neither a host's name nor an IP address") from None
+        return x509.DNSName(text)
+
+
+def _signed(
+    authority: DevicesCA,
+    subject: x509.Name,
+    key: ec.EllipticCurvePublicKey,
+    serial: int,
+    life: tuple[datetime, datetime],
+    purpose: x509.ObjectIdentifier,
+    names: x509.SubjectAlternativeName | None = None,
+) -> x509.Certificate:
+    builder = (
+        x509.CertificateBuilder(authority.certificate.subject, subject, key, serial, *life)
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(key_usage(signs=True), critical=True)
+        .add_extension(x509.ExtendedKeyUsage([purpose]), critical=False)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
+        .add_extension(
+            x509.AuthorityKeyIdentifier.from_issuer_public_key(authority.key.public_key()),
+            critical=False,
+        )
+    )
+    if names is not None:
+        builder = builder.add_extension(names, critical=False)
+    return builder.sign(authority.key, SHA256())

@@ -1,0 +1,1 @@
+"""Update systems where edgewright calls the device."""

@@ -1,0 +1,154 @@
+"""Whether the server that answers is the one that is meant. Pure; called by ``connecting``.
+
+Keys come from the inventory (``ssh.hostKey``: then only that one counts) or from the fleet's file in the format of
+sshd(8), SSH_KNOWN_HOSTS FILE FORMAT: several names, patterns, hashed names, ``@revoked``. Nothing is ever added.
+"""
+
+import base64
+import binascii
+import fnmatch
+import hashlib
+import hmac
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from edgewright.delivery.pushed.ssh.errors import NoWay
+from edgewright.delivery.pushed.ssh.targets import Hop, Place
+
+_SIGNATURES = {"ssh-rsa": ("rsa-sha2-512", "rsa-sha2-256")}
+"""What a key's type is called while keys are exchanged, where that is something else."""
+
+
+@dataclass(frozen=True, slots=True)
+class HostKey:
+    """A public key."""
+
+    type: str
+    blob: bytes
+
+    @property
+    def fingerprint(self) -> str:
+        """As ``ssh-keygen -l`` shows it."""
+        return "SHA256:" + base64.b64encode(hashlib.sha256(self.blob).digest()).decode().rstrip("=")
+
+    def __str__(self) -> str:
+        return f"{self.type} {base64.b64encode(self.blob).decode()}"
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What is known of one server."""
+
+    accepted: tuple[HostKey, ...] = ()
+    revoked: tuple[HostKey, ...] = ()
+    where: str = ""
+    """Where that is written."""
+
+    @property
+    def algorithms(self) -> frozenset[str]:
+        """By which of its keys the server should identify itself; empty: any."""
+        return frozenset(name for key in self.accepted for name in _SIGNATURES.get(key.type, (key.type,)))
+
+
+def known_of(place: Place, hop: Hop, known_hosts: str) -> Known:
+    """Find what is known of the device, or of the host on the way to it.
+
+    Args:
+        place: The device.
+        hop: Which of the two.
+        known_hosts: The fleet's file.
+    """
+    if hop is place.hop and place.host_key is not None:
+        written = parse_key(place.host_key)
+        return Known((written,) if written else (), where=f"ssh.hostKey of {place.device}")
+    where = place.known_hosts or "no knownHosts"
+    listed = [(marker, key) for marker, names, key in _lines(known_hosts) if _names(names, hop.known_as)]
+    return Known(
+        tuple(key for marker, key in listed if not marker),
+        tuple(key for marker, key in listed if marker == "@revoked"),
+        where,
+    )
+
+
+def check(known: Known, hop: Hop, presented: HostKey) -> None:
+    """Compare the key that a server showed.
+
+    Raises:
+        NoWay: It is not known, another one, or revoked.
+    """
+    shown = f"{presented.type} {presented.fingerprint}"
+    if presented in known.revoked:
+        raise NoWay(
+            "HostKeyRevoked", f"{hop} shows {shown}, which {known.where} revokes: give the device a new host key"
+        )
+    if presented in known.accepted:
+        return
+    if not known.accepted:
+        raise NoWay(
+            "HostKeyUnknown",
+            f"{hop} shows the host key {shown}, and {known.where} has none for {hop.known_as}: compare the fingerprint "
+            f"on the device (ssh-keygen -lf /etc/ssh/ssh_host_*_key.pub); where it is right, add the line "
+            f"'{hop.known_as} {presented}' to the fleet's knownHosts, or ssh.hostKey to the inventory",
+        )
+    raise NoWay("HostKeyMismatch", f"{hop} shows the host key {shown}; {_expected(known)}. {_CHANGED}")
+
+
+def no_common_type(known: Known, hop: Hop) -> NoWay:
+    """Say that a server has no key of a type that is known of it."""
+    return NoWay("HostKeyMismatch", f"{hop} has no host key of a known type; {_expected(known)}. {_CHANGED}")
+
+
+_CHANGED = (
+    "Somebody may be in between, or the device was set up anew: compare fingerprints on the device "
+    "(ssh-keygen -lf /etc/ssh/ssh_host_*_key.pub), and only where they are right write the new key into the spec"
+)
+
+
+def _expected(known: Known) -> str:
+    keys = " or ".join(f"{key.type} {key.fingerprint}" for key in known.accepted)
+    return f"{known.where} expects {keys}"
+
+
+def parse_key(text: str) -> HostKey | None:
+    """Read ``ssh-ed25519 AAAA…``; None where it is no key."""
+    type_, _, encoded = text.strip().partition(" ")
+    try:
+        blob = base64.b64decode(encoded.split(" ")[0], validate=True)
+    except (binascii.Error, ValueError):
+        return None
+    length = int.from_bytes(blob[:4], "big")
+    return HostKey(type_, blob) if blob[4 : 4 + length] == type_.encode() else None
+
+
+def _lines(text: str) -> Iterator[tuple[str, str, HostKey]]:
+    """Give marker, names and key of each line; a line that cannot be read names nobody."""
+    for line in text.splitlines():
+        fields = line.split()
+        marker = fields.pop(0) if fields and fields[0].startswith("@") else ""
+        if len(fields) < 3 or fields[0].startswith("#"):
+            continue
+        if (key := parse_key(f"{fields[1]} {fields[2]}")) is not None:
+            yield marker, fields[0], key
+
+
+def _names(names: str, host: str) -> bool:
+    patterns = names.split(",")
+    if any(pattern.startswith("!") and _fits(pattern[1:], host) for pattern in patterns):
+        return False
+    return any(_fits(pattern, host) for pattern in patterns)
+
+
+def _fits(pattern: str, host: str) -> bool:
+    if pattern.startswith("|1|"):
+        return _hashed(pattern.split("|")[2:], host)
+    # [ and ] around a name with a port are themselves here.
+    literal = pattern.lower().replace("[", "[[]")
+    return fnmatch.fnmatchcase(host.lower(), literal)
+
+
+def _hashed(parts: Sequence[str], host: str) -> bool:
+    try:
+        salt, wanted = (base64.b64decode(part) for part in parts)
+    except (binascii.Error, ValueError):
+        return False
+    return hmac.compare_digest(hmac.new(salt, host.encode(), hashlib.sha1).digest(), wanted)

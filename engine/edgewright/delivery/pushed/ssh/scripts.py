@@ -1,0 +1,393 @@
+"""What devices are asked to run, as text for their ``sh``. Pure; called by ``visiting`` and ``bringing``.
+
+Each function gives one script, which is one process start on the device's side of the connection. A device needs sh,
+cat, ls, ln, mv (with -T), rm, mkdir, cp, sync and sha256sum, as busybox has them; tar only saves time. Names come from
+specs and packages, and from what devices said of themselves: each is quoted, and those that could leave their folder
+are refused. Scripts answer in lines that begin with ``@ew``, which ``looks`` reads.
+
+::
+
+    ROOT/models/…             as edgewright_agent.models.slots has them
+    STORE/blobs/<hex>         files by their sha256, verified; slots and payloads have them as hard links
+    STORE/incoming/<hex>      what is being brought; <hex>.<offset> continues what was cut
+    STORE/incoming/payload-N/ what the installer is given, by the order's number
+    STORE/evidence.json       what it said
+    STORE/.lock               there while something is changed
+
+STORE is ROOT, or ~/.edgewright where only the installer may write ROOT.
+"""
+
+import shlex
+from collections.abc import Iterable, Sequence
+
+from edgewright_schemas.delivery import Restart
+
+MARK = "@ew"
+LONGEST = 100_000
+"""Bytes; Linux takes 128 KiB in one argument, and quoting adds some."""
+FAILED = 3
+"""Exit status of a script that has said what failed."""
+_SETTLE = 1
+"""Seconds that an application is given to fall over after it was told of a new model."""
+
+_PRELUDE = f"""\
+LC_ALL=C; export LC_ALL; umask 022
+say() {{ printf '\\n{MARK} %s\\n' "$*"; }}
+die() {{ say failed "$*"; exit {FAILED}; }}
+cut() {{ cat /proc/self/status >.full; rm -f .full; die "$@"; }}
+"""
+"""``cut`` has the device say in its own words if the disk is full; GNU tar says only how much it wrote."""
+
+_LOCK = """\
+owner() { p=; b=; read -r p b <"$held"; [ -n "$p" ]; }
+lock() {
+  held=$1; tries=0; boot=; read -r boot </proc/sys/kernel/random/boot_id
+  set -C
+  until echo "$$ $boot" >"$held"; do
+    tries=$((tries + 1))
+    owner || { sleep 1; owner; }
+    if [ "$b" = "$boot" ] && kill -0 "$p"; then
+      [ $tries -le 5 ] || die Busy "process $p is still at work there"
+      sleep 1
+    else
+      [ $tries -le 5 ] || die NotWritable "$held"
+      rm -f "$held"
+    fi
+  done
+  set +C
+  trap 'rm -f "$held"' EXIT
+} 2>/dev/null
+"""
+"""One at a time, also with what a broken connection left running. The shell makes the file, without another process."""
+
+_POINT = """\
+point() {
+  [ ! -L .active.new ] || rm -f .active.new
+  if [ -n "$1" ]; then
+    ln -s "slots/$1" .active.new && mv -T .active.new active && [ active -ef "slots/$1" ] || return 1
+  else
+    rm -f active
+    [ ! -L active ] || return 1
+  fi
+  sync . 2>/dev/null || sync
+}
+"""
+"""Make a slot active in one step, or none; and see that it is."""
+
+
+class Unusable(ValueError):
+    """A name or a number of names that no script can be made of."""
+
+
+def command(script: str) -> str:
+    """Wrap a script for whatever shell a user has.
+
+    Raises:
+        Unusable: It is too long for a command.
+    """
+    if len(script.encode()) > LONGEST:
+        raise Unusable(f"a package of so many files cannot be brought: its script has {len(script):,} characters")
+    return f"exec sh -c {shlex.quote(script)}"
+
+
+def file_name(name: str) -> str:
+    """Check a name that becomes one of a folder.
+
+    Raises:
+        Unusable: It would be something else.
+    """
+    if name in {"", ".", ".."} or "/" in name or any(ord(letter) < 32 for letter in name):
+        raise Unusable(f"{name!r} cannot be the name of a file")
+    return name
+
+
+# ── looking ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def look(root: str, installer: Sequence[str], *, proves: bool, make: bool) -> str:
+    """Say what is on a device.
+
+    Args:
+        root: Where models are.
+        installer: The command's words.
+        proves: Whether the installer is asked, too.
+        make: Make the folders, because something is going to be brought.
+    """
+    made = 'mkdir -p -- "$root/blobs" "$root/incoming" 2>/dev/null\n' if make else ""
+    absent = "" if make else ' || [ ! -e "$root" ]'
+    folders = (
+        '[ -w "$store/incoming" ] || mkdir -p -- "$store/blobs" "$store/incoming" || die NotWritable "$store"\n'
+        if make
+        else ""
+    )
+    asked = f"say asked\n{_words(installer)} installed --dir {_q(root)}\nsay installed $?\n" if proves else ""
+    return (
+        f"{_PRELUDE}root={_q(root)}\n{made}"
+        f'store=$root\n[ -w "$root" ]{absent} || {{ store=$HOME/.edgewright; say foreign; }}\n'
+        """\
+say store "$store"
+[ -e "$root/agent.toml" ] && say agent
+command -v tar >/dev/null 2>&1 && say tar
+"""
+        f"{folders}"
+        """\
+cd -- "$root" 2>/dev/null && for d in models/*/; do
+  d=${d%/}
+  for s in a b; do
+    t=
+    [ -f "$d/slots/$s/release.json" ] && IFS= read -r t <"$d/slots/$s/release.json"
+    [ -n "$t" ] || continue
+    a=-
+    [ "$d/active" -ef "$d/slots/$s" ] && a=active
+    say slot "$s" "$a" "${d#models/}" "$t"
+  done
+done
+t=
+[ -f "$store/evidence.json" ] && IFS= read -r t <"$store/evidence.json"
+[ -n "$t" ] && printf '\\n%s\\n' "$t"
+say files
+ls -ln -- "$store/blobs" "$store/incoming" models/*/slots/* 2>/dev/null
+"""
+        f"{asked}say end\n"
+    )
+
+
+def prove(root: str, installer: Sequence[str]) -> str:
+    """Run the golden samples of what is active, again."""
+    return f"{_PRELUDE}say asked\n{_words(installer)} installed --probe --dir {_q(root)}\nsay installed $?\nsay end\n"
+
+
+# ── bringing ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def take(store: str, name: str) -> str:
+    """Take one file from the input, where there is no tar."""
+    return f"{_enter(store)}cat >{_q(file_name(name))} || cut NotReceived cat\n"
+
+
+def receive(
+    store: str, brought: Iterable[tuple[str, Sequence[str]]], kept: Iterable[str], stage: str, *, unpack: bool
+) -> str:
+    """Verify the files of a payload on the device, keep those that were brought as blobs, and stage them.
+
+    Args:
+        store: Where.
+        brought: sha256 in hex, and the names of the pieces.
+        kept: sha256 in hex of blobs that were there before.
+        stage: What ``payload`` or ``slot`` gave.
+        unpack: The pieces come as a tar stream in the input; one that is cut leaves the beginning of a file.
+    """
+    # As root, tar would give files to whoever they belonged to.
+    begin = "tar -xof - || cut NotReceived tar\n" if unpack else ""
+    wholes, joined = [], ""
+    for digest, pieces in brought:
+        if list(pieces) != [digest]:
+            parts = " ".join(map(_q, pieces))
+            joined += f"cat {parts} >whole && rm -f {parts} && mv whole {digest} || cut NotStored cat\n"
+        wholes.append(digest)
+    sums = [f"{digest}  {digest}" for digest in wholes] + [f"{digest}  ../blobs/{digest}" for digest in kept]
+    lines = "\n".join(sums)
+    stored = f"mv {' '.join(wholes)} ../blobs/ || cut NotStored mv\n"
+    return (
+        f"{_enter(store)}{begin}{_lock(store)}{joined}"
+        f"out=$(sha256sum -c - 2>/dev/null <<'SUMS'\n{lines}\nSUMS\n); r=$?\n"
+        """\
+[ $r = 127 ] && die NoTool sha256sum
+[ $r = 0 ] || {
+  printf '%s\\n' "$out" | while IFS= read -r l; do
+    case $l in *': OK') continue;; esac
+    f=${l%: *}
+    rm -f "$f"
+    say damaged "${f##*/}"
+  done
+  die DigestMismatch
+}
+"""
+        f"{stored if wholes else ''}{stage}say staged\n"
+    )
+
+
+def payload(order: int, files: Iterable[tuple[str, str]]) -> str:
+    """Lay a payload out for the installer; files are names and sha256 in hex.
+
+    Each order has a folder of its own: what a broken connection left running may wake when its order is long replaced.
+    """
+    folder = _payload(order)
+    links = _links(files, "../blobs", folder)
+    # The installer links what it finds whole; that has to be on the disk by then.
+    synced = f"sync {folder}/* {folder} ../blobs 2>/dev/null || sync\n"
+    return f"rm -rf {folder} ../evidence.json; mkdir {folder} || cut NotStored {folder}\n{links}{synced}"
+
+
+def slot(root: str, store: str, model: str, name: str, files: Iterable[tuple[str, str]], marker: str) -> str:
+    """Fill a slot that is not active, as edgewright_agent.models.slots would: its marker goes first and comes last.
+
+    Everything is on the disk before anybody may switch to it.
+    """
+    home, blobs = f"{root}/models/{file_name(model)}", f"{store}/blobs"
+    here = _q(f"{home}/slots/{name}")
+    return (
+        f"[ {_q(f'{home}/active')} -ef {here} ] && die Moved 'slot {name} is active'\n"
+        f"[ ! -e {here} ] || rm -rf {_q(f'{home}/slots/{name}/release.json')} {here}\n"
+        f"mkdir -p -- {here} && cd -- {_q(home)} || cut NotStored {_q(home)}\n"
+        f"{_links(files, blobs, f'slots/{name}')}"
+        f"printf '%s' {_q(marker)} >slots/{name}/release.json || cut NotStored release.json\n"
+        f"sync slots/{name}/* slots/{name} slots . {_q(blobs)} 2>/dev/null || sync\n"
+    )
+
+
+def forget(store: str) -> str:
+    """Remove what was brought in vain."""
+    return f"{_PRELUDE}cd -- {_q(store)} && rm -rf incoming\n"
+
+
+# ── switching ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def switch(
+    root: str, model: str, name: str, before: str, marker: str, restart: Restart | None, unneeded: Iterable[str]
+) -> str:
+    """Make a staged slot active, and tell the application; what fails makes the slot before active again.
+
+    Args:
+        root: Where models are.
+        model: The model's name.
+        name: The slot.
+        before: The slot that was active, or nothing.
+        marker: What the slot holds.
+        restart: How the application is told.
+        unneeded: sha256 in hex of blobs that go when it is done.
+    """
+    told = ""
+    if restart is not None:
+        back = f'point {_q(before)} || first="$first; and it could not be switched back"; tell'
+        told = f'{_tell(restart)}[ -z "$why" ] || {{ {back}; die RestartFailed "$first"; }}\n'
+    return (
+        f"{_begin(root, model)}"
+        f"t=; IFS= read -r t <slots/{name}/release.json\n[ \"$t\" = {_q(marker)} ] || die Moved 'slot {name}'\n"
+        f"point {name} || {{ point {_q(before)}; die NotSwitched 'ln or mv -T'; }}\n"
+        f"{told}say switched\n{_clean(root, unneeded)}"
+    )
+
+
+def switch_back(root: str, model: str, before: str, restart: Restart) -> str:
+    """Make the slot before active again, and tell the application."""
+    return f"{_begin(root, model)}point {_q(before)} || die NotSwitched 'ln or mv -T'\n{_tell(restart)}say switched\n"
+
+
+def tell(restart: Restart) -> str:
+    """Tell the application of what is active."""
+    return f'{_PRELUDE}{_tell(restart)}[ -z "$why" ] || die RestartFailed "$first"\nsay told\n'
+
+
+def remove(root: str, model: str) -> str:
+    """Take a model off the device, pointer first."""
+    home = f"{root}/models/{file_name(model)}"
+    return (
+        f"[ -e {_q(home)} ] || {{ echo; echo {MARK} removed; exit 0; }}\n{_begin(root, model)}"
+        f"point '' || die NotSwitched rm\nrm -rf -- {_q(home)}\n[ ! -e {_q(home)} ] || die NotRemoved rm\nsay removed\n"
+    )
+
+
+# ── the installer ─────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def install(root: str, store: str, installer: Sequence[str], order: int, nonce: str, unneeded: Iterable[str]) -> str:
+    """Have the payload of an order installed, and look at what is active then."""
+    staged = _q(f"{store}/incoming/{_payload(order)}")
+    return f"{_order(root, store, installer, f'install --from {staged}', nonce)}{_clean(store, unneeded)}"
+
+
+def uninstall(root: str, store: str, installer: Sequence[str], model: str, nonce: str) -> str:
+    """Have a model taken off."""
+    return _order(root, store, installer, f"uninstall {_q(file_name(model))}", nonce)
+
+
+def undo(
+    root: str, store: str, installer: Sequence[str], model: str, nonce: str, before: bool, restart: Restart
+) -> str:
+    """Have what was active before put back (or nothing, where nothing was), and the application told."""
+    order = f"{'rollback' if before else 'uninstall'} {_q(file_name(model))}"
+    return f"{_order(root, store, installer, order, nonce)}{_tell(restart)}"
+
+
+def _order(root: str, store: str, installer: Sequence[str], order: str, nonce: str) -> str:
+    return (
+        f"{_PRELUDE}mkdir -p -- {_q(store)}\nsay ordered\n"
+        f"{_words(installer)} {order} --dir {_q(root)} --nonce {_q(nonce)} --evidence {_q(f'{store}/evidence.json')}\n"
+        f"say status $?\nroot={_q(root)}\n"
+        """\
+open() { [ -x "$1" ] || [ ! -e "$1" ]; }
+cd -- "$root" 2>/dev/null && for d in models/*/; do
+  d=${d%/}; t=
+  [ -f "$d/active/release.json" ] && IFS= read -r t <"$d/active/release.json"
+  [ -n "$t" ] && say slot - active "${d#models/}" "$t"
+done
+open "$root" && open "$root/models" && say looked
+"""
+    )
+
+
+# ── parts ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _payload(order: int) -> str:
+    return f"payload-{order}"
+
+
+def _enter(store: str) -> str:
+    return f"{_PRELUDE}cd -- {_q(f'{store}/incoming')} || cut NotStored incoming\n"
+
+
+def _lock(store: str) -> str:
+    return f"{_LOCK}lock {_q(f'{store}/.lock')}\n"
+
+
+def _begin(root: str, model: str) -> str:
+    """Begin to change what is active; a connection that breaks from here on does not leave half of it done."""
+    home = _q(f"{root}/models/{file_name(model)}")
+    return f"trap '' HUP PIPE\n{_PRELUDE}cd -- {home} || die Moved models\n{_lock(root)}{_POINT}"
+
+
+def _clean(store: str, unneeded: Iterable[str]) -> str:
+    gone = " ".join(f"blobs/{digest}" for digest in unneeded)
+    return f"cd -- {_q(store)} && rm -rf incoming {gone} ${{held:+.lock}} && trap - EXIT\n"
+
+
+def _links(files: Iterable[tuple[str, str]], blobs: str, folder: str) -> str:
+    lines = []
+    for name, digest in files:
+        source, target = _q(f"{blobs}/{digest}"), _q(f"{folder}/{file_name(name)}")
+        lines.append(f"ln {source} {target} 2>/dev/null || cp {source} {target} || cut NotStored {_q(folder)}\n")
+    return "".join(lines)
+
+
+def _tell(restart: Restart) -> str:
+    """Define ``tell``, and call it: ``why`` is empty when the application took it well, ``first`` the first trouble."""
+    if restart.unit is not None:
+        unit, name = _q(restart.unit), restart.unit
+        lines = (
+            f"systemctl restart -- {unit} >/dev/null 2>&1 </dev/null || why='systemctl could not restart it'\n"
+            f'[ -n "$why" ] || {{ {_active(unit)} && sleep {_SETTLE} && {_active(unit)}; }} '
+            "|| why='it is not active after the restart'"
+        )
+    else:
+        name = restart.pid_file or ""
+        lines = (
+            f"p=; read -r p <{_q(name)}\n"
+            "case $p in ''|*[!0-9]*|0*|1) why='there is no process id in the file';; *)\n"
+            f'  kill -s {restart.signal} "$p" && sleep {_SETTLE} && kill -0 "$p" || why="process $p is gone";; esac'
+        )
+    return f'tell() {{\nwhy=\n{lines}\n}} 2>/dev/null\ntell\nfirst={_q(name)}": $why"\n'
+
+
+def _active(unit: str) -> str:
+    return f"systemctl is-active --quiet -- {unit} >/dev/null 2>&1 </dev/null"
+
+
+def _words(words: Sequence[str]) -> str:
+    return shlex.join(words)
+
+
+def _q(text: str) -> str:
+    return shlex.quote(text)

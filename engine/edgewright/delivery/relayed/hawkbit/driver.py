@@ -1,0 +1,75 @@
+"""The delivery port over customers' hawkBits. Opened by ``cli``."""
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+
+from edgewright.delivery.relayed.bundling import Bundler
+from edgewright.delivery.relayed.driver import ServerDriver, secret_of
+from edgewright.delivery.relayed.errors import Patience
+from edgewright.delivery.relayed.hawkbit.options import FORCE_AFTER, Kinds, Options
+from edgewright.delivery.relayed.twin_writes import Ledger
+from edgewright.delivery.relayed.worker import Courier, Pace
+from edgewright.delivery.repository.depot import Depot
+from edgewright.delivery.twin_driver import Routes
+from edgewright.ports import TwinStore
+from edgewright.secret import Secret, named
+from edgewright_schemas.delivery import Delivery, HawkbitSettings
+
+
+class HawkbitDriver(ServerDriver):
+    """Implements ports.Driver.
+
+    Args:
+        store: Keeps the twins.
+        depot: What is published.
+        routes: The way to every device.
+        clock: Gives aware UTC times.
+        bundler: Builds what is uploaded.
+        secrets: Finds a secret by its name, or raises EdgewrightError.
+        pace: How often servers are asked.
+        patience: How long they are waited for.
+        force_after: How long a device may take to stop what was called off, before hawkBit is told to do without it.
+    """
+
+    def __init__(
+        self,
+        store: TwinStore,
+        depot: Depot,
+        routes: Routes,
+        clock: Callable[[], datetime],
+        bundler: Bundler,
+        *,
+        secrets: Callable[[str], Secret] = named,
+        pace: Pace | None = None,
+        patience: Patience | None = None,
+        force_after: timedelta = FORCE_AFTER,
+    ) -> None:
+        super().__init__("hawkbit", store, depot, routes, clock, secrets=secrets, pace=pace)
+        self._bundler = bundler
+        self._patience = patience
+        self._force_after = force_after
+
+    def server_of(self, delivery: Delivery) -> str:
+        """As in ServerDriver; fleets that have other things made there have another worker."""
+        settings = _settings(delivery)
+        made = f"{settings.module_type}/{settings.set_type}{'' if settings.create_targets else ', no targets'}"
+        usual = "" if made == "application/app" else f" ({made})"
+        return f"hawkBit at {settings.url.rstrip('/')} as {settings.user}{usual}"
+
+    def connect(self, delivery: Delivery, ledger: Ledger) -> Courier:
+        """As in ServerDriver."""
+        from edgewright.delivery.relayed.hawkbit.api import Hawkbit
+        from edgewright.delivery.relayed.hawkbit.sync import HawkbitCourier
+
+        settings = _settings(delivery)
+        password = secret_of(self.secrets, settings.password)
+        hawkbit = Hawkbit(settings.url, settings.user, password, self._patience)
+        kinds = Kinds(settings.module_type, settings.set_type)
+        return HawkbitCourier(
+            hawkbit, ledger, self._bundler, self.clock, Options(settings.create_targets, kinds, self._force_after)
+        )
+
+
+def _settings(delivery: Delivery) -> HawkbitSettings:
+    assert delivery.hawkbit is not None  # the schema asks for it
+    return delivery.hawkbit

@@ -1,0 +1,85 @@
+"""The devices of a hawkBit: whether it has targets for them, and which of them have been there. Used by ``courier``."""
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+
+from edgewright.core.fleet import twins
+from edgewright.core.fleet.routes import Route
+from edgewright.core.fleet.twins import Twin
+from edgewright.delivery.relayed.hawkbit.api import Hawkbit, among
+from edgewright.delivery.relayed.hawkbit.job_notes import ASKED, TARGET
+from edgewright.delivery.relayed.twin_writes import Ledger, asked, chunks, noted
+
+_NAMED_AT_ONCE = 100
+"""Devices in one query: an address may only be so long."""
+_OVERLAP = 60_000
+"""Milliseconds by which the clocks of one hawkBit's nodes may differ."""
+
+
+class Roster:
+    """Keeps devices and targets together."""
+
+    def __init__(self, hawkbit: Hawkbit, ledger: Ledger, clock: Callable[[], datetime], *, create: bool) -> None:
+        self._hawkbit = hawkbit
+        self._ledger = ledger
+        self._clock = clock
+        self._creates = create
+        self._heard: dict[str, int] = {}
+        """When devices asked last, as far as that was no news."""
+
+    def introduce(self, routes: Mapping[str, Route], known: Mapping[str, Twin]) -> dict[str, Twin]:
+        """Find the targets of devices, or make them; gives the twins that changed."""
+        new = [device for device in routes if device not in known or not known[device].memo.get(TARGET)]
+        changed: dict[str, Twin] = {}
+        for devices in chunks(new, _NAMED_AT_ONCE):
+            there = self._there(devices)
+            missing = [device for device in devices if device not in there]
+            if missing and self._creates:
+                there |= self._create(missing)
+            changed |= self._ledger.change([each for each in devices if each in there], _welcome)
+            changed |= self._ledger.change([each for each in devices if each not in there], self._unknown)
+        return changed
+
+    def look(self, routes: Mapping[str, Route], known: Mapping[str, Twin]) -> dict[str, Twin]:
+        """See which devices have asked hawkBit since the last look; gives the twins that changed."""
+        last = {
+            device: max(int(twin.memo.get(ASKED, 0)), self._heard.get(device, 0))
+            for device, twin in known.items()
+            if device in routes
+        }
+        now = self._clock()
+        since = min(max(last.values(), default=0), int(now.timestamp() * 1000)) - _OVERLAP
+        heard = {
+            target.id: target.asked_at
+            for target in self._hawkbit.targets(f"lastControllerRequestAt=ge={max(since, 1)}")
+            if target.asked_at > last.get(target.id, target.asked_at)
+        }
+        self._heard |= heard
+
+        def work(twin: Twin) -> Twin:
+            at = heard[twin.device]
+            kind = routes[twin.device].device.labels.get("class", "")
+            seen = asked(twin, datetime.fromtimestamp(at / 1000, UTC), now, device_class=kind)
+            return twin if seen == twin else noted(seen, **{ASKED: at})
+
+        return self._ledger.change(heard, work)
+
+    def _there(self, devices: Sequence[str]) -> set[str]:
+        wanted = set(devices)
+        return {target.id for target in self._hawkbit.targets(among("controllerId", devices)) if target.id in wanted}
+
+    def _create(self, devices: Sequence[str]) -> set[str]:
+        """Create targets; gives those that are there then, though somebody else may be doing the same."""
+        if self._hawkbit.create_targets(devices):
+            return set(devices)
+        for device in devices:
+            self._hawkbit.create_targets([device])
+        return self._there(devices)
+
+    def _unknown(self, twin: Twin) -> Twin:
+        return twins.troubled(twin, "UnknownDevice", f"{self._hawkbit.name} has no target with this device's id")
+
+
+def _welcome(twin: Twin) -> Twin:
+    known = noted(twin, **{TARGET: True})
+    return twins.troubled(known, "", "") if twin.reason == "UnknownDevice" else known

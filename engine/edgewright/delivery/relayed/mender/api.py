@@ -1,0 +1,228 @@
+"""Mender's management API, as far as it is used: the inventory, artifacts and deployments.
+
+As documented at https://docs.mender.io/api/ (management, version 1, and 2 where 1 is deprecated). Lists come in pages
+of at most 500, counted from 1. Called by ``courier`` and its parts.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from edgewright.delivery.relayed.errors import Patience
+from edgewright.delivery.relayed.http import Api, Asker, Reply
+from edgewright.errors import DeliveryError, DeliveryUnavailable
+from edgewright.secret import Secret
+
+PAGE = 500
+_MOST_PAGES = 200
+_DEPLOYMENTS = "/v1/deployments/deployments"
+_DEPLOYMENTS_V2 = "/v2/deployments/deployments"
+
+RIGHTS = "give the user of the token the roles Release manager and Deployments manager; see docs/existing-servers.md"
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """A device, as Mender's inventory has it."""
+
+    id: str
+    """Mender's own."""
+    attributes: Mapping[tuple[str, str], Any] = field(default_factory=dict)
+    """By scope and name."""
+    updated_at: datetime | None = None
+    """When it last sent its inventory, or asked for work, as far as Mender says."""
+
+    @property
+    def status(self) -> str:
+        """``accepted``, ``pending``, …; empty where Mender does not say."""
+        return str(self.attributes.get(("identity", "status"), ""))
+
+    def texts(self) -> list[str]:
+        """Everything its attributes say, in order of their names."""
+        return [str(value) for _, value in sorted(self.attributes.items(), key=lambda item: item[0])]
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """One deployment."""
+
+    id: str
+    name: str
+    is_finished: bool
+    is_dynamic: bool = False
+    """It is for whatever devices fit a filter."""
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far one device is with a deployment."""
+
+    status: str
+    """``pending``, ``downloading``, ``installing``, …, ``success``, ``failure``, ``aborted``, …"""
+    substate: str = ""
+    has_log: bool = False
+
+
+class Mender:
+    """One server, as one user. Calls raise as those of ``Api`` do."""
+
+    def __init__(self, url: str, token: Secret, patience: Patience | None = None) -> None:
+        asker = Asker(f"Mender at {url}", "the token", token, RIGHTS)
+        self.name = asker.server
+        headers = {"Authorization": f"Bearer {token.reveal()}"}
+        self._api = Api(asker, url.rstrip("/") + "/api/management", headers, patience)
+
+    def close(self) -> None:
+        """End its connections."""
+        self._api.close()
+
+    # ── devices ───────────────────────────────────────────────────────────────────────────────────────────────
+
+    def devices(
+        self, scope: str, attribute: str, values: Sequence[str], select: Sequence[tuple[str, str]] = ()
+    ) -> Iterator[Device]:
+        """Find devices by an attribute.
+
+        Args:
+            scope: ``inventory``, ``identity`` or ``tags``.
+            attribute: Its name.
+            values: At most 500; any of these.
+            select: Scopes and names of the attributes to give; none: all.
+        """
+        asked: dict[str, Any] = {
+            "per_page": PAGE,
+            "filters": [{"scope": scope, "attribute": attribute, "type": "$in", "value": list(values)}],
+        }
+        if select:
+            asked["attributes"] = [{"scope": where, "attribute": name} for where, name in select]
+        for number in range(1, _MOST_PAGES + 1):
+            reply = self._api.send("POST", "/v2/inventory/filters/search", {**asked, "page": number})
+            found = reply.listed()
+            yield from (_device(each) for each in found)
+            if len(found) < PAGE:
+                return
+
+    # ── artifacts ─────────────────────────────────────────────────────────────────────────────────────────────
+
+    def has_artifact(self, name: str) -> bool:
+        """Whether there is an artifact of this name."""
+        reply = self._api.get("/v2/deployments/artifacts", {"name": name}, expect=[404, 405])
+        if reply.status >= 400:
+            reply = self._api.get("/v1/deployments/artifacts/list", {"name": name, "per_page": PAGE})
+        return any(each.get("name") == name for each in reply.listed())
+
+    def upload(self, file: Path, description: str) -> None:
+        """Upload an artifact; one of its name that is there stays."""
+        self._api.upload(
+            "/v1/deployments/artifacts", {"description": description}, "artifact", file, file.name, expect=[409]
+        )
+
+    # ── deployments ───────────────────────────────────────────────────────────────────────────────────────────
+
+    def deploy(self, name: str, artifact: str, devices: Sequence[str]) -> str | None:
+        """Create a deployment; gives its id, or None where one like it is under way.
+
+        Raises:
+            DeliveryUnavailable: Mender does not know the artifact yet, too.
+        """
+        body = {"name": name, "artifact_name": artifact, "devices": list(devices), "force_installation": True}
+        reply = self._api.send("POST", _DEPLOYMENTS, body, expect=[409, 422])
+        if reply.status == 422:
+            raise DeliveryUnavailable(f"{self.name} does not have the artifact {artifact} yet")
+        if reply.status == 409:
+            return None
+        if not reply.location:
+            raise DeliveryError(f"{self.name} created a deployment and did not say its id")
+        return reply.location
+
+    def named(self, names: Sequence[str]) -> list[Deployment]:
+        """Find deployments by their names."""
+        reply = self._api.get(_DEPLOYMENTS_V2, _many("name", names), expect=[404, 405])
+        if reply.status >= 400:
+            replies = [self._api.get(_DEPLOYMENTS, {"search": name, "per_page": PAGE}) for name in names]
+            found = [each for one in replies for each in one.listed()]
+        else:
+            found = reply.listed()
+        return [each for each in map(_deployment, found) if each.name in names]
+
+    def deployments(self, ids: Sequence[str]) -> list[Deployment]:
+        """Find deployments by their ids."""
+        reply = self._api.get(_DEPLOYMENTS_V2, _many("id", ids), expect=[404, 405])
+        if reply.status < 400:
+            return [_deployment(each) for each in reply.listed()]
+        replies = [self._api.get(f"{_DEPLOYMENTS}/{quote(id_, safe='')}", expect=[404]) for id_ in ids]
+        return [_deployment(one.body) for one in replies if one.status < 400 and isinstance(one.body, dict)]
+
+    def under_way(self) -> Iterator[Deployment]:
+        """Every deployment that is not finished, whoever made it."""
+        for status in ("pending", "inprogress", "scheduled"):
+            for page in self._pages(_DEPLOYMENTS_V2, {"status": status}):
+                yield from map(_deployment, page.listed())
+
+    def members(self, deployment: str) -> frozenset[str]:
+        """The devices that a deployment is for."""
+        reply = self._api.get(f"{_DEPLOYMENTS}/{quote(deployment, safe='')}/device_list", expect=[404])
+        return frozenset(reply.body) if reply.status < 400 and isinstance(reply.body, list) else frozenset()
+
+    def progress(self, deployment: str) -> dict[str, Progress] | None:
+        """How far devices are, by Mender's ids, but for those that have not asked yet. None: no such deployment."""
+        found: dict[str, Progress] = {}
+        for reply in self._pages(f"{_DEPLOYMENTS}/{quote(deployment, safe='')}/devices/list", {}, missing=True):
+            if reply.status == 404:
+                return None
+            for each in reply.listed():
+                found[str(each.get("id"))] = Progress(
+                    str(each.get("status", "")), str(each.get("substate") or ""), bool(each.get("log"))
+                )
+        return found
+
+    def log(self, deployment: str, device: str) -> str:
+        """What a device logged; empty when it sent nothing."""
+        path = f"{_DEPLOYMENTS}/{quote(deployment, safe='')}/devices/{quote(device, safe='')}/log"
+        reply = self._api.get(path, expect=[404], kind="text/plain")
+        return reply.text if reply.status < 400 else ""
+
+    def abort(self, deployment: str) -> bool:
+        """Abort a deployment; False when there is nothing to abort any more."""
+        path = f"{_DEPLOYMENTS}/{quote(deployment, safe='')}/status"
+        return self._api.send("PUT", path, {"status": "aborted"}, expect=[404, 422]).status < 300
+
+    def abort_device(self, device: str) -> bool:
+        """Abort every deployment of one device, whoever made it; False where Mender cannot."""
+        return self._api.delete(f"{_DEPLOYMENTS}/devices/{quote(device, safe='')}", expect=[404, 405]).status < 300
+
+    def _pages(self, path: str, params: Mapping[str, str | int], *, missing: bool = False) -> Iterator[Reply]:
+        for number in range(1, _MOST_PAGES + 1):
+            asked = {**params, "per_page": PAGE, "page": number}
+            reply = self._api.get(path, asked, expect=[404] if missing else [])
+            yield reply
+            if reply.status == 404 or len(reply.listed()) < PAGE:
+                return
+
+
+def _many(name: str, values: Sequence[str]) -> list[tuple[str, str | int]]:
+    return [*((name, value) for value in values), ("per_page", PAGE)]
+
+
+def _device(each: Mapping[str, Any]) -> Device:
+    listed = [one for one in each.get("attributes") or [] if isinstance(one, dict)]
+    attributes = {(str(one.get("scope")), str(one.get("name"))): one.get("value") for one in listed}
+    moments = [_moment(each.get("updated_ts")), _moment(attributes.get(("system", "check_in_time")))]
+    return Device(str(each.get("id")), attributes, max((at for at in moments if at is not None), default=None))
+
+
+def _deployment(each: Mapping[str, Any]) -> Deployment:
+    return Deployment(
+        str(each.get("id")), str(each.get("name")), each.get("status") == "finished", bool(each.get("dynamic"))
+    )
+
+
+def _moment(text: object) -> datetime | None:
+    try:
+        moment = datetime.fromisoformat(str(text))
+    except ValueError:
+        return None
+    return moment if moment.tzinfo is not None else None

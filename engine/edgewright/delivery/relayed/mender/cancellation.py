@@ -1,0 +1,79 @@
+"""Calls deployments off at a Mender server, without touching anybody else's. Used by ``courier``.
+
+A deployment of which nothing is wanted any more is aborted as a whole. Of one that goes on for others, a device is
+taken out only where it is in no other deployment: Mender aborts all of a device's, whoever made them.
+"""
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
+
+from edgewright.core.fleet.twins import Stage, Twin
+from edgewright.delivery.relayed.mender.api import Mender
+from edgewright.delivery.relayed.mender.job_notes import Note, keep, note_of
+from edgewright.delivery.relayed.twin_writes import Ledger
+
+log = logging.getLogger(__name__)
+
+_MOST_LOOKED_INTO = 50
+"""Deployments of others; with more, it is not worth finding out."""
+
+
+class Stopper:
+    """Tells Mender what is not wanted any more."""
+
+    def __init__(self, mender: Mender, ledger: Ledger, clock: Callable[[], datetime]) -> None:
+        self._mender = mender
+        self._ledger = ledger
+        self._clock = clock
+
+    def stop(self, deployment: str, open_: Sequence[Twin]) -> dict[str, Twin]:
+        """Call off, once, what is to be called off of a deployment; gives the twins that changed.
+
+        Args:
+            deployment: Its id.
+            open_: The devices that have not ended it.
+        """
+        off = {twin.device: note for twin in open_ if _is_off(twin) and (note := note_of(twin)) is not None}
+        new = {device: note for device, note in off.items() if not note.stopped_at}
+        if not new:
+            return {}
+        stopped = set(new)
+        if len(off) == len(open_):
+            self._mender.abort(deployment)
+        else:
+            stopped = self._take_out(deployment, new)
+        now = self._clock().isoformat()
+        return self._ledger.change(
+            new,
+            lambda twin: keep(twin, replace(new[twin.device], stopped_at=now if twin.device in stopped else _NOT_NOW)),
+        )
+
+    def _take_out(self, deployment: str, notes: Mapping[str, Note]) -> set[str]:
+        shared = self._in_others(deployment, {note.device for note in notes.values()})
+        if shared is None or shared:
+            log.warning(
+                "%s: devices that are in other deployments, too, go on with %s: they cannot be taken out of one alone",
+                self._mender.name,
+                deployment,
+            )
+        if shared is None:
+            return set()
+        free = {device: note.device for device, note in notes.items() if note.device not in shared}
+        return {device for device, id_ in free.items() if self._mender.abort_device(id_)}
+
+    def _in_others(self, deployment: str, devices: set[str]) -> set[str] | None:
+        """Those of the devices that are in other deployments; None: that cannot be said."""
+        others = [each for each in self._mender.under_way() if each.id != deployment]
+        if len(others) > _MOST_LOOKED_INTO or any(each.is_dynamic for each in others):
+            return None
+        return {device for each in others for device in self._mender.members(each.id) & devices}
+
+
+_NOT_NOW = "-"
+"""In place of a time: it was found that the device cannot be taken out."""
+
+
+def _is_off(twin: Twin) -> bool:
+    return twin.job is not None and twin.job.stage is Stage.CANCELLING

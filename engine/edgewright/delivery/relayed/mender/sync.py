@@ -1,0 +1,239 @@
+"""Brings the devices of a Mender server what they are assigned, and reads there what came of it."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from edgewright.core.fleet import twins
+from edgewright.core.fleet.routes import Proof, Route
+from edgewright.core.fleet.twins import Job, Stage, Twin
+from edgewright.delivery.evidence import Verdict, judge, settle
+from edgewright.delivery.relayed.bundling import Bundler, Order
+from edgewright.delivery.relayed.mender import job_notes as notes
+from edgewright.delivery.relayed.mender.api import Mender, Progress
+from edgewright.delivery.relayed.mender.cancellation import Stopper
+from edgewright.delivery.relayed.mender.deployments import Launcher
+from edgewright.delivery.relayed.mender.devices import Roster
+from edgewright.delivery.relayed.mender.job_notes import (
+    Note,
+    deployment_of,
+    hopeless,
+    keep,
+    note_of,
+    stage_of,
+    words_of,
+)
+from edgewright.delivery.relayed.mender.options import Options
+from edgewright.delivery.relayed.twin_writes import Ledger, dropped
+
+_GONE = Progress("")
+
+
+class MenderCourier:
+    """Implements servers.worker.Courier."""
+
+    def __init__(
+        self,
+        mender: Mender,
+        ledger: Ledger,
+        bundler: Bundler,
+        attribute: str,
+        clock: Callable[[], datetime],
+        options: Options,
+    ) -> None:
+        self._mender = mender
+        self._ledger = ledger
+        self._clock = clock
+        self._options = options
+        self._roster = Roster(mender, ledger, attribute, clock)
+        self._launcher = Launcher(mender, ledger, bundler, clock)
+        self._stopper = Stopper(mender, ledger, clock)
+        self._looked_at = -options.look_every.total_seconds()
+        self._looked_for: frozenset[str] = frozenset()
+        self._shown: dict[tuple[str, int], datetime | None] = {}
+        """When devices had been heard of last, when the evidence of a job was looked for."""
+
+    def close(self) -> None:
+        """End its connections."""
+        self._mender.close()
+
+    def step(self, routes: Mapping[str, Route], known: Sequence[Twin]) -> None:
+        """As in servers.worker.Courier."""
+        now = {twin.device: twin for twin in known}
+        now |= self._look(routes)
+        now |= self._watch(routes, now)
+        now |= self._drop(now)
+        idle = [device for device, twin in now.items() if device in routes and self._next(twin) is not twin]
+        now |= self._ledger.change(idle, self._next)
+        self._launcher.start(routes, now)
+
+    def _next(self, twin: Twin) -> Twin:
+        return twins.next_job(twin, self._clock())
+
+    def _look(self, routes: Mapping[str, Route]) -> dict[str, Twin]:
+        """Look devices up, when that is due, or there are new ones."""
+        due = time.monotonic() - self._looked_at >= self._options.look_every.total_seconds()
+        if not due and self._looked_for >= routes.keys():
+            return {}
+        self._looked_at, self._looked_for = time.monotonic(), frozenset(routes)
+        return self._roster.look(routes)
+
+    # ── deployments under way ─────────────────────────────────────────────────────────────────────────────────
+
+    def _watch(self, routes: Mapping[str, Route], known: Mapping[str, Twin]) -> dict[str, Twin]:
+        """Read what became of deployments; gives the twins that changed."""
+        running: dict[str, list[Twin]] = {}
+        for twin in known.values():
+            if (deployment := deployment_of(twin)) is not None:
+                running.setdefault(deployment, []).append(twin)
+        changed: dict[str, Twin] = {}
+        done: list[Twin] = []
+        for deployment, members in running.items():
+            rows = self._rows(deployment, members)
+            for twin in members:
+                row = rows.get(twin.device)
+                if row is not None and row.status in notes.SUCCEEDED:
+                    done.append(twin)
+                elif row is not None:
+                    changed |= self._follow(twin, row, routes.get(twin.device))
+            waiting = [known[device] for device in self._open(members, rows)]
+            changed |= self._stopper.stop(deployment, [changed.get(twin.device, twin) for twin in waiting])
+        return changed | self._prove(done, routes)
+
+    def _rows(self, deployment: str, members: Sequence[Twin]) -> dict[str, Progress]:
+        """How far devices are, by our ids; none for one that has not asked yet."""
+        found = self._mender.progress(deployment)
+        rows = {
+            twin.device: found[note.device]
+            for twin in members
+            if found is not None and (note := note_of(twin)) is not None and note.device in found
+        }
+        missing = [twin.device for twin in members if twin.device not in rows]
+        if missing and (found is None or all(each.is_finished for each in self._mender.deployments([deployment]))):
+            rows |= dict.fromkeys(missing, _GONE)
+        return rows
+
+    def _open(self, members: Sequence[Twin], rows: Mapping[str, Progress]) -> list[str]:
+        ended = {*notes.SUCCEEDED, notes.FAILED, notes.ABORTED, ""}
+        return [
+            twin.device
+            for twin in members
+            if (row := rows.get(twin.device)) is None or (row.status not in ended and hopeless(row.status) is None)
+        ]
+
+    def _follow(self, twin: Twin, row: Progress, route: Route | None) -> dict[str, Twin]:
+        job, note, now = twin.job, note_of(twin), self._clock()
+        assert job is not None and note is not None  # _watch gives only such
+        if row.status == notes.FAILED:
+            is_off = job.stage is Stage.CANCELLING
+            if not row.has_log and not is_off and self._waits(note, self._options.log_after):
+                return self._wait(twin, note)
+            log = self._mender.log(note.deployment or "", note.device) if row.has_log else ""
+            return self._settle(
+                job, twin.device, route, note, [row.substate, log], succeeded=False, words=words_of(log)
+            )
+        if row.status in {notes.ABORTED, ""}:
+            return self._gone(job, twin.device, row)
+        if (why := hopeless(row.status)) is not None:
+            return self._ledger.change([twin.device], lambda twin: twins.fail(twin, job.number, now, *why))
+        stage = stage_of(row.status, job.stage)
+        begun = note.begun or stage is Stage.INSTALLING
+        if stage is job.stage and begun == note.begun:
+            return {}
+        return self._ledger.change(
+            [twin.device], lambda twin: twins.move(keep(twin, replace(note, begun=begun)), job.number, stage, now)
+        )
+
+    def _gone(self, job: Job, device: str, row: Progress) -> dict[str, Twin]:
+        """The deployment was aborted, by us or somebody else, or is gone from Mender."""
+        now = self._clock()
+        words = "it was aborted in Mender" if row.status else "its deployment has ended in Mender without the device"
+
+        def work(twin: Twin) -> Twin:
+            note = note_of(twin)
+            if twin.job is None or twin.job.stage is not Stage.CANCELLING:
+                return twins.fail(twin, job.number, now, "Cancelled", words)
+            if note is not None and note.begun:
+                return twins.bring_back(twin, job.number, now, "Cancelled", "called off after the device had begun")
+            return dropped(twin, job.number, now)
+
+        return self._ledger.change([device], work)
+
+    # ── what was done ─────────────────────────────────────────────────────────────────────────────────────────
+
+    def _prove(self, done: Sequence[Twin], routes: Mapping[str, Route]) -> dict[str, Twin]:
+        """Look for the evidence of what Mender says has succeeded."""
+        asked = [twin for twin in done if self._may_show(twin)]
+        shown = self._roster.find([twin.device for twin in asked]) if asked else {}
+        changed: dict[str, Twin] = {}
+        for twin in done:
+            job, note, route = twin.job, note_of(twin), routes.get(twin.device)
+            assert job is not None and note is not None  # _watch gives only such
+            said = [text for each in shown.get(twin.device, []) if each.id == note.device for text in each.texts()]
+            verdict = _judged(job, note, route, said)
+            wanted = job.stage is not Stage.CANCELLING and route is not None and route.proof is Proof.VERIFIED
+            if verdict is None and wanted and self._waits(note, self._options.proof_after):
+                self._shown[twin.device, job.number] = self._roster.heard.get(twin.device)
+                changed |= self._wait(twin, note)
+            else:
+                self._shown.pop((twin.device, job.number), None)
+                changed |= self._settle(job, twin.device, route, note, said, succeeded=True, words="")
+        return changed
+
+    def _may_show(self, twin: Twin) -> bool:
+        """Whether a device may have sent its inventory since its evidence was looked for."""
+        key = (twin.device, twin.job.number if twin.job is not None else 0)
+        return key not in self._shown or self._shown[key] != self._roster.heard.get(twin.device)
+
+    def _waits(self, note: Note, patience: timedelta) -> bool:
+        since = datetime.fromisoformat(note.done_at) if note.done_at else self._clock()
+        return self._clock() - since < patience
+
+    def _wait(self, twin: Twin, note: Note) -> dict[str, Twin]:
+        """The device has still to show what it did."""
+        if note.done_at:
+            return {}
+        now, job = self._clock(), note.job
+        waiting = replace(note, done_at=now.isoformat(), begun=True)
+        return self._ledger.change(
+            [twin.device], lambda twin: twins.move(keep(twin, waiting), job, Stage.INSTALLING, now)
+        )
+
+    def _settle(
+        self,
+        job: Job,
+        device: str,
+        route: Route | None,
+        note: Note,
+        said: Sequence[str],
+        *,
+        succeeded: bool,
+        words: str,
+    ) -> dict[str, Twin]:
+        verdict, now = _judged(job, note, route, said), self._clock()
+        wanted = route.proof if route is not None else Proof.INSTALLED
+        return self._ledger.change(
+            [device],
+            lambda twin: settle(
+                twin, job.number, now, wanted=wanted, succeeded=succeeded, verdict=verdict, words=words
+            ),
+        )
+
+    def _drop(self, known: Mapping[str, Twin]) -> dict[str, Twin]:
+        """End what was called off before Mender was told, once it is certain that it was not."""
+        off = [
+            twin
+            for twin in known.values()
+            if twin.job is not None and twin.job.stage is Stage.CANCELLING and deployment_of(twin) is None
+        ]
+        changed, now = self._launcher.find(off), self._clock()
+        jobs = {twin.device: twin.job.number for twin in off if twin.device not in changed and twin.job is not None}
+        return changed | self._ledger.change(jobs, lambda twin: dropped(twin, jobs[twin.device], now))
+
+
+def _judged(job: Job, note: Note, route: Route | None, said: Sequence[str]) -> Verdict | None:
+    if route is None:
+        return None
+    order = Order(job.model, job.target, route.delivery, attempt=note.attempt)
+    return judge(job.model, job.target, order.nonce, said)

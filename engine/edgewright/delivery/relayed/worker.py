@@ -1,0 +1,243 @@
+"""The worker of one server: makes passes, waits between them, and says what is wrong with the server.
+
+It keeps no truth of its own, so a pass that fails, or ends with the process, is simply made again. Failures are waited
+out for the server as a whole, not for each device. Made by ``driver``.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Protocol
+
+from edgewright.core.fleet import twins
+from edgewright.core.fleet.routes import Route
+from edgewright.core.fleet.twins import Stage, Twin
+from edgewright.delivery.relayed.errors import Busy, Refused
+from edgewright.delivery.relayed.twin_writes import SERVER, Ledger, dropped
+from edgewright.errors import DeliveryError, DeliveryUnavailable, EdgewrightError
+from edgewright.ports import TwinStore
+from edgewright_schemas.delivery import Delivery
+
+log = logging.getLogger(__name__)
+
+_SERVER_REASONS = frozenset(
+    {"Unreachable", "AuthenticationFailed", "Forbidden", "Redirected", "ServerRefused", "SecretMissing"}
+)
+"""Why no device of a server can be worked with."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How often a server is asked; seconds."""
+
+    under_way: float = 5.0
+    """While something is under way; it grows from there as long as there is no news."""
+    at_most: float = 30.0
+    at_rest: float = 60.0
+    """When nothing is."""
+    backoff: float = 2.0
+    """After the first pass that failed; it doubles."""
+    longest: float = 300.0
+    silence: float = 120.0
+    """Devices of a server that has not answered for so long are said to be out of reach."""
+
+
+class Courier(Protocol):
+    """Works on the devices of one server."""
+
+    def step(self, routes: Mapping[str, Route], known: Sequence[Twin]) -> None:
+        """Do once what can be done now.
+
+        Args:
+            routes: Devices that fleets reach through this server.
+            known: Their twins, as far as there are any, and of devices that were reached through it before.
+
+        Raises:
+            EdgewrightError: The server cannot be used, as far as that concerns every device.
+        """
+        ...
+
+    def close(self) -> None:
+        """End its connections."""
+        ...
+
+
+class Worker:
+    """Works on one server.
+
+    Args:
+        server: Its name, and who signs in there.
+        store: Keeps the twins.
+        system: As in ``delivery.type``.
+        find: Gives every device's way, and those of this server.
+        connect: Makes ready to talk to it; nothing is sent yet.
+        clock: Gives aware UTC times.
+        pace: How often it is asked.
+    """
+
+    def __init__(
+        self,
+        server: str,
+        store: TwinStore,
+        system: str,
+        find: Callable[[str], tuple[Mapping[str, Route], Mapping[str, Route]]],
+        connect: Callable[[Delivery, Ledger], Courier],
+        clock: Callable[[], datetime],
+        pace: Pace,
+    ) -> None:
+        self.server = server
+        self._store = store
+        self._system = system
+        self._find = find
+        self._connect = connect
+        self._clock = clock
+        self._pace = pace
+        self._ledger = Ledger(store, system)
+        self._courier: Courier | None = None
+        self._kicked = threading.Event()
+        self._failures = 0
+        self._failing_since = 0.0
+        self._quiet = 0
+        self._said = ""
+
+    def kick(self) -> None:
+        """Have the next pass made at once, unless the server is being left alone after a failure."""
+        self._kicked.set()
+
+    def close(self) -> None:
+        """End its connections."""
+        if self._courier is not None:
+            self._courier.close()
+            self._courier = None
+
+    def run(self, stop: threading.Event, wake: Callable[[], None]) -> None:
+        """Make passes until ``stop`` is set; ``wake`` is called when there was news."""
+        while not stop.is_set():
+            self._kicked.clear()
+            try:
+                busy = self.make_pass()
+                wait = self._rest(busy)
+            except EdgewrightError as error:
+                wait = self._stumble(error)
+            except Exception as error:
+                log.exception("%s: a pass failed", self.server)
+                wait = self._stumble(DeliveryError(f"a pass over {self.server} failed: {type(error).__name__}"))
+            if self._ledger.news:
+                wake()
+            self._wait(wait, stop)
+        self.close()
+
+    def make_pass(self) -> bool:
+        """Make one pass; whether something is under way.
+
+        Raises:
+            EdgewrightError: The server cannot be used now.
+        """
+        every, routes = self._find(self.server)
+        self._ledger.start(routes.keys())
+        known = self._known(every, routes)
+        if not routes:
+            self._let_go(known)
+            return False
+        if self._take_over(routes, known):
+            known = self._known(every, routes)
+        if self._courier is None:
+            self._courier = self._connect(next(iter(routes.values())).delivery, self._ledger)
+        self._courier.step(routes, known)
+        self._failures, self._said = 0, ""
+        self._clear(known)
+        return any(twin.job is not None for twin in known)
+
+    @property
+    def changed(self) -> bool:
+        """Whether the last pass changed anything."""
+        return self._ledger.changed
+
+    def _known(self, every: Mapping[str, Route], routes: Mapping[str, Route]) -> list[Twin]:
+        return [
+            twin
+            for twin in self._store.twins(self._system)
+            if twin.device in routes or (twin.device not in every and twin.memo.get(SERVER) == self.server and twin.job)
+        ]
+
+    def _take_over(self, routes: Mapping[str, Route], known: Sequence[Twin]) -> bool:
+        """Begin anew with devices that came from another server: what is noted of them is about that one."""
+        now = self._clock()
+
+        def work(twin: Twin) -> Twin:
+            if twin.memo.get(SERVER) == self.server:
+                return twin
+            moved = replace(twin, memo={SERVER: self.server})
+            begun = moved.job is not None and moved.job.stage is not Stage.WAITING
+            return dropped(moved, moved.job.number, now) if begun and moved.job is not None else moved
+
+        there = {twin.device for twin in known if twin.memo.get(SERVER) == self.server}
+        came = [device for device in routes if device not in there]
+        self._ledger.change(came, work)
+        return bool(came)
+
+    def _let_go(self, known: Sequence[Twin]) -> None:
+        """Nobody names the server any more, so nobody may sign in there: what was called off stays as it is."""
+        now = self._clock()
+        self._ledger.change(
+            [twin.device for twin in known],
+            lambda twin: dropped(twin, twin.job.number, now) if twin.job is not None else twin,
+        )
+
+    def _clear(self, known: Sequence[Twin]) -> None:
+        """The server answers again."""
+        devices = [twin.device for twin in known if twin.reason in _SERVER_REASONS]
+        self._ledger.change(
+            devices, lambda twin: twins.troubled(twin, "", "") if twin.reason in _SERVER_REASONS else twin
+        )
+
+    # ── between passes ────────────────────────────────────────────────────────────────────────────────────────
+
+    def _rest(self, busy: bool) -> float:
+        self._quiet = 0 if self._ledger.changed else self._quiet + 1
+        if not busy:
+            return self._pace.at_rest
+        return min(self._pace.under_way * float(1.5 ** min(self._quiet, 20)), self._pace.at_most)
+
+    def _stumble(self, error: EdgewrightError) -> float:
+        """Note a failed pass; how long to leave the server alone."""
+        if self._failures == 0:
+            self._failing_since = time.monotonic()
+        self._failures += 1
+        if isinstance(error, Refused):
+            self.close()  # a new secret may be there the next time
+        if error.message != self._said:
+            self._said = error.message
+            log.warning("%s%s", error.message, f" ({error.hint})" if error.hint else "")
+        reason = self._reason(error)
+        if reason and (reason != "Unreachable" or time.monotonic() - self._failing_since >= self._pace.silence):
+            with suppress(EdgewrightError):  # the store has its own trouble then, and the next pass says so
+                self._tell(reason, error)
+        asked = error.retry_after if isinstance(error, Busy) else None
+        own = min(self._pace.backoff * float(2 ** min(self._failures - 1, 20)), self._pace.longest)
+        return max(own, asked or 0.0)
+
+    def _reason(self, error: EdgewrightError) -> str:
+        if isinstance(error, Refused):
+            return error.reason
+        if isinstance(error, DeliveryError):
+            return "ServerRefused"
+        return "Unreachable" if isinstance(error, DeliveryUnavailable) else ""
+
+    def _tell(self, reason: str, error: EdgewrightError) -> None:
+        every, routes = self._find(self.server)
+        words = f"{error.message}; {error.hint}" if error.hint else error.message
+        devices = [twin.device for twin in self._known(every, routes) if twin.device in routes]
+        self._ledger.change(devices, lambda twin: twins.troubled(twin, reason, words))
+
+    def _wait(self, seconds: float, stop: threading.Event) -> None:
+        until = time.monotonic() + seconds
+        while not stop.is_set() and (left := until - time.monotonic()) > 0:
+            self._kicked.wait(left)
+            if self._kicked.is_set() and not self._failures:
+                return
+            self._kicked.clear()

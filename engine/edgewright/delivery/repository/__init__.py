@@ -1,0 +1,1 @@
+"""The published TUF repository: packages, assignments, signing keys, inspection, clean-up."""

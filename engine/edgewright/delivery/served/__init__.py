@@ -1,0 +1,1 @@
+"""Update systems whose clients call edgewright, which speaks their server's protocol."""

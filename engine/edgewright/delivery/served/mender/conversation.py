@@ -1,0 +1,271 @@
+"""What follows from what a device with Mender's client says. Pure: a twin in, a twin out. Called by ``desk``.
+
+A deployment is one job of one device, named by a UUID made of its number. Clients report ``downloading``,
+``installing`` and last ``success`` or ``failure``; then they send the log of a failure, and their inventory in any
+case. So a success is believed when the inventory after it shows the evidence of this very deployment, and a failure is
+told at once and explained by the log.
+
+The driver's notes in a twin: ``said``: the job whose success still has to be shown, and when it was reported;
+``ended``: the deployment that failed last; ``evidence``: what the inventory showed last, by model; ``confirmed``: the
+releases that the client, and the installer, were seen to list.
+"""
+
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from pydantic import ValidationError
+
+from edgewright.core.fleet import twins
+from edgewright.core.fleet.routes import Proof
+from edgewright.core.fleet.twins import Job, ModelTwin, Stage, Twin
+from edgewright.delivery.evidence import Refused, Verdict, judge, settle
+from edgewright.delivery.served.mender.failure_logs import UNEXPLAINED, explain
+from edgewright.delivery.served.mender.messages import LogMessage
+from edgewright.delivery.served.mender.orders import EVIDENCE, INSTALLED, artifact_name, release_key
+from edgewright_wire.evidence import InstalledEvidence
+
+PATIENCE = timedelta(hours=9)
+"""How long after a success the inventory may take: by default clients send it every eight hours."""
+STATUSES: Mapping[str, Stage | None] = {
+    "downloading": Stage.FETCHING,
+    "pause_before_installing": Stage.FETCHING,
+    "installing": Stage.INSTALLING,
+    "pause_before_rebooting": Stage.INSTALLING,
+    "rebooting": Stage.INSTALLING,
+    "pause_before_committing": Stage.INSTALLING,
+    "success": None,
+    "already-installed": None,
+    "failure": None,
+}
+"""What clients report, and how far a job is then; None: it has ended."""
+_NAMESPACE = uuid.UUID("5e0d1f0e-6f0a-5b52-9d52-6b8a4b1a7c3e")
+_MOST_FACTS = 200
+_LONGEST_FACT = 512
+_LONGEST = 8192
+"""Characters of evidence; a device has nothing to say that takes more."""
+_OWN = "edgewright_"
+
+
+def deployment_id(environment: str, device: str, job: Job) -> str:
+    """Name a job, and the evidence of it; the same in every controller, and after a restart."""
+    return str(uuid.uuid5(_NAMESPACE, f"{environment}/{device}/{job.number}"))
+
+
+def artifact_of(deployment: str, job: Job) -> str:
+    """Name the artifact of a deployment."""
+    return artifact_name(job.model, job.target, deployment[:8])
+
+
+@dataclass(frozen=True, slots=True)
+class Conversation:
+    """One request of one device."""
+
+    environment: str
+    wanted: Proof
+    """What the device is asked to show."""
+    now: datetime
+    """Aware, UTC."""
+
+    # ── it asks for something to do ───────────────────────────────────────────────────────────────────────────────
+
+    def asked(self, twin: Twin, provides: Mapping[str, str] | None) -> Twin:
+        """Take in that a device asks: so it is at nothing. Its job, if there is one to do now, is offered.
+
+        Args:
+            twin: The device.
+            provides: What it says it has; None: its client is too old to say.
+        """
+        job = twin.job
+        if job is not None and job.stage is not Stage.WAITING and not self._is_awaited(twin, job):
+            has_it = provides is not None and provides.get("artifact_name") == artifact_of(self._id(twin, job), job)
+            if has_it:
+                twin = self._succeeded(twin, job)
+            elif job.stage is Stage.CANCELLING:
+                twin = twins.stopped(twin, job.number, self.now)
+        twin = self._outwaited(twin)
+        if provides is not None:
+            sound = {each.model for each in twin.models if _release(each) == provides.get(release_key(each.model))}
+            twin = self._compared(twin, "client", sound)
+        twin = twins.seen(twin, self.now)
+        job = twin.job
+        return twins.move(twin, job.number, Stage.OFFERED, self.now) if job and job.stage is Stage.WAITING else twin
+
+    def offered(self, twin: Twin) -> Job | None:
+        """Say what a device that has asked is to do; None: nothing, or to wait until its success is shown."""
+        job = twin.job
+        return None if job is None or job.stage is Stage.CANCELLING or self._is_awaited(twin, job) else job
+
+    # ── it reports ────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def reported(self, twin: Twin, deployment: str, status: str) -> tuple[Twin, bool]:
+        """Take in how far a device is with a deployment.
+
+        Args:
+            twin: The device.
+            deployment: Its id.
+            status: One of STATUSES.
+
+        Returns:
+            The device, and whether it shall stop. What has ended is never told to: a client would undo its commit.
+        """
+        stage, job = STATUSES[status], twin.job
+        if job is None or self._id(twin, job) != deployment:
+            return twin, stage is not None
+        if stage is not None:
+            return twins.move(twin, job.number, stage, self.now), job.stage is Stage.CANCELLING
+        if status != "failure":
+            return self._succeeded(twin, job), False
+        twin = _noted(twin, said=None, ended={"id": deployment, "model": job.model, "version": job.version})
+        if job.stage is Stage.CANCELLING:
+            return twins.stopped(twin, job.number, self.now), False
+        words = "its update client says that it failed; the log has not come yet"
+        failed = settle(
+            twin,
+            job.number,
+            self.now,
+            wanted=self.wanted,
+            succeeded=False,
+            verdict=None,
+            words=words,
+            reason=UNEXPLAINED,
+        )
+        return failed, False
+
+    def logged(self, twin: Twin, deployment: str, messages: Sequence[LogMessage]) -> Twin:
+        """Take in the log of a deployment that failed: it says why."""
+        ended = twin.memo.get("ended")
+        if not isinstance(ended, Mapping) or ended.get("id") != deployment:
+            return twin
+        failed = twin.model(ended["model"]).failed
+        if failed is None or failed.reason != UNEXPLAINED:
+            return twin
+        verdict = judge(ended["model"], failed.target, deployment, [f"{each.message}\n" for each in messages])
+        why = verdict if isinstance(verdict, Refused) else explain(messages)
+        return twins.explain(twin, ended["model"], ended["version"], why.reason, why.message, why.probe)
+
+    # ── it sends its inventory ────────────────────────────────────────────────────────────────────────────────────
+
+    def listed(self, twin: Twin, attributes: Mapping[str, str], *, whole: bool) -> Twin:
+        """Take in inventory attributes. What other programs on the device add shows nothing, and proves no absence.
+
+        Args:
+            twin: The device.
+            attributes: Values by name.
+            whole: Whether they replace what was there before.
+        """
+        before = {} if whole else twin.facts
+        facts = {name: text[:_LONGEST_FACT] for name, text in attributes.items() if not name.startswith(_OWN)}
+        kept = sorted({**before, **facts}.items())[:_MOST_FACTS]
+        twin, job = self._shown(twin, attributes), twin.job
+        if job is not None and self._is_awaited(twin, job) and _is_of_client(attributes):
+            twin = self._settled(twin, job)
+        if INSTALLED in attributes:
+            twin = self._compared(twin, "installer", _sound(twin, attributes[INSTALLED]))
+        return twins.seen(twin, self.now, facts=dict(kept))
+
+    # ── what is believed ──────────────────────────────────────────────────────────────────────────────────────────
+
+    def _shown(self, twin: Twin, attributes: Mapping[str, str]) -> Twin:
+        """Keep the evidence that an inventory shows, of models that are of interest."""
+        if not _is_of_client(attributes):
+            return twin
+        models = {known.model for known in twin.models} | ({twin.job.model} if twin.job is not None else set())
+        found = {model: attributes.get(EVIDENCE + model, "") for model in sorted(models)}
+        return _noted(twin, evidence={model: text for model, text in found.items() if 0 < len(text) < _LONGEST} or None)
+
+    def _id(self, twin: Twin, job: Job) -> str:
+        return deployment_id(self.environment, twin.device, job)
+
+    def _succeeded(self, twin: Twin, job: Job) -> Twin:
+        """Believe a success that needs no evidence, or has shown it already; else wait for the inventory."""
+        if self.wanted is Proof.INSTALLED or self._verdict(twin, job) is not None:
+            return self._settled(twin, job)
+        if not self._is_awaited(twin, job):
+            twin = _noted(twin, said={"job": job.number, "at": self.now.isoformat()})
+        return twins.move(twin, job.number, Stage.INSTALLING, self.now)
+
+    def _settled(self, twin: Twin, job: Job) -> Twin:
+        verdict = self._verdict(twin, job)
+        twin = _noted(twin, said=None)
+        return settle(twin, job.number, self.now, wanted=self.wanted, succeeded=True, verdict=verdict)
+
+    def _verdict(self, twin: Twin, job: Job) -> Verdict | None:
+        shown = twin.memo.get("evidence")
+        text = shown.get(job.model) if isinstance(shown, Mapping) else None
+        return judge(job.model, job.target, self._id(twin, job), text) if isinstance(text, str) else None
+
+    def _is_awaited(self, twin: Twin, job: Job) -> bool:
+        """Whether a job's success was reported, and is not shown yet."""
+        said = twin.memo.get("said")
+        return isinstance(said, Mapping) and said.get("job") == job.number
+
+    def _outwaited(self, twin: Twin) -> Twin:
+        job, said = twin.job, twin.memo.get("said")
+        if job is None or not isinstance(said, Mapping) or not self._is_awaited(twin, job):
+            return twin
+        late = self.now - datetime.fromisoformat(said["at"]) > PATIENCE
+        return self._settled(twin, job) if late else twin
+
+    def _compared(self, twin: Twin, by: str, sound: set[str]) -> Twin:
+        """Compare what is believed to be installed with what the device says it has.
+
+        What it has had and has no more is given to it again. What it had only by the word of its update client has
+        failed: it would be given the same for ever.
+
+        Args:
+            twin: The device.
+            by: Who says so.
+            sound: Models that are as they are believed to be.
+        """
+        confirmed = dict(twin.memo.get("confirmed", {}))
+        seen = dict(confirmed.get(by, {}))
+        for known in twin.models:
+            at_it = twin.job is not None and twin.job.model == known.model and twin.job.stage is not Stage.WAITING
+            release = _release(known)
+            if release is None or at_it:
+                continue
+            if known.model in sound:
+                seen[known.model] = release
+            elif seen.pop(known.model, None) == release:
+                twin = twins.found(twin, ModelTwin(known.model), self.now)
+            else:
+                message = f"its update client said that {release} is installed; the {by} on the device lists it not"
+                twin = twins.refute(twin, known.model, self.now, message)
+        here = {known.model for known in twin.models}
+        confirmed[by] = {model: release for model, release in seen.items() if model in here}
+        return _noted(twin, confirmed=confirmed)
+
+
+def _is_of_client(attributes: Mapping[str, str]) -> bool:
+    """Whether attributes are an inventory of the update client, which always names the device's type."""
+    return "device_type" in attributes or any(name.startswith(_OWN) for name in attributes)
+
+
+def _release(known: ModelTwin) -> str | None:
+    return known.installed.release if known.installed is not None else None
+
+
+def _sound(twin: Twin, said: str) -> set[str]:
+    """List the models that are on the device as they are believed to be, by what its installer says."""
+    try:
+        reports = {report.model: report for report in InstalledEvidence.from_bytes(said.encode()).models}
+    except (ValidationError, ValueError):
+        return {known.model for known in twin.models}
+    sound = set()
+    for known in twin.models:
+        report, target = reports.get(known.model), known.installed
+        if report is None or target is None:
+            continue
+        same = (report.active, report.active_release) == (target.package.digest, target.release)
+        if same and (known.proof is not Proof.VERIFIED or report.verified == target.package.digest):
+            sound.add(known.model)
+    return sound
+
+
+def _noted(twin: Twin, **notes: Any) -> Twin:
+    """Change the driver's notes; None takes one away."""
+    memo = {name: value for name, value in {**twin.memo, **notes}.items() if value is not None}
+    return twin if memo == twin.memo else replace(twin, memo=memo)

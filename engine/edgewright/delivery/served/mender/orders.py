@@ -1,0 +1,120 @@
+"""What an artifact orders a device to do with one model: install a release, or take the model away.
+
+Two update modules carry it out. ``edgewright`` is ours (``edgewright-agent mender-module``): it gets the payload as it
+is, installs it with the installer, proves it and keeps the evidence. ``directory`` comes with Mender's client: it
+replaces a folder, laid out like the installer's own, and proves nothing. Called by ``desk``, and by whoever uploads
+artifacts to a Mender server.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+from edgewright import durable
+from edgewright.delivery.repository.depot import ASSIGNMENT_FILE, Depot, PayloadFile
+from edgewright.delivery.served.mender.artifacts import Artifact, ArtifactFile
+from edgewright.delivery.served.mender.composed_file import Pieces, tar
+from edgewright.errors import DeliveryError, DeliveryUnavailable
+from edgewright_schemas.delivery import MenderServerSettings, MenderSettings
+from edgewright_wire.canonical import canonical_json, digest_bytes, hex_of
+from edgewright_wire.messages import ModelAssignment
+
+EVIDENCE = "edgewright_evidence_"
+"""Begins the name of the inventory attribute that holds a model's evidence; the model's name follows."""
+INSTALLED = "edgewright_installed"
+"""The inventory attribute that says what is on the device (``edgewright_wire.evidence.InstalledEvidence``)."""
+_SLOT = "slots/a"
+_MARKER = "release.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What is to be done."""
+
+    model: str
+    target: ModelAssignment | None
+    """None: take the model away."""
+    root: str
+    """Where models are kept on the device."""
+    nonce: str
+    """Comes back in the evidence."""
+
+
+def release_key(model: str) -> str:
+    """Name what a device says of itself (``device_provides``) about the release of a model that it has installed."""
+    return f"edgewright.{model}.release"
+
+
+def artifact_name(model: str, target: ModelAssignment | None, suffix: str) -> str:
+    """Name an artifact; no two orders share a name, for a client skips what has the name of what it installed last."""
+    what = target.release[:24] if target is not None else "removed"
+    return re.sub(r"[^A-Za-z0-9_.-]+", "-", f"{model}-{what}-{suffix}")
+
+
+def compose(order: Order, name: str, settings: MenderSettings | MenderServerSettings, depot: Depot) -> Artifact:
+    """Say what is in the artifact of an order.
+
+    Raises:
+        DeliveryError: What it names is not published, or cannot be used.
+        DeliveryUnavailable: The repository cannot be read.
+    """
+    payload = depot.payload(order.target) if order.target is not None else ()
+    meta: dict[str, str] = {}
+    if settings.module == "edgewright":
+        files = [ArtifactFile(file.name, Pieces.of_file(file), hex_of(file.digest)) for file in payload]
+        kind = "remove" if order.target is None else "install"
+        meta = {"model": order.model, "nonce": order.nonce, "order": kind, "root": order.root}
+    else:
+        files = _directory(f"{order.root}/models/{order.model}", payload)
+    release = {release_key(order.model): order.target.release} if order.target is not None else {}
+    return Artifact(
+        name=name,
+        device_types=(settings.device_type,),
+        module=settings.module,
+        files=files,
+        provides=release,
+        clears=(release_key(order.model),),
+        meta=meta,
+    )
+
+
+def _directory(folder: str, payload: Sequence[PayloadFile]) -> list[ArtifactFile]:
+    """For the update module ``directory``: a folder, and the archive that becomes its content."""
+    where = folder.encode()
+    update = _slot(tuple(payload))
+    return [
+        ArtifactFile("dest_dir", Pieces.of_bytes(where), hex_of(digest_bytes(where))),
+        ArtifactFile("update.tar", update, _digest(tuple(payload))),
+    ]
+
+
+def _slot(payload: tuple[PayloadFile, ...]) -> Pieces:
+    """Lay a model's folder out as the installer does, so that applications find it alike; nothing: it is empty."""
+    files = [file for file in payload if file.name != ASSIGNMENT_FILE]
+    assignment = next((file.data for file in payload if file.name == ASSIGNMENT_FILE), None)
+    if assignment is None:
+        return tar([])
+    target = ModelAssignment.from_bytes(assignment).model_dump(mode="json", by_alias=True, exclude_none=True)
+    listed = [{"name": file.name, "size": file.size} for file in files]
+    marker = Pieces.of_bytes(canonical_json({"assignment": target, "files": listed}))
+    packed = [(f"{_SLOT}/{file.name}", Pieces.of_file(file)) for file in files]
+    return tar([*packed, (f"{_SLOT}/{_MARKER}", marker)], links=[("active", _SLOT)])
+
+
+@lru_cache(maxsize=64)
+def _digest(payload: tuple[PayloadFile, ...]) -> str:
+    """The sha256 of a slot's archive, in hex; computed once for all devices that are given the same.
+
+    Raises:
+        DeliveryError: A file has other bytes than its digest: they must not be signed.
+        DeliveryUnavailable: A file cannot be read.
+    """
+    for file in payload:
+        try:
+            sound = file.path is None or durable.digest_file(file.path) == file.digest
+        except OSError as error:
+            raise DeliveryUnavailable(f"cannot read {file.path}: {error.strerror}", hint="apply again") from error
+        if not sound:
+            raise DeliveryError(f"{file.path} has other bytes than its name says", hint="apply again, which mends it")
+    return _slot(payload).digest()

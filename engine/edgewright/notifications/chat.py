@@ -1,0 +1,39 @@
+"""Incoming webhooks of chat systems: Slack, Mattermost, Rocket.Chat and others that take ``{"text": …}``.
+
+Format: https://docs.slack.dev/messaging/sending-messages-using-incoming-webhooks and, for the three characters that
+must be escaped, https://docs.slack.dev/messaging/formatting-message-text.
+"""
+
+import json
+import re
+
+from edgewright.core.status.notifications import Notice
+from edgewright.notifications.posting import Poster
+from edgewright.notifications.wording import details, subject
+
+_MARKS = {"error": ":red_circle:", "warning": ":large_orange_circle:", "info": ":large_green_circle:"}
+_MENTION = re.compile(r"@(?=\w)")
+_ZERO_WIDTH = "\u200b"
+
+
+class ChatNotifier:
+    """Implements ports.Notifier."""
+
+    def __init__(self, poster: Poster) -> None:
+        self._poster = poster
+
+    def send(self, notice: Notice) -> None:
+        """Post one message; may be repeated.
+
+        Raises:
+            NoticeUnavailable, NoticeError: As Poster.post.
+        """
+        lines = [f"{_MARKS[notice.severity]} *{escape(subject(notice))}*", *map(escape, details(notice))]
+        body = json.dumps({"text": "\n".join(lines)}, ensure_ascii=False).encode(errors="replace")
+        self._poster.post(body, dict)
+
+
+def escape(text: str) -> str:
+    """Make text mean only itself: no links, no mentions of everybody, also where ``@`` alone makes one."""
+    text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return _MENTION.sub(f"@{_ZERO_WIDTH}", text)

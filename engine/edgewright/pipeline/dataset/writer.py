@@ -1,0 +1,136 @@
+"""Writes a dataset's splits as Parquet files, with a digest over what the rows mean. Used while a dataset is built.
+
+Rows are spooled to disk in the order they come, so that memory holds a batch only, and are written as Parquet once
+every category's values are known.
+"""
+
+import json
+import struct
+from collections.abc import Mapping, Sequence
+from hashlib import sha256
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from edgewright.pipeline.dataset.columns import Columns
+from edgewright.pipeline.dataset.files import SCHEMA, SPLITS, file_name
+from edgewright_schemas.dataset import ColumnType
+from edgewright_wire.canonical import digest_json
+
+_BATCH_ROWS = 1024
+_BATCH_BYTES = 16 << 20
+_ARROW_TYPES: Mapping[ColumnType, Any] = {
+    "image": pa.binary(),
+    "category": pa.string(),
+    "number": pa.float64(),
+    "integer": pa.int64(),
+    "text": pa.string(),
+    "boolean": pa.bool_(),
+}
+
+
+class Spool:
+    """Keeps the rows of one split on disk and digests them."""
+
+    def __init__(self, path: Path, types: Mapping[str, ColumnType]) -> None:
+        self.path = path
+        self.rows = 0
+        self._types = types
+        self._schema = pa.schema([(name, _ARROW_TYPES[type_]) for name, type_ in types.items()])
+        self._writer = pa.ipc.new_stream(str(path), self._schema)
+        self._batch: list[Mapping[str, Any]] = []
+        self._bytes = 0
+        self._hash = sha256()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self._writer.close()
+
+    def add(self, row: Mapping[str, Any]) -> None:
+        """Add a row: values as their types, an image as its bytes, None where there is none."""
+        self.rows += 1
+        self._batch.append(row)
+        for name, type_ in self._types.items():
+            data = _bytes_of(row[name], type_)
+            self._hash.update(data)
+            self._bytes += len(data)
+        if len(self._batch) >= _BATCH_ROWS or self._bytes >= _BATCH_BYTES:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what is held in memory."""
+        if self._batch:
+            self._writer.write_batch(pa.RecordBatch.from_pylist(self._batch, schema=self._schema))
+        self._batch, self._bytes = [], 0
+
+    def digest(self) -> str:
+        """Digest the rows so far; equal rows in equal order give the same, whatever wrote them."""
+        return self._hash.hexdigest()
+
+
+def write_splits(
+    spools: Mapping[str, Spool], columns: Columns, values: Mapping[str, Sequence[str]], out: Path
+) -> dict[str, Path]:
+    """Write each spool as ``<split>.parquet``, categories encoded by their values' positions; return the files."""
+    files = {}
+    for split in SPLITS:
+        path = out / file_name(split)
+        _write_parquet(spools[split].path, columns, values, path)
+        spools[split].path.unlink()
+        files[file_name(split)] = path
+    return files
+
+
+def write_schema(schema: Mapping[str, Any], out: Path) -> Path:
+    """Write ``schema.json``."""
+    path = out / SCHEMA
+    path.write_text(json.dumps(schema, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    return path
+
+
+def content_digest(schema: Mapping[str, Any], spools: Mapping[str, Spool]) -> str:
+    """Digest a dataset's meaning: its schema, and the rows of each split in order."""
+    rows = {split: {"rows": spools[split].rows, "digest": spools[split].digest()} for split in SPLITS}
+    return digest_json({"schema": schema, "splits": rows})
+
+
+def _write_parquet(spool: Path, columns: Columns, values: Mapping[str, Sequence[str]], path: Path) -> None:
+    categories = [name for name, type_ in columns.types.items() if type_ == "category"]
+    with pa.OSFile(str(spool)) as source, pa.ipc.open_stream(source) as reader:
+        schema = reader.schema
+        for name in categories:
+            schema = schema.set(schema.get_field_index(name), pa.field(name, pa.dictionary(pa.int32(), pa.string())))
+        with pq.ParquetWriter(path, schema, compression="zstd", use_dictionary=categories) as writer:
+            for batch in reader:
+                arrays = [
+                    _encoded(batch.column(name), values[name]) if name in categories else batch.column(name)
+                    for name in schema.names
+                ]
+                writer.write_batch(pa.RecordBatch.from_arrays(arrays, schema=schema))
+
+
+def _encoded(column: pa.Array, values: Sequence[str]) -> pa.Array:
+    known = pa.array(values, pa.string())
+    return pa.DictionaryArray.from_arrays(pc.index_in(column, value_set=known, skip_nulls=True), known)
+
+
+def _bytes_of(value: Any, type_: ColumnType) -> bytes:
+    """Write a value so that no two values, nor a value and none, come to the same bytes."""
+    if value is None:
+        return b"\0"
+    match type_:
+        case "number":
+            return struct.pack("<bd", 1, value + 0.0)  # + 0.0 turns -0.0 into 0.0
+        case "integer":
+            return struct.pack("<bq", 1, value)
+        case "boolean":
+            return b"\1\1" if value else b"\1\0"
+        case _:
+            data = value if isinstance(value, bytes) else value.encode("utf-8")
+            return struct.pack("<bQ", 1, len(data)) + data

@@ -1,0 +1,162 @@
+"""The evaluate step: what every variant of a model is worth on the test split. Run by the worker.
+
+Reads roles ``export`` (``model.*.onnx``) and ``dataset``; what it writes is in docs/artifacts.md. The gates read its
+facts, people and the package step read ``evidence.json``.
+"""
+
+import json
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from edgewright.errors import StepFailed
+from edgewright.pipeline.dataset.files import Split, label_values, load_split
+from edgewright.pipeline.evaluation.metrics import Judge, slices
+from edgewright.pipeline.export.onnx_runtime import (
+    FP32,
+    OnnxModel,
+    count_unusable,
+    finite_or_none,
+    variant_file,
+    variants_in_order,
+)
+from edgewright.pipeline.runner.tasks import StepContext
+from edgewright.ports import Built
+from edgewright_schemas.model import ModelSpec
+from edgewright_wire.canonical import digest_json
+
+EVIDENCE = "evidence.json"
+LATENCY_RUNS = 100
+LATENCY_WARM_UP = 10
+_LATENCIES = ("latencyP50Ms", "latencyP95Ms")
+_LIBRARIES = ("numpy", "onnxruntime", "torch", "torchmetrics")
+
+
+def build(context: StepContext) -> Built:
+    """Evaluate every variant.
+
+    Raises:
+        StepFailed: A variant does not take the dataset's rows, its output does not fit the task, or there is nothing
+            to test on.
+    """
+    task, spec = context.task, ModelSpec.model_validate(context.task.spec)
+    facts = task.facts["dataset"]
+    test = load_split(task.inputs["dataset"], facts, "test")
+    if not len(test):
+        raise StepFailed(
+            f"the test split of dataset {spec.dataset} has no rows", hint="raise split.test, or add rows to the source"
+        )
+    classes = _classes(spec, facts)
+    judge = Judge(len(classes) if classes is not None else None)
+    variants: dict[str, dict[str, Any]] = {}
+    predictions: dict[str, torch.Tensor] = {}
+    names = variants_in_order(task.facts["export"])
+    for done, name in enumerate(names):
+        context.progress(done, len(names), "variant")
+        path = _variant_path(task.inputs["export"], name)
+        model = OnnxModel(path)
+        predictions[name] = judge.predictions(model.run(test.features), name)
+        variants[name] = {
+            **_figures(judge, predictions[name], test),
+            "sizeBytes": path.stat().st_size,
+            **_latency(model, test.features),
+        }
+    context.progress(len(names), len(names), "variant")
+    evidence = _evidence(spec, classes, test, variants, _agreement(judge, predictions))
+    path = context.out / EVIDENCE
+    path.write_text(json.dumps(evidence, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
+    return Built(
+        digest=digest_json(without_latency(evidence)),
+        files={EVIDENCE: path},
+        facts={"variants": {name: _small(found) for name, found in variants.items()}},
+        environment={name: version(name) for name in _LIBRARIES},
+    )
+
+
+def without_latency(evidence: Mapping[str, Any]) -> dict[str, Any]:
+    """Leave out of an evidence what differs from run to run; what remains names it."""
+    variants = {
+        name: {key: value for key, value in found.items() if key not in _LATENCIES}
+        for name, found in evidence["variants"].items()
+    }
+    return {**evidence, "variants": variants}
+
+
+def _classes(spec: ModelSpec, facts: Mapping[str, Any]) -> list[str] | None:
+    """List the classes in the order of the outputs; None for regression."""
+    values = label_values(facts)
+    if spec.task == "regression":
+        if values is not None:
+            raise StepFailed(
+                f"task regression needs a numeric label, but {facts['label']!r} has {len(values)} categories",
+                hint="use a classification task, or declare the column's type number",
+            )
+        return None
+    if not values:
+        raise StepFailed(
+            f"task {spec.task} needs a label with categories, but {facts['label']!r} has none",
+            hint="declare the column's type category, or use the task regression",
+        )
+    return values
+
+
+def _variant_path(files: Mapping[str, Path], name: str) -> Path:
+    if variant_file(name) not in files:
+        raise StepFailed(f"the export has no {variant_file(name)}", hint="run apply again to export the model again")
+    return files[variant_file(name)]
+
+
+def _figures(judge: Judge, predictions: torch.Tensor, test: Split) -> dict[str, Any]:
+    labels = torch.from_numpy(test.labels)
+    sliced = {
+        key: {**judge.figures(predictions[rows], labels[rows]), "rows": len(rows)} for key, rows in slices(test.columns)
+    }
+    return {
+        "overall": judge.figures(predictions, labels),
+        "slices": sliced,
+        "rows": len(test),
+        "rowsNotFinite": count_unusable(predictions.numpy()),
+        "confusion": judge.confusion(predictions, labels),
+    }
+
+
+def _latency(model: OnnxModel, features: npt.NDArray[np.float32]) -> dict[str, float | None]:
+    found = model.latencies(features, runs=LATENCY_RUNS, warm_up=LATENCY_WARM_UP)
+    middle, high = np.percentile(found, [50, 95])
+    return {"latencyP50Ms": finite_or_none(middle), "latencyP95Ms": finite_or_none(high)}
+
+
+def _agreement(judge: Judge, predictions: Mapping[str, torch.Tensor]) -> dict[str, Any]:
+    """Compare every other variant with fp32; empty when there is no fp32."""
+    reference = predictions.get(FP32)
+    if reference is None:
+        return {}
+    return {name: judge.agreement(found, reference) for name, found in predictions.items() if name != FP32}
+
+
+def _evidence(
+    spec: ModelSpec,
+    classes: list[str] | None,
+    test: Split,
+    variants: Mapping[str, Any],
+    agreement: Mapping[str, Any],
+) -> dict[str, Any]:
+    return {
+        "formatVersion": 1,
+        "task": spec.task,
+        "split": "test",
+        "rows": len(test),
+        "classes": classes,
+        "variants": dict(variants),
+        "agreementWithFp32": dict(agreement),
+    }
+
+
+def _small(found: Mapping[str, Any]) -> dict[str, Any]:
+    """Keep what gates and people need; the rest is in evidence.json."""
+    return {key: value for key, value in found.items() if key != "confusion"}

@@ -1,0 +1,102 @@
+"""Static int8 quantization of an ONNX file with onnxruntime. Called by export.
+
+QDQ format, per-channel S8 weights, U8 activations: what reference CPUs and the common edge accelerators run. Weights
+have seven bits: with eight, x86 processors without VNNI add pairs of products in 16 bits, which saturate, so that they
+compute something else than other devices. Method:
+https://onnxruntime.ai/docs/performance/model-optimizations/quantization.html
+"""
+
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+from onnxruntime.quantization.shape_inference import quant_pre_process
+
+from edgewright.pipeline.export.onnx_export import make_repeatable, write_model
+from edgewright.pipeline.export.onnx_runtime import ORT_ERRORS, Interface, first_lines
+
+_BATCH_ROWS = 32
+_FAILURES: tuple[type[Exception], ...] = (
+    ValueError,
+    RuntimeError,
+    KeyError,
+    TypeError,
+    AssertionError,
+    onnx.checker.ValidationError,
+    onnx.shape_inference.InferenceError,
+    *ORT_ERRORS,
+)
+"""What the quantizer raises for a graph it cannot work on."""
+
+
+@dataclass(frozen=True, slots=True)
+class NotQuantized:
+    """Quantization could not be done, and why."""
+
+    reason: str
+
+
+class _Rows(CalibrationDataReader):  # type: ignore[misc]  # onnxruntime has no types
+    """Feeds calibration rows to onnxruntime in batches."""
+
+    def __init__(self, interface: Interface, rows: npt.NDArray[Any]) -> None:
+        at_once = 1 if interface.one_at_a_time else _BATCH_ROWS
+        batches = [{interface.input_name: rows[i : i + at_once]} for i in range(0, len(rows), at_once)]
+        self._batches: Iterator[dict[str, npt.NDArray[Any]]] = iter(batches)
+
+    def get_next(self) -> dict[str, npt.NDArray[Any]] | None:
+        """Give the next batch, by input name; None after the last."""
+        return next(self._batches, None)
+
+
+def choose_rows(count: int, wanted: int, seed: int) -> npt.NDArray[np.int64]:
+    """Choose which of ``count`` rows calibrate, in order: seeded, without repetition, at most ``wanted``."""
+    if wanted >= count:
+        return np.arange(count, dtype=np.int64)
+    chosen: npt.NDArray[np.int64] = np.random.default_rng(seed).choice(count, size=wanted, replace=False)
+    return np.sort(chosen)
+
+
+def quantize(source: Path, target: Path, interface: Interface, rows: npt.NDArray[Any]) -> NotQuantized | None:
+    """Write the int8 form of a model.
+
+    Args:
+        source: The float model.
+        target: The file to write; not written when this cannot be done.
+        interface: What the model takes.
+        rows: Calibration rows, as the model takes them.
+
+    Returns:
+        None when it is done, otherwise why not.
+    """
+    if not len(rows):
+        return NotQuantized("there are no validation rows to calibrate with")
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".quantize-") as folder:
+        prepared, quantized = Path(folder) / "prepared.onnx", Path(folder) / "int8.onnx"
+        try:
+            quant_pre_process(str(source), str(prepared), skip_symbolic_shape=True)
+            quantize_static(
+                str(prepared),
+                str(quantized),
+                _Rows(interface, rows),
+                quant_format=QuantFormat.QDQ,
+                per_channel=True,
+                weight_type=QuantType.QInt8,
+                activation_type=QuantType.QUInt8,
+                reduce_range=True,
+            )
+        except _FAILURES as error:
+            return NotQuantized(first_lines(error))
+        model = onnx.load(str(quantized))
+    if not any(node.op_type == "DequantizeLinear" for node in model.graph.node):
+        kinds = ", ".join(sorted({node.op_type for node in model.graph.node}))
+        return NotQuantized(f"none of its operators ({kinds}) can be quantized")
+    make_repeatable(model)
+    write_model(model, target)
+    return None

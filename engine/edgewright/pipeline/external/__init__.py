@@ -1,0 +1,1 @@
+"""Models that other tools make: imported ONNX files, and commands that write one."""

@@ -1,0 +1,137 @@
+"""What a package's model card says: its front matter and its tables. Pure; called by package.
+
+Latencies are left out: they differ from run to run, and the card is part of the package's digest.
+"""
+
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ruamel.yaml import YAML
+
+from edgewright.pipeline.packaging.manifest import Description
+from edgewright_schemas.model import ModelSpec
+from edgewright_templates.model_card import render_model_card
+
+_PIPELINES = {
+    "image-classification": "image-classification",
+    "tabular-classification": "tabular-classification",
+    "regression": "tabular-regression",
+}
+_HUB_METRICS = {
+    "accuracy": "accuracy",
+    "f1Macro": "f1",
+    "precisionMacro": "precision",
+    "recallMacro": "recall",
+    "loss": "cross_entropy_loss",
+    "mae": "mae",
+    "rmse": "rmse",
+    "r2": "r_squared",
+}
+"""The Hub's names of our metrics."""
+
+
+def make_card(
+    description: Description,
+    spec: ModelSpec,
+    variant: str,
+    facts: Mapping[str, Mapping[str, Any]],
+    evidence: Mapping[str, Any],
+    golden_samples: int,
+) -> bytes:
+    """Write the card.
+
+    Args:
+        description: What the package says of the model.
+        spec: The Model's spec.
+        variant: The variant that is packaged.
+        facts: Facts of roles ``export`` and ``dataset``.
+        evidence: What ``evidence.json`` holds.
+        golden_samples: How many golden samples the package has.
+    """
+    exported, dataset = facts["export"], facts["dataset"]
+    found = evidence["variants"][variant]
+    quantization = exported.get("quantization", {})
+    metrics = list(found["overall"])
+    classes = evidence.get("classes")
+    text = render_model_card(
+        {
+            "front_matter": _front_matter(description, spec, found["overall"], dataset),
+            "name": description.name,
+            "task": spec.task,
+            "task_words": spec.task.replace("-", " ").capitalize(),
+            "precision": description.precision,
+            "architecture": description.architecture or f"not known ({spec.origin})",
+            "parameters": description.parameters,
+            "size_bytes": found["sizeBytes"],
+            "input_name": exported["inputName"],
+            "input_type": exported["inputType"],
+            "input_shape": ["any" if n is None else n for n in exported["inputShape"]],
+            "input_meaning": _input_meaning(exported["inputType"], image=description.image),
+            "output_name": exported["outputName"],
+            "output_meaning": f"one number for each of {len(classes)} classes" if classes else "the predicted number",
+            "rows": found["rows"],
+            "overall": list(found["overall"].items()),
+            "slice_metrics": metrics,
+            "slices": _slices(found["slices"], metrics),
+            "dataset": spec.dataset,
+            "dataset_digest": dataset["contentDigest"],
+            "dataset_rows": dataset["rows"],
+            "features": [] if description.image else list(dataset["features"]),
+            "classes": classes,
+            "target": dataset["label"],
+            "calibration_samples": quantization.get("calibrationSamples"),
+            "not_quantized": quantization.get("notPossible"),
+            "same_class": evidence.get("agreementWithFp32", {}).get(variant, {}).get("sameClass"),
+            "golden_samples": golden_samples,
+            "atol": description.atol,
+        }
+    )
+    return text.encode("utf-8")
+
+
+def _slices(slices: Mapping[str, Mapping[str, Any]], metrics: Sequence[str]) -> list[dict[str, Any]]:
+    return [
+        {"name": name, "rows": figures["rows"], "figures": [figures.get(metric) for metric in metrics]}
+        for name, figures in sorted(slices.items())
+    ]
+
+
+def _input_meaning(input_type: str, *, image: bool) -> str:
+    if not image:
+        return ""
+    return ": pixels 0 to 255" if input_type == "uint8" else ": pixels scaled to 0…1"
+
+
+def _front_matter(
+    description: Description, spec: ModelSpec, overall: Mapping[str, float | None], dataset: Mapping[str, Any]
+) -> str:
+    """Write the YAML that the Hugging Face Hub reads; a figure that could not be computed is left out."""
+    pipeline = _PIPELINES[spec.task]
+    known = {name: value for name, value in overall.items() if value is not None}
+    result = {
+        "task": {"type": pipeline},
+        "dataset": {
+            "type": spec.dataset,
+            "name": spec.dataset,
+            "split": "test",
+            "revision": dataset["contentDigest"],
+        },
+        "metrics": [{"type": _HUB_METRICS.get(n, n), "value": v, "name": n} for n, v in known.items()],
+    }
+    tags = ["edgewright", "onnx"] + ([description.precision] if description.quantization else [])
+    written = io.StringIO()
+    yaml = YAML()
+    yaml.width = 4096
+    yaml.dump(
+        {
+            "library_name": "onnx",
+            "pipeline_tag": pipeline,
+            "tags": tags,
+            "datasets": [spec.dataset],
+            "metrics": [_HUB_METRICS.get(n, n) for n in known],
+            "model-index": [{"name": description.name, "results": [result]}],
+        },
+        written,
+    )
+    return written.getvalue()

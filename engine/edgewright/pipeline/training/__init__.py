@@ -1,0 +1,1 @@
+"""The step train: a torch module learns from a dataset. ``step.build`` is the entry point."""

@@ -1,0 +1,91 @@
+"""What a run tells whoever watches it: progress lines, live tables, logs."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Protocol
+
+from edgewright.core.address import Address
+from edgewright.core.planning.plan import Plan, Step
+from edgewright.core.rollout.state import RolloutState
+from edgewright.core.snapshot import Snapshot
+from edgewright.core.status.conditions import Condition
+from edgewright.errors import EdgewrightError
+from edgewright.ports import Event, Progress
+
+
+class Listener(Protocol):
+    """Told of everything that happens, from several threads; must return fast and never raise."""
+
+    def planned(self, plan: Plan) -> None:
+        """A pass computed this plan."""
+        ...
+
+    def started(self, step: Step) -> None:
+        """A step began."""
+        ...
+
+    def progressed(self, progress: Progress) -> None:
+        """A long step moved on."""
+        ...
+
+    def done(self, step: Step, seconds: float) -> None:
+        """A step succeeded."""
+        ...
+
+    def failed(self, step: Step, error: EdgewrightError, retry_in: float | None) -> None:
+        """A step failed; it is tried again in ``retry_in`` seconds, or not at all."""
+        ...
+
+    def rolled(self, address: Address, state: RolloutState) -> None:
+        """A rollout moved on."""
+        ...
+
+    def happened(self, event: Event) -> None:
+        """Something was written to history."""
+        ...
+
+    def rested(self, desired: Snapshot, conditions: Mapping[Address, Sequence[Condition]], *, settled: bool) -> None:
+        """A standing run has finished a pass; ``settled``: only others can bring it further."""
+        ...
+
+    def waiting(self) -> None:
+        """A standing run is alive, and has nothing to do."""
+        ...
+
+    def troubled(self, error: EdgewrightError, until: datetime) -> None:
+        """A standing run could not finish a pass, and tries again then."""
+        ...
+
+
+class Silence:
+    """A listener that hears nothing."""
+
+    def planned(self, plan: Plan) -> None:
+        """Ignore it."""
+
+    def started(self, step: Step) -> None:
+        """Ignore it."""
+
+    def progressed(self, progress: Progress) -> None:
+        """Ignore it."""
+
+    def done(self, step: Step, seconds: float) -> None:
+        """Ignore it."""
+
+    def failed(self, step: Step, error: EdgewrightError, retry_in: float | None) -> None:
+        """Ignore it."""
+
+    def rolled(self, address: Address, state: RolloutState) -> None:
+        """Ignore it."""
+
+    def happened(self, event: Event) -> None:
+        """Ignore it."""
+
+    def rested(self, desired: Snapshot, conditions: Mapping[Address, Sequence[Condition]], *, settled: bool) -> None:
+        """Ignore it."""
+
+    def waiting(self) -> None:
+        """Ignore it."""
+
+    def troubled(self, error: EdgewrightError, until: datetime) -> None:
+        """Ignore it."""

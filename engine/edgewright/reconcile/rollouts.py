@@ -1,0 +1,202 @@
+"""Drives rollouts: what devices said goes into the pure state machine, what it decides becomes assignments."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from edgewright.core.address import Address
+from edgewright.core.fleet.membership import members
+from edgewright.core.fleet.routes import Proof
+from edgewright.core.gates import device_gates
+from edgewright.core.planning.observed import Champion
+from edgewright.core.planning.rollouts import Aim
+from edgewright.core.rollout.devices import DEADLINE_EXCEEDED
+from edgewright.core.rollout.goal import Advance, DeviceView, Goal, RolloutEvent, view_device
+from edgewright.core.rollout.machine import advance, resume
+from edgewright.core.rollout.state import Controls, Phase, Release, RolloutState
+from edgewright.core.snapshot import Snapshot
+from edgewright.ports import DeliveryReader, DeviceWriter, Event, StateReader, StateWriter
+from edgewright.reconcile.device_configs import Configurator
+from edgewright.reconcile.listener import Listener
+from edgewright_schemas.thresholds import Gate
+from edgewright_wire.canonical import digest_json
+from edgewright_wire.messages import Assignment, Blob, ConfigFile, ModelAssignment
+
+Labels = Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Roller:
+    """Everything rolling out needs."""
+
+    reader: StateReader
+    writer: StateWriter
+    configurator: Configurator
+    delivery: DeliveryReader
+    canceller: DeviceWriter
+    listener: Listener
+    clock: Callable[[], datetime]
+
+    def advance(self, desired: Snapshot, address: Address, aim: Aim) -> datetime | None:
+        """Move one rollout on by what is known now.
+
+        Returns:
+            When time alone will change something; None when only reports or people can.
+
+        Raises:
+            StepFailed: A device's configuration cannot be rendered; nothing was assigned.
+            LeaseLost, StorageFull: As ports.StateWriter.
+        """
+        stored = self.reader.rollout(address) or RolloutState()
+        requested = self.reader.requested_controls().get(address)
+        state = _steered(stored, requested) if requested else stored
+        goal = _goal(desired, aim, state)
+        if goal is None:
+            return None
+        if goal.release.config is not None:
+            self.configurator.keep(desired, aim.fleet, goal.release.config)
+        labels = members(desired, aim.fleet, self.reader.enrolled())
+        model = aim.rollout.spec.model
+        now = self.clock()
+        result = advance(state, goal, self._views(model, labels, goal), now)
+        if result.state == stored and not result.assign and not requested:
+            return result.wake_at
+        self._call_off(stored, result)
+        assignments = self._assignments(result.assign, aim, labels)
+        events = [_event(event, now, address, desired) for event in result.events]
+        self.writer.save_rollout_with_assignments(
+            address,
+            result.state,
+            assignments,
+            events,
+            champion=self._champion(model, stored, result.state),
+        )
+        if requested:
+            self.writer.take_controls({address: requested})
+        for event in events:
+            self.listener.happened(event)
+        self.listener.rolled(address, result.state)
+        return result.wake_at
+
+    def _call_off(self, before: RolloutState, result: Advance) -> None:
+        """Keep devices whose time is up from installing later what nobody waits for any more."""
+        again = {device for device, _ in result.assign}
+        overdue = [
+            device
+            for device, progress in result.state.devices.items()
+            if progress.reason == DEADLINE_EXCEEDED and device not in again and progress != before.devices.get(device)
+        ]
+        if overdue:
+            self.canceller.cancel(overdue)
+
+    def _views(self, model: str, labels: Mapping[str, Labels], goal: Goal) -> dict[str, DeviceView]:
+        reports = self.reader.reports(labels)
+        assigned = self.reader.assignments(labels)
+        capable = self.delivery.capabilities(labels)
+        configured = goal.release.config is not None
+        views = {}
+        for device, its in labels.items():
+            report, entry = reports.get(device), assigned.get(device)
+            views[device] = view_device(
+                model,
+                its,
+                report=report,
+                last_seen=report.sent_at if report else None,
+                assignment=entry.assignment.version if entry else 0,
+                labels_digest=digest_json(dict(its)) if configured else "",
+                proves=capable[device].proof if device in capable else Proof.VERIFIED,
+            )
+        return views
+
+    def _assignments(
+        self, decisions: Sequence[tuple[str, Release | None]], aim: Aim, labels: Mapping[str, Labels]
+    ) -> list[Assignment]:
+        model = aim.rollout.spec.model
+        current = self.reader.assignments([device for device, _ in decisions])
+        configs = self._configs(decisions, aim, labels)
+        # The state store may have been lost, or be an older copy: versions go on from what is out, never back.
+        published = self.delivery.assigned() if decisions else {}
+        made = []
+        for device, release in decisions:
+            before = current.get(device)
+            models = {m.model: m for m in before.assignment.models} if before else {}
+            if release is None:
+                models.pop(model, None)
+            else:
+                models[model] = ModelAssignment(
+                    model=model,
+                    package=Blob(digest=release.package, size=release.manifest_size),
+                    config=configs.get((device, release.config)),
+                    release=release.fingerprint,
+                )
+            # A new version even for the same content: the rollout waits for the device to take up what it decided now.
+            version = 1 + max(before.assignment.version if before else 0, published.get(device, 0))
+            wanted = tuple(models[name] for name in sorted(models))
+            made.append(Assignment(device=device, version=version, models=wanted))
+        return made
+
+    def _configs(
+        self, decisions: Sequence[tuple[str, Release | None]], aim: Aim, labels: Mapping[str, Labels]
+    ) -> dict[tuple[str, str | None], ConfigFile]:
+        by_config: dict[str, dict[str, Labels]] = {}
+        for device, release in decisions:
+            if release is not None and release.config is not None:
+                by_config.setdefault(release.config, {})[device] = labels.get(device, {})
+        rendered: dict[tuple[str, str | None], ConfigFile] = {}
+        for config, devices in by_config.items():
+            files = self.configurator.render(config, aim.fleet.metadata.name, aim.rollout.spec.model, devices)
+            rendered |= {(device, config): file for device, file in files.items()}
+        return rendered
+
+    def _champion(self, model: str, before: RolloutState, after: RolloutState) -> tuple[str, Champion] | None:
+        """Name the new champion when a rollout has just succeeded on its whole fleet."""
+        if after.phase is not Phase.SUCCEEDED or after.release is None:
+            return None
+        if before.phase is Phase.SUCCEEDED and before.release == after.release:
+            return None
+        package = self.reader.package(after.release.package)
+        if package is None:
+            return None
+        export_fingerprint = package.facts["inputs"]["export"]
+        export = self.reader.artifacts([export_fingerprint]).get(export_fingerprint)
+        if export is None:
+            return None
+        return model, Champion(
+            package=package.digest,
+            export=export.digest,
+            export_fingerprint=export_fingerprint,
+            variant=str(package.facts["variant"]),
+            train_fingerprint=export.facts["inputs"].get("model", ""),
+        )
+
+
+def _steered(stored: RolloutState, requested: Controls) -> RolloutState:
+    """Take up what people asked for; going on after a pause also forgives what it paused for."""
+    resumed = resume(stored) if stored.controls.paused and not requested.paused else stored
+    return replace(resumed, controls=requested)
+
+
+def _goal(desired: Snapshot, aim: Aim, state: RolloutState) -> Goal | None:
+    """Aim at the desired release; without one, let what is under way finish."""
+    release, key = (aim.release, aim.key) if aim.release else (state.release, state.key)
+    if release is None or not key:
+        return None
+    return Goal(
+        name=aim.rollout.metadata.name,
+        spec=aim.rollout.spec,
+        release=release,
+        key=key,
+        fleet_digest=aim.fleet_digest,
+        device_gates=device_gates(_gates(desired, aim.rollout.spec.model)),
+    )
+
+
+def _gates(desired: Snapshot, model: str) -> tuple[Gate, ...]:
+    document = desired.model(model)
+    thresholds = desired.thresholds(document.spec.thresholds) if document and document.spec.thresholds else None
+    return thresholds.spec.gates if thresholds else ()
+
+
+def _event(event: RolloutEvent, at: datetime, address: Address, desired: Snapshot) -> Event:
+    data = {"device": event.device} if event.device else {}
+    return Event(at, event.reason, str(address), event.message, data, desired.revision)

@@ -1,0 +1,158 @@
+"""What agents send: reports, and requests for certificates. Answered for ``agent_app``, from an environment's desk."""
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from starlette.types import Receive, Scope, Send
+
+from edgewright.delivery.identity.certificates import NotTrusted, Speaker
+from edgewright.delivery.identity.enrollment import Outcome
+from edgewright.errors import EdgewrightError
+from edgewright.server.devices.agent_answers import RawHeaders, send_json
+from edgewright.server.devices.agent_service import AgentDesk
+from edgewright.server.devices.peers import Peer, Peers
+from edgewright.server.devices.report_bodies import Bodies, Refused, read_message, read_reports
+from edgewright.server.devices.report_intake import ACCEPTED, busy
+from edgewright.server.request_log import logger
+from edgewright_wire.enrollment import EnrollmentRequest, Refusal, RenewalRequest
+from edgewright_wire.messages import Report, WireModel
+
+CALLS = frozenset({"reports", "enroll", "renew"})
+_ENROLLERS = 4
+_MOST_ENROLLING = 64
+"""Devices that are enrolled at the same time; others come again."""
+_SAID_AGAIN = 600.0
+"""Seconds until the same refusal of the same peer is logged again."""
+_MOST_SAID = 1_000
+_INLINE_BYTES = 16 << 10
+"""Bodies up to here are understood on the server's loop: a thread would take longer."""
+
+
+class _Accepted(WireModel):
+    """Reports are durable."""
+
+    accepted: int
+
+
+class Posts:
+    """What is sent to all environments; ``peers`` tells who sends it."""
+
+    def __init__(self, peers: Peers) -> None:
+        self._peers = peers
+        self._bodies = Bodies()
+        self._threads = ThreadPoolExecutor(_ENROLLERS, thread_name_prefix="enroll")
+        self._enrolling = 0
+        self._said: dict[tuple[str, str], float] = {}
+
+    def close(self) -> None:
+        """End the threads."""
+        self._threads.shutdown(wait=False)
+
+    async def answer(
+        self, desk: AgentDesk, path: str, scope: Scope, headers: Mapping[bytes, bytes], receive: Receive, send: Send
+    ) -> None:
+        """Answer one of ``CALLS``."""
+        peer = self._peers.peer(scope, headers)
+        extra: RawHeaders = [(b"edgewright-poll", b"%d" % desk.polls.poll)]
+        try:
+            if peer.refusal:
+                raise Refused(403, peer.refusal)
+            body = await self._bodies.read(headers, receive)
+            match path:
+                case "reports":
+                    answer = await self._reports(desk, peer, body)
+                case "renew":
+                    answer = await self._renew(desk, peer, body)
+                case _:
+                    answer = await self._enroll(desk, peer, body)
+        except Refused as refused:
+            answer = Outcome(refused.status, Refusal(error=refused.message), 5 if refused.status == 503 else 0)
+            extra = [*extra, (b"connection", b"close")] if refused.status in {400, 408, 413} else extra
+        except EdgewrightError as error:
+            logger().error("an agent could not be answered", call=path, error=error.message, hint=error.hint or None)
+            away = busy("the controller cannot do this now; see its log", 5)
+            answer = Outcome(away.status, Refusal(error=away.error), away.retry_after)
+        if answer.status >= 400 and answer.status != 503:
+            self._say(desk, peer, path, answer)
+        if answer.retry_after:
+            extra = [*extra, (b"retry-after", b"%d" % answer.retry_after)]
+        await send_json(send, answer.status, answer.said.to_bytes(), extra)
+
+    async def _reports(self, desk: AgentDesk, peer: Peer, body: bytes) -> Outcome:
+        speaker = _speaker(desk, peer)
+        reports = read_reports(body) if len(body) <= _INLINE_BYTES else await asyncio.to_thread(read_reports, body)
+        if speaker is not None and (other := _other(reports, speaker.device)) is not None:
+            said = f"this certificate is {speaker.device}'s, and the report is {other}'s"
+            return Outcome(403, Refusal(error=said, reason="OtherDevice"))
+        taken = await desk.intake.put(reports, speaker) if reports else ACCEPTED
+        if taken is ACCEPTED:
+            return Outcome(200, _Accepted(accepted=len(reports)))
+        return Outcome(taken.status, Refusal(error=taken.error, reason=taken.reason), taken.retry_after)
+
+    async def _enroll(self, desk: AgentDesk, peer: Peer, body: bytes) -> Outcome:
+        asked = read_message(EnrollmentRequest, body)
+        outcome = await self._aside(lambda: desk.enrollment.enroll(asked, peer.address))
+        more = {"token": f"not accepted: {outcome.token}"} if outcome.token else {}
+        logger().info("enrollment", device=asked.device, outcome=outcome.note or str(outcome.status), **more)
+        return outcome
+
+    async def _renew(self, desk: AgentDesk, peer: Peer, body: bytes) -> Outcome:
+        speaker = _speaker(desk, peer)
+        if speaker is None:
+            raise Refused(401, "renewing needs the present certificate")
+        asked = read_message(RenewalRequest, body)
+        outcome = await self._aside(lambda: desk.enrollment.renew(asked, speaker))
+        logger().info("renewal", device=speaker.device, outcome=outcome.note or str(outcome.status))
+        return outcome
+
+    async def _aside(self, work: Callable[[], Outcome]) -> Outcome:
+        """Do what takes time on another thread, so many at once."""
+        if self._enrolling >= _MOST_ENROLLING:
+            raise Refused(503, "too many devices are being enrolled; come again later")
+        self._enrolling += 1
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+        finally:
+            self._enrolling -= 1
+
+    def _say(self, desk: AgentDesk, peer: Peer, path: str, answer: Outcome) -> None:
+        """Log a refusal; not again and again, for devices come again and again."""
+        error = answer.said.error if isinstance(answer.said, Refusal) else ""
+        key, now = (peer.address, error), time.monotonic()
+        if now - self._said.get(key, -_SAID_AGAIN) < _SAID_AGAIN:
+            return
+        self._said.pop(key, None)
+        self._said[key] = now
+        while len(self._said) > _MOST_SAID:
+            del self._said[next(iter(self._said))]
+        logger().warning(
+            "an agent was refused",
+            environment=desk.environment or None,
+            call=path,
+            peer=peer.address,
+            status=answer.status,
+            error=error,
+        )
+
+
+def _speaker(desk: AgentDesk, peer: Peer) -> Speaker | None:
+    """Say who speaks; None where whoever it is is believed.
+
+    Raises:
+        Refused: Nobody who is known.
+        DeliveryError: The authority cannot be used.
+    """
+    if peer.believed:
+        return None
+    if peer.certificate is None:
+        raise Refused(401, "no certificate was shown; enroll first")
+    try:
+        return desk.speaker(peer.certificate)
+    except NotTrusted as error:
+        raise Refused(401, str(error)) from None
+
+
+def _other(reports: Sequence[Report], device: str) -> str | None:
+    return next((report.device for report in reports if report.device != device), None)

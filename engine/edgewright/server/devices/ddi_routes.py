@@ -1,0 +1,131 @@
+"""``/{tenant}/controller/v1/{device}…``: hawkBit's device API. Thin: what is answered, a ``DdiDesk`` says.
+
+Included by ``app``. A tenant is an environment; ``DEFAULT`` stands for a repository without any.
+"""
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from http import HTTPStatus
+
+from fastapi import APIRouter, Request
+from fastapi.responses import JSONResponse, Response, StreamingResponse
+from starlette.concurrency import run_in_threadpool
+
+from edgewright.delivery.served.ddi.downloads import Sending
+from edgewright.delivery.served.ddi.messages import MOST_BYTES
+from edgewright.delivery.served.ddi.service import Answer, Call, DdiDesk
+from edgewright.errors import EdgewrightError
+from edgewright.server.devices.bodies import Bodies, BodyRefused
+from edgewright.server.request_log import logger, note, routine
+
+DEFAULT = "DEFAULT"
+_HOME = "/{tenant}/controller/v1/{device}"
+_TYPE = "application/hal+json;charset=UTF-8"
+
+Find = Callable[[str], DdiDesk | None]
+"""Finds the desk of an environment by its name."""
+Work = Callable[[DdiDesk, Call, bytes], Answer | Sending]
+
+
+def ddi_router(find: Find) -> APIRouter:
+    """The device API for all environments.
+
+    Args:
+        find: Finds an environment's desk; without environments, by "".
+    """
+    router = APIRouter()
+    way_in = _WayIn(find)
+
+    @router.get(_HOME)
+    async def base(request: Request) -> Response:
+        return await way_in.answer(request, lambda desk, call, _body: desk.base(call))
+
+    @router.put(f"{_HOME}/configData")
+    async def attributes(request: Request) -> Response:
+        return await way_in.answer(request, lambda desk, call, body: desk.attributes(call, body))
+
+    @router.get(f"{_HOME}/deploymentBase/{{action}}")
+    async def deployment(action: str, request: Request) -> Response:
+        return await way_in.answer(request, lambda desk, call, _body: desk.deployment(call, action))
+
+    @router.post(f"{_HOME}/deploymentBase/{{action}}/feedback")
+    async def feedback(action: str, request: Request) -> Response:
+        return await way_in.answer(request, lambda desk, call, body: desk.feedback(call, action, body))
+
+    @router.get(f"{_HOME}/cancelAction/{{action}}")
+    async def cancelation(action: str, request: Request) -> Response:
+        return await way_in.answer(request, lambda desk, call, _body: desk.cancelation(call, action))
+
+    @router.post(f"{_HOME}/cancelAction/{{action}}/feedback")
+    async def cancelation_feedback(action: str, request: Request) -> Response:
+        return await way_in.answer(request, lambda desk, call, body: desk.cancelation_feedback(call, action, body))
+
+    @router.get(f"{_HOME}/installedBase/{{action}}")
+    async def installed(action: str, request: Request) -> Response:
+        return await way_in.answer(request, lambda desk, call, _body: desk.installed(call, action))
+
+    @router.api_route(f"{_HOME}/softwaremodules/{{action}}/artifacts/{{name}}", methods=["GET", "HEAD"])
+    async def artifact(action: str, name: str, request: Request) -> Response:
+        headers, is_head = dict(request.headers), request.method == "HEAD"
+        return await way_in.answer(
+            request, lambda desk, call, _body: desk.download(call, action, name, headers, only_head=is_head)
+        )
+
+    return router
+
+
+class _WayIn:
+    """Finds the desk, bounds bodies, and turns what comes of a request into an answer."""
+
+    def __init__(self, find: Find) -> None:
+        self._find = find
+        self._bodies = Bodies()
+
+    async def answer(self, request: Request, work: Work) -> Response:
+        """Work on a request in a thread of the pool."""
+        routine(request)
+        call = _call(request)
+        note(request, device=call.device)
+        try:
+            body = await self._bodies.read(request, MOST_BYTES)
+        except BodyRefused as refused:
+            return JSONResponse({"error": refused.message}, refused.status, {"Connection": "close"})
+        try:
+            outcome = await run_in_threadpool(partial(self._work, call, body, work))
+        finally:
+            self._bodies.release(body)
+        if isinstance(outcome, Sending):
+            return StreamingResponse(_checked(outcome), outcome.status, dict(outcome.headers))
+        return _written(outcome)
+
+    def _work(self, call: Call, body: bytes, work: Work) -> Answer | Sending:
+        try:
+            desk = self._find("" if call.tenant.upper() == DEFAULT else call.tenant)
+        except EdgewrightError as error:
+            logger().error("a device could not be answered", error=error.message, hint=error.hint)
+            return Answer(HTTPStatus.SERVICE_UNAVAILABLE, {"error": "not now; come again"}, {"Retry-After": "30"})
+        if desk is None:
+            return Answer(HTTPStatus.NOT_FOUND, {"error": "there is no such tenant"})
+        return work(desk, call, body)
+
+
+def _call(request: Request) -> Call:
+    where = f"{request.url.scheme}://{request.headers.get('host', request.url.netloc)}"
+    parameters = request.path_params
+    return Call(parameters["tenant"], parameters["device"], request.headers.get("authorization", ""), where)
+
+
+def _checked(sending: Sending) -> Iterator[bytes]:
+    """Pass the bytes on; what goes wrong meanwhile breaks the connection off, and is in the log."""
+    try:
+        yield from sending.chunks
+    except (EdgewrightError, OSError) as error:
+        logger().error("a download was broken off", error=str(error))
+        raise
+
+
+def _written(answer: Answer) -> Response:
+    headers = dict(answer.headers)
+    if answer.content is None:
+        return Response(status_code=answer.status, headers=headers)
+    return JSONResponse(answer.content, answer.status, headers, media_type=_TYPE)

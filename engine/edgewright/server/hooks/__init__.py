@@ -1,0 +1,1 @@
+"""Webhooks of forges: signatures, payloads, routes."""

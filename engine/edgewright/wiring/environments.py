@@ -1,0 +1,133 @@
+"""Wires one environment for the controller. Made by ``commands/serve``."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import structlog
+
+from edgewright.core.planning.plan import Plan
+from edgewright.core.planning.planner import plan
+from edgewright.core.snapshot import Snapshot
+from edgewright.errors import SourceError
+from edgewright.notifications.notifiers import open_notifiers
+from edgewright.ports import Cancel, Lease, StateReader, StateWriter, Upstream
+from edgewright.reconcile.accepted import SIGNED, Followed
+from edgewright.reconcile.listener import Listener
+from edgewright.reconcile.notifications import Dispatcher
+from edgewright.reconcile.observer import NamedSources
+from edgewright.reconcile.reconciler import Reconciler
+from edgewright.source.watch import watch
+from edgewright.state.lease import SqlLease, wait_for_lease
+from edgewright.wiring.workspace import LEASE_TIME, Workspace
+
+HOLDER = "edgewright serve"
+
+
+class LiveStation:
+    """Implements server.stations.Station over a workspace."""
+
+    def __init__(self, workspace: Workspace, upstream: Upstream, anchor: Callable[[], str | None]) -> None:
+        """Wire it; nothing is opened yet.
+
+        Args:
+            workspace: The environment's.
+            upstream: The repository, which all environments share.
+            anchor: Gives what another environment accepted last.
+        """
+        self._workspace = workspace
+        self._upstream = upstream
+        self._anchor = anchor
+
+    @property
+    def name(self) -> str:
+        """The environment's name."""
+        return self._workspace.env
+
+    @property
+    def reader(self) -> StateReader:
+        """What is known of reality."""
+        return self._workspace.state
+
+    @property
+    def writer(self) -> StateWriter:
+        """The same store."""
+        return self._workspace.state
+
+    def followed(self) -> Followed:
+        """What is in force."""
+        return self._workspace.followed(self._upstream, self._anchor)
+
+    @contextmanager
+    def lease(self, cancel: Cancel) -> Iterator[Lease | None]:
+        """Stand by until the right to change things is ours.
+
+        Raises:
+            StateError: The store cannot be used.
+        """
+        self._workspace.make_folder()
+        lease = wait_for_lease(self._workspace.state, HOLDER, LEASE_TIME, self._workspace.clock, cancel)
+        if lease is None:
+            yield None
+            return
+        with lease:
+            yield lease
+
+    def reconciler(self, desired: Snapshot, lease: Lease, listener: Listener, followed: Followed) -> Reconciler:
+        """A run, wired as a revision declares."""
+        assert isinstance(lease, SqlLease)
+        if not self._workspace.keys.is_dir():
+            structlog.get_logger("edgewright.station").error(
+                "there are no signing keys: models are made, and nothing can be published",
+                keys=str(self._workspace.keys),
+                hint="in a clone: edgewright init . --keys-only --state FOLDER [--env NAME]",
+            )
+        return self._workspace.reconciler(desired, lease, listener, source=followed, standing=lambda: followed.standing)
+
+    def plan(self, proposed: Snapshot, in_force: Snapshot | None) -> Plan:
+        """What a run would do with what somebody proposes.
+
+        Sources and folders of delivery are those of what is in force: a proposal must not choose what is opened here.
+        """
+        reality = self._workspace.reality(in_force or Snapshot("", {}))
+        observed = replace(reality, sources=NamedSources(reality.sources, in_force)).observe(proposed)
+        return plan(proposed, observed, self._workspace.clock())
+
+    def dispatcher(self, desired: Snapshot) -> Dispatcher:
+        """Who is told of what happens.
+
+        Raises:
+            NoticeError: Secrets are missing.
+        """
+        repository = desired.repository()
+        specs = repository.spec.notifications if repository else ()
+        state, clock = self._workspace.state, self._workspace.clock
+        return Dispatcher(state, state, open_notifiers(specs), specs, clock, environment=self.name)
+
+    @contextmanager
+    def watch_reports(self, desired: Snapshot, on_report: Callable[[], None]) -> Iterator[Path | None]:
+        """Call back when a device has reported; shares of other machines are looked at every few seconds instead."""
+        folder = self._workspace.reports_folder(desired)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            watching = watch(folder, lambda changed: on_report(), debounce=0.05)
+        except (OSError, SourceError):
+            yield None
+            return
+        with watching:
+            yield folder
+
+
+def anchor_of(workspace: Workspace) -> Callable[[], str | None]:
+    """Find what any environment of the store accepted with a signature."""
+
+    def find() -> str | None:
+        for name in workspace.state.environments():
+            with workspace.for_environment(name).state as state:
+                kept = state.accepted_revision()
+            if kept is not None and kept.endswith(SIGNED):
+                return kept
+        return None
+
+    return find

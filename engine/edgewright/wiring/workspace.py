@@ -1,0 +1,412 @@
+"""The composition root: a spec repository with everything commands need, each driver made when it is asked for.
+
+Drivers are imported where they are made, so that ``validate`` does not pay for the state store nor ``plan`` for
+what signs, and nothing here for torch.
+"""
+
+import os
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edgewright.core.snapshot import Snapshot
+from edgewright.errors import EdgewrightError, SourceError, SourceUnavailable, StateError
+from edgewright.reconcile.observer import Reality
+from edgewright_schemas.environment import AgentDelivery as DeliverySpec
+
+if TYPE_CHECKING:  # annotations alone must not import what a command may not need
+    from edgewright.blobs.file_store import FileBlobStore
+    from edgewright.core.status.source import SourceStanding
+    from edgewright.delivery.agent.driver import AgentDelivery
+    from edgewright.delivery.routing import RoutedDelivery
+    from edgewright.pipeline.dataset.source_index import SourceIndex
+    from edgewright.ports import SnapshotSource, Upstream
+    from edgewright.reconcile.accepted import Followed
+    from edgewright.reconcile.listener import Listener
+    from edgewright.reconcile.reconciler import Reconciler
+    from edgewright.state.lease import SqlLease
+    from edgewright.state.store import SqlState
+
+STATE_FOLDER = ".edgewright"
+ENVIRONMENTS_FOLDER = "environments"
+LEASE_TIME = timedelta(seconds=30)
+_REMOTE = re.compile(r"^[a-z][a-z0-9+.-]*://|^[^/:@\s]+@[^/:\s]+:", re.IGNORECASE)
+"""A URL, or what scp takes: ``git@host:path``."""
+
+
+def utc_now() -> datetime:
+    """The time, aware, in UTC."""
+    return datetime.now(UTC)
+
+
+class Workspace:
+    """One spec repository, at one ref or as it is being edited, seen as one environment."""
+
+    def __init__(
+        self,
+        repo: str | Path,
+        *,
+        ref: str | None = None,
+        worktree: bool = False,
+        state: str | None = None,
+        env: str | None = None,
+        clock: Callable[[], datetime] = utc_now,
+    ) -> None:
+        """Remember where things are; nothing is opened yet.
+
+        Args:
+            repo: A folder in the repository's work tree, a bare repository, or the URL of a remote one.
+            ref: Branch, tag or commit; by default what the environment follows, or HEAD.
+            worktree: Read uncommitted edits instead of a commit.
+            state: Folder for state, blobs, cache and keys, ``.edgewright`` at the repository's root by default (of a
+                remote one: here); or the URL of a database, the rest staying there, or in $EDGEWRIGHT_HOME.
+            env: One of the environments the repository declares.
+            clock: Gives aware UTC times.
+        """
+        self._repo = str(repo)
+        self._ref = ref
+        self._worktree = worktree
+        is_url = state is not None and "://" in state
+        self._state_url = state if is_url else None
+        self._state = os.environ.get("EDGEWRIGHT_HOME") if is_url or state is None else state
+        self.env = env or ""
+        self.is_remote = _REMOTE.match(self._repo) is not None
+        self.clock = clock
+        self.stale: SourceUnavailable | None = None
+        """Why what is desired is no newer than what was fetched before."""
+
+    def for_environment(self, env: str) -> "Workspace":
+        """The same repository and state, as another environment."""
+        return Workspace(
+            self._repo,
+            ref=self._ref,
+            worktree=self._worktree,
+            state=self._state_url or self._state,
+            env=env or None,
+            clock=self.clock,
+        )
+
+    @cached_property
+    def root(self) -> Path:
+        """The spec repository's root folder; of a remote one, the folder its state folder is in.
+
+        Raises:
+            SourceError: There is no repository.
+        """
+        if self.is_remote:
+            return self.folder.absolute().parent
+        from edgewright.source.git.repositories import GitRepository
+
+        return GitRepository(self._repo).root
+
+    @cached_property
+    def folder(self) -> Path:
+        """Where state, blobs, cache and keys are, of all environments."""
+        if self._state:
+            return Path(self._state).expanduser()
+        return Path(STATE_FOLDER).absolute() if self.is_remote else self.root / STATE_FOLDER
+
+    @property
+    def remote_url(self) -> str | None:
+        """Where the repository was cloned from, or is; None of one without a remote."""
+        if self.is_remote:
+            return self._repo
+        from edgewright.source.git.repositories import GitRepository
+
+        try:
+            return GitRepository(self._repo).run("config", "--get", "remote.origin.url").strip()
+        except SourceError:
+            return None
+
+    @property
+    def shown(self) -> str:
+        """The repository, for messages."""
+        return self._repo if self.is_remote else str(self.root)
+
+    @property
+    def bundles(self) -> Path:
+        """Where update bundles are kept; what is lost there is built again."""
+        return self.home / "cache/bundles"
+
+    @property
+    def home(self) -> Path:
+        """The environment's own folder."""
+        return self.folder / ENVIRONMENTS_FOLDER / self.env if self.env else self.folder
+
+    @cached_property
+    def upstream(self) -> "Upstream":
+        """The repository that is followed.
+
+        Raises:
+            SourceError: There is none.
+        """
+        from edgewright.source.git.credentials import Credentials
+        from edgewright.source.upstreams import open_upstream
+
+        return open_upstream(
+            self._repo, self.folder / "git", Credentials.from_environment(), cache=self.folder / "cache"
+        )
+
+    @cached_property
+    def source(self) -> "SnapshotSource":
+        """What is desired; of a remote repository, as of now.
+
+        Raises:
+            SourceError: There is no repository, or no such environment.
+            SourceUnavailable: The remote does not answer.
+        """
+        if self._worktree:
+            from edgewright.source.worktree import WorktreeSource
+
+            if self.env:
+                return WorktreeSource(self._repo, cache=self._cache, environment=self.env)
+            return WorktreeSource(self._repo, cache=self._cache)
+        if not self.is_remote and (self._ref is not None or not self.env):
+            return self.source_at(self._ref)
+        from edgewright.reconcile.accepted import fetch_follow
+
+        follow = fetch_follow(self.upstream, self.env, self._ref, self._be_stale)
+        return self.upstream.source(lambda: self.upstream.resolve(follow), self.env)
+
+    def source_at(self, ref: str | None) -> "SnapshotSource":
+        """What is desired at another ref.
+
+        Raises:
+            SourceError: There is no repository.
+            SourceUnavailable: The remote does not answer.
+        """
+        if self.is_remote:
+            from edgewright.reconcile.accepted import fetch_follow
+
+            follow = fetch_follow(self.upstream, "", ref, self._be_stale)
+            return self.upstream.source(lambda: self.upstream.resolve(follow), self.env)
+        from edgewright.source.commits import GitSource
+
+        if self.env:
+            return GitSource(self._repo, ref, cache=self._cache, environment=self.env)
+        return GitSource(self._repo, ref, cache=self._cache)
+
+    def _be_stale(self, error: SourceUnavailable) -> None:
+        """Go on with what was fetched before, and say so once."""
+        if self.stale is None:
+            self.stale = error
+            from edgewright.cli.console import stderr
+
+            stderr().print(f"{error.message}; this is what was fetched before", style="yellow", markup=False)
+
+    def followed(self, upstream: "Upstream", anchor: Callable[[], str | None], *, eager: bool = False) -> "Followed":
+        """What is in force: as ``source``, but only revisions whose signatures and specs are right.
+
+        Args:
+            upstream: The repository, which someone else fetches.
+            anchor: Gives what another environment accepted last.
+            eager: Look whenever it is asked for its revision, where nobody says that something may have changed.
+        """
+        from edgewright.reconcile.accepted import Followed
+
+        state = self.state
+        return Followed(upstream, self.env, self._ref, state, state, self.clock, anchor, eager=eager)
+
+    @property
+    def _cache(self) -> Path | None:
+        """Where parsed specs are kept; None lets the source choose its default below the repository."""
+        return Path(self._state).expanduser() / "cache" if self._state else None
+
+    @cached_property
+    def state(self) -> "SqlState":
+        """The state store; opened when it is first read."""
+        from edgewright.state.store import SqlState
+
+        where = self._state_url or self.folder / "state.db"
+        return SqlState(where, environment=self.env) if self.env else SqlState(where)
+
+    @cached_property
+    def blobs(self) -> "FileBlobStore":
+        """Stored files of artifacts."""
+        from edgewright.blobs.file_store import FileBlobStore
+
+        return FileBlobStore(self.folder / "blobs")
+
+    @cached_property
+    def sources(self) -> "SourceIndex":
+        """Dataset sources outside Git."""
+        from edgewright.pipeline.dataset.source_index import SourceIndex
+
+        return SourceIndex(self.root, self.folder / "cache")
+
+    def repository(self, desired: Snapshot) -> "AgentDelivery":
+        """What packages are published in, and what agents are reached by."""
+        from edgewright.delivery.agent.driver import AgentDelivery
+        from edgewright.state.twins import SqlInbox
+
+        spec, place = self._delivery(desired)
+        return AgentDelivery(
+            repository=place(spec.repository),
+            reports=place(spec.reports),
+            keys=self.keys,
+            clock=self.clock,
+            bins=spec.bins,
+            cache=self.home / "cache",
+            inbox=SqlInbox(self.state),
+        )
+
+    def delivery(self, desired: Snapshot, source: "SnapshotSource | None" = None) -> "RoutedDelivery":
+        """Everything that reaches devices, as the fleets say.
+
+        Args:
+            desired: What is in force.
+            source: Where it changes, for a run that goes on; by default it does not.
+        """
+        from edgewright.delivery.routing import RoutedDelivery
+        from edgewright.wiring.drivers import open_drivers
+        from edgewright.wiring.routes import RouteBook, fixed_routes
+
+        enrolled = self.state.enrolled
+        routes = (
+            fixed_routes(desired, enrolled) if source is None else RouteBook(source.revision, source.snapshot, enrolled)
+        )
+        return RoutedDelivery(self.repository(desired), open_drivers(self, desired, routes, source), routes)
+
+    def delivery_folder(self, desired: Snapshot) -> Path:
+        """The folder that is served to devices."""
+        spec, place = self._delivery(desired)
+        return place(spec.repository)
+
+    def reports_folder(self, desired: Snapshot) -> Path:
+        """The folder devices drop their reports into."""
+        spec, place = self._delivery(desired)
+        return place(spec.reports)
+
+    def delivery_spec(self, desired: Snapshot) -> DeliverySpec:
+        """What is declared of delivery."""
+        return self._delivery(desired)[0]
+
+    def _delivery(self, desired: Snapshot) -> tuple[DeliverySpec, Callable[[str], Path]]:
+        """Find what is declared of delivery, and how its folders are to be understood."""
+        repository = desired.repository()
+        environment = repository.spec.environment(self.env) if repository else None
+        if environment is not None and environment.delivery is not None:
+            return environment.delivery, lambda folder: self._place(folder, self.folder)
+        spec = repository.spec.delivery if repository else DeliverySpec()
+
+        def own(folder: str) -> Path:
+            """Keep environments that share the repository's default apart."""
+            is_ours = Path(folder).parts[:1] == (STATE_FOLDER,)
+            return self._place(folder, self.home) if is_ours else self._place(folder, self.folder) / self.env
+
+        return spec, own
+
+    def make_folder(self) -> None:
+        """Make the state folder, invisible to Git.
+
+        Raises:
+            StateError, StorageFull: It cannot be written.
+        """
+        from edgewright.durable import make_folder, write_atomic
+
+        ignore = self.folder / ".gitignore"
+        if ignore.exists():
+            return
+        try:
+            make_folder(self.folder)
+            write_atomic(ignore, b"*\n")
+        except OSError as error:
+            raise StateError(
+                f"cannot write {self.folder}: {error.strerror}", hint="make it writable, or name another with --state"
+            ) from error
+
+    @property
+    def keys(self) -> Path:
+        """Where the signing keys are: the environment's own, or else those of the repository."""
+        chosen = os.environ.get("EDGEWRIGHT_KEYS")
+        if chosen:
+            return Path(chosen).expanduser().absolute()
+        own = self.home / "keys"
+        return own if own.is_dir() else self.folder / "keys"
+
+    @property
+    def all_keys(self) -> list[Path]:
+        """Where keys are, of all environments that have their own."""
+        return [self.keys, *sorted((self.folder / ENVIRONMENTS_FOLDER).glob("*/keys"))]
+
+    @property
+    def keys_to_make(self) -> Path:
+        """Where keys are made: an environment gets its own."""
+        return self.keys if os.environ.get("EDGEWRIGHT_KEYS") else self.home / "keys"
+
+    def _place(self, configured: str, home: Path) -> Path:
+        """Resolve a configured folder; what is below ``.edgewright`` moves with ``--state``."""
+        path = Path(configured)
+        if not path.is_absolute() and path.parts[:1] == (STATE_FOLDER,):
+            return home.joinpath(*path.parts[1:])
+        return self.root / path
+
+    def reality(self, desired: Snapshot) -> Reality:
+        """Every read side, for planning.
+
+        Raises:
+            EdgewrightError: The repository declares environments, and none was named.
+        """
+        self._check_named(desired)
+        return Reality(self.state, self.blobs, self.delivery(desired), self.sources)
+
+    def _check_named(self, desired: Snapshot) -> None:
+        repository = desired.repository()
+        if repository is not None and repository.spec.environments and not self.env:
+            names = ", ".join(environment.name for environment in repository.spec.environments)
+            raise EdgewrightError(f"this repository declares environments: {names}", hint="name one with --env")
+
+    @contextmanager
+    def lease(self, purpose: str) -> Iterator["SqlLease"]:
+        """Hold the right to change things.
+
+        Raises:
+            LeaseHeld: Another process has it.
+        """
+        from edgewright.state.lease import acquire
+
+        self.make_folder()
+        with acquire(self.state, purpose, LEASE_TIME, self.clock) as lease:
+            yield lease
+
+    def reconciler(
+        self,
+        desired: Snapshot,
+        lease: "SqlLease",
+        listener: "Listener",
+        source: "SnapshotSource | None" = None,
+        standing: "Callable[[], SourceStanding] | None" = None,
+    ) -> "Reconciler":
+        """Everything a run needs, wired; ``source`` in place of the workspace's own, and where it stands."""
+        from edgewright.pipeline.executors.local import ProcessBuilder
+        from edgewright.reconcile.builds import Workshop
+        from edgewright.reconcile.device_configs import Configurator
+        from edgewright.reconcile.drift_scan import LOOK_BYTES, DriftMemory
+        from edgewright.reconcile.publisher import Publisher
+        from edgewright.reconcile.reconciler import Reconciler
+        from edgewright.reconcile.rollouts import Roller
+        from edgewright.wiring.config_renderer import TemplateRenderer
+
+        source = source or self.source
+        delivery = self.delivery(desired, source)
+        state, blobs, clock = self.state, self.blobs, self.clock
+        builder = ProcessBuilder(folders=[self.root])
+        configurator = Configurator(source, state, state, blobs, TemplateRenderer(), clock)
+        return Reconciler(
+            source=source,
+            reality=Reality(state, blobs, delivery, self.sources, DriftMemory(LOOK_BYTES)),
+            reader=state,
+            writer=state,
+            delivery=delivery,
+            workshop=Workshop(source, state, state, blobs, builder, self.folder / "work", clock),
+            publisher=Publisher(state, state, blobs, delivery, clock),
+            roller=Roller(state, state, configurator, delivery, delivery, listener, clock),
+            lease=lease,
+            listener=listener,
+            clock=clock,
+            standing=standing,
+        )

@@ -1,0 +1,1 @@
+"""HTTP as the agent speaks it. Imported only where a server is configured."""

@@ -1,0 +1,1 @@
+"""Models on the device: packages, slots, the actions that change them, the installer."""

@@ -1,0 +1,41 @@
+"""The process that runs golden samples: a model that crashes the runtime, or never ends, takes only this one down.
+
+Started by ``probe`` as ``python -m edgewright_agent.probing.child``. Reads one JSON object from stdin, writes one to
+stdout; whatever the runtime prints goes to stderr.
+"""
+
+import json
+import math
+import os
+import signal
+import sys
+from pathlib import Path
+
+from edgewright_agent.errors import AgentError
+from edgewright_agent.handle import ModelHandle
+from edgewright_agent.probing.golden import judge, probe_slot
+from edgewright_agent.probing.outcomes import Outcome
+from edgewright_agent.runtime import load_runtime
+
+
+def main() -> None:
+    """Run one task."""
+    answer = os.dup(1)
+    os.dup2(2, 1)
+    task = json.load(sys.stdin)
+    # Ends this process even inside the runtime's own code, and even when the agent has been killed.
+    signal.alarm(math.ceil(task["timeout"]) + 1)
+    try:
+        runtime = load_runtime(task["runtime"], tuple(task["pythonPath"]))
+        if "slot" in task:
+            outcome = probe_slot(Path(task["slot"]), runtime)
+        else:
+            handle = ModelHandle(task["device"], task["model"], runtime)
+            outcome = judge(handle.current.path, handle.run, runtime.describe())
+    except AgentError as error:
+        outcome = Outcome(False, 0, 0.0, task["runtime"], reason=error.reason, message=error.message)
+    os.write(answer, outcome.to_json().encode())
+
+
+if __name__ == "__main__":
+    main()

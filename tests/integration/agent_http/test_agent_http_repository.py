@@ -1,0 +1,427 @@
+"""A published repository over HTTP: ranges, conditions, caching, polls that are held; and the same through nginx."""
+
+import gc
+import hashlib
+import http.client
+import os
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+
+from edgewright import durable
+from edgewright.controller.health import Vitals
+from edgewright.controller.wakeups import Bell
+from edgewright.errors import StateUnavailable
+from edgewright.server import protocol
+from edgewright.server.app import HookSettings, create_app
+from edgewright.server.devices import repository_files, repository_polls
+from edgewright.server.devices.agent_app import AgentApp
+from edgewright.server.devices.agent_service import AgentDesk
+from edgewright.server.devices.repository_files import Piece, piece_of
+from edgewright.server.devices.repository_polls import poll_seconds
+from edgewright.server.serving import Serving
+from edgewright_wire.messages import Assignment
+from rigs.base import content_of
+from samples.agent_packages import a_package
+from servers.agent_server import INSECURE, PATIENCE, AgentSite, base
+
+TIMESTAMP = "metadata/timestamp.json"
+
+
+class Place:
+    """A served repository with a package and some assignments."""
+
+    def __init__(self, site: AgentSite, url: str) -> None:
+        self.site = site
+        self.url = url
+        self.client = httpx.Client(base_url=url, timeout=PATIENCE, trust_env=False)
+
+    def get(self, path: str, method: str = "GET", **headers: str) -> httpx.Response:
+        return self.client.request(
+            method, f"{self.url}/{path}", headers={k.replace("_", "-"): v for k, v in headers.items()}
+        )
+
+    def assign(self, version: int) -> None:
+        """Publish something new: the timestamp changes."""
+        self.site.repository.assign([Assignment(device="lane-1", version=version)], {})
+
+    def files(self) -> list[str]:
+        found = [path for path in self.site.published.rglob("*") if path.is_file() and not path.name.startswith(".")]
+        return sorted(str(path.relative_to(self.site.published)) for path in found)
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[Place]:
+    site = AgentSite(tmp_path / "site")
+    package = a_package(1)
+    assert site.repository.publish([content_of(package, tmp_path / "blobs")]) == {}
+    site.repository.assign([Assignment(device="lane-1", version=1)], {})
+    with site.served() as serving:
+        made = Place(site, f"{base(serving)}/repository")
+        yield made
+        made.client.close()
+    site.close()
+
+
+def test_every_published_file_is_served_with_its_bytes_and_a_strong_tag(place: Place) -> None:
+    files = place.files()
+    assert {file.split("/")[0] for file in files} == {"metadata", "targets", "blobs"}
+    for file in files:
+        content = (place.site.published / file).read_bytes()
+        answer, head = place.get(file), place.get(file, "HEAD")
+        assert (answer.status_code, answer.content) == (200, content)
+        assert (head.status_code, head.content) == (200, b"")
+        assert head.headers["content-length"] == str(len(content))
+        assert answer.headers["etag"] == head.headers["etag"]
+        assert answer.headers["etag"].startswith('"')
+        assert answer.headers["last-modified"].endswith("GMT")
+        assert place.get(file, If_None_Match=answer.headers["etag"]).status_code == 304
+        assert place.get(file, If_None_Match=f'"other", W/{answer.headers["etag"]}').status_code == 304
+        assert place.get(file, If_None_Match='"other"').status_code == 200
+        since = place.get(file, If_Modified_Since=answer.headers["last-modified"])
+        assert since.status_code == (200 if file == TIMESTAMP else 304), "it may change twice in a second"
+
+
+def test_what_never_changes_may_be_kept_and_the_timestamp_must_be_asked_for(place: Place) -> None:
+    for file in place.files():
+        kept = place.get(file).headers["cache-control"]
+        changes = file in {TIMESTAMP, "metadata/root.json"}
+        assert kept == ("no-cache" if changes else "public, max-age=31536000, immutable"), file
+    missing = place.get("metadata/99.root.json")
+    assert (missing.status_code, missing.headers["cache-control"]) == (404, "no-store")
+
+
+def test_parts_of_files_can_be_fetched_and_resumed(place: Place) -> None:
+    file = next(file for file in place.files() if file.startswith("blobs/"))
+    content = (place.site.published / file).read_bytes()
+    size, tag = len(content), place.get(file).headers["etag"]
+    for text, first, last in (
+        ("bytes=0-0", 0, 0),
+        ("bytes=3-", 3, size - 1),
+        ("bytes=-5", size - 5, size - 1),
+        (f"bytes=2-{size + 100}", 2, size - 1),
+        (f"bytes=-{size + 9}", 0, size - 1),
+    ):
+        answer = place.get(file, Range=text, If_Range=tag)
+        assert answer.status_code == 206, text
+        assert answer.content == content[first : last + 1]
+        assert answer.headers["content-range"] == f"bytes {first}-{last}/{size}"
+    for text in (f"bytes={size}-", "bytes=-0"):
+        answer = place.get(file, Range=text)
+        assert (answer.status_code, answer.headers["content-range"]) == (416, f"bytes */{size}")
+    for text in ("bytes=5-2", "bytes=0-1,4-5", "lines=1-2", "bytes=a-b", "bytes=-"):
+        assert place.get(file, Range=text).content == content, f"{text} cannot be followed, so all is sent"
+    assert place.get(file, Range="bytes=3-", If_Range='"other"').content == content
+    part = place.get(file, "HEAD", Range="bytes=3-4")
+    assert (part.status_code, part.headers["content-length"], part.content) == (206, "2", b"")
+
+
+def test_conditions_come_before_ranges() -> None:
+    since = b"Sun, 01 Mar 2026 12:00:00 GMT"
+    modified = datetime(2026, 3, 1, 12, tzinfo=UTC).timestamp() + 0.9
+    assert piece_of(10, '"a"', modified, {b"if-none-match": b'"a"', b"range": b"bytes=0-1"}) == Piece(304)
+    assert piece_of(10, '"a"', modified, {b"if-modified-since": since}) == Piece(304)
+    assert piece_of(10, '"a"', modified + 1, {b"if-modified-since": since}) == Piece(200, 0, 10)
+    assert piece_of(10, '"a"', modified, {b"if-none-match": b'"b"', b"if-modified-since": since}) == Piece(200, 0, 10)
+    assert piece_of(10, '"a"', modified, {b"if-range": since, b"range": b"bytes=4-"}) == Piece(206, 4, 6)
+    assert piece_of(0, '"a"', modified, {b"range": b"bytes=0-"}) == Piece(416)
+    assert piece_of(10, '"a"', modified, {b"if-modified-since": b"yesterday"}) == Piece(200, 0, 10)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "../keys/online.pem",
+        "%2e%2e/keys/online.pem",
+        "metadata/%2e%2e/%2e%2e/keys/online.pem",
+        "metadata/..%2f..%2fkeys/online.pem",
+        "targets/../../keys/root.pem",
+        "/etc/passwd",
+        "%2fetc%2fpasswd",
+        "metadata/",
+        "metadata",
+        "",
+        "metadata/.timestamp.json.1-0.tmp",
+        ".lock",
+        "metadata/timestamp.json%00.json",
+        "blobs/sha256/" + "0" * 64,
+        "blobs/sha256/link",
+        "targets/assignments/" + "a" * 64 + ".link.json",
+        "metadata/pipe.json",
+    ],
+)
+def test_nothing_but_published_files_is_served(place: Place, path: str) -> None:
+    (place.site.published / "metadata/.timestamp.json.1-0.tmp").write_text("half")
+    (place.site.published / "blobs/sha256/link").symlink_to(place.site.keys / "root.pem")
+    (place.site.published / f"targets/assignments/{'a' * 64}.link.json").symlink_to(place.site.keys / "root.pem")
+    os.mkfifo(place.site.published / "metadata/pipe.json")
+    where = urlsplit(place.url)
+    connection = http.client.HTTPConnection(where.hostname or "", where.port, timeout=PATIENCE)
+    connection.putrequest("GET", f"{where.path}/{path}", skip_host=False)
+    connection.endheaders()
+    answer = connection.getresponse()
+    assert answer.status == 404
+    assert b"PRIVATE" not in answer.read()
+    connection.close()
+
+
+def test_only_reading_is_allowed(place: Place) -> None:
+    for method in ("PUT", "DELETE", "POST"):
+        answer = place.get(TIMESTAMP, method)
+        assert (answer.status_code, answer.headers["allow"]) == (405, "GET, HEAD")
+    assert httpx.get(place.url.replace("default", "nowhere") + f"/{TIMESTAMP}", trust_env=False).status_code == 404
+
+
+def test_a_large_file_is_streamed_and_many_slow_readers_hold_nobody_up(place: Place) -> None:
+    content = hashlib.sha256(b"x").digest() * (1 << 19)  # 16 MiB
+    name = hashlib.sha256(content).hexdigest()
+    (place.site.published / "blobs/sha256" / name).write_bytes(content)
+    where = urlsplit(place.url)
+    stuck = []
+    for _ in range(12):
+        connection = socket.create_connection((where.hostname, where.port), PATIENCE)
+        connection.sendall(f"GET {where.path}/blobs/sha256/{name} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        assert connection.recv(10).startswith(b"HTTP/1.1")
+        stuck.append(connection)
+
+    with ThreadPoolExecutor(4) as pool:
+        for answer in pool.map(lambda _: place.get(f"blobs/sha256/{name}"), range(4)):
+            assert hashlib.sha256(answer.content).hexdigest() == name
+    assert place.get(TIMESTAMP).status_code == 200
+    for connection in stuck:
+        connection.close()
+    assert place.get(f"blobs/sha256/{name}", Range="bytes=16777000-").content == content[16777000:]
+
+
+def test_who_takes_in_nothing_of_an_answer_is_left(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(protocol, "STALLED_SECONDS", 0.2)
+    blob = place.site.published / "blobs/sha256" / ("1" * 64)
+    blob.write_bytes(b"x" * (64 << 20))  # more than two sockets hold
+    where = urlsplit(place.url)
+    with socket.create_connection((where.hostname, where.port), PATIENCE) as connection:
+        connection.sendall(f"GET {where.path}/blobs/sha256/{blob.name} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        assert connection.recv(10).startswith(b"HTTP/1.1")
+        until = time.monotonic() + PATIENCE
+        while _is_open(blob):
+            assert time.monotonic() < until
+            threading.Event().wait(0.02)
+        assert sum(map(len, iter(lambda: connection.recv(1 << 20), b""))) < 64 << 20
+
+
+def _is_open(file: Path) -> bool:
+    """Whether this process, the server's, has a file open."""
+    found = []
+    for entry in Path("/proc/self/fd").iterdir():
+        with suppress(OSError):
+            found.append(entry.readlink())
+    return file in found
+
+
+# ── polls ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_poll_hears_of_what_is_published_at_once(place: Place) -> None:
+    for version in range(2, 12):
+        place.assign(version)
+        content = (place.site.published / TIMESTAMP).read_bytes()
+        until = time.monotonic() + PATIENCE
+        while place.get(TIMESTAMP).content != content:
+            assert time.monotonic() < until
+
+
+def test_polls_are_answered_from_memory_as_the_application_would(place: Place) -> None:
+    """The first is answered by the application, those after it at once; pipelined and mixed with others, too."""
+    first = place.get(TIMESTAMP)
+    second = place.get(TIMESTAMP)
+    third = place.get(TIMESTAMP, Range="bytes=0-3")
+    assert first.content == second.content == third.content
+    for name in ("etag", "last-modified", "cache-control", "edgewright-poll", "content-type", "content-length"):
+        assert first.headers[name] == second.headers[name]
+    assert place.get(TIMESTAMP, If_None_Match=first.headers["etag"]).content == b""
+    where = urlsplit(place.url)
+    asked = f"GET {where.path}/{TIMESTAMP} HTTP/1.1\r\nHost: x\r\n"
+    unchanged = f"If-None-Match: {first.headers['etag']}\r\n\r\n"
+    with socket.create_connection((where.hostname, where.port), PATIENCE) as connection:
+        connection.sendall((asked + unchanged).encode() * 50 + b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+        connection.sendall((asked + unchanged).encode() * 50 + (asked + "Connection: close\r\n" + unchanged).encode())
+        said = b""
+        while piece := connection.recv(1 << 16):
+            said += piece
+    assert said.count(b"HTTP/1.1 304") == 101
+    assert said.count(b"HTTP/1.1 200") == 1
+    assert said.index(b"alive") < said.rindex(b"HTTP/1.1 304")
+
+
+def test_the_interval_grows_with_the_fleet(place: Place) -> None:
+    assert [poll_seconds(devices) for devices in (0, 10, 2_500, 2_501, 100_000, 10**9)] == [5, 5, 5, 6, 200, 3600]
+    assert all(devices / poll_seconds(devices) <= 500 for devices in range(0, 1_000_000, 997))
+    assert place.get(TIMESTAMP).headers["edgewright-poll"] == "5"
+
+
+def test_a_held_poll_is_answered_when_something_is_published(place: Place) -> None:
+    tag = place.get(TIMESTAMP).headers["etag"]
+    with ThreadPoolExecutor(20) as pool:
+        held = [pool.submit(place.get, TIMESTAMP, If_None_Match=tag, Prefer="wait=30") for _ in range(20)]
+        _wait_for_held(place, 20)
+        begun = time.monotonic()
+        place.assign(2)
+        answers = [poll.result(PATIENCE) for poll in held]
+    assert time.monotonic() - begun < 5
+    assert {answer.status_code for answer in answers} == {200}
+    assert {answer.headers["preference-applied"] for answer in answers} == {"wait=30"}
+    assert {answer.content for answer in answers} == {(place.site.published / TIMESTAMP).read_bytes()}
+
+
+def _wait_for_held(place: Place, count: int) -> None:
+    """Wait until the server holds so many polls: it holds a connection for each, and answers none."""
+    until = time.monotonic() + PATIENCE
+    while _held() < count:
+        assert time.monotonic() < until
+        threading.Event().wait(0.01)
+
+
+def _held() -> int:
+    return sum(len(each._waiting) for each in gc.get_objects() if isinstance(each, repository_polls.Polls))
+
+
+def test_a_poll_that_nothing_happens_for_ends_in_time(place: Place) -> None:
+    tag = place.get(TIMESTAMP).headers["etag"]
+    begun = time.monotonic()
+    answer = place.get(TIMESTAMP, If_None_Match=tag, Prefer="respond-async, wait=1")
+    assert 0.9 < time.monotonic() - begun < 10
+    assert (answer.status_code, answer.headers["preference-applied"]) == (304, "wait=1")
+    begun = time.monotonic()
+    assert place.get(TIMESTAMP, If_None_Match='"other"', Prefer="wait=30").status_code == 200
+    assert place.get(TIMESTAMP, Prefer="wait=30").status_code == 200
+    assert place.get(TIMESTAMP, If_None_Match=tag, Prefer="wait=0").status_code == 304
+    assert time.monotonic() - begun < 10
+
+
+def test_so_many_are_held_and_those_who_hang_up_make_place(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(repository_polls, "MOST_WAITING", 2)
+    tag = place.get(TIMESTAMP).headers["etag"]
+    where = urlsplit(place.url)
+    asked = f"GET {where.path}/{TIMESTAMP} HTTP/1.1\r\nHost: x\r\nPrefer: wait=60\r\nIf-None-Match: {tag}\r\n\r\n"
+    held = [socket.create_connection((where.hostname, where.port), PATIENCE) for _ in range(2)]
+    for connection in held:
+        connection.sendall(asked.encode())
+    _wait_for_held(place, 2)
+    crowded = place.get(TIMESTAMP, If_None_Match=tag, Prefer="wait=60")
+    assert crowded.status_code == 304
+    assert "preference-applied" not in crowded.headers
+    for connection in held:
+        connection.close()
+    until = time.monotonic() + PATIENCE
+    while _held():
+        assert time.monotonic() < until
+        threading.Event().wait(0.01)
+
+
+def test_stopping_lets_go_of_held_polls(tmp_path: Path) -> None:
+    site = AgentSite(tmp_path / "site")
+    with ThreadPoolExecutor(10) as pool:
+        with site.served() as serving:
+            place = Place(site, f"{base(serving)}/repository")
+            tag = place.get(TIMESTAMP).headers["etag"]
+            held = [pool.submit(place.get, TIMESTAMP, If_None_Match=tag, Prefer="wait=60") for _ in range(10)]
+            _wait_for_held(place, 10)
+            begun = time.monotonic()
+        assert time.monotonic() - begun < 2
+        assert {poll.result(PATIENCE).status_code for poll in held} == {304}
+    place.client.close()
+    site.close()
+
+
+def test_a_repository_that_comes_later_is_served_from_then_on(tmp_path: Path) -> None:
+    site = AgentSite(tmp_path / "site")
+    hidden = site.published.with_name("hidden")
+    site.published.rename(hidden)
+    with site.served() as serving:
+        place = Place(site, f"{base(serving)}/repository")
+        assert place.get(TIMESTAMP).status_code == 404
+        hidden.rename(site.published)
+        until = time.monotonic() + PATIENCE
+        while place.get(TIMESTAMP, Prefer="wait=1").status_code != 200:
+            assert time.monotonic() < until
+        tag = place.get(TIMESTAMP).headers["etag"]
+        with ThreadPoolExecutor(1) as pool:
+            held = pool.submit(place.get, TIMESTAMP, If_None_Match=tag, Prefer="wait=30")
+            _wait_for_held(place, 1)
+            durable.write_atomic(site.published / TIMESTAMP, b"{}")
+            assert held.result(PATIENCE).content == b"{}"
+        place.client.close()
+    site.close()
+
+
+# ── what is remembered, and who is served ─────────────────────────────────────────────────────────────────────
+
+
+def test_small_files_are_remembered_for_a_moment_alone(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that was damaged and mended must not stay damaged for devices."""
+    file = place.site.published / "blobs/sha256" / ("2" * 64)
+    path = f"blobs/sha256/{file.name}"
+    file.write_bytes(b"damaged")
+    assert place.get(path).content == b"damaged"
+    file.write_bytes(b"mended!")
+    assert place.get(path).content == b"damaged"
+    monkeypatch.setattr(repository_files, "_KEPT_SECONDS", 0.0)
+    other = file.with_name("3" * 64)
+    other.write_bytes(b"damaged")
+    assert place.get(f"blobs/sha256/{other.name}").content == b"damaged"
+    other.write_bytes(b"mended!")
+    assert place.get(f"blobs/sha256/{other.name}").content == b"mended!"
+    part = place.get(path, Range="bytes=2-3")
+    assert (part.status_code, part.content, part.headers["content-range"]) == (206, b"ma", "bytes 2-3/7")
+
+
+def test_what_is_remembered_is_bounded(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(repository_files, "_MOST_KEPT", 1_000)
+    for number in range(20):
+        name = f"{number:064x}"
+        (place.site.published / "blobs/sha256" / name).write_bytes(bytes([number]) * 300)
+        for _ in range(2):
+            assert place.get(f"blobs/sha256/{name}").content == bytes([number]) * 300
+    found = (each for each in gc.get_objects() if isinstance(each, repository_files.RepositoryFiles))
+    kept = [each for each in found if each._folder == place.site.published]
+    assert max(each._kept_bytes for each in kept) <= 1_000
+    assert all(each._kept_bytes == sum(len(k.content) for k in each._kept.values()) for each in kept)
+
+
+def test_an_environment_that_is_not_ready_says_when_to_come_again(tmp_path: Path) -> None:
+    site = AgentSite(tmp_path / "site")
+    ready = threading.Event()
+    asked: list[str] = []
+
+    def find(name: str) -> AgentDesk | None:
+        asked.append(name)
+        if name == "east" and not ready.is_set():
+            raise StateUnavailable("nothing is in force yet")
+        return desk if name == "east" else None
+
+    with site.desk() as desk:
+        app = AgentApp(find, INSECURE, create_app(HookSettings(), Bell(), Vitals(role="active")))
+        with Serving(app, instant=app.instant) as serving:
+            url = f"{serving.address.url}/agent/east/repository/{TIMESTAMP}"
+            begun = time.monotonic()
+            for _ in range(5):
+                answer = httpx.get(url, trust_env=False)
+                assert (answer.status_code, int(answer.headers["retry-after"]) > 0) == (503, True)
+                assert httpx.get(url.replace("east", "nowhere"), trust_env=False).status_code == 404
+            seconds = time.monotonic() - begun
+            assert asked.count("east") <= 2 + seconds, "the store is asked once a second, not for every request"
+            ready.set()
+            until = time.monotonic() + PATIENCE
+            while httpx.get(url, trust_env=False).status_code != 200:
+                assert time.monotonic() < until
+            for path in ("", "/", "/agent", "/agent/", "/agent/east", "/agent/east/", "/agent/east/more"):
+                assert httpx.get(f"{serving.address.url}{path}", trust_env=False).status_code == 404
+    site.close()

@@ -1,0 +1,135 @@
+"""``edgewright preview`` and comparisons with ``plan --base``, as CI runs them: in a checkout, without any state."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from edgewright.render.preview_markdown import MARKER
+from harness.command_line import WHOLE, Ran, edgewright
+from harness.preview_world import ENVIRONMENTS, LOOSENED, RETRAIN
+from samples.repositories import commit, make_repository, run_git, write
+from servers.forge.server import ForgeServer
+
+
+@pytest.fixture
+def repo(tmp_path: Path) -> Path:
+    """A branch that lags behind main by one commit and is ahead of it by another."""
+    made = make_repository(tmp_path / "repo", dict(WHOLE))
+    run_git(made, "checkout", "-q", "-b", "topic")
+    write(made, {**RETRAIN, **LOOSENED})
+    commit(made)
+    run_git(made, "checkout", "-q", "main")
+    write(
+        made,
+        {"specs/fleet.yaml": WHOLE["specs/fleet.yaml"] + "# said by somebody else\n", "fleets/lanes.csv": "id\nl\n"},
+    )
+    commit(made)
+    return made
+
+
+@pytest.fixture(autouse=True)
+def _no_forge(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in list(os.environ):
+        if name.startswith(("EDGEWRIGHT_FORGE", "GITHUB_", "GITLAB_", "GITEA_", "FORGEJO_", "CI")):
+            monkeypatch.delenv(name)
+
+
+def preview(repo: Path, *arguments: str) -> Ran:
+    return edgewright(repo, "preview", "--base", "main", "--head", "topic", *arguments)
+
+
+def test_a_preview_is_the_comment_and_needs_no_state(repo: Path) -> None:
+    ran = preview(repo).expect(0, MARKER, "GateLoosened", "`training.epochs` 3 → 5", "as if it were applied")
+    assert "start-rollout" in ran.stdout
+    # What main got since the branch left it is part of the result, not taken back.
+    assert "| 1: 50 % | 1 |" in ran.stdout
+    assert "DevicesUnmanaged" not in ran.stdout
+    preview(repo, "--detailed-exitcode").expect(2)
+    edgewright(repo, "preview", "--base", "main", "--head", "main", "--detailed-exitcode").expect(0, "changes nothing")
+    assert run_git(repo, "status", "--short") == ""
+
+
+def test_a_preview_can_be_written_to_a_file(repo: Path, tmp_path: Path) -> None:
+    ran = preview(repo, "--output", str(tmp_path / "comment.md")).expect(0)
+    assert ran.stdout == ""
+    assert (tmp_path / "comment.md").read_text().startswith(MARKER)
+
+
+def test_without_a_token_the_comment_is_printed_and_that_is_said(repo: Path) -> None:
+    ran = preview(repo, "--number", "1").expect(0, MARKER)
+    assert "no token" in ran.stderr
+    assert ran.stdout.startswith(MARKER)
+
+
+def test_with_a_token_the_one_comment_and_the_status_are_written_and_edited(
+    repo: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with ForgeServer("github") as forge:
+        for name, value in forge.environment().items():
+            monkeypatch.setenv(name, value)
+        head = run_git(repo, "rev-parse", "topic")
+        number = forge.open_pull_request(head=head)
+        preview(repo, "--number", str(number)).expect(0, MARKER, "written to http")
+        preview(repo, "--number", str(number)).expect(0)
+        (comment,) = forge.comments(number)
+        assert "GateLoosened" in comment.body
+        status = forge.statuses(head)["edgewright/plan"]
+        assert (status.state, status.description[:9]) == ("success", "1 to make")
+        assert status.url
+
+
+def test_wrong_specs_and_conflicts_end_with_1_and_are_in_the_comment(repo: Path) -> None:
+    run_git(repo, "checkout", "-q", "topic")
+    write(repo, {"specs/model.yaml": RETRAIN["specs/model.yaml"].replace("epochs", "epoch")})
+    commit(repo)
+    preview(repo).expect(1, "specs/model.yaml:8:14", "the specs would be wrong")
+    write(repo, {**RETRAIN, "fleets/lanes.csv": "id\nother\n"})
+    commit(repo)
+    preview(repo).expect(1, "- `fleets/lanes.csv`")
+
+
+def test_environments_that_follow_the_base_are_previewed_or_those_named(tmp_path: Path) -> None:
+    repo = make_repository(tmp_path / "repo", {**WHOLE, "edgewright.yaml": ENVIRONMENTS})
+    run_git(repo, "checkout", "-q", "-b", "topic")
+    write(repo, RETRAIN)
+    commit(repo)
+    ran = preview(repo).expect(0, "#### `staging`", "#### `production`", "archive (follows semver")
+    assert "#### `archive`" not in ran.stdout
+    ran = preview(repo, "--env", "archive").expect(0, "#### `archive`")
+    assert "staging" not in ran.stdout
+    preview(repo, "--env", "stagin").expect(1, "there is no environment 'stagin'", "did you mean staging?")
+    run_git(repo, "branch", "elsewhere", "main")
+    edgewright(repo, "preview", "--base", "elsewhere").expect(0, "No environment follows branch elsewhere")
+
+
+def test_what_follows_a_tag_is_reviewed_against_that_tag(tmp_path: Path) -> None:
+    by_tag = ENVIRONMENTS.replace("production, follow: {branch: main}", "production, follow: {tag: live}")
+    repo = make_repository(tmp_path / "repo", {**WHOLE, "edgewright.yaml": by_tag})
+    run_git(repo, "tag", "live")
+    write(repo, LOOSENED)
+    commit(repo)
+    run_git(repo, "checkout", "-q", "-b", "topic")
+    write(repo, RETRAIN)
+    commit(repo)
+    assert "#### `production`" not in preview(repo).expect(0, "production (follows tag live)").stdout
+    # What reached main since the tag would reach production too.
+    ran = edgewright(repo, "preview", "--base", "live", "--head", "topic", "--env", "production")
+    ran.expect(0, "#### `production`", "`training.epochs` 3 → 5", "GateLoosened", "Compared with live")
+
+
+def test_plan_compares_with_where_the_branch_left_its_base_and_reviews_it(repo: Path) -> None:
+    compare = ("plan", "--base", "main", "--head", "topic")
+    ran = edgewright(repo, *compare).expect(0, "GateLoosened", "(specs/thresholds.yaml:1)")
+    assert "2 devices" in ran.stdout
+    (finding,) = edgewright(repo, *compare, "-o", "json").expect(0).json()["review"]
+    assert (finding["reason"], finding["path"], finding["line"]) == ("GateLoosened", "specs/thresholds.yaml", 1)
+    edgewright(repo, *compare, "-o", "markdown").expect(0, "**GateLoosened**")
+    assert "review" not in edgewright(repo, "plan", "--ref", "main", "-o", "json").expect(0).json()
+
+
+def test_plan_compares_with_the_base_itself_where_the_two_share_no_history(repo: Path) -> None:
+    run_git(repo, "checkout", "-q", "--orphan", "fresh")
+    write(repo, {**WHOLE, **RETRAIN})
+    commit(repo)
+    edgewright(repo, "plan", "--base", "main", "--head", "fresh").expect(0, "training.epochs: 3 → 5")

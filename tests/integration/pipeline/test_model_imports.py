@@ -1,0 +1,201 @@
+import http.server
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from edgewright.core.address import Address
+from edgewright.core.artifact import Action
+from edgewright.errors import SourceUnavailable, StepFailed
+from edgewright.pipeline.external.imported import build, without_secrets
+from edgewright.pipeline.runner.tasks import StepContext
+from edgewright.ports import BuildTask
+from samples.training_data import ProgressLog, start
+
+
+def linear(inputs: int = 1, outputs: int = 1, op: str = "Gemm") -> onnx.ModelProto:
+    """A model (N, 3) → (N, 2) with 8 parameters."""
+    weights = numpy_helper.from_array(np.arange(6, dtype=np.float32).reshape(3, 2), "w")
+    bias = numpy_helper.from_array(np.zeros(2, dtype=np.float32), "b")
+    nodes = [helper.make_node(op, ["x0", "w", "b"], ["y0"])]
+    nodes += [helper.make_node("Relu", ["y0"], [f"y{i}"]) for i in range(1, outputs)]
+    ins = [helper.make_tensor_value_info(f"x{i}", TensorProto.FLOAT, ["n", 3]) for i in range(inputs)]
+    outs = [helper.make_tensor_value_info(f"y{i}", TensorProto.FLOAT, ["n", 2]) for i in range(outputs)]
+    graph = helper.make_graph(nodes, "g", ins, outs, [weights, bias])
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+
+
+def digest(data: bytes) -> str:
+    return f"sha256:{sha256(data).hexdigest()}"
+
+
+def context(
+    tmp_path: Path, uri: str, pinned: str, *, progress: ProgressLog | None = None, facts: dict[str, Any] | None = None
+) -> StepContext:
+    (tmp_path / "repo").mkdir(exist_ok=True)
+    task = BuildTask(
+        action=Action.IMPORT,
+        address=Address("model", "m"),
+        fingerprint="f" * 64,
+        spec={"task": "tabular-classification", "dataset": "d", "source": {"uri": uri, "digest": pinned}},
+        checkout=tmp_path / "repo",
+        inputs={},
+        facts=facts or {},
+        workdir=tmp_path / "work",
+    )
+    return start(task, progress)
+
+
+def put(tmp_path: Path, data: bytes, name: str = "model.onnx") -> str:
+    """Put a file into the repository; returns its digest."""
+    path = tmp_path / "repo" / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data)
+    return digest(data)
+
+
+def test_a_file_of_the_repository_is_copied_and_named_by_its_digest(tmp_path: Path) -> None:
+    pinned = put(tmp_path, linear().SerializeToString(), "models/m.onnx")
+    progress = ProgressLog()
+
+    built = build(context(tmp_path, "models/m.onnx", pinned, progress=progress, facts={"dataset": {"inputShape": [3]}}))
+
+    assert built.digest == pinned
+    assert built.facts == {"parameters": 8}
+    assert built.files["model.onnx"].read_bytes() == (tmp_path / "repo/models/m.onnx").read_bytes()
+    size = built.files["model.onnx"].stat().st_size
+    assert progress.calls[-1] == (size, size, "byte", {})
+    session = onnxruntime.InferenceSession(str(built.files["model.onnx"]))
+    assert session.run(None, {"x0": np.ones((1, 3), np.float32)})[0].tolist() == [[6.0, 9.0]]
+
+
+def test_another_file_than_the_pinned_one_is_refused_with_both_digests(tmp_path: Path) -> None:
+    found, pinned = put(tmp_path, linear().SerializeToString()), digest(b"other")
+    with pytest.raises(StepFailed) as caught:
+        build(context(tmp_path, "model.onnx", pinned))
+    assert found in caught.value.message
+    assert pinned in caught.value.message
+    assert not (tmp_path / "work/out/model.onnx").exists()
+
+
+def external() -> bytes:
+    model = linear()
+    onnx.external_data_helper.convert_model_to_external_data(model, location="weights.bin", size_threshold=0)
+    for tensor in model.graph.initializer:
+        tensor.ClearField("raw_data")
+    return bytes(model.SerializeToString())
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"not a model at all " * 9, "model.onnx is no valid ONNX model"),
+        (b"", "model.onnx is no valid ONNX model"),
+        (linear(inputs=2).SerializeToString(), r"has 2 inputs \(x0, x1\); it must have exactly one"),
+        (linear(outputs=2).SerializeToString(), r"has 2 outputs \(y0, y1\); it must have exactly one"),
+        (linear(op="Gemmm").SerializeToString(), "model.onnx is no valid ONNX model: No Op registered for Gemmm"),
+        (external(), "weights.bin"),
+    ],
+)
+def test_what_is_no_usable_model_is_explained(tmp_path: Path, data: bytes, message: str) -> None:
+    with pytest.raises(StepFailed, match=message) as caught:
+        build(context(tmp_path, "model.onnx", put(tmp_path, data)))
+    assert caught.value.hint
+
+
+def test_an_operator_that_onnxruntime_does_not_have_is_explained(tmp_path: Path) -> None:
+    model = linear()
+    model.graph.node[0].domain = "com.example"
+    model.opset_import.append(helper.make_opsetid("com.example", 1))
+    with pytest.raises(StepFailed, match=r"onnxruntime \S+ cannot run model.onnx: .*com\.example"):
+        build(context(tmp_path, "model.onnx", put(tmp_path, model.SerializeToString())))
+
+
+def test_a_model_of_another_input_shape_than_the_dataset_is_refused(tmp_path: Path) -> None:
+    pinned = put(tmp_path, linear().SerializeToString())
+    with pytest.raises(
+        StepFailed, match=r"takes x0 of shape \['n', 3\], but the dataset's rows are \['N', 1, 16, 16\]"
+    ):
+        build(context(tmp_path, "model.onnx", pinned, facts={"dataset": {"inputShape": [1, 16, 16]}}))
+
+
+@pytest.mark.parametrize("uri", ["nothing.onnx", "../outside.onnx", "link.onnx", "/etc/hostname"])
+def test_a_path_outside_the_repository_or_without_a_file_is_refused(tmp_path: Path, uri: str) -> None:
+    pinned = put(tmp_path, linear().SerializeToString(), "../outside.onnx")
+    (tmp_path / "repo/link.onnx").symlink_to(tmp_path / "outside.onnx")
+    with pytest.raises(StepFailed, match=r"is not there|leads out of the repository"):
+        build(context(tmp_path, uri, pinned))
+
+
+@contextmanager
+def server(status: int, body: bytes, *, announced: int | None = None) -> Iterator[str]:
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(body) if announced is None else announced))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def do_HEAD(self) -> None:
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(body) if announced is None else announced))
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as httpd:
+        thread = threading.Thread(target=httpd.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{httpd.server_port}/m.onnx"
+        finally:
+            httpd.shutdown()
+            thread.join()
+
+
+def test_a_file_is_fetched_over_http(tmp_path: Path) -> None:
+    data = linear().SerializeToString()
+    with server(200, data) as url:
+        assert build(context(tmp_path, url, digest(data))).digest == digest(data)
+
+
+@pytest.mark.parametrize("status", [404, 403, 401, 410])
+def test_a_server_that_refuses_is_for_the_user_to_mend(tmp_path: Path, status: int) -> None:
+    with server(status, b"no") as url, pytest.raises(StepFailed, match=r"m\.onnx"):
+        build(context(tmp_path, url, digest(b"x")))
+
+
+@pytest.mark.parametrize("status", [500, 503, 429])
+def test_a_server_that_fails_may_be_asked_again(tmp_path: Path, status: int) -> None:
+    with server(status, b"later") as url, pytest.raises(SourceUnavailable, match=str(status)):
+        build(context(tmp_path, url, digest(b"x")))
+
+
+def test_a_connection_that_breaks_or_is_refused_may_be_tried_again(tmp_path: Path) -> None:
+    data = linear().SerializeToString()
+    with server(200, data[:50], announced=len(data)) as url, pytest.raises(SourceUnavailable, match="did not answer"):
+        build(context(tmp_path, url, digest(data)))
+    with pytest.raises(SourceUnavailable, match="did not answer"):
+        build(context(tmp_path, url, digest(data)))
+
+
+def test_other_urls_are_opened_by_fsspec_and_an_unknown_protocol_is_named(tmp_path: Path) -> None:
+    pinned = put(tmp_path, linear().SerializeToString(), "../outside.onnx")
+    assert build(context(tmp_path, (tmp_path / "outside.onnx").as_uri(), pinned)).digest == pinned
+    with pytest.raises(StepFailed, match=r"cannot read warp://x/m\.onnx: .*warp"):
+        build(context(tmp_path, "warp://x/m.onnx", pinned))
+    with pytest.raises(StepFailed, match=r"file:///nowhere/m\.onnx is not there"):
+        build(context(tmp_path, "file:///nowhere/m.onnx", pinned))
+
+
+def test_credentials_in_a_url_are_not_shown() -> None:
+    assert without_secrets("https://me:hunter2@host:8080/m.onnx?token=abc") == "https://host:8080/m.onnx"

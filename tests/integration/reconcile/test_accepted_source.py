@@ -1,0 +1,421 @@
+"""What is in force: real Git repositories, real keys, and a store that outlives the process."""
+
+from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from edgewright.core.status.source import SourceStanding, repository_conditions
+from edgewright.errors import SourceError, SourceUnavailable, SpecError
+from edgewright.ports import Upstream
+from edgewright.reconcile.accepted import SIGNED, Followed, fetch_follow
+from edgewright.source.git.credentials import Credentials
+from edgewright.source.git.transports import Limits
+from edgewright.source.local import LocalUpstream
+from edgewright.source.mirrors import Mirror
+from edgewright_schemas.environment import Follow
+from fakes.state import InMemoryState, Memory
+from samples.repositories import FILES, MODEL, commit, make_repository, run_git, write
+from samples.signing_keys import SshKey, ssh_key
+from servers.git_server import GitServer
+
+SOON = Limits(listing=5, transfer=5, stalled=2, waiting=10)
+HEAD = "apiVersion: edgewright.dev/v1alpha1\nkind: Repository\nmetadata: {name: shop}\n"
+WRONG = {"specs/model.yaml": MODEL.replace("task: tabular", "task: tubular")}
+SIGN = "verification: {ssh: {allowedSigners: keys/allowed, revoked: keys/revoked}}"
+
+
+def environments(*lines: str, more: str = "") -> dict[str, str]:
+    """An edgewright.yaml with environments, each as ``name: follow``."""
+    declared = "".join(f"    - {{name: {name}, follow: {{{follow}}}}}\n" for name, follow in map(_split, lines))
+    listed = f"  environments:\n{declared}" if lines else ""
+    return {"edgewright.yaml": f"{HEAD}spec:\n  paths: [specs]\n{listed}" + (f"  {more}\n" if more else "")}
+
+
+def _split(line: str) -> tuple[str, str]:
+    name, _, follow = line.partition(" ")
+    return name, follow
+
+
+class Place:
+    """A repository, how it is followed, and a store; ``restart`` is what a new process sees."""
+
+    def __init__(self, folder: Path, server: GitServer | None) -> None:
+        self.folder = folder
+        self.work = make_repository(folder / "work", FILES)
+        self.server = server
+        self.memory = Memory()
+        if server is not None:
+            server.add(self.work)
+        self.upstreams: list[Upstream] = []
+        self.upstream = self.open()
+
+    def open(self, mirror: str = "mirror") -> Upstream:
+        self.upstream = (
+            LocalUpstream(self.work, self.folder / mirror, cache=None)
+            if self.server is None
+            else Mirror(self.server.url(), self.folder / mirror, Credentials(), cache=None, limits=SOON)
+        )
+        self.upstreams.append(self.upstream)
+        return self.upstream
+
+    def followed(self, environment: str = "", ref: str | None = None) -> Followed:
+        """As the controller makes it when it begins to lead."""
+        state = InMemoryState(self.memory.other(environment) if environment else self.memory)
+
+        def anchor() -> str | None:
+            kept = (memory.tables.accepted for memory in (self.memory, *self.memory.store.environments.values()))
+            return next((each for each in kept if each is not None and each.endswith(SIGNED)), None)
+
+        return Followed(self.upstream, environment, ref, state, state, lambda: datetime.now(UTC), anchor)
+
+    def restart(self, environment: str = "", *, mirror: str = "mirror") -> Followed:
+        self.open(mirror)
+        return self.followed(environment)
+
+    def accepted(self, environment: str = "") -> str | None:
+        memory = self.memory.other(environment) if environment else self.memory
+        return memory.tables.accepted
+
+    def push(self, *refs: str) -> None:
+        if self.server is not None:
+            run_git(self.work, "push", "-q", "--force", "origin", *(refs or ("main",)))
+
+    def commit(self, files: Mapping[str, str] = {}, *, key: SshKey | None = None) -> str:
+        write(self.work, files)
+        made = key.commit(self.work) if key is not None else commit(self.work)
+        self.push()
+        return made
+
+    def look(self, followed: Followed, *follows: Follow) -> SourceStanding:
+        """Fetch, as the supervisor does, and look."""
+        error = None
+        try:
+            fetched = self.upstream.fetch(follows)
+        except (SourceError, SourceUnavailable) as failure:
+            error, fetched = failure, None
+        followed.fetched(rewritten=bool(fetched and fetched.rewritten), error=error)
+        return followed.look()
+
+
+@pytest.fixture(params=["local", "remote"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
+    if request.param == "local":
+        place = Place(tmp_path, None)
+        yield place
+    else:
+        with GitServer(tmp_path / "served") as server:
+            place = Place(tmp_path, server)
+            yield place
+    for upstream in place.upstreams:
+        upstream.close()
+
+
+@pytest.fixture
+def ada(tmp_path: Path) -> SshKey:
+    return ssh_key(tmp_path / "keys", "ada")
+
+
+@pytest.fixture
+def eve(tmp_path: Path) -> SshKey:
+    return ssh_key(tmp_path / "keys", "eve")
+
+
+def signing(ada: SshKey, *lines: str, revoked: str = "# none yet\n") -> dict[str, str]:
+    """What makes a repository ask for Ada's signature."""
+    return {**environments(*lines, more=SIGN), "keys/allowed": ada.allowed(), "keys/revoked": revoked}
+
+
+def refused(standing: SourceStanding, reason: str, *, in_force: str | None, candidate: str) -> str:
+    """Hold a standing to a refusal that leaves in force what was; returns the message."""
+    assert (standing.reason, standing.in_force, standing.candidate) == (reason, in_force, candidate)
+    return standing.message
+
+
+def test_new_commits_are_taken_up(place: Place) -> None:
+    followed = place.followed()
+    with pytest.raises(SourceError, match="no revision is in force"):
+        place.followed(ref="v0").snapshot()
+    first = run_git(place.work, "rev-parse", "HEAD")
+    standing = place.look(followed)
+    assert (standing.in_force, standing.candidate, standing.reason) == (first, first, "")
+    assert followed.snapshot().revision == first
+    second = place.commit()
+    assert followed.revision() == first, "nothing was fetched yet"
+    assert place.look(followed).in_force == second
+    assert followed.snapshot().revision == followed.revision() == second == place.accepted()
+
+
+def test_wrong_specs_are_refused_with_their_place_and_the_last_good_ones_stay(place: Place) -> None:
+    followed = place.followed()
+    good = place.look(followed).in_force
+    wrong = place.commit(WRONG)
+    standing = place.look(followed)
+    message = refused(standing, "SpecInvalid", in_force=good, candidate=wrong)
+    assert "specs/model.yaml:5:" in message
+    (stalled,) = [c for c in repository_conditions(standing, now=datetime.now(UTC)) if c.status == "True"]
+    assert (stalled.type, stalled.reason) == ("Stalled", "SpecInvalid")
+    assert followed.snapshot().revision == good
+    again = place.look(followed)
+    assert again.since == standing.since, "it has stood like this since then"
+    fixed = place.commit({"specs/model.yaml": MODEL})
+    standing = place.look(followed)
+    assert (standing.in_force, standing.reason) == (fixed, "")
+
+
+def test_wrong_specs_at_first_leave_nothing_in_force(place: Place) -> None:
+    wrong = place.commit(WRONG)
+    followed = place.followed()
+    refused(place.look(followed), "SpecInvalid", in_force=None, candidate=wrong)
+    with pytest.raises(SourceError, match=r"no revision is in force: .*specs/model\.yaml:5"):
+        followed.snapshot()
+    assert place.accepted() is None
+
+
+def test_a_new_process_begins_where_the_last_one_was(place: Place) -> None:
+    good = place.look(place.followed()).in_force
+    wrong = place.commit(WRONG)
+    refused(place.look(place.restart()), "SpecInvalid", in_force=good, candidate=wrong)
+
+
+def test_what_is_in_force_outlives_a_force_push_and_the_branch(place: Place) -> None:
+    main = Follow(branch="main")
+    write(place.work, environments("shop branch: live"))
+    place.commit()
+    run_git(place.work, "branch", "live")
+    place.push("live")
+    live = Follow(branch="live")
+    followed = place.followed("shop")
+    place.look(followed, main, live)
+    run_git(place.work, "switch", "-q", "live")
+    place.commit({"note": "to be gone"})
+    place.push("live")
+    good = place.look(followed, main, live).in_force
+    assert good == run_git(place.work, "rev-parse", "HEAD")
+
+    run_git(place.work, "reset", "-q", "--hard", "HEAD~1")
+    place.commit(WRONG)
+    place.push("live")
+    wrong = run_git(place.work, "rev-parse", "HEAD")
+    for each in (followed, place.restart("shop")):
+        refused(place.look(each, main, live), "SpecInvalid", in_force=good, candidate=wrong)
+        assert each.snapshot().revision == good
+    run_git(place.work, "switch", "-q", "main")
+    run_git(place.work, "branch", "-q", "-D", "live")
+    place.push(":live")
+    for each in (followed, place.restart("shop")):
+        standing = place.look(each, main, live)
+        assert (standing.reason, standing.in_force) == ("RefMissing", good)
+        assert "live" in standing.message
+        assert each.snapshot().revision == good
+
+
+def test_a_branch_that_was_rewritten_is_taken_up_and_said_so(place: Place) -> None:
+    followed = place.followed()
+    place.look(followed)
+    place.commit({"note": "a"})
+    place.look(followed)
+    run_git(place.work, "commit", "-q", "--amend", "-m", "other")
+    place.push()
+    standing = place.look(followed)
+    assert (standing.reason, standing.in_force) == ("HistoryRewritten", run_git(place.work, "rev-parse", "HEAD"))
+    assert place.look(followed).reason == ""
+
+
+def test_a_remote_that_does_not_answer_leaves_the_last_good_in_force(tmp_path: Path) -> None:
+    with GitServer(tmp_path / "served") as server:
+        place = Place(tmp_path, server)
+        followed = place.followed()
+        good = place.look(followed).in_force
+        server.trouble = "500"
+        for each in (followed, place.restart()):
+            standing = place.look(each)
+            assert (standing.reason, standing.in_force) == ("SourceUnavailable", good)
+            assert each.snapshot().revision == good
+        fresh = place.restart(mirror="another")
+        standing = place.look(fresh)
+        assert (standing.reason, standing.in_force) == ("SourceUnavailable", None)
+        server.trouble = ""
+        newer = place.commit()
+        standing = place.look(fresh)
+        assert (standing.reason, standing.in_force) == ("", newer)
+        for upstream in place.upstreams:
+            upstream.close()
+
+
+# ── signatures ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_only_trusted_signatures_are_taken_up(place: Place, ada: SshKey, eve: SshKey) -> None:
+    good = place.commit(signing(ada), key=ada)
+    followed = place.followed()
+    assert place.look(followed).in_force == good
+    assert place.accepted() == good + SIGNED
+    unsigned = place.commit()
+    message = refused(place.look(followed), "SignatureMissing", in_force=good, candidate=unsigned)
+    assert unsigned in message
+    strange = place.commit({"keys/allowed": ada.allowed() + eve.allowed()}, key=eve)
+    message = refused(place.look(followed), "SignatureUnknown", in_force=good, candidate=strange)
+    assert "SHA256:" in message
+    refused(place.look(place.restart()), "SignatureUnknown", in_force=good, candidate=strange)
+    vouched = place.commit(key=ada)
+    assert place.look(followed).in_force == vouched, "Ada has signed what holds Eve's key"
+    hers = place.commit(key=eve)
+    assert place.look(followed).in_force == hers
+    without = place.commit({"keys/revoked": eve.public + "\n"}, key=ada)
+    assert place.look(followed).in_force == without
+    late = place.commit(key=eve)
+    refused(place.look(followed), "SignatureRevoked", in_force=without, candidate=late)
+
+
+def test_an_unsigned_commit_cannot_end_the_need_to_sign(place: Place, ada: SshKey) -> None:
+    good = place.commit(signing(ada), key=ada)
+    followed = place.followed()
+    place.look(followed)
+    loose = place.commit(environments())
+    refused(place.look(followed), "SignatureMissing", in_force=good, candidate=loose)
+    refused(place.look(place.restart()), "SignatureMissing", in_force=good, candidate=loose)
+
+
+def test_trust_does_not_start_anew_where_the_trusted_revision_is_gone(tmp_path: Path, ada: SshKey) -> None:
+    with GitServer(tmp_path / "served") as server:
+        place = Place(tmp_path, server)
+        begun = run_git(place.work, "rev-parse", "HEAD")
+        good = place.commit(signing(ada), key=ada)
+        place.look(place.followed())
+        run_git(place.work, "reset", "-q", "--hard", begun)
+        hostile = place.commit({"note": "hello"})
+        bare = server.folder / "repo.git"
+        run_git(bare, "reflog", "expire", "--expire=now", "--all")
+        run_git(bare, "gc", "-q", "--prune=now")
+
+        fresh = place.restart(mirror="another")
+        standing = place.look(fresh)
+        assert standing.in_force is None
+        assert good[:12] in standing.message
+        assert "--accept" in standing.message
+        with pytest.raises(SourceError, match="--accept"):
+            fresh.revision()
+        assert place.accepted() == good + SIGNED
+
+        fresh.accept(hostile)
+        standing = place.look(fresh)
+        assert (standing.in_force, standing.reason) == (hostile, "")
+        assert place.accepted() == hostile
+        for upstream in place.upstreams:
+            upstream.close()
+
+
+def test_what_an_environment_follows_is_not_changed_by_unsigned_commits(place: Place, ada: SshKey) -> None:
+    good = place.commit(signing(ada, "shop branch: main"), key=ada)
+    main, evil = Follow(branch="main"), Follow(branch="evil")
+    followed = place.followed("shop")
+    assert place.look(followed, main).in_force == good
+    run_git(place.work, "switch", "-q", "-c", "evil")
+    write(place.work, environments("shop branch: evil"))
+    commit(place.work)
+    place.push("evil")
+    run_git(place.work, "switch", "-q", "main")
+    place.commit(environments("shop branch: evil", "another branch: evil"))
+    for each in (followed, place.restart("shop")):
+        standing = place.look(each, main, evil)
+        assert (standing.reason, standing.in_force) == ("SignatureMissing", good)
+        assert each.follow == main
+    standing = place.look(place.followed("another"), main, evil)
+    assert (standing.reason, standing.in_force) == ("RefMissing", None)
+    assert "there is no environment 'another'" in standing.message
+    assert place.accepted("another") is None
+
+
+def test_a_new_environment_begins_with_the_keys_that_others_trust(place: Place, ada: SshKey, eve: SshKey) -> None:
+    place.commit(signing(ada, "shop branch: main"), key=ada)
+    main, live = Follow(branch="main"), Follow(branch="live")
+    place.look(place.followed("shop"), main)
+    place.commit(signing(ada, "shop branch: main", "live branch: live"), key=ada)
+    followed = place.followed("live")
+    hers = _commit_on_live(place, eve)
+    refused(place.look(followed, main, live), "SignatureUnknown", in_force=None, candidate=hers)
+    his = _commit_on_live(place, ada)
+    assert place.look(followed, main, live).in_force == his
+
+
+def _commit_on_live(place: Place, key: SshKey) -> str:
+    run_git(place.work, "switch", "-q", "-C", "live")
+    made = key.commit(place.work)
+    place.push("live")
+    run_git(place.work, "switch", "-q", "main")
+    return made
+
+
+# ── a person's word ───────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_accept_puts_a_revision_in_force_and_its_keys(place: Place, ada: SshKey, eve: SshKey) -> None:
+    good = place.commit(signing(ada), key=ada)
+    followed = place.followed()
+    place.look(followed)
+    other = place.commit(signing(eve), key=eve)
+    refused(place.look(followed), "SignatureUnknown", in_force=good, candidate=other)
+    fresh = place.restart()
+    fresh.accept(other)
+    assert place.look(fresh).in_force == other
+    assert place.accepted() == other + SIGNED
+    theirs = place.commit(key=eve)
+    assert place.look(fresh).in_force == theirs
+
+
+@pytest.mark.parametrize("refused_ref", ["0" * 40, "nothing"])
+def test_accept_refuses_what_is_not_there_or_wrong(place: Place, refused_ref: str) -> None:
+    followed = place.followed()
+    good = place.look(followed).in_force
+    with pytest.raises(SourceError):
+        followed.accept(refused_ref)
+    wrong = place.commit(WRONG)
+    with pytest.raises(SpecError, match=r"specs/model\.yaml:5"):
+        followed.accept(wrong)
+    assert place.accepted() == good
+
+
+# ── tags and versions ─────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("follow", [Follow(tag="live"), Follow(semver=">=1.0.0")], ids=str)
+def test_moving_a_tag_and_adding_a_version_promote(place: Place, follow: Follow) -> None:
+    kind, value = str(follow).split(" ", 1)
+    place.commit(environments(f"shop {kind}: {value!r}"))
+    named: Callable[[int], str] = lambda n: "live" if follow.tag else f"v1.{n}.0"  # noqa: E731 - short
+    main = Follow(branch="main")
+    followed = place.followed("shop")
+    standing = place.look(followed, main, follow)
+    assert (standing.reason, standing.in_force) == ("RefMissing", None)
+    for number in range(2):
+        run_git(place.work, "tag", "-f", named(number))
+        place.push(named(number))
+        promoted = run_git(place.work, "rev-parse", "HEAD")
+        assert place.look(followed, main, follow).in_force == promoted
+        place.commit({"note": str(number)})
+        standing = place.look(followed, main, follow)
+        assert (standing.reason, standing.in_force) == ("", promoted)
+    assert standing.since is not None
+    assert datetime.now(UTC) - standing.since < timedelta(minutes=5)
+
+
+def test_a_repository_that_is_away_is_read_as_it_was_fetched_last(tmp_path: Path) -> None:
+    work = make_repository(tmp_path / "work")
+    with GitServer(tmp_path / "remotes") as remotes:
+        remotes.add(work)
+        told: list[SourceUnavailable] = []
+        mirror = Mirror(remotes.url(), tmp_path / "mirror", Credentials(), cache=None)
+        follow = fetch_follow(mirror, "", None, told.append)
+        before = mirror.resolve(follow)
+        assert told == []
+        remotes.trouble = "500"
+        again = Mirror(remotes.url(), tmp_path / "mirror", Credentials(), cache=None)
+        assert again.resolve(fetch_follow(again, "", None, told.append)) == before
+        assert len(told) == 1
+        with pytest.raises(SourceUnavailable):
+            fetch_follow(again, "", None)
+        nothing = Mirror(remotes.url(), tmp_path / "empty", Credentials(), cache=None)
+        with pytest.raises(SourceUnavailable):
+            fetch_follow(nothing, "", None, told.append)

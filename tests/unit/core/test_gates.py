@@ -1,0 +1,182 @@
+"""Gates: what passes, what fails, and what is inconclusive, which does not pass."""
+
+import math
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edgewright.core.gates import GateOutcome, choose_variant, describe, device_gates, judge, judge_device_gates, passes
+from edgewright_schemas.thresholds import Gate
+
+
+def gate(**fields: Any) -> Gate:
+    return Gate.model_validate(fields)
+
+
+def only(found: tuple[GateOutcome, ...]) -> GateOutcome:
+    assert len(found) == 1
+    return found[0]
+
+
+EVIDENCE = {
+    "overall": {"accuracy": 0.94, "loss": 0.2},
+    "slices": {"lighting=dim": {"accuracy": 0.88}, "lighting=day": {"accuracy": 0.97}, "store=1": {"accuracy": 0.1}},
+    "sizeBytes": 300_000,
+    "latencyP95Ms": 12.0,
+    "rows": 500,
+}
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"metric": "accuracy", "min": 0.95}, "accuracy ≥ 0.95"),
+        ({"metric": "sizeBytes", "max": "400KiB"}, "sizeBytes ≤ 400 KiB"),
+        ({"metric": "sizeBytes", "max": "1.5MB"}, "sizeBytes ≤ 1500 KB"),
+        ({"metric": "sizeBytes", "max": 1001}, "sizeBytes ≤ 1001 bytes"),
+        ({"metric": "loss", "min": 0.1, "max": 0.5}, "loss ≥ 0.1 and ≤ 0.5"),
+        ({"metric": "accuracy", "slice": {"lighting": "*"}, "min": 0.9}, "accuracy ≥ 0.9 (every lighting)"),
+        ({"metric": "accuracy", "slice": {"lighting": "dim"}, "min": 0.9}, "accuracy ≥ 0.9 (lighting=dim)"),
+        (
+            {"metric": "accuracy", "maxDegradation": 0.01, "against": "champion"},
+            "accuracy no more than 0.01 below the champion",
+        ),
+        ({"metric": "mae", "maxDegradation": 2, "against": "champion"}, "mae no more than 2 above the champion"),
+        ({"metric": "latencyP95Ms", "deviceClass": "lane-camera", "max": 40}, "latencyP95Ms ≤ 40 on lane-camera"),
+    ],
+)
+def test_a_gate_is_described_in_words(fields: dict[str, Any], words: str) -> None:
+    assert describe(gate(**fields)) == words
+
+
+@pytest.mark.parametrize(
+    ("fields", "passed", "value", "limit"),
+    [
+        ({"metric": "accuracy", "min": 0.94}, True, 0.94, 0.94),
+        ({"metric": "accuracy", "min": 0.95}, False, 0.94, 0.95),
+        ({"metric": "sizeBytes", "max": "400KiB"}, True, 300_000, 409_600),
+        ({"metric": "latencyP95Ms", "max": 10}, False, 12.0, 10),
+        ({"metric": "loss", "min": 0.1, "max": 0.15}, False, 0.2, 0.15),
+        ({"metric": "f1Macro", "min": 0.5}, None, None, 0.5),
+        ({"metric": "accuracy", "slice": {"lighting": "dim"}, "min": 0.9}, False, 0.88, 0.9),
+        ({"metric": "accuracy", "slice": {"lighting": "night"}, "min": 0.9}, None, None, 0.9),
+    ],
+)
+def test_a_bound_is_judged(fields: dict[str, Any], passed: bool | None, value: float | None, limit: float) -> None:
+    outcome = only(judge([gate(**fields)], EVIDENCE, None))
+    assert (outcome.passed, outcome.value, outcome.limit) == (passed, value, limit)
+
+
+@pytest.mark.parametrize(
+    "figure", [None, math.nan, math.inf, -math.inf, "0.99", True, [], {"accuracy": 1.0}, 10**400, b"1"]
+)
+def test_what_is_no_finite_number_is_inconclusive(figure: object) -> None:
+    outcome = only(judge([gate(metric="accuracy", min=0.0)], {"overall": {"accuracy": figure}}, None))
+    assert outcome.passed is None
+    assert outcome.detail
+    assert not passes([outcome])
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.floats() | st.text(max_size=3),
+        lambda inner: st.dictionaries(
+            st.sampled_from(["overall", "slices", "accuracy", "lighting=dim"]), inner, max_size=3
+        ),
+        max_leaves=8,
+    ).filter(lambda value: isinstance(value, dict))
+)
+def test_malformed_evidence_never_passes_by_accident(evidence: Any) -> None:
+    gates = [gate(metric="accuracy", min=0.5), gate(metric="accuracy", min=0.5, slice={"lighting": "*"})]
+    for outcome in judge(gates, evidence, None):
+        if outcome.passed:
+            assert outcome.value is not None
+            assert math.isfinite(outcome.value)
+            assert outcome.value >= 0.5
+
+
+def test_every_slice_has_its_own_outcome() -> None:
+    every = gate(metric="accuracy", slice={"lighting": "*"}, min=0.9)
+    found = judge([every], EVIDENCE, None)
+    assert [(o.gate, o.passed) for o in found] == [
+        ("accuracy ≥ 0.9 (lighting=day)", True),
+        ("accuracy ≥ 0.9 (lighting=dim)", False),
+    ]
+    nothing = only(judge([every], {"overall": {"accuracy": 1.0}}, None))
+    assert nothing.passed is None
+    assert "no slice of lighting" in nothing.detail
+
+
+@pytest.mark.parametrize(
+    ("metric", "value", "champion", "allowed", "passed"),
+    [
+        ("accuracy", 0.94, 0.95, 0.01, True),
+        ("accuracy", 0.939, 0.95, 0.01, False),
+        ("accuracy", 0.99, 0.95, 0.0, True),
+        ("mae", 1.2, 1.0, 0.2, True),
+        ("mae", 1.21, 1.0, 0.2, False),
+        ("mae", 0.5, 1.0, 0.0, True),
+        ("latencyP50Ms", 11, 10, 0.5, False),
+        ("r2", 0.5, 0.8, 0.1, False),
+    ],
+)
+def test_degradation_counts_in_the_direction_of_the_metric(
+    metric: str, value: float, champion: float, allowed: float, passed: bool
+) -> None:
+    against = gate(metric=metric, maxDegradation=allowed, against="champion")
+    outcome = only(judge([against], {"overall": {metric: value}}, {"overall": {metric: champion}}))
+    assert outcome.passed is passed
+
+
+def test_without_a_champion_nothing_has_degraded_but_without_evidence_nothing_passes() -> None:
+    against = gate(metric="accuracy", maxDegradation=0.01, against="champion")
+    first = only(judge([against], EVIDENCE, None))
+    assert (first.passed, first.detail) == (True, "no champion yet")
+    assert only(judge([against], {}, None)).passed is None
+    assert only(judge([against], EVIDENCE, {"overall": {}})).passed is None
+    assert only(judge([against], EVIDENCE, {"overall": {"accuracy": math.nan}})).passed is None
+
+
+def test_a_slice_is_compared_with_the_champion_s_slice() -> None:
+    against = gate(metric="accuracy", maxDegradation=0.01, against="champion", slice={"lighting": "dim"})
+    champion = {"overall": {"accuracy": 0.5}, "slices": {"lighting=dim": {"accuracy": 0.95}}}
+    assert only(judge([against], EVIDENCE, champion)).passed is False
+
+
+def test_the_first_variant_whose_gates_pass_is_chosen() -> None:
+    gates = [gate(metric="accuracy", min=0.9)]
+    poor, good = {"overall": {"accuracy": 0.8}}, {"overall": {"accuracy": 0.95}}
+    choice = choose_variant(["int8", "fp32"], gates, {"int8": poor, "fp32": good}, None)
+    assert choice.variant == "fp32"
+    assert [o.passed for o in choice.outcomes["int8"]] == [False]
+    assert passes(choice.verdict)
+    assert choose_variant(["int8", "fp32"], gates, {"int8": good, "fp32": good}, None).variant == "int8"
+    neither = choose_variant(["int8", "fp32"], gates, {"int8": poor, "fp32": poor}, None)
+    assert neither.variant is None
+    assert neither.verdict == neither.outcomes["fp32"]
+
+
+def test_a_variant_that_was_not_evaluated_is_not_chosen_even_without_gates() -> None:
+    choice = choose_variant(["int8", "fp32"], [], {"fp32": EVIDENCE}, None)
+    assert choice.variant == "fp32"
+    assert choose_variant(["int8"], [], {}, None).variant is None
+
+
+def test_device_gates_are_judged_by_the_worst_device_of_their_class() -> None:
+    camera = gate(metric="latencyP95Ms", deviceClass="camera", max=40)
+    gates = [gate(metric="accuracy", min=0.5), camera]
+    assert device_gates(gates) == (camera,)
+    assert judge([camera], EVIDENCE, None) == ()
+
+    def passed(**figures: list[float | None]) -> bool | None:
+        return only(judge_device_gates(gates, figures)).passed
+
+    assert passed(camera=[10, 40]) is True
+    assert passed(camera=[10, 40.5], kiosk=[1]) is False
+    assert passed(kiosk=[1]) is None
+    assert passed(camera=[]) is None
+    assert passed(camera=[10, None]) is None
+    assert passed(camera=[10, math.nan]) is None
+    assert passed(camera=[None, 50]) is False

@@ -1,0 +1,218 @@
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from sklearn import metrics
+
+from edgewright.core.artifact import Action
+from edgewright.core.gates import judge
+from edgewright.errors import StepFailed
+from edgewright.pipeline.evaluation.metrics import Judge
+from edgewright.pipeline.evaluation.step import build, without_latency
+from edgewright.ports import Built
+from edgewright_schemas.thresholds import Gate
+from samples.model_steps import IMPORTED, linear_onnx, step, table_rows
+from samples.training_data import DatasetFiles
+
+CLASSES = ["a", "b", "c"]
+REGRESSION = {**IMPORTED, "task": "regression"}
+
+
+def exported(**variants: Path) -> Built:
+    files = {f"model.{name}.onnx": path for name, path in variants.items()}
+    return Built("sha256:" + "4" * 64, files, {"variants": {name: {} for name in variants}})
+
+
+def evaluate(folder: Path, dataset: DatasetFiles, spec: Mapping[str, Any] = IMPORTED, **variants: Path) -> Built:
+    return build(step(Action.EVALUATE, folder, spec, {"export": exported(**variants), "dataset": dataset}))
+
+
+def one_hot(predicted: Sequence[int], confidence: float = 4.0) -> Any:
+    """Features from which a model with identity weights predicts these classes."""
+    return np.eye(3)[list(predicted)] * confidence
+
+
+def overall(built: Built, variant: str = "fp32") -> dict[str, Any]:
+    found: dict[str, Any] = built.facts["variants"][variant]["overall"]
+    return found
+
+
+@pytest.fixture
+def identity(tmp_path: Path) -> Path:
+    return linear_onnx(tmp_path / "identity.onnx", np.eye(3))
+
+
+def test_classification_figures_are_those_of_scikit_learn_overall_and_in_every_slice(
+    tmp_path: Path, identity: Path
+) -> None:
+    rng = np.random.default_rng(7)
+    scores, truth = rng.normal(size=(60, 3)), rng.integers(0, 3, 60)
+    light = [("dark", "bright", None)[i % 3] for i in range(60)]
+    data = table_rows(tmp_path / "data", scores, [CLASSES[t] for t in truth], CLASSES, {"light": light})
+
+    built = evaluate(tmp_path / "work", data, fp32=identity)
+
+    def expected(rows: Any) -> dict[str, float]:
+        shifted = np.exp(scores[rows].astype(np.float32).astype(np.float64))
+        predicted = scores[rows].argmax(1)
+        options = {"average": "macro", "zero_division": 0}
+        return {
+            "accuracy": metrics.accuracy_score(truth[rows], predicted),
+            "f1Macro": metrics.f1_score(truth[rows], predicted, **options),
+            "precisionMacro": metrics.precision_score(truth[rows], predicted, **options),
+            "recallMacro": metrics.recall_score(truth[rows], predicted, **options),
+            "loss": metrics.log_loss(truth[rows], shifted / shifted.sum(1, keepdims=True), labels=[0, 1, 2]),
+        }
+
+    found = built.facts["variants"]["fp32"]
+    assert found["overall"] == pytest.approx(expected(np.arange(60)), abs=1e-6)
+    assert set(found["slices"]) == {"light=bright", "light=dark"}
+    for value, start in (("dark", 0), ("bright", 1)):
+        figures = dict(found["slices"][f"light={value}"])
+        assert figures.pop("rows") == 20
+        assert figures == pytest.approx(expected(np.arange(start, 60, 3)), abs=1e-6)
+    assert found["sizeBytes"] == identity.stat().st_size
+    assert 0 < found["latencyP50Ms"] <= found["latencyP95Ms"]
+    evidence = json.loads(built.files["evidence.json"].read_bytes())
+    assert evidence["classes"] == CLASSES
+    assert evidence["variants"]["fp32"]["confusion"] == metrics.confusion_matrix(truth, scores.argmax(1)).tolist()
+
+
+def test_an_accuracy_exactly_at_a_gate_passes_it(tmp_path: Path, identity: Path) -> None:
+    data = table_rows(tmp_path / "data", one_hot([0] * 19 + [1]), ["a"] * 20, CLASSES)
+
+    built = evaluate(tmp_path / "work", data, fp32=identity)
+
+    (outcome,) = judge([Gate(metric="accuracy", min=0.95)], built.facts["variants"]["fp32"], None)
+    assert outcome.passed is True
+
+
+def test_regression_figures_are_those_of_scikit_learn(tmp_path: Path) -> None:
+    rng = np.random.default_rng(5)
+    features, noise = rng.normal(size=(50, 3)), rng.normal(size=50)
+    weights = np.array([[1.0], [2.0], [-1.0]])
+    truth = (features @ weights).ravel() + noise
+    lanes = ["1", "2"] * 25
+    data = table_rows(tmp_path / "data", features, truth.tolist(), None, {"lane": lanes})
+    model = linear_onnx(tmp_path / "model.onnx", weights)
+
+    built = evaluate(tmp_path / "work", data, REGRESSION, fp32=model)
+
+    for found, rows in (
+        (overall(built), slice(None)),
+        (built.facts["variants"]["fp32"]["slices"]["lane=2"], slice(1, None, 2)),
+    ):
+        predicted = (features @ weights).ravel()[rows]
+        assert found["mae"] == pytest.approx(metrics.mean_absolute_error(truth[rows], predicted), rel=1e-5)
+        assert found["rmse"] == pytest.approx(metrics.root_mean_squared_error(truth[rows], predicted), rel=1e-5)
+        assert found["r2"] == pytest.approx(metrics.r2_score(truth[rows], predicted), rel=1e-5)
+    assert json.loads(built.files["evidence.json"].read_bytes())["variants"]["fp32"]["confusion"] is None
+
+
+def test_r2_of_a_constant_target_is_not_a_number_someone_could_pass_a_gate_with(tmp_path: Path) -> None:
+    data = table_rows(tmp_path / "data", np.ones((5, 3)), [2.0] * 5, None)
+    model = linear_onnx(tmp_path / "model.onnx", np.ones((3, 1)))
+
+    assert overall(evaluate(tmp_path / "work", data, REGRESSION, fp32=model)) == {"mae": 1.0, "rmse": 1.0, "r2": None}
+
+
+def test_an_output_that_is_no_finite_number_leaves_its_slice_and_the_whole_without_figures(
+    tmp_path: Path, identity: Path
+) -> None:
+    scores = one_hot([0, 1, 2, 0])
+    scores[1, 0] = np.inf
+    data = table_rows(
+        tmp_path / "data", scores, ["a", "b", "c", "a"], CLASSES, {"light": ["dark", "dark", "bright", "bright"]}
+    )
+
+    built = evaluate(tmp_path / "work", data, fp32=identity)
+
+    found = built.facts["variants"]["fp32"]
+    assert set(found["overall"].values()) == {None}
+    assert found["rowsNotFinite"] == 1
+    assert found["slices"]["light=dark"] == {**dict.fromkeys(found["overall"]), "rows": 2}
+    assert found["slices"]["light=bright"]["accuracy"] == 1.0
+    (outcome,) = judge([Gate(metric="accuracy", min=0.5)], found, None)
+    assert outcome.passed is None
+
+
+def test_a_model_of_probabilities_has_the_loss_of_the_same_model_of_logits(tmp_path: Path, identity: Path) -> None:
+    data = table_rows(tmp_path / "data", one_hot([0, 1, 2, 0], 1.5), ["a", "b", "a", "c"], CLASSES)
+    softmax = linear_onnx(tmp_path / "softmax.onnx", np.eye(3), softmax=True)
+
+    built = evaluate(tmp_path / "work", data, fp32=identity, int8=softmax)
+
+    assert overall(built, "int8") == pytest.approx(overall(built, "fp32"), abs=1e-6)
+
+
+def test_variants_are_compared_with_each_other(tmp_path: Path, identity: Path) -> None:
+    data = table_rows(tmp_path / "data", one_hot([0, 1, 2, 0]), ["a", "b", "c", "a"], CLASSES)
+    swapped = linear_onnx(tmp_path / "swapped.onnx", np.eye(3)[[0, 2, 1]])
+
+    built = evaluate(tmp_path / "work", data, fp32=identity, int8=swapped)
+
+    evidence = json.loads(built.files["evidence.json"].read_bytes())
+    assert list(evidence["variants"]) == ["int8", "fp32"]
+    assert evidence["agreementWithFp32"] == {"int8": {"maxAbsDifference": 4.0, "sameClass": 0.5}}
+    assert overall(built, "int8")["accuracy"] == 0.5
+
+
+def test_the_digest_names_the_evidence_without_what_differs_from_run_to_run(tmp_path: Path, identity: Path) -> None:
+    data = table_rows(tmp_path / "data", one_hot([0, 1, 2, 0]), ["a", "b", "c", "a"], CLASSES)
+    other = table_rows(tmp_path / "other", one_hot([0, 1, 2, 0]), ["a", "b", "c", "b"], CLASSES)
+
+    first, again = (evaluate(tmp_path / f"work{i}", data, fp32=identity) for i in range(2))
+
+    evidence = [json.loads(b.files["evidence.json"].read_bytes()) for b in (first, again)]
+    assert evidence[0] != evidence[1]
+    assert without_latency(evidence[0]) == without_latency(evidence[1])
+    assert first.digest == again.digest
+    assert first.digest != evaluate(tmp_path / "work2", other, fp32=identity).digest
+
+
+@pytest.mark.parametrize(
+    ("spec", "values", "outputs", "message"),
+    [
+        (IMPORTED, CLASSES, 2, r"output of shape \(4, 2\); expected is \(4, 3\)"),
+        (REGRESSION, None, 2, r"output of shape \(4, 2\); expected is \(4, 1\)"),
+        (REGRESSION, CLASSES, 1, r"task regression needs a numeric label"),
+        (IMPORTED, None, 1, r"needs a label with categories, but 'label' has none"),
+    ],
+)
+def test_a_model_that_does_not_fit_the_task_is_refused_with_both_shapes(
+    tmp_path: Path, spec: dict[str, Any], values: list[str] | None, outputs: int, message: str
+) -> None:
+    labels: list[Any] = ["a", "b", "c", "a"] if values else [1.0, 2.0, 3.0, 4.0]
+    data = table_rows(tmp_path / "data", np.ones((4, 3)), labels, values)
+    model = linear_onnx(tmp_path / "model.onnx", np.ones((3, outputs)))
+
+    with pytest.raises(StepFailed, match=message) as raised:
+        evaluate(tmp_path / "work", data, spec, fp32=model)
+    assert raised.value.hint
+
+
+def test_without_test_rows_there_is_no_evidence(tmp_path: Path, identity: Path) -> None:
+    data = table_rows(tmp_path / "data", np.ones((0, 3)), [], CLASSES)
+
+    with pytest.raises(StepFailed, match="test split of dataset table has no rows"):
+        evaluate(tmp_path / "work", data, fp32=identity)
+
+
+def test_no_rows_give_no_figures() -> None:
+    figures = Judge(3).figures(torch.zeros((0, 3)), torch.zeros(0, dtype=torch.int64))
+
+    assert set(figures.values()) == {None}
+    assert set(figures) == {"accuracy", "f1Macro", "precisionMacro", "recallMacro", "loss"}
+
+
+def test_a_model_of_one_row_at_a_time_has_the_same_figures(tmp_path: Path, identity: Path) -> None:
+    data = table_rows(tmp_path / "data", one_hot([0, 1, 2, 0]), ["a", "b", "a", "a"], CLASSES)
+    single = linear_onnx(tmp_path / "single.onnx", np.eye(3), batch=1)
+
+    built = evaluate(tmp_path / "work", data, fp32=identity, int8=single)
+
+    assert overall(built, "int8") == overall(built, "fp32")
