@@ -14,14 +14,14 @@ from threading import Lock
 
 from benchmarks.instant import ObedientDevices, instant_builder
 from edgewright.delivery.repository.keys import create_keys
-from edgewright.reconcile.builds import Workshop
+from edgewright.reconcile.builds import BuildRunner
 from edgewright.reconcile.device_configs import Configurator
-from edgewright.reconcile.listener import Silence
-from edgewright.reconcile.observer import Reality
+from edgewright.reconcile.listener import NullListener
+from edgewright.reconcile.observer import Observer
 from edgewright.reconcile.publisher import Publisher
 from edgewright.reconcile.reconciler import Reconciler
-from edgewright.reconcile.rollouts import Roller
-from edgewright.reconcile.run import Terms
+from edgewright.reconcile.rollouts import RolloutDriver
+from edgewright.reconcile.run import RunOptions
 from edgewright.state.lease import acquire
 from edgewright.state.store import SqlState, Work
 from edgewright.wiring.config_renderer import TemplateRenderer
@@ -149,18 +149,18 @@ def apply_all(repository: Path, devices: Iterable[str]) -> None:
         configurator = Configurator(source, state, state, blobs, TemplateRenderer(), clock)
         reconciler = Reconciler(
             source=source,
-            reality=Reality(state, blobs, delivery, workspace.sources),
+            reality=Observer(state, blobs, delivery, workspace.sources),
             reader=state,
             writer=state,
             delivery=delivery,
-            workshop=Workshop(source, state, state, blobs, instant_builder(), folder / "work", clock),
+            workshop=BuildRunner(source, state, state, blobs, instant_builder(), folder / "work", clock),
             publisher=Publisher(state, state, blobs, delivery, clock),
-            roller=Roller(state, state, configurator, delivery, delivery, Silence(), clock),
+            roller=RolloutDriver(state, state, configurator, delivery, delivery, NullListener(), clock),
             lease=lease,
-            listener=Silence(),
+            listener=NullListener(),
             clock=clock,
         )
-        outcome = reconciler.run(Terms(jobs=_STEPS_AT_ONCE))
+        outcome = reconciler.run(RunOptions(jobs=_STEPS_AT_ONCE))
     if not outcome.converged:
         raise RuntimeError(f"the workload did not converge: {outcome.failures[:3]} {outcome.plan.notes[:3]}")
 

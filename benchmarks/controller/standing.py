@@ -22,11 +22,11 @@ from edgewright.core.planning.plan import Step
 from edgewright.core.snapshot import Snapshot
 from edgewright.core.status.conditions import Condition
 from edgewright.ports import Upstream
-from edgewright.reconcile.accepted import Followed
-from edgewright.reconcile.listener import Silence
+from edgewright.reconcile.accepted import AcceptedSource
+from edgewright.reconcile.listener import NullListener
 from edgewright.reconcile.reconciler import Reconciler
-from edgewright.reconcile.run import Terms
-from edgewright.wiring.environments import LiveStation, anchor_of
+from edgewright.reconcile.run import RunOptions
+from edgewright.wiring.environments import LiveEnvironment, anchor_of
 from edgewright.wiring.workspace import Workspace
 
 _PATIENCE = 300.0
@@ -43,7 +43,7 @@ class Rest:
 
 
 @dataclass
-class Ear(Silence):
+class Ear(NullListener):
     """Hears when passes end and steps start."""
 
     rests: "queue.Queue[Rest]" = field(default_factory=queue.Queue)
@@ -63,7 +63,7 @@ class Standing:
     """A running loop."""
 
     upstream: Upstream
-    followed: Followed
+    followed: AcceptedSource
     reconciler: Reconciler
     ear: Ear
 
@@ -113,7 +113,7 @@ def standing(repository: Path) -> Iterator[tuple[Standing, float]]:
     """Run the loop; gives it when its first pass has ended, and the seconds that took."""
     workspace = Workspace(repository)
     upstream, ear = workspace.upstream, Ear()
-    station = LiveStation(workspace, upstream, anchor_of(workspace))
+    station = LiveEnvironment(workspace, upstream, anchor_of(workspace))
     with station.lease(threading.Event()) as lease:
         assert lease is not None
         begun = time.perf_counter()
@@ -121,7 +121,7 @@ def standing(repository: Path) -> Iterator[tuple[Standing, float]]:
         followed.look()
         reconciler = station.reconciler(followed.snapshot(), lease, ear, followed)
         reconciler.workshop = replace(reconciler.workshop, builder=instant_builder())
-        thread = threading.Thread(target=reconciler.run, args=(Terms(standing=True),))
+        thread = threading.Thread(target=reconciler.run, args=(RunOptions(standing=True),))
         thread.start()
         try:
             first = ear.rests.get(timeout=_PATIENCE)

@@ -117,7 +117,7 @@ class ForgeError(EdgewrightError):
     """A forge refused: the token, its rights, or there is no such repository or pull request."""
 
 
-class NoticeError(EdgewrightError):
+class NotificationError(EdgewrightError):
     """A receiver of notifications refused, or a secret for it is missing."""
 
 
@@ -158,5 +158,5 @@ class ForgeUnavailable(_AskedToWait):
     """A forge did not answer, or asked to come again later."""
 
 
-class NoticeUnavailable(_AskedToWait):
+class NotificationUnavailable(_AskedToWait):
     """A receiver of notifications did not answer, or asked to come again later."""

@@ -3,7 +3,7 @@
 from queue import Empty, SimpleQueue
 
 
-class Bell:
+class Wakeups:
     """Rung once or often, it wakes once whoever waits, or waits next."""
 
     def __init__(self) -> None:

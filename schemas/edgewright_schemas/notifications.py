@@ -65,7 +65,7 @@ class Limit(SpecModel):
     """In what time."""
 
 
-class Notification(SpecModel):
+class NotificationReceiver(SpecModel):
     """One receiver, and what it is told; exactly one of slack, webhook and email."""
 
     name: Name
@@ -86,7 +86,7 @@ class Notification(SpecModel):
     """How many messages at most."""
 
     @model_validator(mode="after")
-    def _exactly_one(self) -> "Notification":
+    def _exactly_one(self) -> "NotificationReceiver":
         if sum(sink is not None for sink in (self.slack, self.webhook, self.email)) != 1:
             raise ValueError("give exactly one of slack, webhook and email")
         return self

@@ -8,7 +8,7 @@ from pydantic import field_validator, model_validator
 
 from edgewright_schemas.base import API_VERSION, Duration, Metadata, SpecModel
 from edgewright_schemas.environment import AgentDelivery, Environment, Reconciliation, Verification
-from edgewright_schemas.notifications import Notification
+from edgewright_schemas.notifications import NotificationReceiver
 
 __all__ = ["REPOSITORY_FILE", "AgentDelivery", "Previews", "Repository", "RepositorySpec"]
 
@@ -42,12 +42,14 @@ class RepositorySpec(SpecModel):
     """Whose signatures a revision must carry to be taken up. Read from the last revision that was accepted."""
     previews: Previews = Previews()
     """What is said of pull requests."""
-    notifications: tuple[Notification, ...] = ()
+    notifications: tuple[NotificationReceiver, ...] = ()
     """Who is told of what happens."""
 
     @field_validator("environments", "notifications")
     @classmethod
-    def _names_differ(cls, items: tuple[Environment | Notification, ...]) -> tuple[Environment | Notification, ...]:
+    def _names_differ(
+        cls, items: tuple[Environment | NotificationReceiver, ...]
+    ) -> tuple[Environment | NotificationReceiver, ...]:
         names = [item.name for item in items]
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:

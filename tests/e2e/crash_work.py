@@ -24,9 +24,9 @@ from edgewright.core.fleet.routes import Capability
 from edgewright.core.rollout.state import RolloutState
 from edgewright.errors import Cancelled
 from edgewright.ports import BuildTask, Built, Cancel, DeliveryReader, Progress
-from edgewright.reconcile.listener import Listener, Silence
+from edgewright.reconcile.listener import Listener, NullListener
 from edgewright.reconcile.reconciler import Reconciler
-from edgewright.reconcile.run import Outcome, Terms
+from edgewright.reconcile.run import RunOptions, RunResult
 from edgewright.wiring.workspace import Workspace
 from edgewright_wire.layout import METADATA
 from edgewright_wire.messages import Assignment, ModelReport, Phase, Report
@@ -190,7 +190,7 @@ class Devices:
 class Ended:
     """How a run that was not killed has ended."""
 
-    outcome: Outcome
+    outcome: RunResult
     points: tuple[str, ...]
 
 
@@ -206,13 +206,13 @@ def apply(folder: Path, fuse: Fuse, *, simulated: bool = True, listener: Listene
     workspace = Workspace(folder)
     desired = workspace.source.snapshot()
     with workspace.lease("edgewright apply") as lease, durable.watched(fuse.file), workspace.state:
-        reconciler = _fused(workspace.reconciler(desired, lease, listener or Silence()), fuse)
+        reconciler = _fused(workspace.reconciler(desired, lease, listener or NullListener()), fuse)
         if simulated:
             devices = Devices(reconciler.delivery, folder)
             workshop = replace(reconciler.workshop, builder=CountingBuilder(folder / _WORK_LOG))
             reality = replace(reconciler.reality, delivery=devices)
             reconciler = replace(reconciler, delivery=devices, reality=reality, workshop=workshop)
-        outcome = reconciler.run(Terms(follow=True))
+        outcome = reconciler.run(RunOptions(follow=True))
     return Ended(outcome, tuple(fuse.names))
 
 

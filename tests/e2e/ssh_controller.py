@@ -14,7 +14,7 @@ from pathlib import Path
 
 from edgewright.core.fleet.routes import Route
 from edgewright.core.fleet.twins import Twin
-from edgewright.delivery.pushed.ssh.deadline import Cutoff
+from edgewright.delivery.pushed.ssh.deadline import Deadline
 from edgewright.delivery.pushed.ssh.driver import SshDriver
 from edgewright.delivery.repository.depot import Depot
 from edgewright.state.store import SqlState
@@ -57,7 +57,7 @@ def main() -> None:
         folder / "keys",
         lambda path: b"",
     )
-    ended = driver.visit(route, Cutoff())
+    ended = driver.visit(route, Deadline())
     state.close()
     print(json.dumps({"changes": twins.changes, "failed": ended.failed}))
 

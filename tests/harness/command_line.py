@@ -20,8 +20,8 @@ from unittest.mock import patch
 from edgewright.cli.main import run
 from edgewright.delivery.repository.keys import create_keys
 from edgewright.errors import EdgewrightError
-from edgewright.reconcile.listener import Silence
-from edgewright.reconcile.run import Outcome, Terms
+from edgewright.reconcile.listener import NullListener
+from edgewright.reconcile.run import RunOptions, RunResult
 from edgewright.wiring.workspace import Workspace
 from edgewright_wire.layout import report_name
 from edgewright_wire.messages import Assignment, ModelReport, Phase, Report
@@ -160,7 +160,7 @@ def ended(process: subprocess.Popen[str], timeout: float = 120.0) -> Ran:
 
 def converge(
     repo: Path, *, builder: FakeBuilder | None = None, devices: Iterable[str] = (), seconds: float = 20, env: str = ""
-) -> Outcome:
+) -> RunResult:
     """Apply with a builder that makes artifacts at once; the devices named verify whatever they are assigned."""
     workspace = Workspace(repo, env=env)
     desired = workspace.source.snapshot()
@@ -169,10 +169,10 @@ def converge(
         silence.answer()
         reconciler = workspace.reconciler(desired, lease, silence)
         reconciler.workshop = replace(reconciler.workshop, builder=builder or FakeBuilder())
-        return reconciler.run(Terms(until=datetime.now(UTC) + timedelta(seconds=seconds)))
+        return reconciler.run(RunOptions(until=datetime.now(UTC) + timedelta(seconds=seconds)))
 
 
-class Answering(Silence):
+class Answering(NullListener):
     """Reports for devices whenever a rollout has moved: each runs what it is assigned."""
 
     def __init__(self, workspace: Workspace, devices: tuple[str, ...]) -> None:

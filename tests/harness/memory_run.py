@@ -10,14 +10,14 @@ from edgewright.core.planning.plan import Plan, Step, step_id
 from edgewright.core.planning.planner import plan
 from edgewright.errors import EdgewrightError
 from edgewright.ports import Progress
-from edgewright.reconcile.builds import Workshop
+from edgewright.reconcile.builds import BuildRunner
 from edgewright.reconcile.device_configs import Configurator
-from edgewright.reconcile.listener import Silence
-from edgewright.reconcile.observer import Reality
+from edgewright.reconcile.listener import NullListener
+from edgewright.reconcile.observer import Observer
 from edgewright.reconcile.publisher import Publisher
 from edgewright.reconcile.reconciler import Reconciler
-from edgewright.reconcile.rollouts import Roller
-from edgewright.reconcile.run import Outcome, Terms
+from edgewright.reconcile.rollouts import RolloutDriver
+from edgewright.reconcile.run import RunOptions, RunResult
 from edgewright.wiring.config_renderer import TemplateRenderer
 from edgewright_schemas.dataset import Source
 from edgewright_wire.messages import Assignment, ModelReport, Report
@@ -126,7 +126,7 @@ class Devices(InMemoryDelivery):
         )
 
 
-class Log(Silence):
+class Log(NullListener):
     """Remembers what a run said."""
 
     def __init__(self) -> None:
@@ -180,8 +180,8 @@ class World:
         desired = self.source.snapshot()
         return plan(desired, self._reality().observe(desired), self.clock())
 
-    def _reality(self) -> Reality:
-        return Reality(self.state, self.blobs, self.devices, NoSources())
+    def _reality(self) -> Observer:
+        return Observer(self.state, self.blobs, self.devices, NoSources())
 
     def reconciler(self) -> Reconciler:
         """Wire a run, with the lease."""
@@ -194,20 +194,20 @@ class World:
             reader=state,
             writer=state,
             delivery=self.devices,
-            workshop=Workshop(source, state, state, blobs, self.builder, self.folder / "work", clock),
+            workshop=BuildRunner(source, state, state, blobs, self.builder, self.folder / "work", clock),
             publisher=Publisher(state, state, blobs, self.devices, clock),
-            roller=Roller(state, state, configurator, self.devices, self.devices, self.log, clock),
+            roller=RolloutDriver(state, state, configurator, self.devices, self.devices, self.log, clock),
             lease=lease,
             listener=self.log,
             clock=clock,
         )
 
-    def run(self, **terms: object) -> Outcome:
+    def run(self, **terms: object) -> RunResult:
         """Run once; a run that does not end by itself is a failure after a while."""
         reconciler = self.reconciler()
         until = self.clock() + timedelta(seconds=30)
         try:
-            return reconciler.run(Terms(**{"until": until, **terms}))  # type: ignore[arg-type]  # by name, from tests
+            return reconciler.run(RunOptions(**{"until": until, **terms}))  # type: ignore[arg-type]  # by name, from tests
         finally:
             reconciler.lease.release()
 

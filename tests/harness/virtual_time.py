@@ -18,7 +18,7 @@ from edgewright.core.status.conditions import Condition
 from edgewright.errors import DeliveryUnavailable, EdgewrightError, StateUnavailable, StorageFull
 from edgewright.ports import PackageContent
 from edgewright.reconcile.reconciler import Reconciler
-from edgewright.reconcile.run import Terms
+from edgewright.reconcile.run import RunOptions
 from edgewright_wire.messages import Assignment, ModelAssignment, ModelReport, Report
 from edgewright_wire.messages import Phase as DevicePhase
 from fakes.builder import FakeBuilder
@@ -275,7 +275,7 @@ class Stepped:
         try:
             self._reconciler = reconciler = self.world.reconciler()
             reconciler._wake, reconciler._stop = _Steps(self), _Steps(self)
-            reconciler.run(Terms(standing=True, jobs=1))
+            reconciler.run(RunOptions(standing=True, jobs=1))
             reconciler.lease.release()
         except Crash:
             self.log.append("crashed")

@@ -10,13 +10,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from edgewright.controller.health import Vitals
-from edgewright.controller.wakeups import Bell
+from edgewright.controller.wakeups import Debouncer
 from edgewright.delivery.agent.driver import AgentDelivery
 from edgewright.delivery.identity.credentials import create_credentials
 from edgewright.ports import Driver
 from edgewright.server.app import HookSettings, create_app
 from edgewright.server.devices.agent_app import AgentApp
-from edgewright.server.devices.agent_service import AgentDesk
+from edgewright.server.devices.agent_service import AgentService
 from edgewright.server.devices.peers import Peers
 from edgewright.server.serving import Serving
 from edgewright_agent.durable import Disk
@@ -153,8 +153,8 @@ class AgentRig(Grounded):
         self.agents: dict[str, MisbehavingAgent] = {}
         create_credentials(grounds.keys)
         self._root = (grounds.folder / "repository/metadata/root.json").read_bytes()
-        self._desk: AgentDesk | None = None
-        rest = create_app(HookSettings(), Bell(), Vitals(role="active"))
+        self._desk: AgentService | None = None
+        rest = create_app(HookSettings(), Debouncer(), Vitals(role="active"))
         app = AgentApp(lambda name: self._desk if name == "" else None, Peers(insecure=True), rest)
         self._serving = Serving(app, instant=app.instant, stop_seconds=1)
         self.open()
@@ -166,7 +166,7 @@ class AgentRig(Grounded):
         self._driver = AgentDelivery(
             grounds.folder / "repository", grounds.folder / "reports", grounds.keys, inbox=grounds.inbox
         )
-        self._desk = AgentDesk(
+        self._desk = AgentService(
             environment="",
             repository=grounds.folder / "repository",
             keys=grounds.keys,

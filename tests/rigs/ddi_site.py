@@ -12,7 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from edgewright.delivery.identity.credentials import create_credentials, load_bundle_keys
 from edgewright.delivery.served.ddi.authentication import issue_token
 from edgewright.delivery.served.ddi.driver import DdiDriver
-from edgewright.delivery.served.ddi.service import DdiDesk
+from edgewright.delivery.served.ddi.service import DdiService
 from edgewright.server.devices.ddi_routes import ddi_router
 from rigs.base import Grounds
 from rigs.sites import Site
@@ -52,7 +52,7 @@ class DdiSite(Site):
         grounds, routes = self.grounds, self.grounds.routes
         built = {"cache": self.cache, "keys": grounds.keys, "read": lambda path: self.files[path]}
         self.driver = DdiDriver(grounds.twins, grounds.depot, lambda: routes, grounds.now, **built)  # type: ignore[arg-type] # a dict's values
-        self.desk = DdiDesk(
+        self.desk = DdiService(
             environment=self.environment,
             twins=grounds.twins,
             identities=grounds.identities,

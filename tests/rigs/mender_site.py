@@ -8,11 +8,11 @@ import threading
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from edgewright.controller.health import Vitals
-from edgewright.controller.wakeups import Bell
+from edgewright.controller.wakeups import Debouncer
 from edgewright.delivery.identity.credentials import create_credentials, load_bundle_keys
 from edgewright.delivery.served.mender.driver import SYSTEM, MenderDriver
-from edgewright.delivery.served.mender.service import MenderDesk
-from edgewright.ports import Standing
+from edgewright.delivery.served.mender.service import MenderService
+from edgewright.ports import IdentityStatus
 from edgewright.server.app import HookSettings, create_app
 from edgewright.server.devices.mender_routes import mender_router
 from rigs.base import Grounds
@@ -40,7 +40,7 @@ class MenderSite(Site):
     def _open(self) -> None:
         grounds, routes = self.grounds, self.grounds.routes
         self.driver = MenderDriver(grounds.twins, grounds.depot, lambda: routes, grounds.now)
-        self.desk = MenderDesk(
+        self.desk = MenderService(
             self.environment,
             grounds.twins,
             grounds.identities,
@@ -53,14 +53,16 @@ class MenderSite(Site):
 
     def _app(self) -> ASGIApp:
         router = mender_router(lambda name: self.desk if name == self.environment else None)
-        app = create_app(HookSettings(), Bell(), Vitals(role="active"), routers=[router])
+        app = create_app(HookSettings(), Debouncer(), Vitals(role="active"), routers=[router])
         app.add_middleware(_Gate, site=self)
         return app
 
     def accept(self, device: str) -> None:
         """Believe the keys that wait for a device."""
-        for identity in self.grounds.identities.identities(system=SYSTEM, device=device, standing=Standing.PENDING):
-            self.grounds.identities.decide(SYSTEM, identity.key, Standing.ACCEPTED, self.grounds.now())
+        for identity in self.grounds.identities.identities(
+            system=SYSTEM, device=device, standing=IdentityStatus.PENDING
+        ):
+            self.grounds.identities.decide(SYSTEM, identity.key, IdentityStatus.ACCEPTED, self.grounds.now())
 
 
 class _Gate:

@@ -7,7 +7,7 @@ from pathlib import Path
 from devices.ssh import SshDevice, make_key
 from edgewright.core.fleet.routes import Route
 from edgewright.core.fleet.twins import Twin
-from edgewright.delivery.pushed.ssh.deadline import Cutoff
+from edgewright.delivery.pushed.ssh.deadline import Deadline
 from edgewright.delivery.pushed.ssh.driver import SshDriver
 from edgewright.delivery.pushed.ssh.schedule import subject_of
 from edgewright.ports import Driver
@@ -81,7 +81,7 @@ class SshRig(Grounded):
 
     def visit(self, id_: str) -> Twin:
         """Make one pass over a device."""
-        self._driver.visit(self.grounds.routes[id_], Cutoff())
+        self._driver.visit(self.grounds.routes[id_], Deadline())
         twin = self.grounds.twins.twin(id_)
         assert twin is not None
         return twin
@@ -108,7 +108,7 @@ class SshRig(Grounded):
         before = twins.twin(id_)
         if id_ in self._settled and not subject_of(route, before, self.grounds.now()).has_work:
             return False
-        after = self._driver.visit(route, Cutoff()).twin
+        after = self._driver.visit(route, Deadline()).twin
         if after == before or not self.looks_again:
             self._settled.add(id_)
         return after != before

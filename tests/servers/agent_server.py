@@ -12,15 +12,15 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from edgewright.controller.health import Vitals
-from edgewright.controller.wakeups import Bell
+from edgewright.controller.wakeups import Debouncer
 from edgewright.delivery.agent.driver import AgentDelivery
 from edgewright.delivery.identity.certificates import issue_server
 from edgewright.delivery.identity.credentials import create_credentials, load_devices_ca
 from edgewright.delivery.repository.keys import create_keys
-from edgewright.ports import Standing
+from edgewright.ports import IdentityStatus
 from edgewright.server.app import HookSettings, create_app
 from edgewright.server.devices.agent_app import AgentApp
-from edgewright.server.devices.agent_service import AgentDesk
+from edgewright.server.devices.agent_service import AgentService
 from edgewright.server.devices.peers import Peers
 from edgewright.server.serving import Serving
 from edgewright.state.store import SqlState
@@ -59,8 +59,8 @@ class AgentSite:
     def clock(self) -> datetime:
         return self.now or datetime.now(UTC)
 
-    def desk(self) -> AgentDesk:
-        return AgentDesk(
+    def desk(self) -> AgentService:
+        return AgentService(
             environment="",
             repository=self.published,
             keys=self.keys,
@@ -78,7 +78,7 @@ class AgentSite:
     def served(self, peers: Peers = INSECURE, *, tls: bool = False, port: int = 0) -> Iterator[Serving]:
         """Serve it, in front of a controller's other routes."""
         with self.desk() as desk:
-            app = AgentApp({"": desk}.get, peers, create_app(HookSettings(), Bell(), Vitals(role="active")))
+            app = AgentApp({"": desk}.get, peers, create_app(HookSettings(), Debouncer(), Vitals(role="active")))
             serving = Serving(
                 app,
                 port=port,
@@ -101,7 +101,7 @@ class AgentSite:
             key.write_bytes(made[1])
         return chain, key
 
-    def decide(self, device: str, standing: Standing = Standing.ACCEPTED) -> None:
+    def decide(self, device: str, standing: IdentityStatus = IdentityStatus.ACCEPTED) -> None:
         """Decide about the newest key of a device, as an operator would."""
         key = self.identities.identities(system="agent", device=device)[-1]
         self.identities.decide("agent", key.key, standing, self.clock())

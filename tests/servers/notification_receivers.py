@@ -22,24 +22,24 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from edgewright.errors import NoticeError, NoticeUnavailable
-from edgewright.ports import Notice
+from edgewright.errors import NotificationError, NotificationUnavailable
+from edgewright.ports import Notification
 
 
 @dataclass
 class InMemoryNotifier:
     """Implements ports.Notifier: keeps notices, or raises what it was told to."""
 
-    notices: list[Notice] = field(default_factory=list)
-    trouble: NoticeError | NoticeUnavailable | None = None
+    notices: list[Notification] = field(default_factory=list)
+    trouble: NotificationError | NotificationUnavailable | None = None
     refuses: set[str] = field(default_factory=set)
     """Messages it will never take."""
 
-    def send(self, notice: Notice) -> None:
+    def send(self, notice: Notification) -> None:
         if self.trouble is not None:
             raise self.trouble
         if notice.message in self.refuses:
-            raise NoticeError("the receiver does not take this")
+            raise NotificationError("the receiver does not take this")
         self.notices.append(notice)
 
 

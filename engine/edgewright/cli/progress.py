@@ -18,7 +18,7 @@ from edgewright.core.planning.plan import Step, action_of, step_id
 from edgewright.core.rollout.state import PROVED, DeviceState, RolloutState, summarize
 from edgewright.errors import EdgewrightError
 from edgewright.ports import Event, Progress
-from edgewright.reconcile.listener import Listener, Silence
+from edgewright.reconcile.listener import Listener, NullListener
 
 _BARS = "▁▂▃▄▅▆▇█"
 _CURVE = 24
@@ -66,7 +66,7 @@ def _again_text(seconds: float | None) -> str:
     return f" (trying again in {seconds_text(seconds)})" if seconds >= 0.05 else " (trying again)"
 
 
-class PlainListener(Silence):
+class PlainListener(NullListener):
     """Writes a line for what matters: steps, epochs, changes of rollouts and their reasons."""
 
     def __init__(self, console: Console) -> None:
@@ -118,7 +118,7 @@ class _Task:
     curve: list[float] = field(default_factory=list)
 
 
-class LiveListener(Silence):
+class LiveListener(NullListener):
     """Keeps a picture of what is running: training curves, bars, waves filling."""
 
     def __init__(self, console: Console) -> None:

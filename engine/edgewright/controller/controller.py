@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 
 import structlog
 
-from edgewright.controller.environment import Station
+from edgewright.controller.environment import Environment
 from edgewright.controller.health import Role, Vitals
 from edgewright.core.address import Address
 from edgewright.core.planning.plan import Plan, Step, step_id
@@ -22,12 +22,12 @@ from edgewright.core.status.events import Event
 from edgewright.core.status.notifications import severity_of
 from edgewright.errors import EdgewrightError, LeaseLost
 from edgewright.ports import Lease, Progress
-from edgewright.reconcile.accepted import Followed
+from edgewright.reconcile.accepted import AcceptedSource
 from edgewright.reconcile.backoff import Backoff
-from edgewright.reconcile.listener import Silence
+from edgewright.reconcile.listener import NullListener
 from edgewright.reconcile.reconciler import Reconciler
-from edgewright.reconcile.run import Terms
-from edgewright.reconcile.status import Judge
+from edgewright.reconcile.run import RunOptions
+from edgewright.reconcile.status import StatusWriter
 
 Rested = Callable[["Controller", Snapshot, Mapping[Address, Sequence[Condition]]], None]
 KEPT_EVENTS = 100_000
@@ -41,7 +41,7 @@ _TIDY_EVERY = timedelta(hours=1)
 class Controller:
     """One environment's loop."""
 
-    station: Station
+    station: Environment
     vitals: Vitals
     clock: Callable[[], datetime]
     rested: Rested
@@ -61,7 +61,7 @@ class Controller:
 
     def __post_init__(self) -> None:
         self.name = f"controller {self.station.name}".strip()
-        self.followed: Followed = self.station.followed()
+        self.followed: AcceptedSource = self.station.followed()
         self.log = structlog.get_logger("edgewright.controller")
         if self.station.name:
             self.log = self.log.bind(environment=self.station.name)
@@ -157,11 +157,11 @@ class Controller:
                 stack.enter_context(self.station.watch_reports(desired, reconciler.wake))
                 if self._stop.is_set():
                     return
-                reconciler.run(Terms(standing=True, jobs=self.jobs))
+                reconciler.run(RunOptions(standing=True, jobs=self.jobs))
 
     def _find_revision(self, lease: Lease) -> None:
         """Wait until there is a revision to work with."""
-        judge = Judge(self.station.reader, self.station.writer, Silence(), self.clock)
+        judge = StatusWriter(self.station.reader, self.station.writer, NullListener(), self.clock)
         self._accept_once()
         while not self._stop.is_set():
             self._woken.clear()
@@ -229,7 +229,7 @@ class _Cancel:
         return self.event.wait(timeout)
 
 
-class ControllerListener(Silence):
+class ControllerListener(NullListener):
     """Writes what a run says to the log, and passes on that it lives."""
 
     def __init__(self, controller: Controller) -> None:

@@ -8,13 +8,13 @@ from typing import Protocol
 from edgewright.core.planning.plan import Plan
 from edgewright.core.snapshot import Snapshot
 from edgewright.ports import Cancel, Lease, StateReader, StateWriter
-from edgewright.reconcile.accepted import Followed
+from edgewright.reconcile.accepted import AcceptedSource
 from edgewright.reconcile.listener import Listener
 from edgewright.reconcile.notifications import Dispatcher
 from edgewright.reconcile.reconciler import Reconciler
 
 
-class Station(Protocol):
+class Environment(Protocol):
     """One environment, ready to be controlled."""
 
     @property
@@ -32,7 +32,7 @@ class Station(Protocol):
         """The same store; the lease must be held, but for signals."""
         ...
 
-    def followed(self) -> Followed:
+    def followed(self) -> AcceptedSource:
         """What is in force, of a source that others fetch."""
         ...
 
@@ -44,7 +44,7 @@ class Station(Protocol):
         """
         ...
 
-    def reconciler(self, desired: Snapshot, lease: Lease, listener: Listener, followed: Followed) -> Reconciler:
+    def reconciler(self, desired: Snapshot, lease: Lease, listener: Listener, followed: AcceptedSource) -> Reconciler:
         """A run, wired as a revision declares."""
         ...
 

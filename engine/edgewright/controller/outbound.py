@@ -49,7 +49,7 @@ class Standings:
             return {name: found for name, found in self._found.items() if found.controller.role == "active"}
 
 
-class Errands(Loop):
+class Outbound(Loop):
     """Tells the forge and the receivers of notifications."""
 
     def __init__(

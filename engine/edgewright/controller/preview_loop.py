@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Sequence, Set
 from datetime import datetime, timedelta
 
-from edgewright.controller.environment import Station
+from edgewright.controller.environment import Environment
 from edgewright.controller.health import Vitals
 from edgewright.controller.loops import Loop
 from edgewright.controller.outbound import Standing, Standings
@@ -29,7 +29,7 @@ class Previewing(Loop):
         upstream: Upstream,
         forge: Forge,
         standings: Standings,
-        station_of: Callable[[str], Station],
+        station_of: Callable[[str], Environment],
         vitals: Vitals,
         clock: Callable[[], datetime],
     ) -> None:
@@ -47,7 +47,7 @@ class Previewing(Loop):
         self._upstream = upstream
         self._standings = standings
         self._station_of = station_of
-        self._others: dict[str, Station] = {}
+        self._others: dict[str, Environment] = {}
         self._declared: Repository | None = None
         self._lock = threading.Lock()
         self._numbers: set[int] = set()

@@ -13,12 +13,12 @@ from datetime import datetime, timedelta
 import structlog
 
 from edgewright.controller.controller import Controller
-from edgewright.controller.environment import Station
+from edgewright.controller.environment import Environment
 from edgewright.controller.health import Vitals
 from edgewright.controller.loops import Loop
-from edgewright.controller.outbound import Errands, Standing, Standings
+from edgewright.controller.outbound import Outbound, Standing, Standings
 from edgewright.controller.preview_loop import Previewing
-from edgewright.controller.wakeups import Bell, Rung
+from edgewright.controller.wakeups import Debouncer, Wakeup
 from edgewright.core.address import Address
 from edgewright.core.snapshot import Snapshot
 from edgewright.core.status.conditions import Condition
@@ -45,11 +45,11 @@ class Supervisor:
     """Everything that runs; ``run`` is the fetch loop."""
 
     upstream: Upstream
-    station_of: Callable[[str], Station]
-    bell: Bell
+    station_of: Callable[[str], Environment]
+    bell: Debouncer
     vitals: Vitals
     clock: Callable[[], datetime]
-    errands: Errands
+    errands: Outbound
     standings: Standings
     previewing: Previewing | None
     anchor: Callable[[], str | None] = lambda: None
@@ -222,7 +222,7 @@ class Supervisor:
 
     # ── being told ────────────────────────────────────────────────────────────────────────────────────────────
 
-    def _wait(self, until: datetime) -> Rung | None:
+    def _wait(self, until: datetime) -> Wakeup | None:
         """Wait for the bell, for a signal of a controller that stands by, or until it is time to poll."""
         while not self._stop.is_set() and (left := (until - self.clock()).total_seconds()) > 0:
             if (rung := self.bell.wait(min(left, _SIGNALS_SECONDS))) is not None:
@@ -249,7 +249,7 @@ class Supervisor:
             self._signals[name] = count
         return found
 
-    def _heard(self, rung: Rung) -> None:
+    def _heard(self, rung: Wakeup) -> None:
         """Pass on what was rung: pull requests to whoever previews, anything to the controllers that lead."""
         self._ask_previews(None if rung.overflowed else rung.numbers)
         for controller in self.controllers.values():

@@ -37,7 +37,7 @@ class Waker(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Rung:
+class Wakeup:
     """What rang since the last time."""
 
     rings: int
@@ -59,7 +59,7 @@ class Quiet:
         return max(0.0, min(last + self.quiet, first + self.most) - now)
 
 
-class Bell:
+class Debouncer:
     """A wake-up that any number of threads ring and one waits for. It is a ``Waker``.
 
     Rings are never lost: those that come while nobody waits are given to who waits next.
@@ -102,7 +102,7 @@ class Bell:
                     self._overflowed = True
             self._changed.notify_all()
 
-    def wait(self, timeout: float | None) -> Rung | None:
+    def wait(self, timeout: float | None) -> Wakeup | None:
         """Wait until it rings and settles, for at most ``timeout`` seconds until the first ring.
 
         None where nothing rang, and when the bell was closed. A ring that came in time is waited out, for at most
@@ -128,7 +128,7 @@ class Bell:
             self._closed = True
             self._changed.notify_all()
 
-    def _take(self) -> Rung:
-        rung = Rung(self._rings, frozenset(self._numbers), self._overflowed)
+    def _take(self) -> Wakeup:
+        rung = Wakeup(self._rings, frozenset(self._numbers), self._overflowed)
         self._rings, self._numbers, self._overflowed = 0, set(), False
         return rung

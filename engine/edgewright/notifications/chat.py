@@ -7,7 +7,7 @@ must be escaped, https://docs.slack.dev/messaging/formatting-message-text.
 import json
 import re
 
-from edgewright.core.status.notifications import Notice
+from edgewright.core.status.notifications import Notification
 from edgewright.notifications.posting import Poster
 from edgewright.notifications.wording import details, subject
 
@@ -22,7 +22,7 @@ class ChatNotifier:
     def __init__(self, poster: Poster) -> None:
         self._poster = poster
 
-    def send(self, notice: Notice) -> None:
+    def send(self, notice: Notification) -> None:
         """Post one message; may be repeated.
 
         Raises:

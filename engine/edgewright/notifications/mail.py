@@ -14,8 +14,8 @@ from email.utils import format_datetime
 
 import structlog
 
-from edgewright.core.status.notifications import Notice
-from edgewright.errors import NoticeError, NoticeUnavailable
+from edgewright.core.status.notifications import Notification
+from edgewright.errors import NotificationError, NotificationUnavailable
 from edgewright.notifications.wording import details, subject
 from edgewright.secret import Secret, redact
 from edgewright_schemas.notifications import EmailSink
@@ -41,14 +41,14 @@ class MailNotifier:
         self._sender = _address(who, sink.sender)
         self._recipients = tuple(_address(who, one) for one in sink.recipients)
         if sink.security == "none" and sink.host not in _LOCAL:
-            raise NoticeError(
+            raise NotificationError(
                 f"{who} would send mail to {sink.host} unprotected",
                 hint="security: none is for a server on the same machine; use starttls or tls",
             )
         if (sink.user is None) != (password is None):
-            raise NoticeError(f"{who} has only one of user and password", hint="give both, or neither")
+            raise NotificationError(f"{who} has only one of user and password", hint="give both, or neither")
 
-    def send(self, notice: Notice) -> None:
+    def send(self, notice: Notification) -> None:
         """Send one mail to all recipients; may be repeated.
 
         Raises:
@@ -61,7 +61,7 @@ class MailNotifier:
         for recipient in refused:
             _log.warning("a recipient was refused; the others have the mail", receiver=self._who, recipient=recipient)
 
-    def _write(self, notice: Notice) -> EmailMessage:
+    def _write(self, notice: Notification) -> EmailMessage:
         line = " ".join("".join(c if c.isprintable() else " " for c in subject(notice)).split())
         message = EmailMessage()
         message["Subject"] = line if len(line) <= _LONGEST_SUBJECT else line[: _LONGEST_SUBJECT - 1] + "…"
@@ -105,24 +105,26 @@ class MailNotifier:
             raise self._answered(error.smtp_code, f"answered {error.smtp_code}: {self._line(said)}") from None
         except smtplib.SMTPNotSupportedError as error:
             hint = "choose another security, or another server"
-            raise NoticeError(f"{self._who}: {self._line(str(error))}", hint=hint) from None
+            raise NotificationError(f"{self._who}: {self._line(str(error))}", hint=hint) from None
         except ssl.SSLCertVerificationError as error:
-            raise NoticeError(
+            raise NotificationError(
                 f"{self._who}: the certificate of {self._sink.host} is not good: {error.verify_message}",
                 hint="for a private authority, name its certificate in SSL_CERT_FILE",
             ) from None
         except (smtplib.SMTPException, OSError) as error:
             what = f"{self._sink.host}:{self._sink.port} did not answer ({type(error).__name__})"
-            raise NoticeUnavailable(f"{self._who}: {what}") from None
+            raise NotificationUnavailable(f"{self._who}: {what}") from None
 
-    def _recipients_refused(self, answers: Mapping[str, int]) -> NoticeError | NoticeUnavailable:
+    def _recipients_refused(self, answers: Mapping[str, int]) -> NotificationError | NotificationUnavailable:
         later = any(400 <= code < 500 for code in answers.values())
         names = ", ".join(f"{recipient} ({code})" for recipient, code in sorted(answers.items()))
         return self._answered(400 if later else 500, f"refused every recipient: {names}")
 
-    def _answered(self, code: int, what: str, hint: str = "") -> NoticeError | NoticeUnavailable:
+    def _answered(self, code: int, what: str, hint: str = "") -> NotificationError | NotificationUnavailable:
         message = f"{self._who}: {self._sink.host} {what}"
-        return NoticeUnavailable(message, hint=hint) if 400 <= code < 500 else NoticeError(message, hint=hint)
+        return (
+            NotificationUnavailable(message, hint=hint) if 400 <= code < 500 else NotificationError(message, hint=hint)
+        )
 
     def _line(self, text: str) -> str:
         return " ".join(redact(text, [self._password]).split())[:200]
@@ -139,5 +141,5 @@ def _address(who: str, text: str) -> str:
     except (ValueError, IndexError, AttributeError):
         parsed = Address()
     if not parsed.username or not parsed.domain or not text.isascii() or not text.isprintable() or "," in text:
-        raise NoticeError(f"{who}: {text!r} is no mail address", hint="write it like alerts@example.com")
+        raise NotificationError(f"{who}: {text!r} is no mail address", hint="write it like alerts@example.com")
     return parsed.addr_spec

@@ -3,18 +3,18 @@
 import os
 from collections.abc import Iterable, Mapping
 
-from edgewright.errors import EdgewrightError, NoticeError
+from edgewright.errors import EdgewrightError, NotificationError
 from edgewright.notifications.chat import ChatNotifier
 from edgewright.notifications.mail import MailNotifier
 from edgewright.notifications.posting import Poster
 from edgewright.notifications.webhook import WebhookNotifier
 from edgewright.ports import Notifier
 from edgewright.secret import Secret, named
-from edgewright_schemas.notifications import Notification, SecretRef
+from edgewright_schemas.notifications import NotificationReceiver, SecretRef
 
 
 def open_notifiers(
-    specs: Iterable[Notification], environment: Mapping[str, str] = os.environ
+    specs: Iterable[NotificationReceiver], environment: Mapping[str, str] = os.environ
 ) -> Mapping[str, Notifier]:
     """Make the notifiers by the receivers' names; nothing is connected to yet.
 
@@ -31,7 +31,7 @@ def open_notifiers(
         keyring = _Keyring(environment)
         try:
             notifier = _open(spec, keyring)
-        except NoticeError as error:
+        except NotificationError as error:
             keyring.problems.append(error)
         else:
             if notifier is not None:
@@ -39,7 +39,7 @@ def open_notifiers(
         problems += keyring.problems
     if problems:
         unique = {problem.message: problem for problem in problems}.values()
-        raise NoticeError(
+        raise NotificationError(
             "not every receiver of notifications can be told: " + "; ".join(problem.message for problem in unique),
             hint="\n".join(dict.fromkeys(problem.hint for problem in unique if problem.hint)),
         )
@@ -61,7 +61,7 @@ class _Keyring:
             return None
 
 
-def _open(spec: Notification, keyring: _Keyring) -> Notifier | None:
+def _open(spec: NotificationReceiver, keyring: _Keyring) -> Notifier | None:
     """Make one notifier; None where a secret is missing."""
     who = f"receiver {spec.name}"
     if spec.slack is not None:

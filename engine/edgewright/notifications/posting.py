@@ -15,7 +15,7 @@ from email.utils import parsedate_to_datetime
 import httpx
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_exponential
 
-from edgewright.errors import NoticeError, NoticeUnavailable
+from edgewright.errors import NotificationError, NotificationUnavailable
 from edgewright.secret import Secret, redact
 
 _TIMEOUT_SECONDS = 10.0
@@ -48,7 +48,7 @@ def _quietly() -> Iterator[None]:
         _quiet.reset(token)
 
 
-class _Again(NoticeUnavailable):
+class _Again(NotificationUnavailable):
     """Worth another try at once."""
 
 
@@ -80,7 +80,7 @@ class Poster:
         except httpx.InvalidURL:
             parsed = httpx.URL()
         if parsed.scheme not in {"http", "https"} or not parsed.host:
-            raise NoticeError(f"the URL of {who} is none", hint="the secret must hold a whole https:// URL")
+            raise NotificationError(f"the URL of {who} is none", hint="the secret must hold a whole https:// URL")
 
     def post(self, body: bytes, headers: Callable[[], Mapping[str, str]]) -> None:
         """Post, and once more and once again where the receiver does not answer or answers 5xx.
@@ -119,12 +119,12 @@ class Poster:
             return
         answer = f"{self._who} answered {status}" + (f": {said}" if said else "")
         if status == _TOO_MANY or (status >= 500 and asked is not None):
-            raise NoticeUnavailable(answer, retry_after=_seconds(asked))
+            raise NotificationUnavailable(answer, retry_after=_seconds(asked))
         if status >= 500:
             raise _Again(answer)
         if 300 <= status < 400:
-            raise NoticeError(answer, hint="redirects are not followed; put the final URL into the secret")
-        raise NoticeError(answer, hint="look at the URL in the secret, and whether the receiver still exists")
+            raise NotificationError(answer, hint="redirects are not followed; put the final URL into the secret")
+        raise NotificationError(answer, hint="look at the URL in the secret, and whether the receiver still exists")
 
     def _read(self, response: httpx.Response) -> str:
         """Read the beginning of an answer, as one line without secrets."""

@@ -12,7 +12,7 @@ import json
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 
-from edgewright.core.status.notifications import Notice
+from edgewright.core.status.notifications import Notification
 from edgewright.notifications.posting import Poster
 from edgewright.secret import Secret
 
@@ -29,7 +29,7 @@ class WebhookNotifier:
         self._key = key
         self._clock = clock
 
-    def send(self, notice: Notice) -> None:
+    def send(self, notice: Notification) -> None:
         """Post one notice; may be repeated.
 
         Raises:
@@ -48,7 +48,7 @@ class WebhookNotifier:
         self._poster.post(body, headers)
 
 
-def payload(notice: Notice) -> bytes:
+def payload(notice: Notification) -> bytes:
     """Write a notice as JSON."""
     return json.dumps(
         {

@@ -1,19 +1,19 @@
 """A notice in words, for people. Used by ``chat`` and ``mail``."""
 
-from edgewright.core.status.notifications import Notice
+from edgewright.core.status.notifications import Notification
 
 _LONGEST = 2000
 _REVISION = 12
 
 
-def subject(notice: Notice) -> str:
+def subject(notice: Notification) -> str:
     """Say the most in one line: ``error: model/reader GateFailed (production)``."""
     where = f" ({notice.environment})" if notice.environment else ""
     what = " ".join(part for part in (notice.address, notice.reason) if part)
     return f"{notice.severity}: {what}{where}"
 
 
-def details(notice: Notice) -> list[str]:
+def details(notice: Notification) -> list[str]:
     """Say the rest in lines: the message, the commit, what was left out."""
     message = notice.message if len(notice.message) <= _LONGEST else notice.message[: _LONGEST - 1] + "…"
     lines = [message] if message else []

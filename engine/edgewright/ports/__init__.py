@@ -5,9 +5,9 @@ through them; ``cli`` wires. Fakes under tests/fakes implement the same Protocol
 for each side of the engine; everything is imported from here.
 """
 
-from edgewright.core.fleet.enrollment import Standing
+from edgewright.core.fleet.enrollment import IdentityStatus
 from edgewright.core.status.events import Event
-from edgewright.core.status.notifications import Notice
+from edgewright.core.status.notifications import Notification
 from edgewright.core.status.reasons import Severity
 from edgewright.ports.blobs import BlobReader, BlobStore, BlobWriter
 from edgewright.ports.builds import Builder, BuildTask, Built, Cancel, Progress
@@ -51,11 +51,12 @@ __all__ = [
     "ForgeReader",
     "ForgeWriter",
     "Identity",
+    "IdentityStatus",
     "IdentityStore",
     "Intent",
     "Lease",
     "Merge",
-    "Notice",
+    "Notification",
     "Notifier",
     "PackageContent",
     "PackageReader",
@@ -66,7 +67,6 @@ __all__ = [
     "Severity",
     "SnapshotSource",
     "SourceObserver",
-    "Standing",
     "StateReader",
     "StateWriter",
     "StatusState",

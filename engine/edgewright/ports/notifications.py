@@ -2,13 +2,13 @@
 
 from typing import Protocol
 
-from edgewright.core.status.notifications import Notice
+from edgewright.core.status.notifications import Notification
 
 
 class Notifier(Protocol):
     """Sends to one receiver."""
 
-    def send(self, notice: Notice) -> None:
+    def send(self, notice: Notification) -> None:
         """Send once; may be repeated after a crash, with the same ``notice.id``.
 
         Raises:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from edgewright.core.signatures import SignatureState
 from edgewright.core.snapshot import Snapshot
-from edgewright.core.status.source import SourceStanding, StandingReason
+from edgewright.core.status.source import SourceStatus, StandingReason
 from edgewright.core.suggestions import suggestion
 from edgewright.errors import EdgewrightError, SourceError, SourceUnavailable, SpecError, Transient
 from edgewright.ports import StateReader, StateWriter, Upstream
@@ -123,7 +123,7 @@ def _follow_ref(upstream: Upstream, ref: str, fetch: Callable[[Iterable[Follow]]
     return tried[0]
 
 
-class Followed:
+class AcceptedSource:
     """Implements ports.SnapshotSource over the revision in force. Safe to use from several threads."""
 
     def __init__(
@@ -170,7 +170,7 @@ class Followed:
         self._source = upstream.source(self._force, environment)
         self.follow: Follow | None = None
         """What is followed, as of the last look."""
-        self.standing = SourceStanding(in_force=None, candidate=None)
+        self.standing = SourceStatus(in_force=None, candidate=None)
 
     def touch(self) -> None:
         """Say that the repository may have changed; the next ``revision`` looks."""
@@ -187,7 +187,7 @@ class Followed:
         self._rewritten = rewritten or (self._rewritten and error is not None)
         self.touch()
 
-    def look(self) -> SourceStanding:
+    def look(self) -> SourceStatus:
         """Take up what is followed, if it may be.
 
         Raises:
@@ -216,7 +216,7 @@ class Followed:
             elif not problem and self._rewritten:
                 problem, message = "HistoryRewritten", "what is followed was rewritten"
             since = before.since if before.reason == problem and before.candidate == candidate else now
-            self.standing = SourceStanding(
+            self.standing = SourceStatus(
                 in_force=self._in_force or None,
                 candidate=candidate or None,
                 reason=problem,
@@ -342,7 +342,7 @@ class Followed:
         return self._source.read(revision, path)
 
 
-def raise_for(standing: SourceStanding) -> None:
+def raise_for(standing: SourceStatus) -> None:
     """Turn a refusal into what a command ends with.
 
     Raises:

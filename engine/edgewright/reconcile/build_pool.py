@@ -16,7 +16,7 @@ from edgewright.core.artifact import Artifact
 from edgewright.core.planning.plan import BuildStep
 from edgewright.core.snapshot import Snapshot
 from edgewright.errors import BlobCorrupt, Cancelled, EdgewrightError, LeaseLost, Transient
-from edgewright.reconcile.builds import Workshop
+from edgewright.reconcile.builds import BuildRunner
 from edgewright.reconcile.listener import Listener
 
 _ATTEMPTS = 4
@@ -36,10 +36,10 @@ class _Work:
 
 
 @dataclass
-class Workers:
+class BuildPool:
     """The build steps of one run, at most so many at once."""
 
-    workshop: Workshop
+    workshop: BuildRunner
     listener: Listener
     settled: Settled
     wake: Callable[[], None]

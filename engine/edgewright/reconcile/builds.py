@@ -72,7 +72,7 @@ def one_at_a_time(lock: Path, cancel: Cancel) -> Iterator[bool]:
 
 
 @dataclass(frozen=True, slots=True)
-class Workshop:
+class BuildRunner:
     """Everything build steps need."""
 
     source: SnapshotSource

@@ -56,7 +56,7 @@ class DriftMemory:
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class DriftScan:
     """One look, with what it needs."""
 
     state: StateReader

@@ -28,27 +28,27 @@ from edgewright.core.snapshot import Snapshot
 from edgewright.errors import BlobCorrupt, Cancelled, EdgewrightError, LeaseLost, StepFailed
 from edgewright.ports import StateReader, StateWriter
 from edgewright.reconcile.backoff import Backoff
-from edgewright.reconcile.build_pool import Workers
-from edgewright.reconcile.journal import Books
+from edgewright.reconcile.build_pool import BuildPool
+from edgewright.reconcile.journal import Journal
 from edgewright.reconcile.listener import Listener
 from edgewright.reconcile.publisher import Publisher
 from edgewright.reconcile.repairs import Repairer
-from edgewright.reconcile.rollouts import Roller
-from edgewright.reconcile.run import Failure, Terms
+from edgewright.reconcile.rollouts import RolloutDriver
+from edgewright.reconcile.run import Failure, RunOptions
 
 _ROLLING = StartRollout | AdvanceWave | Rollback
 
 
 @dataclass
-class Actor:
+class PlanExecutor:
     """One run's hands, and what they tried in vain."""
 
     reader: StateReader
     writer: StateWriter
     publisher: Publisher
     repairer: Repairer
-    roller: Roller
-    books: Books
+    roller: RolloutDriver
+    books: Journal
     listener: Listener
     backoff: Backoff
     clock: Callable[[], datetime]
@@ -58,7 +58,7 @@ class Actor:
     """Rollouts whose devices have spoken since they were looked at last."""
 
     def act(
-        self, desired: Snapshot, current: Plan, aims: Mapping[Address, Aim], terms: Terms, workers: Workers
+        self, desired: Snapshot, current: Plan, aims: Mapping[Address, Aim], terms: RunOptions, workers: BuildPool
     ) -> tuple[list[datetime], bool]:
         """Do what is ready, and offer the workers what is theirs.
 
@@ -102,7 +102,7 @@ class Actor:
         self.attempt("assign", self.publisher.flush_assignments)
         return wakes, acted
 
-    def hopeful(self, current: Plan, terms: Terms) -> bool:
+    def hopeful(self, current: Plan, terms: RunOptions) -> bool:
         """Whether time or reports alone may bring this plan further."""
         return any(
             isinstance(step, _ROLLING | Repair)
@@ -154,7 +154,7 @@ class Actor:
         self.failures.clear()
         self.backoff.clear()
 
-    def _given_up(self, step: Step, terms: Terms) -> bool:
+    def _given_up(self, step: Step, terms: RunOptions) -> bool:
         """Whether this run has tried a step in vain; a rollout is given up whole. A standing run tries again later."""
         key = str(step.address) if isinstance(step, _ROLLING) else step_id(step)
         if key in self.failures and terms.standing and not self.backoff.is_waiting(key):
@@ -249,7 +249,7 @@ def _lost(step: Publish) -> StepFailed:
     return StepFailed(f"the package of {step.address} is not there", hint="apply again")
 
 
-def _may(step: Step, terms: Terms) -> bool:
+def _may(step: Step, terms: RunOptions) -> bool:
     """Whether a run was allowed a step: what follows from starting a rollout was allowed with it."""
     if terms.allowed is None or step_id(step) in terms.allowed:
         return True

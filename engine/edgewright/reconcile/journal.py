@@ -9,13 +9,13 @@ from edgewright.core.planning.plan import Plan
 from edgewright.core.rollout.state import DeviceState
 from edgewright.core.snapshot import Snapshot
 from edgewright.ports import DeliveryReader, Event, StateReader, StateWriter
-from edgewright.reconcile.builds import Workshop
+from edgewright.reconcile.builds import BuildRunner
 from edgewright.reconcile.listener import Listener
 from edgewright_schemas.base import PRUNE_ANNOTATION
 
 
 @dataclass(frozen=True, slots=True)
-class Books:
+class Journal:
     """Everything writing down needs."""
 
     reader: StateReader
@@ -54,7 +54,7 @@ class Books:
                 touched.add(address)
         return touched
 
-    def close_intents(self, workshop: Workshop) -> None:
+    def close_intents(self, workshop: BuildRunner) -> None:
         """Settle what a crashed run, or a failed step, left open while nothing is at work: done where its effect is
         there, else planned anew if it is still wanted.
         """

@@ -57,7 +57,7 @@ class Listener(Protocol):
         ...
 
 
-class Silence:
+class NullListener:
     """A listener that hears nothing."""
 
     def planned(self, plan: Plan) -> None:

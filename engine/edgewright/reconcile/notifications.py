@@ -10,12 +10,12 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from edgewright.core.status.events import Event
-from edgewright.core.status.notifications import Bucket, Notice, consider, opens_at, overdue
+from edgewright.core.status.notifications import Bucket, Notification, consider, opens_at, overdue
 from edgewright.core.status.source import repository_address
-from edgewright.errors import NoticeError, NoticeUnavailable
+from edgewright.errors import NotificationError, NotificationUnavailable
 from edgewright.ports import Notifier, StateReader, StateWriter
 from edgewright.reconcile.backoff import Backoff
-from edgewright_schemas.notifications import Notification
+from edgewright_schemas.notifications import NotificationReceiver
 
 FAILED = "NoticeFailed"
 _PAGE = 200
@@ -48,7 +48,7 @@ class Dispatcher:
         reader: StateReader,
         writer: StateWriter,
         notifiers: Mapping[str, Notifier],
-        specs: Iterable[Notification],
+        specs: Iterable[NotificationReceiver],
         clock: Callable[[], datetime],
         *,
         environment: str = "",
@@ -100,7 +100,7 @@ class Dispatcher:
                 place = places.get(name, newest)
                 self._desks[name] = _Desk(read_to=place, stored=place)
 
-    def _serve(self, spec: Notification) -> datetime | None:
+    def _serve(self, spec: NotificationReceiver) -> datetime | None:
         """Tell one receiver; says when it is to be looked at again."""
         desk = self._desks[spec.name]
         if desk.until is not None and self._clock() < desk.until:
@@ -116,7 +116,7 @@ class Dispatcher:
                 return self._close(spec, desk)
         return self._clock()
 
-    def _tell(self, spec: Notification, desk: _Desk, number: int, event: Event) -> bool:
+    def _tell(self, spec: NotificationReceiver, desk: _Desk, number: int, event: Event) -> bool:
         """Decide on one event, and send what is to be sent; False when that failed."""
         now = self._clock()
         notice, bucket = consider(spec, number, event, now, desk.bucket, environment=self._environment)
@@ -132,7 +132,7 @@ class Dispatcher:
             self._store(spec, desk)
         return True
 
-    def _close(self, spec: Notification, desk: _Desk) -> datetime | None:
+    def _close(self, spec: NotificationReceiver, desk: _Desk) -> datetime | None:
         """Say how many were left out, if that is due; and when it will be, if it is not."""
         notice, bucket = overdue(spec, self._clock(), desk.bucket, environment=self._environment)
         if notice is not None:
@@ -142,11 +142,11 @@ class Dispatcher:
             self._store(spec, desk)
         return opens_at(spec.limit, desk.bucket)
 
-    def _send(self, spec: Notification, desk: _Desk, notice: Notice) -> bool:
+    def _send(self, spec: NotificationReceiver, desk: _Desk, notice: Notification) -> bool:
         try:
             self._notifiers[spec.name].send(notice)
-        except (NoticeUnavailable, NoticeError) as error:
-            desk.refused += isinstance(error, NoticeError)
+        except (NotificationUnavailable, NotificationError) as error:
+            desk.refused += isinstance(error, NotificationError)
             desk.until = self._backoff.failed(spec.name, error)
             if spec.name not in self.problems:
                 message = f"receiver {spec.name} cannot be told: {error.message}"
@@ -159,7 +159,7 @@ class Dispatcher:
         self.problems.pop(spec.name, None)
         return True
 
-    def _store(self, spec: Notification, desk: _Desk) -> None:
+    def _store(self, spec: NotificationReceiver, desk: _Desk) -> None:
         """Move a receiver's place, up to what it was told or was told the number of."""
         if not desk.bucket.suppressed and desk.stored < desk.read_to:
             self._writer.set_notified(spec.name, desk.read_to)

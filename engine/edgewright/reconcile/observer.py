@@ -9,7 +9,7 @@ from edgewright.core.planning.observed import Observed, SourceState
 from edgewright.core.rollout.state import RolloutSummary
 from edgewright.core.snapshot import Snapshot
 from edgewright.ports import BlobReader, DeliveryReader, SourceObserver, StateReader
-from edgewright.reconcile.drift_scan import DriftMemory, Look
+from edgewright.reconcile.drift_scan import DriftMemory, DriftScan
 from edgewright_schemas.dataset import Dataset, Source
 from edgewright_schemas.model import Model
 from edgewright_wire.canonical import digest_json
@@ -45,7 +45,7 @@ class PresentArtifacts(Mapping[str, Artifact]):
 
 
 @dataclass(frozen=True, slots=True)
-class Reality:
+class Observer:
     """The read sides of every port the planner's picture is made from."""
 
     state: StateReader
@@ -69,7 +69,7 @@ class Reality:
         inventory = self.state.inventory()
         enrolled = self.state.enrolled()
         recorded = self.state.artifacts()
-        look = Look(self.state, self.blobs, self.delivery, self.memory)
+        look = DriftScan(self.state, self.blobs, self.delivery, self.memory)
         drift = look.deep(desired) if deep else look.again(desired)
         return Observed(
             artifacts=PresentArtifacts(recorded, self.blobs, self.memory.corrupt),

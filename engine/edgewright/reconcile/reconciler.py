@@ -17,22 +17,22 @@ from edgewright.core.planning.planner import plan_with_aims
 from edgewright.core.planning.rollouts import Aim
 from edgewright.core.rollout.windows import in_window
 from edgewright.core.snapshot import Snapshot
-from edgewright.core.status.source import SourceStanding, repository_address
+from edgewright.core.status.source import SourceStatus, repository_address
 from edgewright.errors import EdgewrightError, LeaseLost
 from edgewright.ports import DeliveryReader, Lease, SnapshotSource, StateReader, StateWriter
 from edgewright.reconcile.backoff import Backoff
-from edgewright.reconcile.build_pool import Workers
-from edgewright.reconcile.builds import Workshop
-from edgewright.reconcile.executor import Actor
-from edgewright.reconcile.journal import Books
+from edgewright.reconcile.build_pool import BuildPool
+from edgewright.reconcile.builds import BuildRunner
+from edgewright.reconcile.executor import PlanExecutor
+from edgewright.reconcile.journal import Journal
 from edgewright.reconcile.listener import Listener
-from edgewright.reconcile.observer import Reality
+from edgewright.reconcile.observer import Observer
 from edgewright.reconcile.pacing import Pace
 from edgewright.reconcile.publisher import Publisher
 from edgewright.reconcile.repairs import Repairer
-from edgewright.reconcile.rollouts import Roller
-from edgewright.reconcile.run import Outcome, Terms
-from edgewright.reconcile.status import Judge
+from edgewright.reconcile.rollouts import RolloutDriver
+from edgewright.reconcile.run import RunOptions, RunResult
+from edgewright.reconcile.status import StatusWriter
 from edgewright_schemas.environment import AgentDelivery
 
 _TICK_SECONDS = 0.5
@@ -50,28 +50,28 @@ class Reconciler:
     """One run's machinery. Use once."""
 
     source: SnapshotSource
-    reality: Reality
+    reality: Observer
     reader: StateReader
     writer: StateWriter
     delivery: DeliveryReader
-    workshop: Workshop
+    workshop: BuildRunner
     publisher: Publisher
-    roller: Roller
+    roller: RolloutDriver
     lease: Lease
     listener: Listener
     clock: Callable[[], datetime]
-    standing: Callable[[], SourceStanding] | None = None
+    standing: Callable[[], SourceStatus] | None = None
     """Where the source of the specs stands, for the repository's own condition."""
     _wake: threading.Event = field(default_factory=threading.Event)
     _stop: threading.Event = field(default_factory=threading.Event)
     _renewed: datetime | None = None
 
     def __post_init__(self) -> None:
-        self.books = Books(self.reader, self.writer, self.delivery, self.listener, self.clock)
-        self.judge = Judge(self.reader, self.writer, self.listener, self.clock, self.standing)
+        self.books = Journal(self.reader, self.writer, self.delivery, self.listener, self.clock)
+        self.judge = StatusWriter(self.reader, self.writer, self.listener, self.clock, self.standing)
         self.backoff = Backoff(self.clock)
         memory = self.reality.memory
-        self.actor = Actor(
+        self.actor = PlanExecutor(
             reader=self.reader,
             writer=self.writer,
             publisher=self.publisher,
@@ -94,7 +94,7 @@ class Reconciler:
         """Say that something may have changed: a commit, a report, a request. Safe from any thread."""
         self._wake.set()
 
-    def run(self, terms: Terms) -> Outcome:
+    def run(self, terms: RunOptions) -> RunResult:
         """Work until reality matches, nothing more can be done, time is up, or someone stops it.
 
         A standing run ends only when it is stopped, or when the revision in force changes what it was wired with.
@@ -104,7 +104,7 @@ class Reconciler:
                 which tries again later).
             LeaseLost: Another process took over; nothing more was written.
         """
-        self._workers = Workers(
+        self._workers = BuildPool(
             self.workshop, self.listener, self.actor.settled, self._wake.set, self._stop.is_set, terms.jobs
         )
         try:
@@ -113,7 +113,7 @@ class Reconciler:
         finally:
             self._workers.close()
 
-    def _loop(self, terms: Terms) -> Outcome:
+    def _loop(self, terms: RunOptions) -> RunResult:
         desired = self.source.snapshot()
         if terms.revision not in {None, desired.revision}:
             return self._end(self._plan(desired, terms), superseded_by=desired.revision)
@@ -151,7 +151,7 @@ class Reconciler:
                 self._trouble(desired, error)
                 self.actor.touched = _rollouts(desired)  # for reports that were taken, and not acted on
 
-    def _pass(self, desired: Snapshot, terms: Terms) -> Outcome | None:
+    def _pass(self, desired: Snapshot, terms: RunOptions) -> RunResult | None:
         """Observe, plan and act once, then wait for what may change something; an outcome ends the run."""
         self.actor.touched |= self.books.take_reports(desired)
         due = terms.drift and self.reality.memory.due(self.clock(), desired.reconciliation().drift_interval)
@@ -183,7 +183,7 @@ class Reconciler:
             self._wake.wait(self._pause(wakes, terms))
         return None
 
-    def _take_up(self, desired: Snapshot, terms: Terms) -> None:
+    def _take_up(self, desired: Snapshot, terms: RunOptions) -> None:
         if terms.standing:
             repository = desired.repository()
             address = repository_address(repository.metadata.name if repository else "")
@@ -202,11 +202,11 @@ class Reconciler:
             self.lease.renew()
             self._renewed = now
 
-    def _plan(self, desired: Snapshot, terms: Terms) -> Plan:
+    def _plan(self, desired: Snapshot, terms: RunOptions) -> Plan:
         return self._plan_with_aims(desired, terms)[0]
 
     def _plan_with_aims(
-        self, desired: Snapshot, terms: Terms, *, deep: bool = False
+        self, desired: Snapshot, terms: RunOptions, *, deep: bool = False
     ) -> tuple[Plan, Mapping[Address, Aim]]:
         observed = self.reality.observe(desired, retry_failures=terms.retry_failures, deep=deep)
         found, aims = plan_with_aims(desired, observed, self.clock())
@@ -215,10 +215,10 @@ class Reconciler:
 
     def _end(
         self, last: Plan, *, timed_out: bool = False, stopped: bool = False, superseded_by: str | None = None
-    ) -> Outcome:
-        return Outcome(last, tuple(self.actor.failures.values()), timed_out, stopped, superseded_by)
+    ) -> RunResult:
+        return RunResult(last, tuple(self.actor.failures.values()), timed_out, stopped, superseded_by)
 
-    def _pause(self, wakes: list[datetime], terms: Terms) -> float:
+    def _pause(self, wakes: list[datetime], terms: RunOptions) -> float:
         moments = [*wakes, *([terms.until] if terms.until else [])]
         nearest = min(((moment - self.clock()).total_seconds() for moment in moments), default=_TICK_SECONDS)
         return max(0.01, min(_TICK_SECONDS, nearest))

@@ -26,7 +26,7 @@ Labels = Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
-class Roller:
+class RolloutDriver:
     """Everything rolling out needs."""
 
     reader: StateReader

@@ -11,7 +11,7 @@ from edgewright.core.address import Address
 from edgewright.core.planning.plan import Plan
 from edgewright.core.snapshot import Snapshot
 from edgewright.core.status.conditions import Condition, conditions_of_all, headline, standing_for
-from edgewright.core.status.source import SourceStanding, repository_address, repository_conditions, transitions
+from edgewright.core.status.source import SourceStatus, repository_address, repository_conditions, transitions
 from edgewright.errors import EdgewrightError
 from edgewright.ports import Event, StateReader, StateWriter
 from edgewright.reconcile.listener import Listener
@@ -21,14 +21,14 @@ Conditions = dict[Address, tuple[Condition, ...]]
 
 
 @dataclass
-class Judge:
+class StatusWriter:
     """Everything judging needs."""
 
     reader: StateReader
     writer: StateWriter
     listener: Listener
     clock: Callable[[], datetime]
-    standing: Callable[[], SourceStanding] | None = None
+    standing: Callable[[], SourceStatus] | None = None
     """Where the source of the specs stands; None: what is desired is all there is."""
 
     def judge(self, desired: Snapshot, last: Plan, failures: Mapping[str, Failure]) -> Conditions:
@@ -63,7 +63,7 @@ class Judge:
             )
         repository = desired.repository()
         address = repository_address(repository.metadata.name if repository else "")
-        standing = self.standing() if self.standing else SourceStanding(desired.revision, desired.revision)
+        standing = self.standing() if self.standing else SourceStatus(desired.revision, desired.revision)
         conditions = repository_conditions(standing, now=now, before=before.get(address, ()))
         general = next((f for key, f in failures.items() if "/" not in key), None)
         if general is not None and not standing.reason:
@@ -100,7 +100,7 @@ class Judge:
         )
         self._keep(before, {**{a: tuple(c) for a, c in before.items()}, address: mine}, now, desired.revision)
 
-    def judge_source(self, standing: SourceStanding) -> None:
+    def judge_source(self, standing: SourceStatus) -> None:
         """Keep where the source stands while no revision is in force.
 
         Raises:

@@ -20,7 +20,7 @@ from edgewright.source.git.merging import merge_commits
 from edgewright.source.git.refs import Listing, parse_remote
 from edgewright.source.git.repositories import GitRepository
 from edgewright.source.git.transports import NotGiven
-from edgewright.source.tracked import FollowedSource, Reader
+from edgewright.source.tracked import Reader, TrackedSource
 from edgewright_schemas.environment import Follow
 from edgewright_schemas.repository import Repository
 
@@ -118,7 +118,7 @@ class LocalUpstream:
         self._reader.repository.close()
         return merged
 
-    def source(self, revision: Callable[[], str], environment: str = "") -> FollowedSource:
+    def source(self, revision: Callable[[], str], environment: str = "") -> TrackedSource:
         """Make a source, as in ports.Upstream."""
         return self._reader.source(revision, environment)
 

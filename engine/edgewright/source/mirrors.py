@@ -22,7 +22,7 @@ from edgewright.source.git.refs import Found, Listing
 from edgewright.source.git.remotes import Remote
 from edgewright.source.git.repositories import GitRepository
 from edgewright.source.git.transports import Damaged, GoneThere, Limits, NotGiven, Transport
-from edgewright.source.tracked import FollowedSource, Reader
+from edgewright.source.tracked import Reader, TrackedSource
 from edgewright_schemas.environment import Follow
 from edgewright_schemas.repository import Repository
 
@@ -59,7 +59,7 @@ class Mirror:
         self._identity = (0, 0)
         self._is_checked = False
         self._refused: dict[str, str] = {}
-        self._sources: weakref.WeakSet[FollowedSource] = weakref.WeakSet()
+        self._sources: weakref.WeakSet[TrackedSource] = weakref.WeakSet()
 
     def fetch(self, follows: Iterable[Follow]) -> Fetched:
         """Bring what is followed up to date, as in ports.Upstream."""
@@ -141,7 +141,7 @@ class Mirror:
             self._folder.keep([base, head, *([merged.revision] if merged.revision else [])])
         return merged
 
-    def source(self, revision: Callable[[], str], environment: str = "") -> FollowedSource:
+    def source(self, revision: Callable[[], str], environment: str = "") -> TrackedSource:
         """Make a source, as in ports.Upstream."""
         source = self._open().source(revision, environment)
         self._sources.add(source)

@@ -14,7 +14,7 @@ from edgewright_schemas.environment import Follow
 from edgewright_schemas.repository import Repository
 
 
-class FollowedSource(GitSource):
+class TrackedSource(GitSource):
     """A source whose revision someone else decides."""
 
     def __init__(
@@ -69,9 +69,9 @@ class Reader:
         self._look = look
         self.own = self.source(lambda: "", "")
 
-    def source(self, revision: Callable[[], str], environment: str) -> FollowedSource:
+    def source(self, revision: Callable[[], str], environment: str) -> TrackedSource:
         """Make a source."""
-        return FollowedSource(self.repository, revision, self._look, cache=self._cache, environment=environment)
+        return TrackedSource(self.repository, revision, self._look, cache=self._cache, environment=environment)
 
     def declared(self, commit: str) -> Repository | None:
         """Read a revision's Repository document alone.

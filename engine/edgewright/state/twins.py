@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from edgewright.core.fleet.twins import Twin
-from edgewright.ports import Identity, Standing
+from edgewright.ports import Identity, IdentityStatus
 from edgewright.state import encoding
 from edgewright.state.encoding import Row, certain_text
 from edgewright.state.reading import FEW
@@ -123,7 +123,7 @@ class SqlIdentities:
         return _identity(found[0]) if found else None
 
     def identities(
-        self, *, system: str | None = None, device: str | None = None, standing: Standing | None = None
+        self, *, system: str | None = None, device: str | None = None, standing: IdentityStatus | None = None
     ) -> Sequence[Identity]:
         """List keys, in order of device and time."""
         asked = {"system": system, "device": device, "standing": standing.value if standing else None}
@@ -146,15 +146,15 @@ class SqlIdentities:
             found += self._state.rows(f"SELECT {_IDENTITY} FROM identities WHERE {where}", s=system, **names)  # noqa: S608 - constants
         return {identity.key: identity for identity in map(_identity, found)}
 
-    def decide(self, system: str, key: str, standing: Standing, at: datetime) -> Identity | None:
+    def decide(self, system: str, key: str, standing: IdentityStatus, at: datetime) -> Identity | None:
         """Believe a key or not; accepting one retires the device's others of this system."""
 
         def work(known: Sequence[Identity]) -> Iterator[Identity]:
             for each in known:
                 if each.key == key:
                     yield replace(each, standing=standing, decided_at=at)
-                elif standing is Standing.ACCEPTED and each.standing is Standing.ACCEPTED:
-                    yield replace(each, standing=Standing.RETIRED, decided_at=at)
+                elif standing is IdentityStatus.ACCEPTED and each.standing is IdentityStatus.ACCEPTED:
+                    yield replace(each, standing=IdentityStatus.RETIRED, decided_at=at)
 
         return self._change_of(system, key, work)
 
@@ -259,7 +259,7 @@ def _identity(row: Iterable[Any]) -> Identity:
             system=system,
             device=device,
             key=key,
-            standing=Standing(standing),
+            standing=IdentityStatus(standing),
             asked_at=datetime.fromisoformat(asked_at),
             decided_at=datetime.fromisoformat(decided_at) if decided_at else None,
             labels=json.loads(labels),

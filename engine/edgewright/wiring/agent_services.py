@@ -9,13 +9,13 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from edgewright.errors import DeliveryError, StateUnavailable
-from edgewright.wiring.device_services import DeskRoom, Surroundings
+from edgewright.wiring.device_services import EnvironmentContext, EnvironmentServices
 
 if TYPE_CHECKING:  # annotations alone must not import what a command may not need
-    from edgewright.server.devices.agent_service import AgentDesk
+    from edgewright.server.devices.agent_service import AgentService
 
 
-class AgentDesks:
+class AgentServices:
     """The desks of agents. As a context manager it ends them: inside that of the server, so that no poll is held then.
 
     Args:
@@ -24,13 +24,13 @@ class AgentDesks:
         life: How long devices' certificates hold.
     """
 
-    def __init__(self, room: DeskRoom, served: Callable[[], Collection[str]], life: timedelta) -> None:
+    def __init__(self, room: EnvironmentServices, served: Callable[[], Collection[str]], life: timedelta) -> None:
         self._room = room
         self._served = served
         self._life = life
         self._lock = threading.Lock()
-        self._around: dict[str, Surroundings] = {}
-        self._desks: dict[str, tuple[Path, Path, AgentDesk]] = {}
+        self._around: dict[str, EnvironmentContext] = {}
+        self._desks: dict[str, tuple[Path, Path, AgentService]] = {}
 
     def __enter__(self) -> Self:
         """Begin."""
@@ -43,7 +43,7 @@ class AgentDesks:
                 desk.__exit__(None, None, None)
             self._desks.clear()
 
-    def find(self, environment: str) -> "AgentDesk | None":
+    def find(self, environment: str) -> "AgentService | None":
         """Find an environment's desk; it is made anew where the specs name other folders than before.
 
         Raises:
@@ -66,15 +66,15 @@ class AgentDesks:
                 self._desks[environment] = known
             return known[2]
 
-    def _make(self, around: Surroundings) -> "AgentDesk":
-        from edgewright.server.devices.agent_service import AgentDesk
+    def _make(self, around: EnvironmentContext) -> "AgentService":
+        from edgewright.server.devices.agent_service import AgentService
 
         name = around.environment
 
         def listed(device: str) -> bool:
             return self._around[name].listed(device)
 
-        return AgentDesk(
+        return AgentService(
             environment=name,
             repository=around.repository,
             keys=around.keys,

@@ -6,18 +6,18 @@ A desk is made when the first device of its environment asks, and anew when anot
 from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-from edgewright.wiring.device_services import DeskRoom, Surroundings
+from edgewright.wiring.device_services import EnvironmentContext, EnvironmentServices
 
 if TYPE_CHECKING:  # annotations alone must not import what a command may not need
     from fastapi import APIRouter
 
-    from edgewright.delivery.served.ddi.service import DdiDesk
-    from edgewright.delivery.served.mender.service import MenderDesk
+    from edgewright.delivery.served.ddi.service import DdiService
+    from edgewright.delivery.served.mender.service import MenderService
 
 D = TypeVar("D")
 
 
-class Desks(Generic[D]):
+class DeviceServices(Generic[D]):
     """The desks of one update system, one for each environment. Safe to use from several threads.
 
     Args:
@@ -27,12 +27,12 @@ class Desks(Generic[D]):
     """
 
     def __init__(
-        self, room: DeskRoom, served: Callable[[], Collection[str]], make: Callable[[Surroundings], D]
+        self, room: EnvironmentServices, served: Callable[[], Collection[str]], make: Callable[[EnvironmentContext], D]
     ) -> None:
         self._room = room
         self._served = served
         self._make = make
-        self._made: dict[str, tuple[Surroundings, D]] = {}
+        self._made: dict[str, tuple[EnvironmentContext, D]] = {}
 
     def find(self, environment: str) -> D | None:
         """Find an environment's desk; devices that name none belong to the only one there is.
@@ -52,21 +52,21 @@ class Desks(Generic[D]):
         return known[1]
 
 
-def device_routers(room: DeskRoom, served: Callable[[], Collection[str]]) -> list["APIRouter"]:
+def device_routers(room: EnvironmentServices, served: Callable[[], Collection[str]]) -> list["APIRouter"]:
     """Make the routers."""
     from edgewright.server.devices.ddi_routes import ddi_router
     from edgewright.server.devices.mender_routes import mender_router
 
     return [
-        ddi_router(Desks(room, served, _ddi_desk).find),
-        mender_router(Desks(room, served, _mender_desk).find),
+        ddi_router(DeviceServices(room, served, _ddi_desk).find),
+        mender_router(DeviceServices(room, served, _mender_desk).find),
     ]
 
 
-def _ddi_desk(around: Surroundings) -> "DdiDesk":
-    from edgewright.delivery.served.ddi.service import DdiDesk
+def _ddi_desk(around: EnvironmentContext) -> "DdiService":
+    from edgewright.delivery.served.ddi.service import DdiService
 
-    return DdiDesk(
+    return DdiService(
         environment=around.environment,
         twins=around.twins,
         identities=around.identities,
@@ -81,10 +81,10 @@ def _ddi_desk(around: Surroundings) -> "DdiDesk":
     )
 
 
-def _mender_desk(around: Surroundings) -> "MenderDesk":
-    from edgewright.delivery.served.mender.service import MenderDesk
+def _mender_desk(around: EnvironmentContext) -> "MenderService":
+    from edgewright.delivery.served.mender.service import MenderService
 
-    return MenderDesk(
+    return MenderService(
         environment=around.environment,
         twins=around.twins,
         identities=around.identities,

@@ -19,7 +19,7 @@ from edgewright.ports import IdentityStore, ReportInbox, TwinStore, Upstream
 from edgewright.reconcile.accepted import accepted
 from edgewright.state.store import SqlState
 from edgewright.state.twins import SqlIdentities, SqlInbox, SqlTwins
-from edgewright.wiring.routes import RouteBook
+from edgewright.wiring.routes import RouteTable
 from edgewright.wiring.workspace import Workspace
 
 _GATHER_SECONDS = 0.2
@@ -28,7 +28,7 @@ _REVISION_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
-class Surroundings:
+class EnvironmentContext:
     """What a desk of any update system needs of its environment."""
 
     environment: str
@@ -54,7 +54,7 @@ class Surroundings:
     """Reads a file of the repository, as it is in force."""
 
 
-class DeskRoom:
+class EnvironmentServices:
     """Finds the surroundings of environments. Safe to use from several threads.
 
     Args:
@@ -70,7 +70,7 @@ class DeskRoom:
         self._lock = threading.Lock()
         self._places: dict[str, _Place] = {}
 
-    def find(self, environment: str, served: bool) -> Surroundings | None:
+    def find(self, environment: str, served: bool) -> EnvironmentContext | None:
         """Find an environment's surroundings.
 
         Args:
@@ -128,12 +128,12 @@ class _Place:
         self._revision: str | None = None
         self._looked = float("-inf")
         self._snapshot: Snapshot | None = None
-        self._made: Surroundings | None = None
+        self._made: EnvironmentContext | None = None
         state = workspace.state
         self._twins, self._identities, self._inbox = SqlTwins(state), SqlIdentities(state), SqlInbox(state)
-        self._routes = RouteBook(self._in_force, self._desired, state.enrolled)
+        self._routes = RouteTable(self._in_force, self._desired, state.enrolled)
 
-    def surroundings(self) -> Surroundings | None:
+    def surroundings(self) -> EnvironmentContext | None:
         with self._lock:
             revision = self._in_force()
             if revision is None:
@@ -156,11 +156,11 @@ class _Place:
             self._snapshot = self._upstream.source(lambda: revision, self._workspace.env).snapshot()
         return self._snapshot
 
-    def _make(self, desired: Snapshot) -> Surroundings:
+    def _make(self, desired: Snapshot) -> EnvironmentContext:
         workspace = self._workspace
         folder, spec = workspace.delivery_folder(desired), workspace.delivery_spec(desired)
         let_in = listed(desired) if spec.enrollment == "inventory" else frozenset()
-        return Surroundings(
+        return EnvironmentContext(
             environment=workspace.env,
             twins=self._twins,
             identities=self._identities,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from edgewright.core.snapshot import Snapshot
 from edgewright.delivery.repository.depot import Depot
 from edgewright.errors import StateError
-from edgewright.wiring.routes import RouteBook
+from edgewright.wiring.routes import RouteTable
 from edgewright_schemas.delivery import System
 from edgewright_schemas.fleet import Fleet
 
@@ -24,7 +24,7 @@ class Fittings:
 
     twins: "TwinStore"
     depot: Depot
-    routes: RouteBook
+    routes: RouteTable
     clock: Callable[[], datetime]
     cache: Path
     """Folder for bundles."""
@@ -34,7 +34,7 @@ class Fittings:
 
 
 def open_drivers(
-    workspace: "Workspace", desired: Snapshot, routes: RouteBook, source: "SnapshotSource | None" = None
+    workspace: "Workspace", desired: Snapshot, routes: RouteTable, source: "SnapshotSource | None" = None
 ) -> Mapping[str, "Driver"]:
     """Make the drivers that these specs, or devices that were reached before, need.
 

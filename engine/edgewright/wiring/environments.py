@@ -13,7 +13,7 @@ from edgewright.core.snapshot import Snapshot
 from edgewright.errors import SourceError
 from edgewright.notifications.notifiers import open_notifiers
 from edgewright.ports import Cancel, Lease, StateReader, StateWriter, Upstream
-from edgewright.reconcile.accepted import SIGNED, Followed
+from edgewright.reconcile.accepted import SIGNED, AcceptedSource
 from edgewright.reconcile.listener import Listener
 from edgewright.reconcile.notifications import Dispatcher
 from edgewright.reconcile.observer import NamedSources
@@ -25,7 +25,7 @@ from edgewright.wiring.workspace import LEASE_TIME, Workspace
 HOLDER = "edgewright serve"
 
 
-class LiveStation:
+class LiveEnvironment:
     """Implements server.stations.Station over a workspace."""
 
     def __init__(self, workspace: Workspace, upstream: Upstream, anchor: Callable[[], str | None]) -> None:
@@ -55,7 +55,7 @@ class LiveStation:
         """The same store."""
         return self._workspace.state
 
-    def followed(self) -> Followed:
+    def followed(self) -> AcceptedSource:
         """What is in force."""
         return self._workspace.followed(self._upstream, self._anchor)
 
@@ -74,7 +74,7 @@ class LiveStation:
         with lease:
             yield lease
 
-    def reconciler(self, desired: Snapshot, lease: Lease, listener: Listener, followed: Followed) -> Reconciler:
+    def reconciler(self, desired: Snapshot, lease: Lease, listener: Listener, followed: AcceptedSource) -> Reconciler:
         """A run, wired as a revision declares."""
         assert isinstance(lease, SqlLease)
         if not self._workspace.keys.is_dir():

@@ -8,7 +8,7 @@ from edgewright.core.snapshot import Snapshot
 from edgewright_schemas.fleet import Fleet
 
 
-class RouteBook:
+class RouteTable:
     """Looked up often, and computed only when what is declared or enrolled has changed. Safe from several threads.
 
     Args:
@@ -50,6 +50,6 @@ class RouteBook:
             return self._routes
 
 
-def fixed_routes(desired: Snapshot, enrolled: Callable[[], Mapping[str, Labels]]) -> RouteBook:
+def fixed_routes(desired: Snapshot, enrolled: Callable[[], Mapping[str, Labels]]) -> RouteTable:
     """The routes of one snapshot."""
-    return RouteBook(lambda: desired.revision, lambda: desired, enrolled)
+    return RouteTable(lambda: desired.revision, lambda: desired, enrolled)

@@ -15,17 +15,17 @@ from typing import TYPE_CHECKING
 
 from edgewright.core.snapshot import Snapshot
 from edgewright.errors import EdgewrightError, SourceError, SourceUnavailable, StateError
-from edgewright.reconcile.observer import Reality
+from edgewright.reconcile.observer import Observer
 from edgewright_schemas.environment import AgentDelivery as DeliverySpec
 
 if TYPE_CHECKING:  # annotations alone must not import what a command may not need
     from edgewright.blobs.file_store import FileBlobStore
-    from edgewright.core.status.source import SourceStanding
+    from edgewright.core.status.source import SourceStatus
     from edgewright.delivery.agent.driver import AgentDelivery
     from edgewright.delivery.routing import RoutedDelivery
     from edgewright.pipeline.dataset.source_index import SourceIndex
     from edgewright.ports import SnapshotSource, Upstream
-    from edgewright.reconcile.accepted import Followed
+    from edgewright.reconcile.accepted import AcceptedSource
     from edgewright.reconcile.listener import Listener
     from edgewright.reconcile.reconciler import Reconciler
     from edgewright.state.lease import SqlLease
@@ -198,7 +198,9 @@ class Workspace:
 
             stderr().print(f"{error.message}; this is what was fetched before", style="yellow", markup=False)
 
-    def followed(self, upstream: "Upstream", anchor: Callable[[], str | None], *, eager: bool = False) -> "Followed":
+    def followed(
+        self, upstream: "Upstream", anchor: Callable[[], str | None], *, eager: bool = False
+    ) -> "AcceptedSource":
         """What is in force: as ``source``, but only revisions whose signatures and specs are right.
 
         Args:
@@ -206,10 +208,10 @@ class Workspace:
             anchor: Gives what another environment accepted last.
             eager: Look whenever it is asked for its revision, where nobody says that something may have changed.
         """
-        from edgewright.reconcile.accepted import Followed
+        from edgewright.reconcile.accepted import AcceptedSource
 
         state = self.state
-        return Followed(upstream, self.env, self._ref, state, state, self.clock, anchor, eager=eager)
+        return AcceptedSource(upstream, self.env, self._ref, state, state, self.clock, anchor, eager=eager)
 
     @property
     def _cache(self) -> Path | None:
@@ -263,11 +265,13 @@ class Workspace:
         """
         from edgewright.delivery.routing import RoutedDelivery
         from edgewright.wiring.drivers import open_drivers
-        from edgewright.wiring.routes import RouteBook, fixed_routes
+        from edgewright.wiring.routes import RouteTable, fixed_routes
 
         enrolled = self.state.enrolled
         routes = (
-            fixed_routes(desired, enrolled) if source is None else RouteBook(source.revision, source.snapshot, enrolled)
+            fixed_routes(desired, enrolled)
+            if source is None
+            else RouteTable(source.revision, source.snapshot, enrolled)
         )
         return RoutedDelivery(self.repository(desired), open_drivers(self, desired, routes, source), routes)
 
@@ -345,14 +349,14 @@ class Workspace:
             return home.joinpath(*path.parts[1:])
         return self.root / path
 
-    def reality(self, desired: Snapshot) -> Reality:
+    def reality(self, desired: Snapshot) -> Observer:
         """Every read side, for planning.
 
         Raises:
             EdgewrightError: The repository declares environments, and none was named.
         """
         self._check_named(desired)
-        return Reality(self.state, self.blobs, self.delivery(desired), self.sources)
+        return Observer(self.state, self.blobs, self.delivery(desired), self.sources)
 
     def _check_named(self, desired: Snapshot) -> None:
         repository = desired.repository()
@@ -379,16 +383,16 @@ class Workspace:
         lease: "SqlLease",
         listener: "Listener",
         source: "SnapshotSource | None" = None,
-        standing: "Callable[[], SourceStanding] | None" = None,
+        standing: "Callable[[], SourceStatus] | None" = None,
     ) -> "Reconciler":
         """Everything a run needs, wired; ``source`` in place of the workspace's own, and where it stands."""
         from edgewright.pipeline.executors.local import ProcessBuilder
-        from edgewright.reconcile.builds import Workshop
+        from edgewright.reconcile.builds import BuildRunner
         from edgewright.reconcile.device_configs import Configurator
         from edgewright.reconcile.drift_scan import LOOK_BYTES, DriftMemory
         from edgewright.reconcile.publisher import Publisher
         from edgewright.reconcile.reconciler import Reconciler
-        from edgewright.reconcile.rollouts import Roller
+        from edgewright.reconcile.rollouts import RolloutDriver
         from edgewright.wiring.config_renderer import TemplateRenderer
 
         source = source or self.source
@@ -398,13 +402,13 @@ class Workspace:
         configurator = Configurator(source, state, state, blobs, TemplateRenderer(), clock)
         return Reconciler(
             source=source,
-            reality=Reality(state, blobs, delivery, self.sources, DriftMemory(LOOK_BYTES)),
+            reality=Observer(state, blobs, delivery, self.sources, DriftMemory(LOOK_BYTES)),
             reader=state,
             writer=state,
             delivery=delivery,
-            workshop=Workshop(source, state, state, blobs, builder, self.folder / "work", clock),
+            workshop=BuildRunner(source, state, state, blobs, builder, self.folder / "work", clock),
             publisher=Publisher(state, state, blobs, delivery, clock),
-            roller=Roller(state, state, configurator, delivery, delivery, listener, clock),
+            roller=RolloutDriver(state, state, configurator, delivery, delivery, listener, clock),
             lease=lease,
             listener=listener,
             clock=clock,

@@ -19,7 +19,7 @@ from edgewright_agent.identity.enrollment_client import OTHER_KEY, PENDING, Enro
 from edgewright_agent.identity.files import IdentityFiles
 from edgewright_agent.limits import FetchLimits
 from edgewright_agent.settings import Settings, read_settings
-from edgewright_agent.wakeups import Bell
+from edgewright_agent.wakeups import Wakeups
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +33,7 @@ def enroll(options: argparse.Namespace) -> int:
     settings = read_settings(options.config)
     if not settings.server:
         raise SettingsError(f"{options.config}: server is not set: which one should know this device?")
-    bell = Bell()
+    bell = Wakeups()
     stop = stop_on_signals(bell.ring)
     files = IdentityFiles(settings.directory, settings.device, Disk())
     enroller = HttpOpener(settings, Disk(), FetchLimits(), stop.is_set).enroller()

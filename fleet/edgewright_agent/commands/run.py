@@ -17,7 +17,7 @@ from edgewright_agent.commands.server_options import server_settings
 from edgewright_agent.commands.shared import alone, runtime_options, stop_on_signals
 from edgewright_agent.durable import Disk
 from edgewright_agent.errors import AgentError, LocalError, SettingsError
-from edgewright_agent.identity.enrollment import Standing
+from edgewright_agent.identity.enrollment import EnrollmentState
 from edgewright_agent.limits import FetchLimits
 from edgewright_agent.models.observer import MODELS
 from edgewright_agent.models.slots import ACTIVE
@@ -32,7 +32,7 @@ from edgewright_agent.settings import (
     settings_from,
     write_settings,
 )
-from edgewright_agent.wakeups import Bell
+from edgewright_agent.wakeups import Wakeups
 from edgewright_agent.wiring import StartableWatch, open_all
 from edgewright_wire.messages import Report
 
@@ -65,7 +65,7 @@ def init(options: argparse.Namespace) -> int:
 def run(options: argparse.Namespace) -> int:
     """Run the agent until it is told to stop; or once."""
     settings, once = read_settings(options.config), options.once
-    bell = Bell()
+    bell = Wakeups()
     stop = stop_on_signals(bell.ring)
     with _only_agent(settings.directory):
         agent, watch = _agent(settings, stop, watched=not once)
@@ -116,7 +116,7 @@ def status(options: argparse.Namespace) -> int:
     return 0
 
 
-def _standing(settings: Settings) -> Standing | None:
+def _standing(settings: Settings) -> EnrollmentState | None:
     """How the server took this device, where there is one."""
     if not settings.server:
         return None

@@ -64,7 +64,7 @@ class Certificate:
         return self.obtained_at + left * RENEW_AFTER
 
 
-class Standing(WireModel):
+class EnrollmentState(WireModel):
     """How the server took this device last."""
 
     state: str

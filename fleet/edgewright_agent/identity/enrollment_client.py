@@ -13,7 +13,7 @@ from typing import Protocol
 from edgewright_agent.errors import CertificateRefused, NotEnrolled, TransportError
 from edgewright_agent.http.answers import retry_after, said
 from edgewright_agent.http.client import HttpClient
-from edgewright_agent.identity.enrollment import LOOK_AGAIN, Standing, Step, meaning_of, next_step, renewal_pause
+from edgewright_agent.identity.enrollment import LOOK_AGAIN, EnrollmentState, Step, meaning_of, next_step, renewal_pause
 from edgewright_agent.identity.files import Identity, IdentityFiles
 from edgewright_wire.enrollment import EnrollmentRequest, IssuedCertificate, PendingEnrollment, RenewalRequest
 
@@ -201,7 +201,7 @@ class Enroller:
         fingerprint = self._files.fingerprint()
         kept = self._files.standing()
         self._files.keep_standing(
-            Standing(
+            EnrollmentState(
                 state=state,
                 since=self._now(),
                 message=error.message,

@@ -22,7 +22,7 @@ from pydantic import ValidationError
 
 from edgewright_agent.durable import Disk
 from edgewright_agent.errors import local_error
-from edgewright_agent.identity.enrollment import Certificate, Standing
+from edgewright_agent.identity.enrollment import Certificate, EnrollmentState
 from edgewright_agent.identity.keys import (
     certificate_request,
     fingerprint,
@@ -140,7 +140,7 @@ class IdentityFiles:
         chain = issued.certificate.encode()
         not_before, not_after = read_certificate(chain, public_key(self._read(KEY_FILE)), self._device)
         # The standing goes first: a certificate whose arrival is not known is judged by its dates alone.
-        self.keep_standing(Standing(state="enrolled", since=now, obtained_at=now))
+        self.keep_standing(EnrollmentState(state="enrolled", since=now, obtained_at=now))
         self._write(AUTHORITY_FILE, issued.ca.encode())
         self._write(CERTIFICATE_FILE, chain)
         try:
@@ -149,14 +149,14 @@ class IdentityFiles:
             raise local_error(error, "removing the enrollment's request") from error
         return Certificate(not_before, not_after, now)
 
-    def standing(self) -> Standing | None:
+    def standing(self) -> EnrollmentState | None:
         """How the server took this device last."""
         try:
-            return Standing.from_bytes(self._read(STANDING_FILE))
+            return EnrollmentState.from_bytes(self._read(STANDING_FILE))
         except ValidationError:
             return None
 
-    def keep_standing(self, standing: Standing) -> None:
+    def keep_standing(self, standing: EnrollmentState) -> None:
         """Remember it; unchanged but for its time, the first time stays."""
         kept = self.standing()
         if kept is None or kept.model_copy(update={"since": standing.since}) != standing:

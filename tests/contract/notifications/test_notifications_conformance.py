@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from edgewright.core.status.notifications import Notice
-from edgewright.errors import NoticeError, NoticeUnavailable
+from edgewright.core.status.notifications import Notification
+from edgewright.errors import NotificationError, NotificationUnavailable
 from edgewright.notifications.chat import ChatNotifier
 from edgewright.notifications.mail import MailNotifier
 from edgewright.notifications.posting import Poster
@@ -29,7 +29,7 @@ from servers.notification_receivers import (
 )
 
 KEY = Secret("key-of-the-webhook")
-NOTICE = Notice(
+NOTICE = Notification(
     at=datetime(2026, 3, 2, 10, 0, tzinfo=UTC),
     severity="error",
     reason="GateFailed",
@@ -62,8 +62,8 @@ def fake(stack: ExitStack, tmp_path: Path) -> Subject:
         notifier,
         lambda: [f"{n.severity} {n.address} {n.reason} {n.message} {n.environment}" for n in notifier.notices],
         lambda: [notice.id for notice in notifier.notices],
-        lambda: setattr(notifier, "trouble", NoticeUnavailable("away")),
-        lambda: setattr(notifier, "trouble", NoticeError("no")),
+        lambda: setattr(notifier, "trouble", NotificationUnavailable("away")),
+        lambda: setattr(notifier, "trouble", NotificationError("no")),
     )
 
 
@@ -154,10 +154,10 @@ def test_any_message_arrives(subject: Subject, message: str) -> None:
 def test_what_may_pass_and_what_will_not_are_told_apart(subject: Subject, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
     subject.fail_for_now()
-    with pytest.raises(NoticeUnavailable) as away:
+    with pytest.raises(NotificationUnavailable) as away:
         subject.notifier.send(NOTICE)
     subject.refuse()
-    with pytest.raises(NoticeError) as refused:
+    with pytest.raises(NotificationError) as refused:
         subject.notifier.send(NOTICE)
     logged = " ".join(record.getMessage() for record in caplog.records if record.name != "mail.log")  # the server's own
     said = f"{away.value} {refused.value} {away.value!r} {refused.value!r} {logged}"

@@ -7,15 +7,15 @@ from email.utils import format_datetime
 
 import pytest
 
-from edgewright.core.status.notifications import Notice
-from edgewright.errors import NoticeError, NoticeUnavailable
+from edgewright.core.status.notifications import Notification
+from edgewright.errors import NotificationError, NotificationUnavailable
 from edgewright.notifications.chat import ChatNotifier
 from edgewright.notifications.posting import Poster
 from edgewright.notifications.webhook import WebhookNotifier
 from edgewright.secret import Secret
 from servers.notification_receivers import HttpReceiver, http_receiver
 
-NOTICE = Notice(datetime(2026, 3, 2, tzinfo=UTC), "info", "Test", "repository/shop", "hello", id="f00d")
+NOTICE = Notification(datetime(2026, 3, 2, tzinfo=UTC), "info", "Test", "repository/shop", "hello", id="f00d")
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ def test_a_receiver_that_fails_twice_is_told_in_the_end() -> None:
 def test_attempts_are_bounded() -> None:
     with http_receiver() as receiver:
         receiver.answer(500)
-        with pytest.raises(NoticeUnavailable, match="receiver ops answered 500"):
+        with pytest.raises(NotificationUnavailable, match="receiver ops answered 500"):
             chat(receiver.url).send(NOTICE)
         assert len(receiver.requests) == 3
 
@@ -64,7 +64,7 @@ def test_a_receiver_may_ask_to_be_left_alone(header: str, seconds: float | None)
         if header == "in ten minutes":
             header = format_datetime(datetime.now(UTC) + timedelta(minutes=10), usegmt=True)
         receiver.answer(429, Retry_After=header)
-        with pytest.raises(NoticeUnavailable) as asked:
+        with pytest.raises(NotificationUnavailable) as asked:
             chat(receiver.url).send(NOTICE)
         assert len(receiver.requests) == 1
     assert asked.value.retry_after == seconds
@@ -73,7 +73,7 @@ def test_a_receiver_may_ask_to_be_left_alone(header: str, seconds: float | None)
 def test_secrets_do_not_follow_redirects() -> None:
     with http_receiver() as elsewhere, http_receiver() as receiver:
         receiver.answer(307, Location=elsewhere.url)
-        with pytest.raises(NoticeError, match="307") as refused:
+        with pytest.raises(NotificationError, match="307") as refused:
             chat(receiver.url).send(NOTICE)
         assert elsewhere.requests == []
     assert "secret-path" not in str(refused.value)
@@ -82,21 +82,21 @@ def test_secrets_do_not_follow_redirects() -> None:
 def test_nobody_listens() -> None:
     with http_receiver() as receiver:
         url = receiver.url
-    with pytest.raises(NoticeUnavailable, match="cannot be reached"):
+    with pytest.raises(NotificationUnavailable, match="cannot be reached"):
         chat(url).send(NOTICE)
 
 
 def test_an_endless_answer_is_cut() -> None:
     with http_receiver() as receiver:
         receiver.answer(400, "no " * 1_000_000)
-        with pytest.raises(NoticeError) as refused:
+        with pytest.raises(NotificationError) as refused:
             chat(receiver.url).send(NOTICE)
     assert len(refused.value.message) < 300
 
 
 @pytest.mark.parametrize("url", ["", "no url", "ftp://example.com/x", "https://", "http://[::1"])
 def test_what_is_no_url_is_refused_unseen(url: str) -> None:
-    with pytest.raises(NoticeError, match="the URL of receiver ops is none") as refused:
+    with pytest.raises(NotificationError, match="the URL of receiver ops is none") as refused:
         Poster("receiver ops", Secret(url))
     assert not url or url not in refused.value.message
 

@@ -5,15 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from edgewright.core.status.notifications import Notice
-from edgewright.errors import NoticeError, NoticeUnavailable
+from edgewright.core.status.notifications import Notification
+from edgewright.errors import NotificationError, NotificationUnavailable
 from edgewright.notifications.mail import MailNotifier
 from edgewright.secret import Secret
 from edgewright_schemas.notifications import EmailSink
 from servers.notification_receivers import PASSWORD, USER, smtp_receiver, write_certificate
 
 pytestmark = pytest.mark.filterwarnings("ignore:Requiring AUTH")
-NOTICE = Notice(
+NOTICE = Notification(
     datetime(2026, 3, 2, 10, tzinfo=UTC), "warning", "DeviceFailed", "rollout/reader", "lane-1 failed", id="f00d"
 )
 
@@ -49,20 +49,20 @@ def test_mail_arrives(security: str, password: str | None, certificate: Path, mo
 @pytest.mark.parametrize("security", ["starttls", "tls"])
 def test_a_certificate_of_nobody_known_is_refused(security: str, certificate: Path) -> None:
     with smtp_receiver(certificate, starttls=security == "starttls") as receiver:
-        with pytest.raises(NoticeError, match="is not good"):
+        with pytest.raises(NotificationError, match="is not good"):
             notifier(receiver.port, security=security).send(NOTICE)
         assert receiver.mails == []
 
 
 def test_no_mail_goes_out_unprotected_where_protection_was_asked_for() -> None:
     with smtp_receiver() as receiver:
-        with pytest.raises(NoticeError, match="STARTTLS"):
+        with pytest.raises(NotificationError, match="STARTTLS"):
             notifier(receiver.port).send(NOTICE)
         assert receiver.mails == []
 
 
 def test_a_wrong_password_is_refused_and_not_shown() -> None:
-    with smtp_receiver(auth=True) as receiver, pytest.raises(NoticeError, match="refused the login") as refused:
+    with smtp_receiver(auth=True) as receiver, pytest.raises(NotificationError, match="refused the login") as refused:
         notifier(receiver.port, password="a wrong one", security="none").send(NOTICE)
     assert "a wrong one" not in str(refused.value)
 
@@ -74,30 +74,30 @@ def test_a_recipient_that_is_refused_stands_in_nobodys_way() -> None:
         notifier(receiver.port, security="none", recipients=both).send(NOTICE)
         assert receiver.recipients == [("b@example.com",)]
         receiver.refused["b@example.com"] = "450 mailbox busy"
-        with pytest.raises(NoticeUnavailable, match="refused every recipient"):
+        with pytest.raises(NotificationUnavailable, match="refused every recipient"):
             notifier(receiver.port, security="none", recipients=both).send(NOTICE)
 
 
 def test_nobody_listens() -> None:
     with smtp_receiver() as receiver:
         port = receiver.port
-    with pytest.raises(NoticeUnavailable, match="did not answer"):
+    with pytest.raises(NotificationUnavailable, match="did not answer"):
         notifier(port, security="none").send(NOTICE)
 
 
 @pytest.mark.parametrize("address", ["", "ops", "a@example.com\nBcc: b@example.com", "a@example.com, b@example.com"])
 def test_an_address_cannot_add_headers(address: str) -> None:
-    with pytest.raises(NoticeError, match="no mail address"):
+    with pytest.raises(NotificationError, match="no mail address"):
         notifier(25, security="none", sender=address)
-    with pytest.raises(NoticeError, match="no mail address"):
+    with pytest.raises(NotificationError, match="no mail address"):
         notifier(25, security="none", recipients=[address])
 
 
 def test_a_network_is_not_crossed_unprotected() -> None:
-    with pytest.raises(NoticeError, match="unprotected"):
+    with pytest.raises(NotificationError, match="unprotected"):
         notifier(25, host="mail.example.com", security="none")
 
 
 def test_a_user_without_password_is_refused() -> None:
-    with pytest.raises(NoticeError, match="only one of user and password"):
+    with pytest.raises(NotificationError, match="only one of user and password"):
         notifier(25, user="edgewright")

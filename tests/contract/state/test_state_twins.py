@@ -11,7 +11,7 @@ import pytest
 
 from edgewright.core.fleet import twins
 from edgewright.core.fleet.twins import Twin
-from edgewright.ports import Identity, Standing
+from edgewright.ports import Identity, IdentityStatus
 from edgewright.state.store import SqlState
 from edgewright.state.twins import SqlIdentities, SqlInbox, SqlTwins
 from edgewright_wire.messages import Assignment, Blob, ModelAssignment, Report
@@ -195,7 +195,9 @@ def test_changes_that_race_are_all_made(store: Store) -> None:
 
 
 def asking(device: str, key: str, minutes: int = 0, **labels: str) -> Identity:
-    return Identity("agent", device, f"sha256:{key}", Standing.PENDING, NOW + timedelta(minutes=minutes), labels=labels)
+    return Identity(
+        "agent", device, f"sha256:{key}", IdentityStatus.PENDING, NOW + timedelta(minutes=minutes), labels=labels
+    )
 
 
 def standings(kept: SqlIdentities, device: str) -> dict[str, str]:
@@ -214,11 +216,11 @@ def test_an_identity_is_kept_whole(store: Store) -> None:
 def test_asking_again_brings_newer_labels_and_moves_nothing(store: Store) -> None:
     kept = store.identities()
     kept.ask(replace(asking("a", "1", region="eu"), detail={"serial": "7f"}))
-    kept.decide("agent", "sha256:1", Standing.ACCEPTED, NOW)
+    kept.decide("agent", "sha256:1", IdentityStatus.ACCEPTED, NOW)
 
     again = kept.ask(replace(asking("a", "1", minutes=9, region="us"), detail={"peer": "10.0.0.1"}))
 
-    assert (again.standing, again.asked_at, again.labels) == (Standing.ACCEPTED, NOW, {"region": "us"})
+    assert (again.standing, again.asked_at, again.labels) == (IdentityStatus.ACCEPTED, NOW, {"region": "us"})
     assert again.detail == {"serial": "7f", "peer": "10.0.0.1"}
 
 
@@ -235,27 +237,27 @@ def test_accepting_a_key_retires_the_devices_others_of_the_system_alone(store: S
     for number, device in enumerate(("a", "a", "a", "b")):
         kept.ask(asking(device, f"{device}{number}", minutes=number))
     kept.ask(replace(asking("a", "other"), system="mender"))
-    kept.decide("mender", "sha256:other", Standing.ACCEPTED, NOW)
-    kept.decide("agent", "sha256:a0", Standing.ACCEPTED, NOW)
-    kept.decide("agent", "sha256:b3", Standing.ACCEPTED, NOW)
+    kept.decide("mender", "sha256:other", IdentityStatus.ACCEPTED, NOW)
+    kept.decide("agent", "sha256:a0", IdentityStatus.ACCEPTED, NOW)
+    kept.decide("agent", "sha256:b3", IdentityStatus.ACCEPTED, NOW)
 
-    decided = kept.decide("agent", "sha256:a1", Standing.ACCEPTED, NOW + timedelta(minutes=1))
+    decided = kept.decide("agent", "sha256:a1", IdentityStatus.ACCEPTED, NOW + timedelta(minutes=1))
 
     assert decided is not None
     assert decided.decided_at == NOW + timedelta(minutes=1)
     assert standings(kept, "a") == {"a0": "retired", "a1": "accepted", "a2": "pending", "other": "accepted"}
     assert standings(kept, "b") == {"b3": "accepted"}
-    assert kept.decide("agent", "sha256:nobody", Standing.ACCEPTED, NOW) is None
+    assert kept.decide("agent", "sha256:nobody", IdentityStatus.ACCEPTED, NOW) is None
 
 
 def test_identities_are_listed_by_device_and_time_and_chosen(store: Store) -> None:
     kept = store.identities()
     for device, key, minutes in (("b", "1", 0), ("a", "2", 5), ("a", "3", 1)):
         kept.ask(asking(device, key, minutes))
-    kept.decide("agent", "sha256:2", Standing.REJECTED, NOW)
+    kept.decide("agent", "sha256:2", IdentityStatus.REJECTED, NOW)
 
     assert [each.key for each in kept.identities()] == ["sha256:3", "sha256:2", "sha256:1"]
-    assert [each.key for each in kept.identities(standing=Standing.PENDING)] == ["sha256:3", "sha256:1"]
+    assert [each.key for each in kept.identities(standing=IdentityStatus.PENDING)] == ["sha256:3", "sha256:1"]
     assert [each.key for each in kept.identities(system="agent", device="a")] == ["sha256:3", "sha256:2"]
     assert kept.identities(system="ddi") == []
 
@@ -289,7 +291,7 @@ def test_all_keys_of_a_device_change_together_or_not_at_all(store: Store) -> Non
     kept.ask(asking("a", "1"))
 
     def work(known: Sequence[Identity]) -> Iterable[Identity]:
-        yield replace(known[0], standing=Standing.REJECTED)
+        yield replace(known[0], standing=IdentityStatus.REJECTED)
         yield asking("a", "2", minutes=1)
         yield asking("a", "taken")
 
@@ -300,7 +302,7 @@ def test_all_keys_of_a_device_change_together_or_not_at_all(store: Store) -> Non
     assert standings(kept, "b") == {"taken": "pending"}
 
     def fails(known: Sequence[Identity]) -> Iterable[Identity]:
-        yield replace(known[0], standing=Standing.ACCEPTED)
+        yield replace(known[0], standing=IdentityStatus.ACCEPTED)
         raise ValueError("no")
 
     with pytest.raises(ValueError, match="no"):
@@ -327,7 +329,7 @@ def test_of_keys_that_are_accepted_in_a_race_one_counts(store: Store) -> None:
 
     def accept(key: str) -> Callable[[], object]:
         mine = store.identities()
-        return lambda: mine.decide("agent", f"sha256:{key}", Standing.ACCEPTED, NOW)
+        return lambda: mine.decide("agent", f"sha256:{key}", IdentityStatus.ACCEPTED, NOW)
 
     race(*(accept(key) for key in keys))
 

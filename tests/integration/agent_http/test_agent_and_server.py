@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from edgewright.ports import Standing
+from edgewright.ports import IdentityStatus
 from edgewright.server.devices.peers import Peers
 from edgewright_agent.durable import Disk
 from edgewright_agent.errors import NotEnrolled
@@ -177,7 +177,7 @@ def test_a_retired_device_is_silent_and_one_that_is_believed_again_speaks(togeth
         together.site.decide(DEVICE)
         with together.running():
             together.verified(a_package(1).digest)
-            together.site.decide(DEVICE, Standing.RETIRED)
+            together.site.decide(DEVICE, IdentityStatus.RETIRED)
             together.until(lambda: "Retired" in together.log())
         assert together.enroll() == 1
         together.site.decide(DEVICE)

@@ -15,7 +15,7 @@ import pytest
 
 from devices.http_agents import Reporter, Stranger, opener, said
 from edgewright.errors import EdgewrightError
-from edgewright.ports import Standing
+from edgewright.ports import IdentityStatus
 from edgewright.server.devices.peers import Peers, parse_peers
 from edgewright_agent.errors import NotEnrolled
 from edgewright_wire.messages import Assignment, Phase
@@ -56,7 +56,7 @@ def test_an_agent_goes_from_nothing_to_a_verified_update_and_is_retired(site: Ag
         assert (report.models[0].phase, report.models[0].verified) == (Phase.VERIFIED, package.digest)
         assert site.state.enrolled() == {}, "deciding alone enrolls nobody; devices approve does"
 
-        site.decide("lane-1", Standing.RETIRED)
+        site.decide("lane-1", IdentityStatus.RETIRED)
         with pytest.raises(NotEnrolled) as caught:
             reporter.drop.send("lane-1", said("lane-1", 10_000))
         assert caught.value.reason == "Retired"
@@ -109,7 +109,7 @@ def test_only_accepted_keys_speak_and_only_for_themselves(site: AgentSite) -> No
         assert stranger.report().status_code == 200
         other = stranger.report("lane-2")
         assert (other.status_code, other.json()["reason"]) == (403, "OtherDevice")
-        site.decide("lane-1", Standing.RETIRED)
+        site.decide("lane-1", IdentityStatus.RETIRED)
         retired = stranger.report()
         assert (retired.status_code, retired.json()["reason"]) == (403, "Retired")
         assert stranger.client.post(f"{url}/renew", json={"csr": "x"}).status_code == 422

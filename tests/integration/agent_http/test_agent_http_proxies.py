@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from devices.http_agents import Reporter, Stranger, opener
-from edgewright.ports import Standing
+from edgewright.ports import IdentityStatus
 from edgewright.server.devices.peers import Peers, parse_peers
 from edgewright_wire.messages import Assignment
 from fakes.agent_ports import Device
@@ -65,7 +65,7 @@ def test_an_agent_works_behind_nginx_that_ends_tls(site: AgentSite, tmp_path: Pa
             f"{url}/repository/metadata/timestamp.json", headers={"If-None-Match": tag, "Prefer": "wait=1"}
         )
         assert (held.status_code, held.headers["preference-applied"]) == (304, "wait=1")
-        site.decide("lane-1", Standing.RETIRED)
+        site.decide("lane-1", IdentityStatus.RETIRED)
         assert reporter.refused() == "Retired"
 
 

@@ -19,13 +19,13 @@ import pytest
 
 from edgewright import durable
 from edgewright.controller.health import Vitals
-from edgewright.controller.wakeups import Bell
+from edgewright.controller.wakeups import Debouncer
 from edgewright.errors import StateUnavailable
 from edgewright.server import protocol
 from edgewright.server.app import HookSettings, create_app
 from edgewright.server.devices import repository_files, repository_polls
 from edgewright.server.devices.agent_app import AgentApp
-from edgewright.server.devices.agent_service import AgentDesk
+from edgewright.server.devices.agent_service import AgentService
 from edgewright.server.devices.repository_files import Piece, piece_of
 from edgewright.server.devices.repository_polls import poll_seconds
 from edgewright.server.serving import Serving
@@ -401,14 +401,14 @@ def test_an_environment_that_is_not_ready_says_when_to_come_again(tmp_path: Path
     ready = threading.Event()
     asked: list[str] = []
 
-    def find(name: str) -> AgentDesk | None:
+    def find(name: str) -> AgentService | None:
         asked.append(name)
         if name == "east" and not ready.is_set():
             raise StateUnavailable("nothing is in force yet")
         return desk if name == "east" else None
 
     with site.desk() as desk:
-        app = AgentApp(find, INSECURE, create_app(HookSettings(), Bell(), Vitals(role="active")))
+        app = AgentApp(find, INSECURE, create_app(HookSettings(), Debouncer(), Vitals(role="active")))
         with Serving(app, instant=app.instant) as serving:
             url = f"{serving.address.url}/agent/east/repository/{TIMESTAMP}"
             begun = time.monotonic()

@@ -17,7 +17,7 @@ from edgewright.delivery.identity.admission import Admission
 from edgewright.delivery.identity.certificates import NotTrusted, Speaker, check, issue_server
 from edgewright.delivery.identity.credentials import create_credentials, load_devices_ca
 from edgewright.delivery.identity.enrollment import Enrollment, Outcome
-from edgewright.ports import Standing
+from edgewright.ports import IdentityStatus
 from edgewright.state.store import SqlState
 from edgewright.state.twins import SqlIdentities
 from edgewright_wire.enrollment import EnrollmentRequest, IssuedCertificate, PendingEnrollment, Refusal, RenewalRequest
@@ -63,7 +63,7 @@ class World:
         return text.reveal()
 
     def approve(self, device: str) -> None:
-        self.operators.approve(self.operators.find(device, None, [Standing.PENDING]), {})
+        self.operators.approve(self.operators.find(device, None, [IdentityStatus.PENDING]), {})
 
     def speaker(self, outcome: Outcome) -> Speaker:
         assert isinstance(outcome.said, IssuedCertificate), outcome
@@ -92,7 +92,7 @@ def test_a_device_waits_for_an_operator_and_is_then_certified(world: World) -> N
         waiting = world.ask(key, "lane-1", region="eu")
         assert (waiting.status, waiting.retry_after > 0) == (202, True)
     assert isinstance(waiting.said, PendingEnrollment)
-    (pending,) = world.operators.identities(standing=Standing.PENDING)
+    (pending,) = world.operators.identities(standing=IdentityStatus.PENDING)
     assert (pending.device, pending.key, pending.labels) == ("lane-1", waiting.said.fingerprint, {"region": "eu"})
     assert pending.detail["peer"] == "192.0.2.1"
     assert world.state.enrolled() == {}
@@ -226,7 +226,7 @@ def test_why_a_token_is_not_accepted_is_kept_for_operators_and_told_to_nobody_el
         assert isinstance(answer.said, PendingEnrollment)
         said.add((answer.status, answer.retry_after, answer.said.token_accepted, answer.note))
         (pending,) = world.operators.identities(device)
-        assert (pending.standing, pending.detail["tokenProblem"], answer.token) == (Standing.PENDING, why, why)
+        assert (pending.standing, pending.detail["tokenProblem"], answer.token) == (IdentityStatus.PENDING, why, why)
     assert said == {(202, 60, False, "pending")}
 
     without = world.ask(key, "lane-4")
@@ -273,7 +273,7 @@ def test_of_devices_that_race_for_a_tokens_last_use_one_is_let_in(world: World) 
 
     with ThreadPoolExecutor(len(keys)) as pool:
         assert sorted(pool.map(ask, range(len(keys)))) == [200] + [202] * (len(keys) - 1)
-    assert len(world.operators.identities(standing=Standing.ACCEPTED)) == 1
+    assert len(world.operators.identities(standing=IdentityStatus.ACCEPTED)) == 1
 
 
 def test_of_keys_that_race_for_one_name_one_is_let_in(world: World) -> None:

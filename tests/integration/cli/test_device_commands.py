@@ -12,7 +12,7 @@ import pytest
 from devices.http_agents import Key, csr, new_key
 from edgewright.delivery.identity.credentials import create_credentials, load_devices_ca
 from edgewright.delivery.identity.enrollment import Enrollment, Outcome
-from edgewright.ports import Identity, Standing
+from edgewright.ports import Identity, IdentityStatus
 from edgewright.state.twins import SqlIdentities, SqlInbox
 from edgewright.wiring.workspace import Workspace
 from edgewright_wire.enrollment import EnrollmentRequest, IssuedCertificate
@@ -133,9 +133,11 @@ def test_a_device_whose_token_was_not_accepted_is_told_from_one_without(shop: Sh
 def test_a_mender_clients_key_is_approved_as_the_inventorys_device(shop: Shop) -> None:
     now = datetime.now(UTC)
     shop.identities.ask(
-        Identity("mender", "02-00-00-00-00-07", "sha256:" + "a" * 64, Standing.PENDING, now, labels={"mac": "02:00"})
+        Identity(
+            "mender", "02-00-00-00-00-07", "sha256:" + "a" * 64, IdentityStatus.PENDING, now, labels={"mac": "02:00"}
+        )
     )
-    shop.identities.ask(Identity("ddi", "lane-3", "sha256:" + "b" * 64, Standing.PENDING, now))
+    shop.identities.ask(Identity("ddi", "lane-3", "sha256:" + "b" * 64, IdentityStatus.PENDING, now))
     shop.run("pending").expect(0, "mender", "ddi")
 
     shop.run("approve", "02-00-00-00-00-07", "--as", "lane-2").expect(0, "lane-2: key", "(mender)")

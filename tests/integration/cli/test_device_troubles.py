@@ -11,7 +11,7 @@ import pytest
 
 from edgewright.core.fleet import twins
 from edgewright.delivery.identity.credentials import create_credentials
-from edgewright.ports import Identity, Standing
+from edgewright.ports import Identity, IdentityStatus
 from edgewright.state.twins import SqlIdentities, SqlTwins
 from edgewright.wiring.workspace import Workspace
 from harness.command_line import HEAD, ROWS, WHOLE, edgewright, repository
@@ -50,8 +50,8 @@ def test_a_device_that_was_never_reached_says_why(workspace: Workspace) -> None:
 def test_a_device_that_was_sent_away_is_not_taken_for_one_that_is_switched_off(workspace: Workspace) -> None:
     keys, now = SqlIdentities(workspace.state), datetime.now(UTC)
     for device in ("lane-1", "lane-2"):
-        keys.ask(Identity("mender", device, f"sha256:{device}", Standing.ACCEPTED, now))
-        keys.decide("mender", f"sha256:{device}", Standing.ACCEPTED, now)
+        keys.ask(Identity("mender", device, f"sha256:{device}", IdentityStatus.ACCEPTED, now))
+        keys.decide("mender", f"sha256:{device}", IdentityStatus.ACCEPTED, now)
 
     edgewright(workspace.root, "devices", "retire", "lane-1").expect(0)
 

@@ -26,7 +26,7 @@ from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 from edgewright.controller.health import Heartbeats, Vitals
-from edgewright.controller.wakeups import Bell, Rung
+from edgewright.controller.wakeups import Debouncer, Wakeup
 from edgewright.errors import EdgewrightError
 from edgewright.secret import Secret
 from edgewright.server import protocol
@@ -46,9 +46,9 @@ SETTINGS = HookSettings((Secret(SECRET),), RepositoryNames.of(["acme/shelves"]),
 class Place:
     """A served application, and what it woke."""
 
-    def __init__(self, settings: HookSettings = SETTINGS, *routers: APIRouter, bell: Bell | None = None) -> None:
+    def __init__(self, settings: HookSettings = SETTINGS, *routers: APIRouter, bell: Debouncer | None = None) -> None:
         self.now = 0.0
-        self.bell = bell or Bell(quiet=0.1, most=1.0)
+        self.bell = bell or Debouncer(quiet=0.1, most=1.0)
         self.vitals = Vitals(Heartbeats(lambda: self.now), role="active")
         self.serving = Serving(create_app(settings, self.bell, self.vitals, routers=routers), stop_seconds=1)
         self.address = self.serving.start()
@@ -94,9 +94,9 @@ def delivery(forge: ForgeName = "github", event: Any = "push", **facts: Any) -> 
 def test_a_signed_webhook_wakes_the_controller(place: Place, forge: ForgeName) -> None:
     answer = place.send(forge, *delivery(forge))
     assert (answer.status_code, answer.json()) == (202, {"accepted": True, "kind": "push"})
-    assert place.bell.wait(PATIENCE) == Rung(1, frozenset())
+    assert place.bell.wait(PATIENCE) == Wakeup(1, frozenset())
     assert place.send(forge, *delivery(forge, "pull_request", number=41)).json()["kind"] == "pull_request"
-    assert place.bell.wait(PATIENCE) == Rung(1, frozenset({41}))
+    assert place.bell.wait(PATIENCE) == Wakeup(1, frozenset({41}))
 
 
 def test_each_answer_says_what_to_do(place: Place) -> None:
@@ -209,7 +209,7 @@ def test_without_a_secret_everything_is_refused_and_said_at_start() -> None:
 
 
 def test_a_hundred_webhooks_at_once_are_one_wake_up() -> None:
-    place = Place(bell=Bell(quiet=0.5, most=PATIENCE))
+    place = Place(bell=Debouncer(quiet=0.5, most=PATIENCE))
     deliveries = [delivery(FORGES[at % len(FORGES)], "pull_request", number=at + 1) for at in range(100)]
     ready = threading.Barrier(20)
 
@@ -225,7 +225,7 @@ def test_a_hundred_webhooks_at_once_are_one_wake_up() -> None:
         rung = waiting.result(PATIENCE)
     assert answers == [202] * 100
     place.close()
-    assert rung == Rung(100, frozenset(range(1, 101)))
+    assert rung == Wakeup(100, frozenset(range(1, 101)))
     assert bell.wait(0) is None
 
 
@@ -318,7 +318,7 @@ def test_malformed_http_is_refused_and_leaves_the_server_well(place: Place, capl
         place.close()
     assert caplog.records == []
     assert not [line for line in lines if line["status"] >= 500]
-    assert place.bell.wait(0) == Rung(1, frozenset())
+    assert place.bell.wait(0) == Wakeup(1, frozenset())
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=60)
@@ -430,7 +430,7 @@ def test_a_request_that_is_cut_off_at_the_end_is_no_error(caplog: pytest.LogCapt
 
 def test_tls_is_served_from_a_certificate(tmp_path: Path) -> None:
     chain, key = self_signed(tmp_path, "one")
-    app = create_app(SETTINGS, Bell(), Vitals(role="active"))
+    app = create_app(SETTINGS, Debouncer(), Vitals(role="active"))
     with Serving(app, tls=(chain, key)) as served:
         assert served.address.scheme == "https"
         trusting = ssl.create_default_context(cafile=str(chain))
@@ -442,7 +442,7 @@ def test_a_certificate_that_cannot_be_used_is_said(tmp_path: Path) -> None:
     chain, key = self_signed(tmp_path, "one")
     _, other = self_signed(tmp_path, "two")
     _, locked = self_signed(tmp_path, "three", "-passout", "pass:secret")
-    app = create_app(SETTINGS, Bell(), Vitals(role="active"))
+    app = create_app(SETTINGS, Debouncer(), Vitals(role="active"))
     for tls, words in (
         ((tmp_path / "none.pem", key), "cannot read .*none.pem"),
         ((chain, tmp_path), "cannot read"),

@@ -12,13 +12,13 @@ from edgewright.core.address import Address
 from edgewright.core.planning.plan import Note, Plan
 from edgewright.core.status.conditions import conditions_of_all
 from edgewright.core.status.events import Event
-from edgewright.core.status.source import SourceStanding, repository_address, repository_conditions, transitions
-from edgewright.errors import NoticeError, NoticeUnavailable
+from edgewright.core.status.source import SourceStatus, repository_address, repository_conditions, transitions
+from edgewright.errors import NotificationError, NotificationUnavailable
 from edgewright.notifications.notifiers import open_notifiers
 from edgewright.reconcile.backoff import Backoff
 from edgewright.reconcile.notifications import Dispatcher
 from edgewright.wiring.workspace import Workspace
-from edgewright_schemas.notifications import Notification
+from edgewright_schemas.notifications import NotificationReceiver
 from fakes.state import InMemoryState, Memory
 from harness.command_line import DATA_ONLY, HEAD, edgewright, edgewright_as, repository
 from samples.repositories import make_repository
@@ -28,15 +28,15 @@ NOW = datetime(2026, 3, 2, tzinfo=UTC)
 MODEL = Address("model", "reader")
 
 
-def receiver(name: str, **fields: object) -> Notification:
-    return Notification.model_validate({"name": name, "slack": {"url": {"secret": f"{name}-url"}}, **fields})
+def receiver(name: str, **fields: object) -> NotificationReceiver:
+    return NotificationReceiver.model_validate({"name": name, "slack": {"url": {"secret": f"{name}-url"}}, **fields})
 
 
 @dataclass
 class Scene:
     """A store, receivers in memory, a clock; each ``dispatcher`` is a process of its own."""
 
-    specs: list[Notification]
+    specs: list[NotificationReceiver]
     memory: Memory = field(default_factory=Memory)
     now: datetime = NOW
     notifiers: dict[str, InMemoryNotifier] = field(default_factory=dict)
@@ -94,7 +94,7 @@ def test_one_that_is_away_stands_in_nobodys_way_and_misses_nothing() -> None:
     scene = Scene([receiver("away"), receiver("ops")])
     dispatcher = scene.dispatcher()
     dispatcher.dispatch()
-    scene.notifiers["away"].trouble = NoticeUnavailable("it did not answer")
+    scene.notifiers["away"].trouble = NotificationUnavailable("it did not answer")
     scene.happen("one", "two")
     due = dispatcher.dispatch()
     assert due == scene.now + timedelta(seconds=5)
@@ -116,7 +116,7 @@ def test_one_that_asks_to_be_left_alone_is() -> None:
     scene = Scene([receiver("ops")])
     dispatcher = scene.dispatcher()
     dispatcher.dispatch()
-    scene.notifiers["ops"].trouble = NoticeUnavailable("too many", retry_after=3600)
+    scene.notifiers["ops"].trouble = NotificationUnavailable("too many", retry_after=3600)
     scene.happen("one")
     assert dispatcher.dispatch() == scene.now + timedelta(hours=1)
 
@@ -203,12 +203,14 @@ def test_a_resource_that_stalls_is_told_through_a_real_receiver(monkeypatch: pyt
 def test_all_missing_secrets_are_named_at_once() -> None:
     specs = [
         receiver("ops"),
-        Notification.model_validate({"name": "hook", "webhook": {"url": {"secret": "u"}, "key": {"secret": "k"}}}),
-        Notification.model_validate(
+        NotificationReceiver.model_validate(
+            {"name": "hook", "webhook": {"url": {"secret": "u"}, "key": {"secret": "k"}}}
+        ),
+        NotificationReceiver.model_validate(
             {"name": "mail", "email": {"host": "mail.example.com", "sender": "ä@b", "recipients": ["a@example.com"]}}
         ),
     ]
-    with pytest.raises(NoticeError) as refused:
+    with pytest.raises(NotificationError) as refused:
         open_notifiers(specs, {})
     for part in ("ops-url", "'u'", "'k'", "'ä@b' is no mail address", "EDGEWRIGHT_SECRET_OPS_URL"):
         assert part in str(refused.value)
@@ -282,7 +284,7 @@ def test_status_shows_the_repository_first_and_how_long_things_stand(shop: Path)
     since = datetime.now(UTC) - timedelta(hours=3)
 
     def judge(workspace: Workspace) -> None:
-        refused = SourceStanding("a" * 40, "b" * 40, "SignatureMissing", "sign it", since)
+        refused = SourceStatus("a" * 40, "b" * 40, "SignatureMissing", "sign it", since)
         before = json.loads(edgewright(shop, "status", "-o", "json").stdout)["resources"][-1]["conditions"]
         assert {condition["lastTransition"] for condition in before} == {None}
         plan = Plan("c", "o", "i", (), (Note(dataset, "waiting", "Later", "…"),))

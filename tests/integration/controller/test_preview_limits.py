@@ -9,7 +9,7 @@ import pytest
 
 from edgewright.core.planning.plan import Plan
 from edgewright.core.snapshot import Snapshot
-from edgewright.wiring.environments import LiveStation
+from edgewright.wiring.environments import LiveEnvironment
 from edgewright.wiring.workspace import Workspace
 from harness.command_line import DATASET, HEAD, WHOLE, repository
 from samples.repositories import commit, write
@@ -54,7 +54,7 @@ def previewed(repo: Path, files: dict[str, str], *, is_first: bool = False) -> P
     write(repo, files)
     commit(repo)
     with workspace.state:
-        station = LiveStation(workspace, workspace.upstream, lambda: None)
+        station = LiveEnvironment(workspace, workspace.upstream, lambda: None)
         return station.plan(Workspace(repo).source.snapshot(), in_force)
 
 

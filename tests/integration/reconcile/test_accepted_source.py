@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from edgewright.core.status.source import SourceStanding, repository_conditions
+from edgewright.core.status.source import SourceStatus, repository_conditions
 from edgewright.errors import SourceError, SourceUnavailable, SpecError
 from edgewright.ports import Upstream
-from edgewright.reconcile.accepted import SIGNED, Followed, fetch_follow
+from edgewright.reconcile.accepted import SIGNED, AcceptedSource, fetch_follow
 from edgewright.source.git.credentials import Credentials
 from edgewright.source.git.transports import Limits
 from edgewright.source.local import LocalUpstream
@@ -60,7 +60,7 @@ class Place:
         self.upstreams.append(self.upstream)
         return self.upstream
 
-    def followed(self, environment: str = "", ref: str | None = None) -> Followed:
+    def followed(self, environment: str = "", ref: str | None = None) -> AcceptedSource:
         """As the controller makes it when it begins to lead."""
         state = InMemoryState(self.memory.other(environment) if environment else self.memory)
 
@@ -68,9 +68,9 @@ class Place:
             kept = (memory.tables.accepted for memory in (self.memory, *self.memory.store.environments.values()))
             return next((each for each in kept if each is not None and each.endswith(SIGNED)), None)
 
-        return Followed(self.upstream, environment, ref, state, state, lambda: datetime.now(UTC), anchor)
+        return AcceptedSource(self.upstream, environment, ref, state, state, lambda: datetime.now(UTC), anchor)
 
-    def restart(self, environment: str = "", *, mirror: str = "mirror") -> Followed:
+    def restart(self, environment: str = "", *, mirror: str = "mirror") -> AcceptedSource:
         self.open(mirror)
         return self.followed(environment)
 
@@ -88,7 +88,7 @@ class Place:
         self.push()
         return made
 
-    def look(self, followed: Followed, *follows: Follow) -> SourceStanding:
+    def look(self, followed: AcceptedSource, *follows: Follow) -> SourceStatus:
         """Fetch, as the supervisor does, and look."""
         error = None
         try:
@@ -127,7 +127,7 @@ def signing(ada: SshKey, *lines: str, revoked: str = "# none yet\n") -> dict[str
     return {**environments(*lines, more=SIGN), "keys/allowed": ada.allowed(), "keys/revoked": revoked}
 
 
-def refused(standing: SourceStanding, reason: str, *, in_force: str | None, candidate: str) -> str:
+def refused(standing: SourceStatus, reason: str, *, in_force: str | None, candidate: str) -> str:
     """Hold a standing to a refusal that leaves in force what was; returns the message."""
     assert (standing.reason, standing.in_force, standing.candidate) == (reason, in_force, candidate)
     return standing.message

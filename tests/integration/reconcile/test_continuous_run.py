@@ -18,7 +18,7 @@ from edgewright.errors import DeliveryUnavailable, EdgewrightError, LeaseLost, S
 from edgewright.reconcile import build_pool as working
 from edgewright.reconcile import reconciler as reconciling
 from edgewright.reconcile.reconciler import Reconciler
-from edgewright.reconcile.run import Outcome, Terms
+from edgewright.reconcile.run import RunOptions, RunResult
 from harness.memory_run import FILES, HEAD, Log, World, model, rollout
 
 SECONDS = 20.0
@@ -71,16 +71,16 @@ class Watcher(Log):
 
 
 @contextmanager
-def standing(world: World) -> Iterator[tuple[Reconciler, Watcher, list[Outcome | BaseException]]]:
+def standing(world: World) -> Iterator[tuple[Reconciler, Watcher, list[RunResult | BaseException]]]:
     """A standing run in a thread of its own; stopped at the end."""
     watcher = Watcher()
     world.log = watcher
     reconciler = world.reconciler()
-    ended: list[Outcome | BaseException] = []
+    ended: list[RunResult | BaseException] = []
 
     def work() -> None:
         try:
-            ended.append(reconciler.run(Terms(standing=True)))
+            ended.append(reconciler.run(RunOptions(standing=True)))
         except LeaseLost as error:
             ended.append(error)
         watcher.notify()

@@ -14,7 +14,7 @@ from edgewright.errors import DeliveryUnavailable, EdgewrightError
 from edgewright.ports import PackageContent, Progress
 from edgewright.reconcile import publisher as publishing
 from edgewright.reconcile import reconciler as reconciling
-from edgewright.reconcile.run import Outcome, Terms
+from edgewright.reconcile.run import RunOptions, RunResult
 from harness.memory_run import FILES, Devices, Log, World, model, rollout
 
 NAMES = ["a", "b", "c", "d"]
@@ -67,7 +67,7 @@ def _package(world: World, name: str) -> Artifact:
     return next(a for a in found if a.action is Action.PACKAGE and a.address.name == name)
 
 
-def _failures(outcome: Outcome) -> list[str]:
+def _failures(outcome: RunResult) -> list[str]:
     return sorted(failure.step for failure in outcome.failures)
 
 
@@ -152,7 +152,7 @@ def test_no_further_step_is_taken_up_once_a_person_has_stopped_the_run(tmp_path:
             reconciler.stop()
 
     world.log.on_progress = stop
-    outcome = reconciler.run(Terms(jobs=1))
+    outcome = reconciler.run(RunOptions(jobs=1))
     reconciler.lease.release()
     assert outcome.stopped
     assert sum(work.startswith("train") for work in world.work()) == 1

@@ -19,7 +19,7 @@ from edgewright.errors import (
 from edgewright.ports import Progress
 from edgewright.reconcile import build_pool as working
 from edgewright.reconcile import reconciler as reconciling
-from edgewright.reconcile.run import Terms
+from edgewright.reconcile.run import RunOptions
 from edgewright_wire.canonical import digest_bytes
 from fakes.state import InMemoryState
 from harness.memory_run import FILES, World, model, rollout
@@ -205,7 +205,7 @@ def test_a_run_that_is_stopped_can_be_resumed(tmp_path: Path) -> None:
         run.stop()
 
     threading.Thread(target=stop).start()
-    outcome = run.run(Terms())
+    outcome = run.run(RunOptions())
     run.lease.release()
     assert outcome.stopped
     assert not outcome.failures
@@ -332,7 +332,7 @@ def test_a_lease_lost_while_nothing_is_written_is_noticed(tmp_path: Path) -> Non
 
     threading.Thread(target=take_over).start()
     with pytest.raises(LeaseLost):
-        world.reconciler().run(Terms())
+        world.reconciler().run(RunOptions())
 
 
 def test_assignments_that_were_decided_but_not_published_go_out_after_a_crash(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from edgewright.core.planning.plan import Note, Plan, Prune, Step, Train
 from edgewright.core.rollout.state import Phase, RolloutSummary
 from edgewright.core.status.conditions import Condition, check, conditions_of, conditions_of_all, headline
 from edgewright.core.status.source import (
-    SourceStanding,
+    SourceStatus,
     StandingReason,
     repository_address,
     repository_conditions,
@@ -105,7 +105,7 @@ def test_the_first_look_tells_only_of_what_is_stalled() -> None:
 @pytest.mark.parametrize("reason", get_args(StandingReason))
 @pytest.mark.parametrize("in_force", [None, OLD])
 def test_the_repository_always_says_what_is_in_force(reason: StandingReason, in_force: str | None) -> None:
-    found = repository_conditions(SourceStanding(in_force, NEW, reason, "look here"), now=NOW)
+    found = repository_conditions(SourceStatus(in_force, NEW, reason, "look here"), now=NOW)
     assert check(found) == ()
     shown = headline(found)
     assert shown is not None
@@ -118,21 +118,21 @@ def test_the_repository_always_says_what_is_in_force(reason: StandingReason, in_
 @pytest.mark.parametrize(
     ("standing", "expected", "words"),
     [
-        (SourceStanding(OLD), ("Ready", "UpToDate"), "aaaaaaaaaaaa is in force"),
-        (SourceStanding(None), ("Reconciling", "Fetching"), "no revision"),
-        (SourceStanding(OLD, NEW, "Progressing"), ("Reconciling", "Progressing"), "bbbbbbbbbbbb is being taken up"),
-        (SourceStanding(OLD, OLD, "HistoryRewritten"), ("Ready", "HistoryRewritten"), "is in force"),
-        (SourceStanding(OLD, NEW, "SignatureMissing"), ("Stalled", "SignatureMissing"), "bbbbbbbbbbbb is refused"),
-        (SourceStanding(OLD, NEW, "SpecInvalid"), ("Stalled", "SpecInvalid"), "bbbbbbbbbbbb is refused"),
-        (SourceStanding(None, None, "RefMissing", "no branch main"), ("Stalled", "RefMissing"), "no branch main"),
+        (SourceStatus(OLD), ("Ready", "UpToDate"), "aaaaaaaaaaaa is in force"),
+        (SourceStatus(None), ("Reconciling", "Fetching"), "no revision"),
+        (SourceStatus(OLD, NEW, "Progressing"), ("Reconciling", "Progressing"), "bbbbbbbbbbbb is being taken up"),
+        (SourceStatus(OLD, OLD, "HistoryRewritten"), ("Ready", "HistoryRewritten"), "is in force"),
+        (SourceStatus(OLD, NEW, "SignatureMissing"), ("Stalled", "SignatureMissing"), "bbbbbbbbbbbb is refused"),
+        (SourceStatus(OLD, NEW, "SpecInvalid"), ("Stalled", "SpecInvalid"), "bbbbbbbbbbbb is refused"),
+        (SourceStatus(None, None, "RefMissing", "no branch main"), ("Stalled", "RefMissing"), "no branch main"),
         (
-            SourceStanding(OLD, None, "SourceUnavailable", "timed out", fetched_at=NOW),
+            SourceStatus(OLD, None, "SourceUnavailable", "timed out", fetched_at=NOW),
             ("Reconciling", "SourceUnavailable"),
             "it answered last at 2026-03-02 00:00:00 UTC",
         ),
     ],
 )
-def test_how_the_repository_stands(standing: SourceStanding, expected: tuple[str, str], words: str) -> None:
+def test_how_the_repository_stands(standing: SourceStatus, expected: tuple[str, str], words: str) -> None:
     shown = headline(repository_conditions(standing, now=NOW))
     assert shown is not None
     assert (shown.type, shown.reason) == expected
@@ -140,10 +140,10 @@ def test_how_the_repository_stands(standing: SourceStanding, expected: tuple[str
 
 
 def test_the_repository_is_refused_and_recovers() -> None:
-    fine = repository_conditions(SourceStanding(OLD), now=NOW)
-    refused = repository_conditions(SourceStanding(OLD, NEW, "SignatureBad"), now=LATER, before=fine)
-    other = repository_conditions(SourceStanding(OLD, NEW, "SpecInvalid"), now=LATER, before=refused)
-    after = repository_conditions(SourceStanding(NEW), now=LATER + timedelta(hours=1), before=other)
+    fine = repository_conditions(SourceStatus(OLD), now=NOW)
+    refused = repository_conditions(SourceStatus(OLD, NEW, "SignatureBad"), now=LATER, before=fine)
+    other = repository_conditions(SourceStatus(OLD, NEW, "SpecInvalid"), now=LATER, before=refused)
+    after = repository_conditions(SourceStatus(NEW), now=LATER + timedelta(hours=1), before=other)
 
     def news(before: Sequence[Condition], after: Sequence[Condition]) -> list[tuple[str, str, str]]:
         found = transitions({REPOSITORY: before}, {REPOSITORY: after}, LATER, OLD)

@@ -10,7 +10,7 @@ from edgewright.core.status.events import Event
 from edgewright.core.status.notifications import (
     LEFT_OUT,
     Bucket,
-    Notice,
+    Notification,
     consider,
     opens_at,
     overdue,
@@ -18,14 +18,14 @@ from edgewright.core.status.notifications import (
     severity_of,
     wanted,
 )
-from edgewright_schemas.notifications import Notification
+from edgewright_schemas.notifications import NotificationReceiver
 
 NOW = datetime(2026, 3, 2, tzinfo=UTC)
 SINK = {"slack": {"url": {"secret": "chat"}}}
 
 
-def receiver(**fields: object) -> Notification:
-    return Notification.model_validate({"name": "ops", **SINK, **fields})
+def receiver(**fields: object) -> NotificationReceiver:
+    return NotificationReceiver.model_validate({"name": "ops", **SINK, **fields})
 
 
 def event(reason: str = "StepFailed", address: str = "model/reader", message: str = "no", **data: str) -> Event:
@@ -76,7 +76,7 @@ def test_how_bad_an_event_is(of: Event, expected: str) -> None:
 )
 def test_never_more_than_the_limit_and_nothing_lost(count: int, per: int, moments: list[int], looks: list[int]) -> None:
     spec = receiver(limit={"count": count, "per": f"{per}s"})
-    sent: list[tuple[int, Notice]] = []
+    sent: list[tuple[int, Notification]] = []
     bucket = Bucket()
     happened = 0
     agenda = sorted([(at, False) for at in moments] + [(at, True) for at in looks])

@@ -13,7 +13,7 @@ from edgewright.delivery.evidence import nonce_of
 from edgewright.delivery.served.ddi import actions
 from edgewright.delivery.served.ddi.actions import (
     MOST_CLAIMS,
-    Standing,
+    ActionStatus,
     fetched,
     notes_of,
     offered,
@@ -162,13 +162,15 @@ def test_other_actions_change_nothing() -> None:
 def test_an_action_stands_as_it_does() -> None:
     twin = at_work()
     assert [actions.standing(twin, number) for number in (0, 1, 2)] == [
-        Standing.UNKNOWN,
-        Standing.OPEN,
-        Standing.UNKNOWN,
+        ActionStatus.UNKNOWN,
+        ActionStatus.OPEN,
+        ActionStatus.UNKNOWN,
     ]
     ended = say(twin, showing(A), EVERYTHING)
-    assert actions.standing(ended, 1) is Standing.SETTLED, "the device has still to say that all chunks are installed"
-    assert actions.standing(told(ended, 1, SUCCESS, Proof.VERIFIED, NOW), 1) is Standing.CLOSED
+    assert actions.standing(ended, 1) is ActionStatus.SETTLED, (
+        "the device has still to say that all chunks are installed"
+    )
+    assert actions.standing(told(ended, 1, SUCCESS, Proof.VERIFIED, NOW), 1) is ActionStatus.CLOSED
     assert ended.memo.keys() == {"settled"}
 
 

@@ -5,12 +5,12 @@ from typing import Any
 import pytest
 
 from edgewright.core.fleet.routes import Proof, Route
-from edgewright.delivery.pushed.ssh.targets import Hop, Place, find_place
+from edgewright.delivery.pushed.ssh.targets import Hop, Target, find_place
 from edgewright_schemas.delivery import Delivery
 from edgewright_schemas.fleet import Device
 
 
-def place(ssh: dict[str, Any], own: dict[str, Any], **delivery: Any) -> Place:
+def place(ssh: dict[str, Any], own: dict[str, Any], **delivery: Any) -> Target:
     spec = Delivery.model_validate({"type": "ssh", "ssh": ssh, **delivery})
     return find_place(Route("stores", spec, Device.model_validate({"id": "lane-1", "ssh": own})), "ops")
 

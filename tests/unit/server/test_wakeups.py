@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgewright.controller.health import Check, Heartbeats, Readiness, Role, Vitals
-from edgewright.controller.wakeups import MOST_NUMBERS, Bell, Quiet, Rung
+from edgewright.controller.wakeups import MOST_NUMBERS, Debouncer, Quiet, Wakeup
 from edgewright.server.hooks.webhooks import Hook
 
 SHORT = 0.02
@@ -51,43 +51,43 @@ def test_it_never_waits_longer_than_it_may(first: float, until_last: float, quie
 
 def test_rings_that_came_while_nobody_waited_are_not_lost() -> None:
     clock = Clock()
-    bell = Bell(clock=clock)
+    bell = Debouncer(clock=clock)
     bell.ring(3)
     bell.ring(4, 3)
     bell.ring()
     clock.now += 60
-    assert bell.wait(0) == Rung(3, frozenset({3, 4}))
+    assert bell.wait(0) == Wakeup(3, frozenset({3, 4}))
     assert bell.wait(0) is None
 
 
 def test_a_silent_bell_lets_go_after_the_timeout() -> None:
-    assert Bell().wait(0.001) is None
+    assert Debouncer().wait(0.001) is None
 
 
 def test_it_is_one_wake_up_however_many_ring() -> None:
-    bell = Bell(quiet=SHORT)
+    bell = Debouncer(quiet=SHORT)
     with ThreadPoolExecutor(16) as pool:
         list(pool.map(bell.ring, range(200)))
-    seen = Rung(0, frozenset())
+    seen = Wakeup(0, frozenset())
     while seen.rings < 200:
         rung = bell.wait(LONG)
         assert rung is not None
-        seen = Rung(seen.rings + rung.rings, seen.numbers | rung.numbers)
+        seen = Wakeup(seen.rings + rung.rings, seen.numbers | rung.numbers)
     assert seen.numbers == frozenset(range(200))
     assert bell.wait(0) is None
 
 
 def test_it_wakes_who_already_waits() -> None:
-    bell = Bell(quiet=0)
+    bell = Debouncer(quiet=0)
     with ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(bell.wait, LONG)
         bell.ring(9)
-        assert waiting.result(LONG) == Rung(1, frozenset({9}))
+        assert waiting.result(LONG) == Wakeup(1, frozenset({9}))
 
 
 def test_a_flood_of_numbers_is_bounded_and_says_so() -> None:
     clock = Clock()
-    bell = Bell(clock=clock)
+    bell = Debouncer(clock=clock)
     bell.ring(*range(5 * MOST_NUMBERS))
     bell.ring(0)
     clock.now += 60
@@ -96,15 +96,15 @@ def test_a_flood_of_numbers_is_bounded_and_says_so() -> None:
     assert (len(rung.numbers), rung.overflowed) == (MOST_NUMBERS, True)
     bell.ring(1)
     clock.now += 60
-    assert bell.wait(0) == Rung(1, frozenset({1}))
+    assert bell.wait(0) == Wakeup(1, frozenset({1}))
 
 
 @pytest.mark.parametrize("rung", [False, True])
 def test_closing_lets_go_at_once(rung: bool) -> None:
-    bell = Bell(quiet=3600, most=3600)
+    bell = Debouncer(quiet=3600, most=3600)
     if rung:
         bell.ring()
-    outcome: list[Rung | None] = []
+    outcome: list[Wakeup | None] = []
     waiting = threading.Thread(target=lambda: outcome.append(bell.wait(None)))
     waiting.start()
     bell.close()
@@ -115,7 +115,7 @@ def test_closing_lets_go_at_once(rung: bool) -> None:
 
 
 def test_a_signal_handler_may_close_it() -> None:
-    bell = Bell(quiet=3600, most=3600)
+    bell = Debouncer(quiet=3600, most=3600)
     before = signal.signal(signal.SIGUSR1, lambda _number, _frame: bell.close())
     ring = threading.Thread(target=os.kill, args=(os.getpid(), signal.SIGUSR1))
     try:
@@ -129,14 +129,14 @@ def test_a_signal_handler_may_close_it() -> None:
 
 def test_hooks_ring_for_their_pull_request_and_pings_do_not_ring() -> None:
     clock = Clock()
-    bell = Bell(clock=clock)
+    bell = Debouncer(clock=clock)
     bell.woken(Hook("ping", "github"))
     bell.woken(Hook("other", "github"))
     assert bell.wait(0) is None
     bell.woken(Hook("push", "github", ref="refs/heads/main"))
     bell.woken(Hook("pull_request", "github", number=7))
     clock.now += 60
-    assert bell.wait(0) == Rung(2, frozenset({7}))
+    assert bell.wait(0) == Wakeup(2, frozenset({7}))
 
 
 def test_a_loop_that_stops_moving_is_found() -> None:

@@ -10,10 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
+from edgewright.controller import wakeups
 from edgewright.controller.health import Vitals
 from edgewright.secret import Secret
 from edgewright.server.app import HookSettings, create_app
-from edgewright.controller.wakeups import Hook
+from edgewright.server.hooks.webhooks import Hook
 from harness.asgi_calls import Answer, call
 from samples.forge_payloads import FORGES, EventName, ForgeName, payload, sign
 
@@ -29,7 +30,8 @@ class Woken:
     def __init__(self) -> None:
         self.hooks: list[Hook] = []
 
-    def woken(self, hook: Hook) -> None:
+    def woken(self, hook: wakeups.Hook) -> None:
+        assert isinstance(hook, Hook)
         self.hooks.append(hook)
 
 

@@ -34,9 +34,9 @@ from edgewright.wiring.workspace import Workspace
 
 if TYPE_CHECKING:  # the machinery of a run is imported when one starts
     from edgewright.core.snapshot import Snapshot
-    from edgewright.reconcile.accepted import Followed
+    from edgewright.reconcile.accepted import AcceptedSource
     from edgewright.reconcile.reconciler import Reconciler
-    from edgewright.reconcile.run import Terms
+    from edgewright.reconcile.run import RunOptions
 
 _EXAMPLES = "Examples: edgewright apply · edgewright apply --yes --timeout 30m · edgewright apply next.plan"
 
@@ -63,7 +63,7 @@ def apply(
     Ctrl-C and crashes leave a state that the next apply resumes. Exit codes: 0 reality matches, 1 error, 3 stopped
     by a gate, a failed step or a rejected release, 4 still waiting, 130 interrupted.
     """
-    from edgewright.reconcile.run import Terms
+    from edgewright.reconcile.run import RunOptions
 
     workspace = Workspace(repo, ref=ref, state=state, env=env)
     until = workspace.clock() + duration_of("--timeout", timeout) if timeout else None
@@ -79,7 +79,7 @@ def apply(
             _ask()
     follows = yes and plan_file is None
     allowed = None if follows else frozenset(step_id(step) for step in found.steps)
-    terms = Terms(
+    terms = RunOptions(
         allowed=allowed,
         revision=None if follows else found.commit,
         follow=follows,
@@ -91,7 +91,7 @@ def apply(
     raise typer.Exit(_run(workspace, terms, output, plan_id))
 
 
-def _run(workspace: Workspace, terms: "Terms", output: Output, plan_id: str | None) -> Exit:
+def _run(workspace: Workspace, terms: "RunOptions", output: Output, plan_id: str | None) -> Exit:
     from edgewright.cli.progress import listener_for
     from edgewright.cli.render.outcome import exit_code, outcome_json, outcome_text
 
@@ -112,7 +112,7 @@ def _run(workspace: Workspace, terms: "Terms", output: Output, plan_id: str | No
     return code
 
 
-def _verified(workspace: Workspace, desired: "Snapshot") -> "Followed | None":
+def _verified(workspace: Workspace, desired: "Snapshot") -> "AcceptedSource | None":
     """Where signatures are asked for, follow only revisions that carry them.
 
     Raises:

@@ -7,12 +7,12 @@ import typer
 
 from edgewright.cli.console import print_json, stdout
 from edgewright.cli.options import HERE, EnvOption, Exit, Output, OutputOption, RefOption, RepoOption, StateOption
-from edgewright.core.status.notifications import Notice
+from edgewright.core.status.notifications import Notification
 from edgewright.core.status.source import repository_address
 from edgewright.core.suggestions import suggestion
-from edgewright.errors import EdgewrightError, NoticeError, NoticeUnavailable
+from edgewright.errors import EdgewrightError, NotificationError, NotificationUnavailable
 from edgewright.wiring.workspace import Workspace
-from edgewright_schemas.notifications import Notification
+from edgewright_schemas.notifications import NotificationReceiver
 
 app = typer.Typer(help="Receivers of notifications, and whether they can be told.", no_args_is_help=True)
 
@@ -48,7 +48,7 @@ def test_receivers(
     if workspace.env:
         follow_of(repository, workspace.env)
     chosen = _choose(repository.spec.notifications if repository else (), name)
-    notice = Notice(
+    notice = Notification(
         at=workspace.clock(),
         severity="info",
         reason="Test",
@@ -72,7 +72,7 @@ def test_receivers(
     raise typer.Exit(Exit.ERROR if any(problems.values()) else Exit.OK)
 
 
-def _choose(declared: tuple[Notification, ...], name: str | None) -> list[Notification]:
+def _choose(declared: tuple[NotificationReceiver, ...], name: str | None) -> list[NotificationReceiver]:
     """Pick the receivers.
 
     Raises:
@@ -87,11 +87,11 @@ def _choose(declared: tuple[Notification, ...], name: str | None) -> list[Notifi
     return chosen
 
 
-def _send(spec: Notification, notice: Notice) -> NoticeError | NoticeUnavailable | None:
+def _send(spec: NotificationReceiver, notice: Notification) -> NotificationError | NotificationUnavailable | None:
     from edgewright.notifications.notifiers import open_notifiers
 
     try:
         open_notifiers([spec])[spec.name].send(notice)
-    except (NoticeError, NoticeUnavailable) as problem:
+    except (NotificationError, NotificationUnavailable) as problem:
         return problem
     return None

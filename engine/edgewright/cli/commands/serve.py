@@ -92,16 +92,16 @@ def serve(
     """
     from edgewright.cli.logs import configure_logging
     from edgewright.controller.health import Vitals
-    from edgewright.controller.wakeups import Bell
+    from edgewright.controller.wakeups import Debouncer
     from edgewright.secret import from_variable, keep_from_siblings
     from edgewright.server.app import HookSettings, create_app
     from edgewright.server.devices.agent_app import AgentApp
     from edgewright.server.devices.peers import parse_peers
     from edgewright.server.hooks.webhooks import RepositoryNames
     from edgewright.server.serving import Serving
-    from edgewright.wiring.agent_services import AgentDesks, authorities
+    from edgewright.wiring.agent_services import AgentServices, authorities
     from edgewright.wiring.device_apis import device_routers
-    from edgewright.wiring.device_services import DeskRoom
+    from edgewright.wiring.device_services import EnvironmentServices
 
     keep_from_siblings()
     configure_logging(as_json=log is LogFormat.JSON or (log is LogFormat.AUTO and not sys.stderr.isatty()))
@@ -116,18 +116,18 @@ def serve(
     with suppress(Transient):  # a database that is away for now is waited for
         workspace.state.environments()
     secrets = tuple(secret for name in _SECRETS if (secret := from_variable(name)) is not None)
-    bell, vitals = Bell(), Vitals()
+    bell, vitals = Debouncer(), Vitals()
     supervisor = _supervisor(
         workspace, bell, vitals, forge, only=tuple(env or ()), interval=interval, jobs=jobs, accept=accept
     )
-    room = DeskRoom(workspace, workspace.upstream, supervisor.wake)
+    room = EnvironmentServices(workspace, workspace.upstream, supervisor.wake)
 
     def served() -> Collection[str]:
         return tuple(supervisor.controllers)
 
     hooks = HookSettings(secrets, RepositoryNames.of(names))
     rest = create_app(hooks, bell, vitals, routers=device_routers(room, served))
-    desks = AgentDesks(room, served, timedelta(days=certificate_days))
+    desks = AgentServices(room, served, timedelta(days=certificate_days))
     app = AgentApp(desks.find, peers, rest)
 
     def clients() -> bytes:
@@ -155,17 +155,17 @@ def _supervisor(
     jobs: int,
     accept: str | None,
 ) -> "Supervisor":
-    from edgewright.controller.outbound import Errands, Standings
+    from edgewright.controller.outbound import Outbound, Standings
     from edgewright.controller.preview_loop import Previewing
     from edgewright.controller.supervisor import Supervisor
-    from edgewright.wiring.environments import LiveStation, anchor_of
+    from edgewright.wiring.environments import LiveEnvironment, anchor_of
 
     if accept is not None:
         accept = _acceptable(workspace, accept)
     upstream, anchor, clock, standings = workspace.upstream, anchor_of(workspace), workspace.clock, Standings()
 
-    def station_of(name: str) -> LiveStation:
-        return LiveStation(workspace.for_environment(name), upstream, anchor)
+    def station_of(name: str) -> LiveEnvironment:
+        return LiveEnvironment(workspace.for_environment(name), upstream, anchor)
 
     return Supervisor(
         upstream=upstream,
@@ -174,7 +174,7 @@ def _supervisor(
         vitals=vitals,
         clock=clock,
         standings=standings,
-        errands=Errands(standings, forge, vitals, clock),
+        errands=Outbound(standings, forge, vitals, clock),
         previewing=Previewing(upstream, forge, standings, station_of, vitals, clock) if forge is not None else None,
         anchor=anchor,
         only=only,

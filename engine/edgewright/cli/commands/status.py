@@ -103,7 +103,7 @@ def _show_devices(workspace: Workspace, desired: "Snapshot", output: Output) -> 
 
 def _show(workspace: Workspace, desired: "Snapshot", observed: "Observed", drift: bool, output: Output) -> None:
     """Judge everything now, and show it."""
-    from edgewright.cli.render.standing import Standing, print_standings, standing_json
+    from edgewright.cli.render.standing import RepositoryStatus, print_standings, standing_json
     from edgewright.core.status.conditions import as_kept, conditions_of_all
     from edgewright.reconcile.accepted import accepted
     from edgewright.render.plan_json import drift_json
@@ -122,7 +122,9 @@ def _show(workspace: Workspace, desired: "Snapshot", observed: "Observed", drift
     own = {address: tuple(its) for address, its in stored.items() if address.kind == "repository"}
     found = {address: as_kept(conditions, stored.get(address, ())) for address, conditions in found.items()}
     standings = [
-        Standing(str(address), _dated(conditions, stored.get(address, ())), _counts(observed.rollouts.get(address)))
+        RepositoryStatus(
+            str(address), _dated(conditions, stored.get(address, ())), _counts(observed.rollouts.get(address))
+        )
         for address, conditions in {**own, **found}.items()
     ]
     if output is Output.JSON:
@@ -155,7 +157,7 @@ def _show_recorded(workspace: Workspace, problem: EdgewrightError, output: Outpu
     Raises:
         EdgewrightError: The problem itself: nothing is recorded.
     """
-    from edgewright.cli.render.standing import Standing, print_standings, standing_json
+    from edgewright.cli.render.standing import RepositoryStatus, print_standings, standing_json
     from edgewright.reconcile.accepted import accepted
 
     try:
@@ -166,7 +168,7 @@ def _show_recorded(workspace: Workspace, problem: EdgewrightError, output: Outpu
     if not stored:
         raise problem
     standings = [
-        Standing(str(address), stored[address], _counts(rollouts.get(address)))
+        RepositoryStatus(str(address), stored[address], _counts(rollouts.get(address)))
         for address in sorted(stored, key=lambda address: (address.kind != "repository", address))
     ]
     print_error(problem, is_warning=True)

@@ -26,7 +26,7 @@ _COLOURS = {
 
 
 @dataclass(frozen=True, slots=True)
-class DeviceStanding:
+class DeviceStatus:
     """One device in one rollout."""
 
     device: str
@@ -51,7 +51,7 @@ def device_standings(
     rollouts: Mapping[str, tuple[str, RolloutState]],
     reports: Mapping[str, Report],
     troubles: Mapping[str, str],
-) -> list[DeviceStanding]:
+) -> list[DeviceStatus]:
     """Put together what is known of every device.
 
     Args:
@@ -60,7 +60,7 @@ def device_standings(
         reports: The newest report of each device.
         troubles: Why devices cannot be worked with, where that is known.
     """
-    found: list[DeviceStanding] = []
+    found: list[DeviceStatus] = []
     for device, route in routes.items():
         report = reports.get(device)
         its: list[tuple[str, str, DeviceProgress | None]] = [
@@ -69,7 +69,7 @@ def device_standings(
         for name, model, progress in its or [("", "", None)]:
             said = report.model(model) if report is not None and model else None
             found.append(
-                DeviceStanding(
+                DeviceStatus(
                     device=device,
                     fleet=route.fleet,
                     system=route.delivery.type,
@@ -100,7 +100,7 @@ def _reason(progress: DeviceProgress | None, said: ModelReport | None, report: R
     return ": ".join(part for part in pairs[0] if part) if pairs else ""
 
 
-def devices_json(standings: Iterable[DeviceStanding]) -> list[dict[str, Any]]:
+def devices_json(standings: Iterable[DeviceStatus]) -> list[dict[str, Any]]:
     """Turn them into JSON values."""
     return [
         {
@@ -120,7 +120,7 @@ def devices_json(standings: Iterable[DeviceStanding]) -> list[dict[str, Any]]:
     ]
 
 
-def print_devices(console: Console, standings: Sequence[DeviceStanding], now: datetime) -> None:
+def print_devices(console: Console, standings: Sequence[DeviceStatus], now: datetime) -> None:
     """Print the table."""
     if not standings:
         console.print("no devices")

@@ -9,11 +9,11 @@ from edgewright.cli.options import Exit
 from edgewright.cli.render.plan_text import gate_text
 from edgewright.cli.render.quantities import count_text, short
 from edgewright.errors import Transient
-from edgewright.reconcile.run import Outcome
+from edgewright.reconcile.run import RunResult
 from edgewright.render.plan_json import plan_json
 
 
-def exit_code(outcome: Outcome) -> Exit:
+def exit_code(outcome: RunResult) -> Exit:
     """Choose the exit code. What only did not answer, or had no space, is an error, not a fault of the specs."""
     if outcome.stopped:
         return Exit.INTERRUPTED
@@ -26,7 +26,7 @@ def exit_code(outcome: Outcome) -> Exit:
     return Exit.WAITING
 
 
-def outcome_text(outcome: Outcome) -> Iterator[Text]:
+def outcome_text(outcome: RunResult) -> Iterator[Text]:
     """Write how a run ended."""
     for failure in outcome.failures:
         yield Text.assemble(("✗", "red"), f" {failure.step}: {failure.error.message}")
@@ -55,7 +55,7 @@ def outcome_text(outcome: Outcome) -> Iterator[Text]:
         yield Text("What is left was not part of the plan that was approved; plan and apply again.")
 
 
-def outcome_json(outcome: Outcome, code: Exit) -> dict[str, Any]:
+def outcome_json(outcome: RunResult, code: Exit) -> dict[str, Any]:
     """Turn an outcome into JSON values."""
     return {
         "converged": outcome.converged,

@@ -17,7 +17,7 @@ _UNITS = (("d", 86400), ("h", 3600), ("m", 60))
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class RepositoryStatus:
     """One line of ``status``."""
 
     address: str
@@ -33,7 +33,7 @@ def age_text(age: timedelta) -> str:
     return next((f"{seconds // size}{unit}" for unit, size in _UNITS if seconds >= 2 * size), f"{seconds}s")
 
 
-def standing_json(standing: Standing) -> dict[str, Any]:
+def standing_json(standing: RepositoryStatus) -> dict[str, Any]:
     """Turn a line into JSON values."""
     return {
         "address": standing.address,
@@ -53,7 +53,7 @@ def _condition(condition: Condition) -> dict[str, Any]:
     }
 
 
-def print_standings(console: Console, standings: Iterable[Standing], now: datetime) -> None:
+def print_standings(console: Console, standings: Iterable[RepositoryStatus], now: datetime) -> None:
     """Print a table; with how long each stands so, where that is known of any."""
     lines = []
     for standing in standings:

@@ -8,7 +8,7 @@ from edgewright.core.snapshot import Snapshot
 from edgewright_schemas.fleet import Fleet
 
 
-class Standing(StrEnum):
+class IdentityStatus(StrEnum):
     """Whether a key is believed to be a device's."""
 
     PENDING = "pending"
@@ -35,7 +35,7 @@ class Verdict(StrEnum):
     RETIRED = "Retired"
 
 
-def judge(own: Standing | None, others: Sequence[Standing], *, vouched: bool) -> Verdict:
+def judge(own: IdentityStatus | None, others: Sequence[IdentityStatus], *, vouched: bool) -> Verdict:
     """Judge a key that asks.
 
     Only the first key that a device is ever known by is admitted without an operator: whoever brings a token, or the
@@ -47,15 +47,15 @@ def judge(own: Standing | None, others: Sequence[Standing], *, vouched: bool) ->
         vouched: Whether a token or the inventory speaks for the device.
     """
     match own:
-        case Standing.ACCEPTED:
+        case IdentityStatus.ACCEPTED:
             return Verdict.ISSUE
-        case Standing.REJECTED:
+        case IdentityStatus.REJECTED:
             return Verdict.REJECTED
-        case Standing.RETIRED:
+        case IdentityStatus.RETIRED:
             return Verdict.RETIRED
-        case _ if Standing.ACCEPTED in others:
+        case _ if IdentityStatus.ACCEPTED in others:
             return Verdict.OTHER_KEY
-        case _ if vouched and all(other is Standing.PENDING for other in others):
+        case _ if vouched and all(other is IdentityStatus.PENDING for other in others):
             return Verdict.ADMIT
         case _:
             return Verdict.PENDING

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from edgewright.core.review.findings import ReviewWarning, repository_address
 from edgewright.core.snapshot import Snapshot
 from edgewright_schemas.environment import AgentDelivery
-from edgewright_schemas.notifications import Notification
+from edgewright_schemas.notifications import NotificationReceiver
 
 Finding = tuple[str, str]
 """Reason and message."""
@@ -57,12 +57,12 @@ def _receivers(base: Snapshot, head: Snapshot) -> Iterator[Finding]:
             yield "ReceiverChanged", f"{name} would be {_sink(now[name])}; it was {_sink(was[name])}"
 
 
-def _notified(snapshot: Snapshot) -> dict[str, Notification]:
+def _notified(snapshot: Snapshot) -> dict[str, NotificationReceiver]:
     repository = snapshot.repository()
     return {each.name: each for each in repository.spec.notifications} if repository is not None else {}
 
 
-def _sink(receiver: Notification) -> str:
+def _sink(receiver: NotificationReceiver) -> str:
     """Say where messages go, and which secrets with them; secrets are named, never shown."""
     if receiver.slack is not None:
         return f"the chat at secret {receiver.slack.url.secret}"

@@ -11,7 +11,7 @@ from hashlib import sha256
 
 from edgewright.core.status.events import Event
 from edgewright.core.status.reasons import REASONS, Severity
-from edgewright_schemas.notifications import Limit, Notification
+from edgewright_schemas.notifications import Limit, NotificationReceiver
 
 _RANK: Mapping[Severity, int] = {"info": 0, "warning": 1, "error": 2}
 LEFT_OUT = "NoticesLeftOut"
@@ -20,7 +20,7 @@ _UNKNOWN: Severity = "warning"
 
 
 @dataclass(frozen=True, slots=True)
-class Notice:
+class Notification:
     """One message to one receiver."""
 
     at: datetime
@@ -72,7 +72,7 @@ def severity_of(event: Event) -> Severity:
     return "error" if event.data.get("to") == "Stalled" else _UNKNOWN
 
 
-def wanted(spec: Notification, event: Event) -> bool:
+def wanted(spec: NotificationReceiver, event: Event) -> bool:
     """Say whether a receiver asked for such events. Who hears that something is stalled also hears of its end."""
     kind = event.address.partition("/")[0].lower()
     recovered = (event.data.get("from"), event.data.get("to")) == ("Stalled", "Ready")
@@ -84,8 +84,8 @@ def wanted(spec: Notification, event: Event) -> bool:
 
 
 def consider(
-    spec: Notification, number: int, event: Event, now: datetime, bucket: Bucket, *, environment: str = ""
-) -> tuple[Notice | None, Bucket]:
+    spec: NotificationReceiver, number: int, event: Event, now: datetime, bucket: Bucket, *, environment: str = ""
+) -> tuple[Notification | None, Bucket]:
     """Decide on one event.
 
     Args:
@@ -106,7 +106,7 @@ def consider(
     if len(bucket.told) >= spec.limit.count:
         worst = max(bucket.worst, severity, key=lambda one: _RANK[one])
         return None, replace(bucket, suppressed=bucket.suppressed + 1, worst=worst, last=number)
-    notice = Notice(
+    notice = Notification(
         at=event.at,
         severity=severity,
         reason=event.reason,
@@ -122,8 +122,13 @@ def consider(
 
 
 def select(
-    spec: Notification, events: Iterable[tuple[int, Event]], now: datetime, bucket: Bucket, *, environment: str = ""
-) -> tuple[Sequence[Notice], Bucket]:
+    spec: NotificationReceiver,
+    events: Iterable[tuple[int, Event]],
+    now: datetime,
+    bucket: Bucket,
+    *,
+    environment: str = "",
+) -> tuple[Sequence[Notification], Bucket]:
     """Decide on many events at once, oldest first; as ``consider``."""
     notices = []
     for number, event in events:
@@ -134,15 +139,15 @@ def select(
 
 
 def overdue(
-    spec: Notification, now: datetime, bucket: Bucket, *, environment: str = ""
-) -> tuple[Notice | None, Bucket]:
+    spec: NotificationReceiver, now: datetime, bucket: Bucket, *, environment: str = ""
+) -> tuple[Notification | None, Bucket]:
     """Say how many were left out, when the limit allows a notice again and no event carries the count."""
     bucket = _recent(spec.limit, bucket, now)
     if not bucket.suppressed or len(bucket.told) >= spec.limit.count:
         return None, bucket
     what = "1 notice was" if bucket.suppressed == 1 else f"{bucket.suppressed:,} notices were"
     message = f"{what} left out because of this receiver's limit; `edgewright history` shows everything"
-    notice = Notice(
+    notice = Notification(
         at=now,
         severity=bucket.worst,
         reason=LEFT_OUT,

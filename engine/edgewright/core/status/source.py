@@ -36,7 +36,7 @@ _CHANGE_OF_REASON_IS_NEWS: frozenset[Headline] = frozenset({"Stalled"})
 
 
 @dataclass(frozen=True, slots=True)
-class SourceStanding:
+class SourceStatus:
     """Where the source of the specs stands."""
 
     in_force: str | None
@@ -58,7 +58,7 @@ def repository_address(name: str = "") -> Address:
 
 
 def repository_conditions(
-    standing: SourceStanding, *, now: datetime, before: Sequence[Condition] = ()
+    standing: SourceStatus, *, now: datetime, before: Sequence[Condition] = ()
 ) -> tuple[Condition, ...]:
     """Derive the repository's Ready, Reconciling and Stalled, in this order.
 
@@ -78,7 +78,7 @@ def repository_conditions(
     )
 
 
-def _message(standing: SourceStanding) -> str:
+def _message(standing: SourceStatus) -> str:
     parts = [f"{_short(standing.in_force)} is in force" if standing.in_force else "no revision is in force yet"]
     if standing.candidate is not None and standing.candidate != standing.in_force:
         what = "is being taken up" if standing.reason in {*_GOES_ON, *_IS_FINE} else "is refused"

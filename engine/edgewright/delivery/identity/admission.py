@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Protocol
 
-from edgewright.core.fleet.enrollment import Standing
+from edgewright.core.fleet.enrollment import IdentityStatus
 from edgewright.errors import DeliveryError
 from edgewright.ports import Identity, IdentityStore
 
@@ -41,12 +41,12 @@ class Admission:
         self._registry = registry
         self._clock = clock
 
-    def identities(self, device: str | None = None, standing: Standing | None = None) -> Sequence[Identity]:
+    def identities(self, device: str | None = None, standing: IdentityStatus | None = None) -> Sequence[Identity]:
         """List devices' keys, in order of device and time."""
         found = self._store.identities(device=device, standing=standing)
         return [key for key in found if key.system in DEVICE_SYSTEMS]
 
-    def find(self, device: str, fingerprint: str | None, standings: Sequence[Standing]) -> Identity:
+    def find(self, device: str, fingerprint: str | None, standings: Sequence[IdentityStatus]) -> Identity:
         """Find the one key that is meant.
 
         Args:
@@ -99,11 +99,11 @@ class Admission:
         self._registry.enroll({name: {**key.labels, **known, **labels}})
         if name != key.device:
             return accept_as(self._store, key.key, name, self._clock())
-        return self._store.decide(key.system, key.key, Standing.ACCEPTED, self._clock()) or key
+        return self._store.decide(key.system, key.key, IdentityStatus.ACCEPTED, self._clock()) or key
 
     def reject(self, key: Identity) -> None:
         """Believe a key never."""
-        self._store.decide(key.system, key.key, Standing.REJECTED, self._clock())
+        self._store.decide(key.system, key.key, IdentityStatus.REJECTED, self._clock())
 
     def retire(self, device: str) -> Sequence[Identity]:
         """Believe none of a device's keys any more; gives those that were believed until now."""
@@ -118,11 +118,11 @@ class Admission:
         def work(keys: Sequence[Identity]) -> Iterator[Identity]:
             gone.clear()
             for key in keys:
-                if key.standing is Standing.ACCEPTED:
+                if key.standing is IdentityStatus.ACCEPTED:
                     gone.append(key)
-                    yield replace(key, standing=Standing.RETIRED, decided_at=now)
-                elif key.standing is Standing.PENDING:
-                    yield replace(key, standing=Standing.REJECTED, decided_at=now)
+                    yield replace(key, standing=IdentityStatus.RETIRED, decided_at=now)
+                elif key.standing is IdentityStatus.PENDING:
+                    yield replace(key, standing=IdentityStatus.REJECTED, decided_at=now)
 
         self._store.change(system, device, work)
         return gone
@@ -142,10 +142,10 @@ def accept_as(store: IdentityStore, key: str, device: str, now: datetime) -> Ide
         StateError, StateUnavailable, StorageFull: The store cannot be used.
     """
     known = store.identity(MENDER, key)
-    if known is None or known.standing is Standing.RETIRED:
+    if known is None or known.standing is IdentityStatus.RETIRED:
         state = "is not known" if known is None else "is retired"
         raise DeliveryError(f"the key {key} {state}", hint="edgewright devices pending lists those that ask")
     if known.device != device:
         store.forget(MENDER, [key])
-        store.ask(replace(known, device=device, standing=Standing.PENDING))
-    return store.decide(MENDER, key, Standing.ACCEPTED, now) or known
+        store.ask(replace(known, device=device, standing=IdentityStatus.PENDING))
+    return store.decide(MENDER, key, IdentityStatus.ACCEPTED, now) or known

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from edgewright.core.fleet.enrollment import Standing, Verdict, judge
+from edgewright.core.fleet.enrollment import IdentityStatus, Verdict, judge
 from edgewright.delivery.identity.admission import NOT_ACCEPTED, Registry
 from edgewright.delivery.identity.certificates import Request, Speaker, issue, read_request
 from edgewright.delivery.identity.credentials import DevicesCA
@@ -130,7 +130,7 @@ class Enrollment:
         problem = self.tokens.refusal(token, request.fingerprint, now) if token else None
         by_token = bool(token) and problem is None
         vouched = self._listed(request.device) or by_token
-        fresh = Identity(SYSTEM, request.device, request.fingerprint, Standing.PENDING, now, labels=asked.labels)
+        fresh = Identity(SYSTEM, request.device, request.fingerprint, IdentityStatus.PENDING, now, labels=asked.labels)
         verdict = Verdict.PENDING
 
         def work(keys: Sequence[Identity]) -> Iterator[Identity]:
@@ -138,7 +138,7 @@ class Enrollment:
             own = next((key for key in keys if key.key == request.fingerprint), None)
             others = [key.standing for key in keys if key.key != request.fingerprint]
             verdict = judge(own.standing if own is not None else None, others, vouched=vouched)
-            if own is None or (own.standing is Standing.PENDING and _is_news(own, asked, problem, now)):
+            if own is None or (own.standing is IdentityStatus.PENDING and _is_news(own, asked, problem, now)):
                 detail = {
                     "peer": peer,
                     "seen": now.isoformat(),
@@ -179,7 +179,7 @@ class Enrollment:
                 verdict = judge(own.standing, others, vouched=True)
                 accepted = verdict in {Verdict.ADMIT, Verdict.ISSUE}
                 if verdict is Verdict.ADMIT:
-                    yield replace(own, standing=Standing.ACCEPTED, decided_at=now)
+                    yield replace(own, standing=IdentityStatus.ACCEPTED, decided_at=now)
 
         self._store.change(SYSTEM, request.device, work)
         return accepted
@@ -205,7 +205,7 @@ class Enrollment:
         """Whether too many wait; those that ask no more are forgotten first."""
         with self._counting:
             if time.monotonic() - self._counted >= _COUNTED_FOR:
-                pending = self._store.identities(system=SYSTEM, standing=Standing.PENDING)
+                pending = self._store.identities(system=SYSTEM, standing=IdentityStatus.PENDING)
                 if len(pending) >= self._most_pending:
                     before = self._clock() - _FORGOTTEN_AFTER
                     gone = [key.key for key in pending if _seen(key) < before]

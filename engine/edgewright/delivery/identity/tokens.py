@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from hashlib import sha256
 
-from edgewright.ports import Identity, IdentityStore, Standing
+from edgewright.ports import Identity, IdentityStatus, IdentityStore
 from edgewright.secret import Secret
 
 SYSTEM = "agent-token"
@@ -58,7 +58,7 @@ class Tokens:
         text = _PREFIX + secrets.token_urlsafe(32)
         name = secrets.token_hex(4)
         detail = {"uses": uses, "expires": (now + life).isoformat(), "used": {}}
-        made = Identity(SYSTEM, name, _digest(text), Standing.ACCEPTED, now, labels=dict(labels), detail=detail)
+        made = Identity(SYSTEM, name, _digest(text), IdentityStatus.ACCEPTED, now, labels=dict(labels), detail=detail)
         return Secret(text), _token(self._store.ask(made))
 
     def tokens(self) -> Sequence[Token]:
@@ -69,7 +69,7 @@ class Tokens:
         """Let nobody in by it any more; False where there is none of this name."""
         found = [identity for identity in self._identities() if identity.device == name]
         for identity in found:
-            self._store.decide(SYSTEM, identity.key, Standing.RETIRED, now)
+            self._store.decide(SYSTEM, identity.key, IdentityStatus.RETIRED, now)
         return bool(found)
 
     def find(self, text: str) -> Token | None:
@@ -120,5 +120,5 @@ def _token(identity: Identity) -> Token:
         identity.detail["uses"],
         identity.labels,
         identity.detail["used"],
-        identity.standing is not Standing.ACCEPTED,
+        identity.standing is not IdentityStatus.ACCEPTED,
     )

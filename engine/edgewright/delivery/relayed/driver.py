@@ -11,8 +11,8 @@ from datetime import datetime
 
 from edgewright.core.fleet.routes import Route
 from edgewright.delivery.relayed.errors import Refused
-from edgewright.delivery.relayed.twin_writes import Ledger
-from edgewright.delivery.relayed.worker import Courier, Pace, Worker
+from edgewright.delivery.relayed.twin_writes import TwinWrites
+from edgewright.delivery.relayed.worker import Pace, Sync, Worker
 from edgewright.delivery.repository.depot import Depot
 from edgewright.delivery.twin_driver import Routes, TwinDriver
 from edgewright.errors import EdgewrightError
@@ -60,7 +60,7 @@ class ServerDriver(TwinDriver, ABC):
         """Name the server, and who signs in there: fleets that name the same share a worker."""
 
     @abstractmethod
-    def connect(self, delivery: Delivery, ledger: Ledger) -> Courier:
+    def connect(self, delivery: Delivery, ledger: TwinWrites) -> Sync:
         """Make ready to talk to a server; nothing is sent yet.
 
         Raises:

@@ -18,7 +18,7 @@ Work = Callable[[Twin], Twin]
 Item = TypeVar("Item")
 
 
-class Ledger:
+class TwinWrites:
     """The twins of one system, as one worker changes them."""
 
     def __init__(self, store: TwinStore, system: str) -> None:

@@ -17,7 +17,7 @@ from edgewright.core.fleet import twins
 from edgewright.core.fleet.routes import Route
 from edgewright.core.fleet.twins import Stage, Twin
 from edgewright.delivery.relayed.errors import Busy, Refused
-from edgewright.delivery.relayed.twin_writes import SERVER, Ledger, dropped
+from edgewright.delivery.relayed.twin_writes import SERVER, TwinWrites, dropped
 from edgewright.errors import DeliveryError, DeliveryUnavailable, EdgewrightError
 from edgewright.ports import TwinStore
 from edgewright_schemas.delivery import Delivery
@@ -46,7 +46,7 @@ class Pace:
     """Devices of a server that has not answered for so long are said to be out of reach."""
 
 
-class Courier(Protocol):
+class Sync(Protocol):
     """Works on the devices of one server."""
 
     def step(self, routes: Mapping[str, Route], known: Sequence[Twin]) -> None:
@@ -85,7 +85,7 @@ class Worker:
         store: TwinStore,
         system: str,
         find: Callable[[str], tuple[Mapping[str, Route], Mapping[str, Route]]],
-        connect: Callable[[Delivery, Ledger], Courier],
+        connect: Callable[[Delivery, TwinWrites], Sync],
         clock: Callable[[], datetime],
         pace: Pace,
     ) -> None:
@@ -96,8 +96,8 @@ class Worker:
         self._connect = connect
         self._clock = clock
         self._pace = pace
-        self._ledger = Ledger(store, system)
-        self._courier: Courier | None = None
+        self._ledger = TwinWrites(store, system)
+        self._courier: Sync | None = None
         self._kicked = threading.Event()
         self._failures = 0
         self._failing_since = 0.0

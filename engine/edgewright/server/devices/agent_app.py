@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from edgewright.errors import EdgewrightError
 from edgewright.server.devices.agent_answers import Gone, send_json
 from edgewright.server.devices.agent_posts import CALLS, Posts
-from edgewright.server.devices.agent_service import AgentDesk
+from edgewright.server.devices.agent_service import AgentService
 from edgewright.server.devices.peers import Peers
 from edgewright.server.devices.report_intake import busy
 from edgewright.server.devices.repository_polls import NAME, Polls
@@ -38,7 +38,7 @@ class _Found:
     """What was found of an environment, until a time of the server's loop."""
 
     until: float
-    desk: AgentDesk | None = None
+    desk: AgentService | None = None
     error: EdgewrightError | None = None
 
 
@@ -52,7 +52,7 @@ class AgentApp:
         rest: Answers everything else.
     """
 
-    def __init__(self, find: Callable[[str], AgentDesk | None], peers: Peers, rest: ASGIApp) -> None:
+    def __init__(self, find: Callable[[str], AgentService | None], peers: Peers, rest: ASGIApp) -> None:
         self._find = find
         self._rest = rest
         self._posts = Posts(peers)
@@ -96,7 +96,7 @@ class AgentApp:
         else:
             await self._posts.answer(desk, path, scope, headers, receive, send)
 
-    async def _desk(self, environment: str) -> AgentDesk | None:
+    async def _desk(self, environment: str) -> AgentService | None:
         """Find a desk, which may need the store, and remember it, or that there is none, for a moment.
 
         Raises:
@@ -126,7 +126,7 @@ class AgentApp:
         return _Found(now + _FOUND_SECONDS, desk)
 
     async def _repository(
-        self, desk: AgentDesk, path: str, scope: Scope, headers: Mapping[bytes, bytes], receive: Receive, send: Send
+        self, desk: AgentService, path: str, scope: Scope, headers: Mapping[bytes, bytes], receive: Receive, send: Send
     ) -> None:
         method = scope["method"]
         if method not in {"GET", "HEAD"}:

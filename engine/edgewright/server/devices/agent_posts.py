@@ -11,7 +11,7 @@ from edgewright.delivery.identity.certificates import NotTrusted, Speaker
 from edgewright.delivery.identity.enrollment import Outcome
 from edgewright.errors import EdgewrightError
 from edgewright.server.devices.agent_answers import RawHeaders, send_json
-from edgewright.server.devices.agent_service import AgentDesk
+from edgewright.server.devices.agent_service import AgentService
 from edgewright.server.devices.peers import Peer, Peers
 from edgewright.server.devices.report_bodies import Bodies, Refused, read_message, read_reports
 from edgewright.server.devices.report_intake import ACCEPTED, busy
@@ -51,7 +51,7 @@ class Posts:
         self._threads.shutdown(wait=False)
 
     async def answer(
-        self, desk: AgentDesk, path: str, scope: Scope, headers: Mapping[bytes, bytes], receive: Receive, send: Send
+        self, desk: AgentService, path: str, scope: Scope, headers: Mapping[bytes, bytes], receive: Receive, send: Send
     ) -> None:
         """Answer one of ``CALLS``."""
         peer = self._peers.peer(scope, headers)
@@ -80,7 +80,7 @@ class Posts:
             extra = [*extra, (b"retry-after", b"%d" % answer.retry_after)]
         await send_json(send, answer.status, answer.said.to_bytes(), extra)
 
-    async def _reports(self, desk: AgentDesk, peer: Peer, body: bytes) -> Outcome:
+    async def _reports(self, desk: AgentService, peer: Peer, body: bytes) -> Outcome:
         speaker = _speaker(desk, peer)
         reports = read_reports(body) if len(body) <= _INLINE_BYTES else await asyncio.to_thread(read_reports, body)
         if speaker is not None and (other := _other(reports, speaker.device)) is not None:
@@ -91,14 +91,14 @@ class Posts:
             return Outcome(200, _Accepted(accepted=len(reports)))
         return Outcome(taken.status, Refusal(error=taken.error, reason=taken.reason), taken.retry_after)
 
-    async def _enroll(self, desk: AgentDesk, peer: Peer, body: bytes) -> Outcome:
+    async def _enroll(self, desk: AgentService, peer: Peer, body: bytes) -> Outcome:
         asked = read_message(EnrollmentRequest, body)
         outcome = await self._aside(lambda: desk.enrollment.enroll(asked, peer.address))
         more = {"token": f"not accepted: {outcome.token}"} if outcome.token else {}
         logger().info("enrollment", device=asked.device, outcome=outcome.note or str(outcome.status), **more)
         return outcome
 
-    async def _renew(self, desk: AgentDesk, peer: Peer, body: bytes) -> Outcome:
+    async def _renew(self, desk: AgentService, peer: Peer, body: bytes) -> Outcome:
         speaker = _speaker(desk, peer)
         if speaker is None:
             raise Refused(401, "renewing needs the present certificate")
@@ -117,7 +117,7 @@ class Posts:
         finally:
             self._enrolling -= 1
 
-    def _say(self, desk: AgentDesk, peer: Peer, path: str, answer: Outcome) -> None:
+    def _say(self, desk: AgentService, peer: Peer, path: str, answer: Outcome) -> None:
         """Log a refusal; not again and again, for devices come again and again."""
         error = answer.said.error if isinstance(answer.said, Refusal) else ""
         key, now = (peer.address, error), time.monotonic()
@@ -137,7 +137,7 @@ class Posts:
         )
 
 
-def _speaker(desk: AgentDesk, peer: Peer) -> Speaker | None:
+def _speaker(desk: AgentService, peer: Peer) -> Speaker | None:
     """Say who speaks; None where whoever it is is believed.
 
     Raises:

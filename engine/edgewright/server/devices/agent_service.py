@@ -17,7 +17,7 @@ from edgewright.server.devices.repository_files import RepositoryFiles
 from edgewright.server.devices.repository_polls import Polls
 
 
-class AgentDesk:
+class AgentService:
     """Serves the agents of one environment. As a context manager it works within the block.
 
     Args:

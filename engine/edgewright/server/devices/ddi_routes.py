@@ -1,4 +1,4 @@
-"""``/{tenant}/controller/v1/{device}…``: hawkBit's device API. Thin: what is answered, a ``DdiDesk`` says.
+"""``/{tenant}/controller/v1/{device}…``: hawkBit's device API. Thin: what is answered, a ``DdiService`` says.
 
 Included by ``app``. A tenant is an environment; ``DEFAULT`` stands for a repository without any.
 """
@@ -13,7 +13,7 @@ from starlette.concurrency import run_in_threadpool
 
 from edgewright.delivery.served.ddi.downloads import Sending
 from edgewright.delivery.served.ddi.messages import MOST_BYTES
-from edgewright.delivery.served.ddi.service import Answer, Call, DdiDesk
+from edgewright.delivery.served.ddi.service import Answer, Call, DdiService
 from edgewright.errors import EdgewrightError
 from edgewright.server.devices.bodies import Bodies, BodyRefused
 from edgewright.server.request_log import logger, note, routine
@@ -22,9 +22,9 @@ DEFAULT = "DEFAULT"
 _HOME = "/{tenant}/controller/v1/{device}"
 _TYPE = "application/hal+json;charset=UTF-8"
 
-Find = Callable[[str], DdiDesk | None]
+Find = Callable[[str], DdiService | None]
 """Finds the desk of an environment by its name."""
-Work = Callable[[DdiDesk, Call, bytes], Answer | Sending]
+Work = Callable[[DdiService, Call, bytes], Answer | Sending]
 
 
 def ddi_router(find: Find) -> APIRouter:

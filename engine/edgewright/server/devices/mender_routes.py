@@ -1,4 +1,4 @@
-"""``/api/devices/…``: the device API of a Mender server. Thin: what is answered, a ``MenderDesk`` says.
+"""``/api/devices/…``: the device API of a Mender server. Thin: what is answered, a ``MenderService`` says.
 
 Included by ``app``. Bodies are bounded before they are read, and of those who have no token, tighter.
 """
@@ -13,7 +13,7 @@ from starlette.concurrency import run_in_threadpool
 
 from edgewright.delivery.served.mender.answers import Answer
 from edgewright.delivery.served.mender.messages import Malformed, read_auth_request
-from edgewright.delivery.served.mender.service import DEPLOYMENTS, MenderDesk
+from edgewright.delivery.served.mender.service import DEPLOYMENTS, MenderService
 from edgewright.delivery.served.mender.tokens import NoToken, environment_of
 from edgewright.errors import EdgewrightError
 from edgewright.server.devices.bodies import Bodies, BodyRefused
@@ -23,9 +23,9 @@ SMALL, INVENTORY, LOG = 64 << 10, 1 << 20, 8 << 20
 """Bytes of the longest bodies."""
 _RETRY = {"Retry-After": "30"}
 
-Find = Callable[[str], MenderDesk | None]
+Find = Callable[[str], MenderService | None]
 """Finds the desk of an environment by its name."""
-Work = Callable[[MenderDesk, str, bytes], Answer]
+Work = Callable[[MenderService, str, bytes], Answer]
 """Takes the desk, the device's token and the body."""
 
 
@@ -136,7 +136,7 @@ class _WayIn:
             request, 0, lambda _body: self._desk(token).artifact(deployment, token, wanted, unless)
         )
 
-    def _desk(self, token: str) -> MenderDesk:
+    def _desk(self, token: str) -> MenderService:
         try:
             desk = self._find(environment_of(token))
         except NoToken as error:

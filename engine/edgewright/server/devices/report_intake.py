@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from edgewright.delivery.identity.certificates import Speaker
 from edgewright.delivery.identity.enrollment import SYSTEM
 from edgewright.errors import EdgewrightError
-from edgewright.ports import Identity, IdentityStore, ReportInbox, Standing
+from edgewright.ports import Identity, IdentityStatus, IdentityStore, ReportInbox
 from edgewright.server.request_log import logger
 from edgewright_wire.messages import Report
 
@@ -154,9 +154,9 @@ def _judged(speaker: Speaker | None, known: Mapping[str, Identity]) -> Taken:
     if speaker is None:
         return ACCEPTED
     identity = known.get(speaker.fingerprint)
-    if identity is None or identity.device != speaker.device or identity.standing is Standing.PENDING:
+    if identity is None or identity.device != speaker.device or identity.standing is IdentityStatus.PENDING:
         return Taken(401, "this certificate's key is not known here; enroll again")
-    if identity.standing is not Standing.ACCEPTED:
+    if identity.standing is not IdentityStatus.ACCEPTED:
         return Taken(403, "this device is retired", "Retired")
     return ACCEPTED
 

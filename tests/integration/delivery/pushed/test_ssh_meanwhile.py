@@ -8,7 +8,7 @@ import pytest
 from clients import require_client
 from devices.ssh import SshDevice
 from edgewright.core.fleet.twins import Twin
-from edgewright.delivery.pushed.ssh.deadline import Cutoff
+from edgewright.delivery.pushed.ssh.deadline import Deadline
 from edgewright.delivery.pushed.ssh.driver import SshDriver
 from edgewright.ports import TwinStore
 from rigs.base import assignments
@@ -55,7 +55,7 @@ def test_what_is_assigned_while_a_device_is_looked_at_is_brought_in_the_same_pas
     grounds = rig.grounds
     store = Meanwhile(grounds.twins, assign)
     driver = SshDriver(store, grounds.depot, lambda: grounds.routes, grounds.now, grounds.keys, rig.files.__getitem__)
-    ended = driver.visit(grounds.routes["lane-1"], Cutoff())
+    ended = driver.visit(grounds.routes["lane-1"], Deadline())
 
     # The device was looked at as one at rest: nothing was made ready there for what came then.
     assert ended.twin is not None and not ended.failed

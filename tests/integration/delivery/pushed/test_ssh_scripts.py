@@ -79,7 +79,7 @@ def named(data: bytes) -> str:
     return hex_of(digest_bytes(data))
 
 
-def look(shell: Shell, root: Path, *, make: bool = True) -> looks.Look:
+def look(shell: Shell, root: Path, *, make: bool = True) -> looks.Inspection:
     found = looks.read_look(shell.text(scripts.look(str(root), ("agent",), proves=False, make=make)))
     assert found is not None
     return found

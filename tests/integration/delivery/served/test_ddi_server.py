@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from edgewright.core.fleet.twins import Twin
 from edgewright.delivery.served.ddi.authentication import SYSTEM, issue_gateway_token
 from edgewright.errors import DeliveryError
-from edgewright.ports import Standing
+from edgewright.ports import IdentityStatus
 from edgewright_schemas.delivery import Delivery
 from edgewright_wire.messages import ModelAssignment
 from rigs.base import Grounds, assignments
@@ -110,9 +110,9 @@ def test_a_gateway_brings_its_fleet_and_others_wait(behind_a_gateway: Place) -> 
         headers={"Authorization": f"GatewayToken {gateway}"},
     )
     assert told.status_code == 200
-    (waiting,) = place.grounds.identities.identities(system=SYSTEM, standing=Standing.PENDING)
+    (waiting,) = place.grounds.identities.identities(system=SYSTEM, standing=IdentityStatus.PENDING)
     assert (waiting.device, waiting.labels) == ("lane-9", {"class": "handheld"})
-    place.grounds.identities.decide(SYSTEM, waiting.key, Standing.REJECTED, place.grounds.now())
+    place.grounds.identities.decide(SYSTEM, waiting.key, IdentityStatus.REJECTED, place.grounds.now())
     assert place.get("/lane-9", gateway, "GatewayToken").status_code == 403
 
 

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from clients import require_client
 from edgewright.delivery.identity.credentials import BundleKeys, create_credentials, load_bundle_keys
 from edgewright.delivery.served.mender.artifacts import write_artifact
-from edgewright.delivery.served.mender.composed_file import Pieces
+from edgewright.delivery.served.mender.composed_file import ComposedFile
 from edgewright.delivery.served.mender.orders import Order, artifact_name, compose
 from edgewright.errors import DeliveryError, DeliveryUnavailable
 from edgewright_schemas.delivery import Delivery, MenderSettings
@@ -48,12 +48,12 @@ def order(target: ModelAssignment | None, nonce: str = "n-1") -> Order:
     return Order("reader", target, "/var/lib/edgewright", nonce)
 
 
-def written(grounds: Grounds, ordered: Order, settings: MenderSettings) -> Pieces:
+def written(grounds: Grounds, ordered: Order, settings: MenderSettings) -> ComposedFile:
     name = artifact_name(ordered.model, ordered.target, "12345678")
     return write_artifact(compose(ordered, name, settings, grounds.depot), keys(grounds).key)
 
 
-def saved(grounds: Grounds, pieces: Pieces) -> Path:
+def saved(grounds: Grounds, pieces: ComposedFile) -> Path:
     path = grounds.folder / "some.mender"
     path.write_bytes(b"".join(pieces.read()))
     assert path.stat().st_size == pieces.size

@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from devices.mender_real import RealMender
 from edgewright.core.fleet.routes import Proof
 from edgewright.core.fleet.twins import Stage, Twin
-from edgewright.ports import Standing
+from edgewright.ports import IdentityStatus
 from edgewright_agent.handle import ModelHandle
 from edgewright_agent.runtime import OnnxRuntime
 from edgewright_schemas.delivery import Delivery
@@ -249,7 +249,7 @@ def test_a_retired_device_is_refused_for_ever(lanes: Lanes) -> None:
     wait(lambda: bool(lanes.twin("lane-1").facts))
     (identity,) = lanes.grounds.identities.identities(system="mender", device="lane-1")
     lanes.site.driver.retire(["lane-1"])
-    lanes.grounds.identities.decide("mender", identity.key, Standing.RETIRED, lanes.grounds.now())
+    lanes.grounds.identities.decide("mender", identity.key, IdentityStatus.RETIRED, lanes.grounds.now())
     asked = len(lanes.site.paths)
     wait(lambda: any(path.endswith("auth_requests") for path in lanes.site.paths[asked:]))
 

@@ -20,9 +20,9 @@ from edgewright.delivery.identity.admission import accept_as
 from edgewright.delivery.identity.credentials import create_credentials
 from edgewright.delivery.served.mender import service as desks
 from edgewright.delivery.served.mender.driver import MenderDriver
-from edgewright.delivery.served.mender.service import LINK_LIFE, TOKEN_LIFE, MenderDesk
+from edgewright.delivery.served.mender.service import LINK_LIFE, TOKEN_LIFE, MenderService
 from edgewright.errors import DeliveryError
-from edgewright.ports import Identity, Standing
+from edgewright.ports import Identity, IdentityStatus
 from edgewright.server.devices.mender_routes import mender_router
 from edgewright.server.serving import Serving
 from edgewright_schemas.delivery import Delivery
@@ -59,9 +59,9 @@ class Api:
         self._serving.stop()
         self.grounds.close()
 
-    def _desk(self, environment: str) -> MenderDesk:
+    def _desk(self, environment: str) -> MenderService:
         grounds, routes = self.grounds, self.grounds.routes
-        return MenderDesk(
+        return MenderService(
             environment,
             grounds.twins,
             grounds.identities,
@@ -84,11 +84,11 @@ class Api:
         return self.http.post(AUTH, content=body, headers={"X-MEN-Signature": signed(key, body)})
 
     def waiting(self) -> list[Identity]:
-        return list(self.grounds.identities.identities(system="mender", standing=Standing.PENDING))
+        return list(self.grounds.identities.identities(system="mender", standing=IdentityStatus.PENDING))
 
     def accept(self, device: str) -> None:
-        (waiting,) = self.grounds.identities.identities(system="mender", device=device, standing=Standing.PENDING)
-        self.grounds.identities.decide("mender", waiting.key, Standing.ACCEPTED, self.now)
+        (waiting,) = self.grounds.identities.identities(system="mender", device=device, standing=IdentityStatus.PENDING)
+        self.grounds.identities.decide("mender", waiting.key, IdentityStatus.ACCEPTED, self.now)
 
     def enter(self, device: str, tenant: str | None = None) -> dict[str, str]:
         """Declare a device, and let it in; its authorization."""
@@ -194,7 +194,7 @@ def test_another_key_of_an_accepted_device_waits(api: Api) -> None:
 def test_a_retired_device_is_refused_with_its_token_its_link_and_its_key(api: Api) -> None:
     headers, offered = api.offer()
     (identity,) = api.grounds.identities.identities(system="mender", device="lane-1")
-    api.grounds.identities.decide("mender", identity.key, Standing.RETIRED, api.now)
+    api.grounds.identities.decide("mender", identity.key, IdentityStatus.RETIRED, api.now)
 
     assert api.next(headers).status_code == 401
     assert api.http.patch(INVENTORY, json=[], headers=headers).status_code == 401
@@ -228,7 +228,7 @@ def test_an_operator_may_say_which_device_it_is(api: Api) -> None:
         api.ask(key, mac="02:00")
         (waiting,) = api.waiting()
         accepted = accept_as(api.grounds.identities, waiting.key, "lane-1", api.now)
-        assert (accepted.device, accepted.standing) == ("lane-1", Standing.ACCEPTED)
+        assert (accepted.device, accepted.standing) == ("lane-1", IdentityStatus.ACCEPTED)
     assert api.ask(first, mac="02:00").status_code == 401, "its device has another key now"
     assert api.ask(second, mac="02:00").status_code == 200
     with pytest.raises(DeliveryError, match="not known"):

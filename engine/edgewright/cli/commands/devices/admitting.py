@@ -32,10 +32,12 @@ def pending(
 
     Anybody may ask in any device's name: compare a key with what the device itself shows before you approve it.
     """
-    from edgewright.ports import Standing
+    from edgewright.ports import IdentityStatus
 
     admission = Place(repo, state, env).admission()
-    rows = [_row(key, admission.identities(key.device)) for key in admission.identities(standing=Standing.PENDING)]
+    rows = [
+        _row(key, admission.identities(key.device)) for key in admission.identities(standing=IdentityStatus.PENDING)
+    ]
     rows.sort(key=lambda row: (row["askedAt"], row["device"]))
     if output is Output.JSON:
         print_json(rows)
@@ -63,11 +65,13 @@ def approve(
     Another key that was believed until now is retired. Labels given here count before those the device was enrolled
     with, and these before what it says of itself.
     """
-    from edgewright.ports import Standing
+    from edgewright.ports import IdentityStatus
 
     admission = Place(repo, state, env).admission()
-    key = admission.find(device, fingerprint, [Standing.PENDING] if fingerprint is None else list(Standing))
-    before = [each for each in admission.identities(as_device or device, Standing.ACCEPTED) if each.key != key.key]
+    key = admission.find(device, fingerprint, [IdentityStatus.PENDING] if fingerprint is None else list(IdentityStatus))
+    before = [
+        each for each in admission.identities(as_device or device, IdentityStatus.ACCEPTED) if each.key != key.key
+    ]
     decided = admission.approve(key, labels_of(label), as_device)
     if output is Output.JSON:
         print_json({**_row(decided, ()), "retired": [each.key for each in before if each.system == key.system]})
@@ -88,13 +92,13 @@ def reject(
     output: OutputOption = Output.TEXT,
 ) -> None:
     """Turn a key away for good. The device may ask with another one."""
-    from edgewright.ports import Standing
+    from edgewright.ports import IdentityStatus
 
     admission = Place(repo, state, env).admission()
-    key = admission.find(device, fingerprint, [Standing.PENDING])
+    key = admission.find(device, fingerprint, [IdentityStatus.PENDING])
     admission.reject(key)
     if output is Output.JSON:
-        print_json({**_row(key, ()), "standing": Standing.REJECTED.value})
+        print_json({**_row(key, ()), "standing": IdentityStatus.REJECTED.value})
         return
     stdout().print(f"{device}: key {key.key} is rejected")
 

@@ -15,12 +15,12 @@ import paramiko
 from fabric import Config, Connection
 from paramiko.ssh_exception import IncompatiblePeer
 
-from edgewright.delivery.pushed.ssh.deadline import Cutoff
+from edgewright.delivery.pushed.ssh.deadline import Deadline
 from edgewright.delivery.pushed.ssh.errors import Broken, NoWay, Stopped, Trouble
 from edgewright.delivery.pushed.ssh.hostkeys import HostKey, Known, check, known_of, no_common_type
 from edgewright.delivery.pushed.ssh.keyring import Keyring
 from edgewright.delivery.pushed.ssh.scripts import command
-from edgewright.delivery.pushed.ssh.targets import Hop, Place
+from edgewright.delivery.pushed.ssh.targets import Hop, Target
 from edgewright.errors import EdgewrightError
 
 MOST_OUTPUT = 1024 * 1024
@@ -37,7 +37,7 @@ _LOG = "edgewright.paramiko"
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class CommandResult:
     """What came of a command."""
 
     status: int
@@ -49,13 +49,13 @@ class Answer:
 class Line:
     """An open connection to a device. What ``cutoff`` ends raises what it says."""
 
-    def __init__(self, connection: Connection, plug: socket.socket, hop: Hop, cutoff: Cutoff) -> None:
+    def __init__(self, connection: Connection, plug: socket.socket, hop: Hop, cutoff: Deadline) -> None:
         self._connection = connection
         self._plug = plug
         self._hop = hop
         self._cutoff = cutoff
 
-    def run(self, script: str, send: Iterable[bytes] = (), most: int = MOST_OUTPUT) -> Answer:
+    def run(self, script: str, send: Iterable[bytes] = (), most: int = MOST_OUTPUT) -> CommandResult:
         """Run a script on the device.
 
         Args:
@@ -84,7 +84,7 @@ class Line:
         self._cutoff.check()
         if status < 0 and not self._connection.is_connected:
             raise Broken(f"{self._hop} ended the connection in the middle")
-        return Answer(status, said.decode("utf-8", "replace"))
+        return CommandResult(status, said.decode("utf-8", "replace"))
 
     def close(self) -> None:
         """End it."""
@@ -138,7 +138,7 @@ class Dialer:
         self._keyring = keyring
         self._read_file = read_file
 
-    def open(self, place: Place, cutoff: Cutoff) -> Line:
+    def open(self, place: Target, cutoff: Deadline) -> Line:
         """Connect to a device, through its jump host where it has one, and sign in.
 
         Raises:
@@ -167,7 +167,7 @@ class Dialer:
             raise
         return Line(opened[-1], plug, place.hop, cutoff)
 
-    def _known_hosts(self, place: Place) -> str:
+    def _known_hosts(self, place: Target) -> str:
         if place.known_hosts is None:
             return ""
         try:
@@ -176,7 +176,7 @@ class Dialer:
             raise NoWay("HostKeyUnknown", f"{place.known_hosts} cannot be read: {error.message}") from error
 
     def _sign_in(
-        self, place: Place, hop: Hop, known: Known, key: paramiko.PKey, plug: socket.socket, gateway: Connection | None
+        self, place: Target, hop: Hop, known: Known, key: paramiko.PKey, plug: socket.socket, gateway: Connection | None
     ) -> Connection:
         options = {
             "pkey": key,
@@ -215,7 +215,7 @@ class Dialer:
             raise
         return connection
 
-    def _refused(self, place: Place, hop: Hop, known: Known, error: Exception) -> NoWay:
+    def _refused(self, place: Target, hop: Hop, known: Known, error: Exception) -> NoWay:
         match error:
             case IncompatiblePeer() if known.algorithms and "host key" in str(error):
                 return no_common_type(known, hop)

@@ -1,7 +1,7 @@
 """Ends what takes too long. Called by ``connecting``.
 
 paramiko waits without a limit in places (for the answer to a command, for room in a window). What never waits in vain
-is a closed socket: so a pass has one ``Cutoff``, which closes its sockets when the time is over.
+is a closed socket: so a pass has one ``Deadline``, which closes its sockets when the time is over.
 """
 
 import contextlib
@@ -11,7 +11,7 @@ import threading
 from edgewright.delivery.pushed.ssh.errors import Stopped
 
 
-class Cutoff:
+class Deadline:
     """The end of one pass. Thread-safe."""
 
     def __init__(self) -> None:

@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgewright.core.fleet.routes import Route
-from edgewright.delivery.pushed.ssh.deadline import Cutoff
+from edgewright.delivery.pushed.ssh.deadline import Deadline
 from edgewright.delivery.pushed.ssh.errors import Broken, NoWay, Stopped, TimedOut, Trouble
-from edgewright.delivery.pushed.ssh.pool import Attendance, Ended
-from edgewright.delivery.pushed.ssh.targets import Place, find_place
-from edgewright.delivery.pushed.ssh.twin_writes import Notes
+from edgewright.delivery.pushed.ssh.pool import Ended, SshPool
+from edgewright.delivery.pushed.ssh.targets import Target, find_place
+from edgewright.delivery.pushed.ssh.twin_writes import TwinWrites
 from edgewright.delivery.repository.depot import Depot
 from edgewright.delivery.twin_driver import Routes, TwinDriver
 from edgewright.errors import EdgewrightError
@@ -54,8 +54,8 @@ class SshDriver(TwinDriver):
         super().__init__("ssh", store, depot, routes, clock)
         self._keys = keys
         self._read_file = read_file
-        self._attendance: Attendance | None = None
-        self._notes = Notes(store, self.system)
+        self._attendance: SshPool | None = None
+        self._notes = TwinWrites(store, self.system)
 
     def assign(self, assignments: Sequence[Assignment], configs: Mapping[str, bytes]) -> None:
         """As in TwinDriver; devices are gone to at once."""
@@ -75,7 +75,7 @@ class SshDriver(TwinDriver):
     @contextmanager
     def attend(self, wake: Callable[[], None]) -> Iterator[None]:
         """Go to devices as their turns come, within the block."""
-        attendance = Attendance(self.store, self.routes, self.visit, self.clock, wake)
+        attendance = SshPool(self.store, self.routes, self.visit, self.clock, wake)
         attendance.start()
         self._attendance = attendance
         try:
@@ -88,21 +88,21 @@ class SshDriver(TwinDriver):
         if (attendance := self._attendance) is not None:
             attendance.look_again()
 
-    def visit(self, route: Route, cutoff: Cutoff) -> Ended:
+    def visit(self, route: Route, cutoff: Deadline) -> Ended:
         """Make one pass over a device. What is wrong with it is noted in its twin; nothing is raised for that.
 
         Args:
             route: The way to it.
             cutoff: Ends the pass.
         """
-        from edgewright.delivery.pushed.ssh.session import Visit, note_trouble
+        from edgewright.delivery.pushed.ssh.session import Session, note_trouble
 
         device = route.device.id
         before = self.store.twin(device)
         trouble: Trouble | None = None
-        visit: Visit | None = None
+        visit: Session | None = None
         try:
-            visit = Visit(self._place(route), self._notes, self.depot, self._dialer, self.clock, cutoff)
+            visit = Session(self._place(route), self._notes, self.depot, self._dialer, self.clock, cutoff)
             visit.make()
         except Trouble as error:
             trouble = error
@@ -121,7 +121,7 @@ class SshDriver(TwinDriver):
         goes_on = isinstance(trouble, (TimedOut, Broken)) and visit is not None and visit.sent > 0
         return Ended(failed=trouble is not None and not goes_on, twin=after, news=news)
 
-    def _place(self, route: Route) -> Place:
+    def _place(self, route: Route) -> Target:
         try:
             return find_place(route, _own_user())
         except ValueError as error:

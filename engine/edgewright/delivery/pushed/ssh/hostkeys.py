@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from edgewright.delivery.pushed.ssh.errors import NoWay
-from edgewright.delivery.pushed.ssh.targets import Hop, Place
+from edgewright.delivery.pushed.ssh.targets import Hop, Target
 
 _SIGNATURES = {"ssh-rsa": ("rsa-sha2-512", "rsa-sha2-256")}
 """What a key's type is called while keys are exchanged, where that is something else."""
@@ -50,7 +50,7 @@ class Known:
         return frozenset(name for key in self.accepted for name in _SIGNATURES.get(key.type, (key.type,)))
 
 
-def known_of(place: Place, hop: Hop, known_hosts: str) -> Known:
+def known_of(place: Target, hop: Hop, known_hosts: str) -> Known:
     """Find what is known of the device, or of the host on the way to it.
 
     Args:

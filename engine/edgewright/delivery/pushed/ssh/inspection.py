@@ -48,7 +48,7 @@ class Slot:
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class Inspection:
     """One device, as a look has shown it."""
 
     store: str
@@ -81,7 +81,7 @@ class Look:
         return "b" if active is not None and active.name == "a" else "a"
 
 
-def read_look(text: str) -> Look | None:
+def read_look(text: str) -> Inspection | None:
     """Read what ``scripts.look`` printed; None where it did not come to its end."""
     said = list(_said(text))
     if not any(word == "end" for word, _ in said):
@@ -89,7 +89,7 @@ def read_look(text: str) -> Look | None:
     listed = _listing(_part(text, "files"))
     store = next((words for word, words in said if word == "store"), "")
     reports, asked = read_installed(text)
-    return Look(
+    return Inspection(
         store=store,
         foreign=any(word == "foreign" for word, _ in said),
         agent=any(word == "agent" for word, _ in said),
@@ -153,7 +153,7 @@ def words_of(text: str) -> str:
     return "".join(letter if letter.isprintable() else "?" for letter in " / ".join(own))[-MANY:]
 
 
-def installed(look: Look, proof: Proof, known: Iterable[ModelAssignment]) -> Mapping[str, ModelTwin]:
+def installed(look: Inspection, proof: Proof, known: Iterable[ModelAssignment]) -> Mapping[str, ModelTwin]:
     """Say of each model what is active, and what was shown of it.
 
     Args:

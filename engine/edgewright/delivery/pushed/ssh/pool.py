@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 
 from edgewright.core.fleet.routes import Route
 from edgewright.core.fleet.twins import Twin
-from edgewright.delivery.pushed.ssh.deadline import Cutoff
+from edgewright.delivery.pushed.ssh.deadline import Deadline
 from edgewright.delivery.pushed.ssh.schedule import Schedule, Subject, subject_of
 from edgewright.errors import EdgewrightError
 from edgewright.ports import TwinStore
@@ -41,17 +41,17 @@ class Ended:
     """Whether that is something rollouts or people would see."""
 
 
-Pass = Callable[[Route, Cutoff], Ended]
+Pass = Callable[[Route, Deadline], Ended]
 
 
 @dataclass(frozen=True, slots=True)
 class _Running:
     thread: threading.Thread
-    cutoff: Cutoff
+    cutoff: Deadline
     fleet: str
 
 
-class Attendance:
+class SshPool:
     """Works on devices until it is stopped.
 
     Args:
@@ -161,7 +161,7 @@ class Attendance:
         return min(left, (turn - now) / timedelta(seconds=1))
 
     def _start(self, subject: Subject) -> None:
-        cutoff = Cutoff()
+        cutoff = Deadline()
         route = self._ways[subject.device]
         thread = threading.Thread(target=self._work, args=(route, cutoff), name=f"ssh-{subject.device}", daemon=True)
         self._running[subject.device] = _Running(thread, cutoff, subject.fleet)
@@ -169,7 +169,7 @@ class Attendance:
 
     # ── each device's thread ──────────────────────────────────────────────────────────────────────────────────
 
-    def _work(self, route: Route, cutoff: Cutoff) -> None:
+    def _work(self, route: Route, cutoff: Deadline) -> None:
         device = route.device.id
         ended = Ended(failed=True, twin=None)
         try:

@@ -16,13 +16,13 @@ from edgewright.core.fleet.twins import Job, ModelTwin, Stage, Twin
 from edgewright.delivery.evidence import Contradiction, Refused, Verdict, Verified, judge, nonce_of, settle
 from edgewright.delivery.pushed.ssh import inspection as looks
 from edgewright.delivery.pushed.ssh import scripts
-from edgewright.delivery.pushed.ssh.connecting import Answer, Dialer, Line
-from edgewright.delivery.pushed.ssh.deadline import Cutoff
+from edgewright.delivery.pushed.ssh.connecting import CommandResult, Dialer, Line
+from edgewright.delivery.pushed.ssh.deadline import Deadline
 from edgewright.delivery.pushed.ssh.errors import TimedOut, Trouble, Unfit
-from edgewright.delivery.pushed.ssh.inspection import Look, Marker, SlotFile
+from edgewright.delivery.pushed.ssh.inspection import Inspection, Marker, SlotFile
 from edgewright.delivery.pushed.ssh.missing_files import unneeded
-from edgewright.delivery.pushed.ssh.targets import Place
-from edgewright.delivery.pushed.ssh.twin_writes import Notes
+from edgewright.delivery.pushed.ssh.targets import Target
+from edgewright.delivery.pushed.ssh.twin_writes import TwinWrites
 from edgewright.delivery.pushed.ssh.upload import bring, refusal
 from edgewright.delivery.repository.depot import Depot, PayloadFile
 from edgewright.errors import DeliveryError
@@ -41,7 +41,7 @@ _MARKER = "release.json"
 Files = Sequence[PayloadFile]
 
 
-class Visit:
+class Session:
     """One pass.
 
     Args:
@@ -55,12 +55,12 @@ class Visit:
 
     def __init__(
         self,
-        place: Place,
-        notes: Notes,
+        place: Target,
+        notes: TwinWrites,
         depot: Depot,
         dialer: Dialer,
         clock: Callable[[], datetime],
-        cutoff: Cutoff,
+        cutoff: Deadline,
     ) -> None:
         self._place = place
         self._notes = notes
@@ -108,7 +108,7 @@ class Visit:
 
     # ── looking ───────────────────────────────────────────────────────────────────────────────────────────────
 
-    def _look(self, line: Line, twin: Twin) -> Look:
+    def _look(self, line: Line, twin: Twin) -> Inspection:
         place = self._place
         verified = place.proof is Proof.VERIFIED
         brings = twin.job is not None and twin.job.target is not None and twin.job.stage is not Stage.CANCELLING
@@ -131,7 +131,7 @@ class Visit:
             look = replace(look, reports=reports) if reports is not None else look
         return look
 
-    def _no_installer(self, look: Look) -> Trouble:
+    def _no_installer(self, look: Inspection) -> Trouble:
         command = " ".join(self._place.installer)
         if look.asked in {126, 127}:
             return Unfit(
@@ -148,7 +148,7 @@ class Visit:
             self._change(lambda twin: _failed(twin, job.number, self._clock(), trouble))
         return trouble
 
-    def _found(self, look: Look, twin: Twin) -> Twin:
+    def _found(self, look: Inspection, twin: Twin) -> Twin:
         """Note what is there, and begin with what is to be done."""
         now, proof = self._clock(), self._place.proof
         there = looks.installed(look, proof, _known(twin))
@@ -165,7 +165,7 @@ class Visit:
 
     # ── doing ─────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def _do(self, line: Line, look: Look, job: Job) -> Twin:
+    def _do(self, line: Line, look: Inspection, job: Job) -> Twin:
         there = looks.installed(look, self._place.proof, [job.target] if job.target is not None else [])
         try:
             if _is_done(job, there, self._place.proof):
@@ -182,7 +182,7 @@ class Visit:
             self._hung(job, trouble)
             raise
 
-    def _finish(self, line: Line, look: Look, job: Job, probe: ProbeResult | None) -> Twin:
+    def _finish(self, line: Line, look: Inspection, job: Job, probe: ProbeResult | None) -> Twin:
         """End a job that turns out to be done: a pass that switched may not have come to what follows."""
         restart = self._place.restart
         line.run(scripts.forget(look.store))
@@ -190,14 +190,14 @@ class Visit:
             return self._tell(line, look, job, restart, probe)
         return self._succeed(job, probe)
 
-    def _install(self, line: Line, look: Look, job: Job, target: ModelAssignment) -> Twin:
+    def _install(self, line: Line, look: Inspection, job: Job, target: ModelAssignment) -> Twin:
         earlier = judge(job.model, target, self._nonce(job), look.text)
         if isinstance(earlier, Refused):
             return self._settle(job, succeeded=False, verdict=earlier)
         act = self._order if self._place.proof is Proof.VERIFIED else self._switch
         return act(line, look, job, target, self._depot.payload(target))
 
-    def _order(self, line: Line, look: Look, job: Job, target: ModelAssignment, files: Files) -> Twin:
+    def _order(self, line: Line, look: Inspection, job: Job, target: ModelAssignment, files: Files) -> Twin:
         """Have the installer switch, and prove."""
         place, nonce = self._place, self._nonce(job)
         bring(line, look, files, scripts.payload(job.number, _links(files)), self._sent)
@@ -211,7 +211,7 @@ class Visit:
             return self._tell(line, look, job, place.restart, verdict.probe)
         return self._judged(job, answer, verdict)
 
-    def _switch(self, line: Line, look: Look, job: Job, target: ModelAssignment, files: Files) -> Twin:
+    def _switch(self, line: Line, look: Inspection, job: Job, target: ModelAssignment, files: Files) -> Twin:
         """Switch without anybody's help, to what was verified by its digests."""
         place, active = self._place, look.active(job.model)
         name, before = look.idle(job.model), active.name if active is not None else ""
@@ -231,7 +231,7 @@ class Visit:
             raise refusal(answer, "InstallFailed")
         return self._settle(job, succeeded=True, verdict=None)
 
-    def _tell(self, line: Line, look: Look, job: Job, restart: Restart, probe: ProbeResult | None) -> Twin:
+    def _tell(self, line: Line, look: Inspection, job: Job, restart: Restart, probe: ProbeResult | None) -> Twin:
         """Have the application told of what is active; where it falls over, what was active before comes back."""
         place, store = self._place, look.store
         self._cutoff.held = True
@@ -249,7 +249,7 @@ class Visit:
         self._cutoff.held = False
         return self._change(lambda twin: _failed(twin, job.number, self._clock(), trouble))
 
-    def _remove(self, line: Line, look: Look, job: Job) -> Twin:
+    def _remove(self, line: Line, look: Inspection, job: Job) -> Twin:
         place = self._place
         if (called_off := self._called_off(line, look, job)) is not None:
             return called_off
@@ -264,7 +264,7 @@ class Visit:
         self._cutoff.held = False
         return self._judged(job, answer, self._verdict(job, answer))
 
-    def _verdict(self, job: Job, answer: Answer) -> Verdict | None:
+    def _verdict(self, job: Job, answer: CommandResult) -> Verdict | None:
         """Judge what the installer said.
 
         Raises:
@@ -279,11 +279,11 @@ class Visit:
             return Contradiction("the installer says that it is done, and on the device it is not")
         return verdict
 
-    def _judged(self, job: Job, answer: Answer, verdict: Verdict | None) -> Twin:
+    def _judged(self, job: Job, answer: CommandResult, verdict: Verdict | None) -> Twin:
         words = looks.words_of(answer.text) if verdict is None else ""
         return self._settle(job, succeeded=looks.order_status(answer.text) == 0, verdict=verdict, words=words)
 
-    def _called_off(self, line: Line, look: Look, job: Job) -> Twin | None:
+    def _called_off(self, line: Line, look: Inspection, job: Job) -> Twin | None:
         """Look once more whether the job is still wanted, and note that the device is going to be changed.
 
         Returns:
@@ -296,7 +296,7 @@ class Visit:
             return None
         return self._stopped(line, look, job)
 
-    def _stopped(self, line: Line, look: Look, job: Job) -> Twin:
+    def _stopped(self, line: Line, look: Inspection, job: Job) -> Twin:
         twin = self._change(lambda twin: twins.stopped(twin, job.number, self._clock()))
         if twin.job is None:  # else what was brought may be of use to the next
             line.run(scripts.forget(look.store))
@@ -307,7 +307,7 @@ class Visit:
         twin = self._notes.twin(self._place.device)
         return twin is not None and twin.model(job.model).installed is not None
 
-    def _unneeded(self, look: Look, job: Job, files: Files) -> tuple[str, ...]:
+    def _unneeded(self, look: Inspection, job: Job, files: Files) -> tuple[str, ...]:
         """Choose blobs that neither what will be active needs, nor what is to go back to."""
         kept = [files]
         for model, slots in look.slots.items():

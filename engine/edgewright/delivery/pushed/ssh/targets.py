@@ -34,7 +34,7 @@ class Hop:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class Target:
     """One device."""
 
     device: str
@@ -64,7 +64,7 @@ def settings_of(route: Route) -> SshSettings:
     return route.delivery.ssh or SshSettings()
 
 
-def find_place(route: Route, own_user: str) -> Place:
+def find_place(route: Route, own_user: str) -> Target:
     """Work out a device's place.
 
     Args:
@@ -87,7 +87,7 @@ def find_place(route: Route, own_user: str) -> Place:
         raise ValueError(f"installer: {route.delivery.installer!r} is no command: {error}") from error
     if not installer:
         raise ValueError("installer: there is no command")
-    return Place(
+    return Target(
         device=route.device.id,
         fleet=route.fleet,
         hop=hop,

@@ -23,7 +23,7 @@ class _Note:
     error: Exception | None = None
 
 
-class Notes:
+class TwinWrites:
     """The twins of one system, for many threads. Every call is durable when it returns, as in ports.TwinStore.
 
     Args:

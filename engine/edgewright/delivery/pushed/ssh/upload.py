@@ -4,9 +4,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from edgewright import durable
 from edgewright.delivery.pushed.ssh import scripts
-from edgewright.delivery.pushed.ssh.connecting import CHUNK, Answer, Line
+from edgewright.delivery.pushed.ssh.connecting import CHUNK, CommandResult, Line
 from edgewright.delivery.pushed.ssh.errors import Trouble, Unfit
-from edgewright.delivery.pushed.ssh.inspection import Look, answered, damaged, failure
+from edgewright.delivery.pushed.ssh.inspection import Inspection, answered, damaged, failure
 from edgewright.delivery.pushed.ssh.missing_files import Piece, Upload, plan_upload
 from edgewright.delivery.repository.depot import PayloadFile
 from edgewright.errors import DeliveryError, DeliveryUnavailable
@@ -34,7 +34,9 @@ _HINTS = {
 }
 
 
-def bring(line: Line, look: Look, files: Sequence[PayloadFile], stage: str, progress: Callable[[int], None]) -> None:
+def bring(
+    line: Line, look: Inspection, files: Sequence[PayloadFile], stage: str, progress: Callable[[int], None]
+) -> None:
     """Bring what a device lacks of a payload, verify all of it there, and stage it.
 
     Args:
@@ -73,7 +75,7 @@ def bring(line: Line, look: Look, files: Sequence[PayloadFile], stage: str, prog
         blobs = {digest: size for digest, size in blobs.items() if digest not in bad}
 
 
-def refusal(answer: Answer, reason: str) -> Trouble:
+def refusal(answer: CommandResult, reason: str) -> Trouble:
     """Say why a script failed; what another pass may mend is no reason to give up."""
     said, words = failure(answer.text)
     if said in _PASSING:
@@ -83,7 +85,7 @@ def refusal(answer: Answer, reason: str) -> Trouble:
     return Unfit(said or reason, f"{told}; {hint}" if hint else told)
 
 
-def _send(line: Line, look: Look, upload: Upload, stage: str, progress: Callable[[int], None]) -> Answer:
+def _send(line: Line, look: Inspection, upload: Upload, stage: str, progress: Callable[[int], None]) -> CommandResult:
     unpack = look.tar and bool(upload.send)
     script = scripts.receive(look.store, upload.brought, upload.kept, stage, unpack=unpack)
     if unpack:

@@ -14,26 +14,26 @@ from edgewright.core.fleet.twins import Stage, Twin
 from edgewright.delivery.relayed.bundling import Bundler, Order, Recipes
 from edgewright.delivery.relayed.errors import Refused
 from edgewright.delivery.relayed.hawkbit.api import Action, Hawkbit, among
-from edgewright.delivery.relayed.hawkbit.distribution_sets import Shelf, name_of
-from edgewright.delivery.relayed.hawkbit.job_notes import CLOSED, TARGET, Note, keep, note_of, offer
+from edgewright.delivery.relayed.hawkbit.distribution_sets import DistributionSets, name_of
+from edgewright.delivery.relayed.hawkbit.job_notes import CLOSED, TARGET, JobNote, keep, note_of, offer
 from edgewright.delivery.relayed.hawkbit.options import Kinds
-from edgewright.delivery.relayed.twin_writes import Ledger, chunks, noted
+from edgewright.delivery.relayed.twin_writes import TwinWrites, chunks, noted
 from edgewright.errors import DeliveryError
 
 _NAMED_AT_ONCE = 100
 _MOST_TRIES = 3
 
 
-class Launcher:
+class Deployments:
     """Tells hawkBit of jobs."""
 
     def __init__(
-        self, hawkbit: Hawkbit, ledger: Ledger, bundler: Bundler, kinds: Kinds, clock: Callable[[], datetime]
+        self, hawkbit: Hawkbit, ledger: TwinWrites, bundler: Bundler, kinds: Kinds, clock: Callable[[], datetime]
     ) -> None:
         self._hawkbit = hawkbit
         self._bundler = bundler
         self._ledger = ledger
-        self._shelf = Shelf(hawkbit, bundler, kinds)
+        self._shelf = DistributionSets(hawkbit, bundler, kinds)
         self._clock = clock
 
     def start(self, routes: Mapping[str, Route], known: Mapping[str, Twin]) -> None:
@@ -116,27 +116,27 @@ class Launcher:
                 used[action.target].append(action)
         return [(twin, used[twin.device]) for twin in waiting]
 
-    def _chosen(self, order: Order, twin: Twin, used: Sequence[Action]) -> Note:
+    def _chosen(self, order: Order, twin: Twin, used: Sequence[Action]) -> JobNote:
         """Choose the set: that of an action that is open, else the first that the device never had."""
         assert twin.job is not None  # start gives only such
         before = note_of(twin)
         refused = before.refused if before is not None else ()
         for action in used:
             if action.status not in CLOSED and action.set_id is not None:
-                return Note(twin.job.number, action.set_id, action.id)
+                return JobNote(twin.job.number, action.set_id, action.id)
         if before is not None and before.set_id not in refused:
             return before
         taken = {action.set_id for action in used} | set(refused)
         attempt = 1
         while (set_id := self._shelf.set_of(replace(order, attempt=attempt))) in taken:
             attempt += 1
-        return Note(twin.job.number, set_id, refused=refused)
+        return JobNote(twin.job.number, set_id, refused=refused)
 
-    def _offered(self, notes: Mapping[str, Note]) -> dict[str, Twin]:
+    def _offered(self, notes: Mapping[str, JobNote]) -> dict[str, Twin]:
         now = self._clock()
         return self._ledger.change(notes, lambda twin: offer(twin, replace(notes[twin.device], refused=()), now))
 
-    def _unanswered(self, notes: Mapping[str, Note]) -> None:
+    def _unanswered(self, notes: Mapping[str, JobNote]) -> None:
         """hawkBit made no action for these: the target is gone, or has a set assigned whose action was cleared away."""
         now = self._clock()
 

@@ -14,7 +14,7 @@ _MOST_NAMES = 5
 _LONGEST_NAME = 128
 
 
-class Shelf:
+class DistributionSets:
     """Finds and fills what devices are assigned."""
 
     def __init__(self, hawkbit: Hawkbit, bundler: Bundler, kinds: Kinds) -> None:

@@ -7,8 +7,8 @@ from edgewright.delivery.relayed.bundling import Bundler
 from edgewright.delivery.relayed.driver import ServerDriver, secret_of
 from edgewright.delivery.relayed.errors import Patience
 from edgewright.delivery.relayed.hawkbit.options import FORCE_AFTER, Kinds, Options
-from edgewright.delivery.relayed.twin_writes import Ledger
-from edgewright.delivery.relayed.worker import Courier, Pace
+from edgewright.delivery.relayed.twin_writes import TwinWrites
+from edgewright.delivery.relayed.worker import Pace, Sync
 from edgewright.delivery.repository.depot import Depot
 from edgewright.delivery.twin_driver import Routes
 from edgewright.ports import TwinStore
@@ -56,16 +56,16 @@ class HawkbitDriver(ServerDriver):
         usual = "" if made == "application/app" else f" ({made})"
         return f"hawkBit at {settings.url.rstrip('/')} as {settings.user}{usual}"
 
-    def connect(self, delivery: Delivery, ledger: Ledger) -> Courier:
+    def connect(self, delivery: Delivery, ledger: TwinWrites) -> Sync:
         """As in ServerDriver."""
         from edgewright.delivery.relayed.hawkbit.api import Hawkbit
-        from edgewright.delivery.relayed.hawkbit.sync import HawkbitCourier
+        from edgewright.delivery.relayed.hawkbit.sync import HawkbitSync
 
         settings = _settings(delivery)
         password = secret_of(self.secrets, settings.password)
         hawkbit = Hawkbit(settings.url, settings.user, password, self._patience)
         kinds = Kinds(settings.module_type, settings.set_type)
-        return HawkbitCourier(
+        return HawkbitSync(
             hawkbit, ledger, self._bundler, self.clock, Options(settings.create_targets, kinds, self._force_after)
         )
 

@@ -31,7 +31,7 @@ _LAST_WORDS = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Note:
+class JobNote:
     """One job at the hawkBit."""
 
     job: int
@@ -48,12 +48,12 @@ class Note:
     """Sets that gave no action."""
 
 
-def note_of(twin: Twin) -> Note | None:
+def note_of(twin: Twin) -> JobNote | None:
     """Find what is noted of the job that a device is at."""
     kept = twin.memo.get(_ORDER)
     if twin.job is None or not isinstance(kept, dict) or kept.get("job") != twin.job.number:
         return None
-    return Note(**{**kept, "refused": tuple(kept.get("refused", ()))})
+    return JobNote(**{**kept, "refused": tuple(kept.get("refused", ()))})
 
 
 def action_of(twin: Twin) -> int | None:
@@ -62,7 +62,7 @@ def action_of(twin: Twin) -> int | None:
     return note.action if note is not None else None
 
 
-def keep(twin: Twin, note: Note) -> Twin:
+def keep(twin: Twin, note: JobNote) -> Twin:
     """Write a note, if the device is still at its job."""
     if twin.job is None or twin.job.number != note.job:
         return twin
@@ -74,7 +74,7 @@ def keep(twin: Twin, note: Note) -> Twin:
     return noted(twin, **{_ORDER: kept})
 
 
-def offer(twin: Twin, note: Note, now: datetime) -> Twin:
+def offer(twin: Twin, note: JobNote, now: datetime) -> Twin:
     """Write a note with its action. The device has not heard of it yet, so this is no news of the device."""
     job = twin.job
     if job is None or job.number != note.job:

@@ -12,27 +12,27 @@ from edgewright.delivery.evidence import judge, settle
 from edgewright.delivery.relayed.bundling import Bundler, Order
 from edgewright.delivery.relayed.hawkbit import job_notes as notes
 from edgewright.delivery.relayed.hawkbit.api import Action, Hawkbit, among
-from edgewright.delivery.relayed.hawkbit.deployments import Launcher
+from edgewright.delivery.relayed.hawkbit.deployments import Deployments
 from edgewright.delivery.relayed.hawkbit.job_notes import action_of, keep, note_of, stage_of, words_of
 from edgewright.delivery.relayed.hawkbit.options import Options
-from edgewright.delivery.relayed.hawkbit.targets import Roster
-from edgewright.delivery.relayed.twin_writes import Ledger, chunks, dropped, noted
+from edgewright.delivery.relayed.hawkbit.targets import Targets
+from edgewright.delivery.relayed.twin_writes import TwinWrites, chunks, dropped, noted
 
 _NAMED_AT_ONCE = 100
 
 
-class HawkbitCourier:
+class HawkbitSync:
     """Implements servers.worker.Courier."""
 
     def __init__(
-        self, hawkbit: Hawkbit, ledger: Ledger, bundler: Bundler, clock: Callable[[], datetime], options: Options
+        self, hawkbit: Hawkbit, ledger: TwinWrites, bundler: Bundler, clock: Callable[[], datetime], options: Options
     ) -> None:
         self._hawkbit = hawkbit
         self._ledger = ledger
         self._clock = clock
         self._force_after = options.force_after
-        self._roster = Roster(hawkbit, ledger, clock, create=options.create_targets)
-        self._launcher = Launcher(hawkbit, ledger, bundler, options.kinds, clock)
+        self._roster = Targets(hawkbit, ledger, clock, create=options.create_targets)
+        self._launcher = Deployments(hawkbit, ledger, bundler, options.kinds, clock)
 
     def close(self) -> None:
         """End its connections."""

@@ -8,7 +8,7 @@ from edgewright.core.fleet.routes import Route
 from edgewright.core.fleet.twins import Twin
 from edgewright.delivery.relayed.hawkbit.api import Hawkbit, among
 from edgewright.delivery.relayed.hawkbit.job_notes import ASKED, TARGET
-from edgewright.delivery.relayed.twin_writes import Ledger, asked, chunks, noted
+from edgewright.delivery.relayed.twin_writes import TwinWrites, asked, chunks, noted
 
 _NAMED_AT_ONCE = 100
 """Devices in one query: an address may only be so long."""
@@ -16,10 +16,10 @@ _OVERLAP = 60_000
 """Milliseconds by which the clocks of one hawkBit's nodes may differ."""
 
 
-class Roster:
+class Targets:
     """Keeps devices and targets together."""
 
-    def __init__(self, hawkbit: Hawkbit, ledger: Ledger, clock: Callable[[], datetime], *, create: bool) -> None:
+    def __init__(self, hawkbit: Hawkbit, ledger: TwinWrites, clock: Callable[[], datetime], *, create: bool) -> None:
         self._hawkbit = hawkbit
         self._ledger = ledger
         self._clock = clock

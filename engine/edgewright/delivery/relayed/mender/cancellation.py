@@ -11,8 +11,8 @@ from datetime import datetime
 
 from edgewright.core.fleet.twins import Stage, Twin
 from edgewright.delivery.relayed.mender.api import Mender
-from edgewright.delivery.relayed.mender.job_notes import Note, keep, note_of
-from edgewright.delivery.relayed.twin_writes import Ledger
+from edgewright.delivery.relayed.mender.job_notes import JobNote, keep, note_of
+from edgewright.delivery.relayed.twin_writes import TwinWrites
 
 log = logging.getLogger(__name__)
 
@@ -23,7 +23,7 @@ _MOST_LOOKED_INTO = 50
 class Stopper:
     """Tells Mender what is not wanted any more."""
 
-    def __init__(self, mender: Mender, ledger: Ledger, clock: Callable[[], datetime]) -> None:
+    def __init__(self, mender: Mender, ledger: TwinWrites, clock: Callable[[], datetime]) -> None:
         self._mender = mender
         self._ledger = ledger
         self._clock = clock
@@ -50,7 +50,7 @@ class Stopper:
             lambda twin: keep(twin, replace(new[twin.device], stopped_at=now if twin.device in stopped else _NOT_NOW)),
         )
 
-    def _take_out(self, deployment: str, notes: Mapping[str, Note]) -> set[str]:
+    def _take_out(self, deployment: str, notes: Mapping[str, JobNote]) -> set[str]:
         shared = self._in_others(deployment, {note.device for note in notes.values()})
         if shared is None or shared:
             log.warning(

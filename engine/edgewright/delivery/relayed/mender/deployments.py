@@ -16,24 +16,24 @@ from edgewright.delivery.relayed.errors import Refused
 from edgewright.delivery.relayed.mender.api import Mender
 from edgewright.delivery.relayed.mender.job_notes import (
     MENDER_ID,
-    Note,
+    JobNote,
     deployment_name,
     intend,
     next_attempt,
     note_of,
     offer,
 )
-from edgewright.delivery.relayed.twin_writes import Ledger, chunks
+from edgewright.delivery.relayed.twin_writes import TwinWrites, chunks
 from edgewright.errors import DeliveryError
 
 _DEVICES_AT_ONCE = 500
 _NAMED_AT_ONCE = 20
 
 
-class Launcher:
+class Deployments:
     """Tells Mender of jobs."""
 
-    def __init__(self, mender: Mender, ledger: Ledger, bundler: Bundler, clock: Callable[[], datetime]) -> None:
+    def __init__(self, mender: Mender, ledger: TwinWrites, bundler: Bundler, clock: Callable[[], datetime]) -> None:
         self._mender = mender
         self._ledger = ledger
         self._bundler = bundler
@@ -95,7 +95,7 @@ class Launcher:
         jobs = {twin.device: twin.job.number for twin in members if twin.job is not None}
         name = name or deployment_name(order.name, jobs.items())
         notes = {
-            twin.device: Note(jobs[twin.device], name, str(twin.memo[MENDER_ID]), order.attempt) for twin in members
+            twin.device: JobNote(jobs[twin.device], name, str(twin.memo[MENDER_ID]), order.attempt) for twin in members
         }
         self._ledger.change(notes, lambda twin: intend(twin, notes[twin.device], order.version))
         deployment = self._mender.deploy(name, order.name, sorted(note.device for note in notes.values()))
@@ -115,7 +115,7 @@ class Launcher:
             self._mender.upload(self._bundler.build(order), f"{about}; made by edgewright")
         self._artifacts.add(order.name)
 
-    def _offered(self, notes: Mapping[str, Note]) -> dict[str, Twin]:
+    def _offered(self, notes: Mapping[str, JobNote]) -> dict[str, Twin]:
         now = self._clock()
         return self._ledger.change(notes, lambda twin: offer(twin, notes[twin.device], now))
 

@@ -8,7 +8,7 @@ from edgewright.core.fleet.routes import Route
 from edgewright.core.fleet.twins import Twin
 from edgewright.delivery.relayed.mender.api import PAGE, Device, Mender
 from edgewright.delivery.relayed.mender.job_notes import ASKED, MENDER_ID
-from edgewright.delivery.relayed.twin_writes import Ledger, asked, chunks, noted
+from edgewright.delivery.relayed.twin_writes import TwinWrites, asked, chunks, noted
 
 _SCOPES = ("inventory", "identity", "tags")
 """Where the attribute with a device's id may be; the first that has it."""
@@ -17,10 +17,10 @@ _ACCEPTED = frozenset({"", "accepted"})
 _TROUBLES = frozenset({"UnknownDevice", "AmbiguousDevice", "NotAccepted"})
 
 
-class Roster:
+class Devices:
     """Finds devices, and notes what is heard of them."""
 
-    def __init__(self, mender: Mender, ledger: Ledger, attribute: str, clock: Callable[[], datetime]) -> None:
+    def __init__(self, mender: Mender, ledger: TwinWrites, attribute: str, clock: Callable[[], datetime]) -> None:
         self._mender = mender
         self._ledger = ledger
         self._attribute = attribute

@@ -7,8 +7,8 @@ from edgewright.delivery.relayed.bundling import Bundler
 from edgewright.delivery.relayed.driver import ServerDriver, secret_of
 from edgewright.delivery.relayed.errors import Patience
 from edgewright.delivery.relayed.mender.options import Options
-from edgewright.delivery.relayed.twin_writes import Ledger
-from edgewright.delivery.relayed.worker import Courier, Pace
+from edgewright.delivery.relayed.twin_writes import TwinWrites
+from edgewright.delivery.relayed.worker import Pace, Sync
 from edgewright.delivery.repository.depot import Depot
 from edgewright.delivery.twin_driver import Routes
 from edgewright.ports import TwinStore
@@ -42,14 +42,14 @@ class MenderServerDriver(ServerDriver):
         settings = _settings(delivery)
         return f"Mender at {settings.url.rstrip('/')} with {settings.token.secret}, by {settings.attribute}"
 
-    def connect(self, delivery: Delivery, ledger: Ledger) -> Courier:
+    def connect(self, delivery: Delivery, ledger: TwinWrites) -> Sync:
         """As in ServerDriver."""
         from edgewright.delivery.relayed.mender.api import Mender
-        from edgewright.delivery.relayed.mender.sync import MenderCourier
+        from edgewright.delivery.relayed.mender.sync import MenderSync
 
         settings = _settings(delivery)
         mender = Mender(settings.url, secret_of(self.secrets, settings.token), self._patience)
-        return MenderCourier(mender, ledger, self._bundler, settings.attribute, self.clock, self._options)
+        return MenderSync(mender, ledger, self._bundler, settings.attribute, self.clock, self._options)
 
 
 def _settings(delivery: Delivery) -> MenderServerSettings:

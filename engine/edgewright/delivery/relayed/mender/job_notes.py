@@ -35,7 +35,7 @@ _MOST_WORDS = 500
 
 
 @dataclass(frozen=True, slots=True)
-class Note:
+class JobNote:
     """One job at the Mender server."""
 
     job: int
@@ -54,12 +54,12 @@ class Note:
     """When Mender was first seen to say that it has ended; ISO 8601."""
 
 
-def note_of(twin: Twin) -> Note | None:
+def note_of(twin: Twin) -> JobNote | None:
     """Find what is noted of the job that a device is at."""
     kept = twin.memo.get(_ORDER)
     if twin.job is None or not isinstance(kept, dict) or kept.get("job") != twin.job.number:
         return None
-    return Note(**kept)
+    return JobNote(**kept)
 
 
 def deployment_of(twin: Twin) -> str | None:
@@ -68,7 +68,7 @@ def deployment_of(twin: Twin) -> str | None:
     return note.deployment if note is not None else None
 
 
-def keep(twin: Twin, note: Note) -> Twin:
+def keep(twin: Twin, note: JobNote) -> Twin:
     """Write a note, if the device is still at its job."""
     if twin.job is None or twin.job.number != note.job:
         return twin
@@ -80,7 +80,7 @@ def keep(twin: Twin, note: Note) -> Twin:
     return noted(twin, **{_ORDER: kept})
 
 
-def intend(twin: Twin, note: Note, version: str) -> Twin:
+def intend(twin: Twin, note: JobNote, version: str) -> Twin:
     """Write a note before Mender is told, and count how often the device was given the same."""
     if twin.job is None or twin.job.number != note.job:
         return twin
@@ -94,7 +94,7 @@ def next_attempt(twin: Twin, version: str) -> int:
     return int(tries.get(version, 0)) + 1 if isinstance(tries, dict) else 1
 
 
-def offer(twin: Twin, note: Note, now: datetime) -> Twin:
+def offer(twin: Twin, note: JobNote, now: datetime) -> Twin:
     """Write a note with its deployment. The device has not heard of it yet, so this is no news of the device."""
     job = twin.job
     if job is None or job.number != note.job:

@@ -13,10 +13,10 @@ from edgewright.delivery.relayed.bundling import Bundler, Order
 from edgewright.delivery.relayed.mender import job_notes as notes
 from edgewright.delivery.relayed.mender.api import Mender, Progress
 from edgewright.delivery.relayed.mender.cancellation import Stopper
-from edgewright.delivery.relayed.mender.deployments import Launcher
-from edgewright.delivery.relayed.mender.devices import Roster
+from edgewright.delivery.relayed.mender.deployments import Deployments
+from edgewright.delivery.relayed.mender.devices import Devices
 from edgewright.delivery.relayed.mender.job_notes import (
-    Note,
+    JobNote,
     deployment_of,
     hopeless,
     keep,
@@ -25,18 +25,18 @@ from edgewright.delivery.relayed.mender.job_notes import (
     words_of,
 )
 from edgewright.delivery.relayed.mender.options import Options
-from edgewright.delivery.relayed.twin_writes import Ledger, dropped
+from edgewright.delivery.relayed.twin_writes import TwinWrites, dropped
 
 _GONE = Progress("")
 
 
-class MenderCourier:
+class MenderSync:
     """Implements servers.worker.Courier."""
 
     def __init__(
         self,
         mender: Mender,
-        ledger: Ledger,
+        ledger: TwinWrites,
         bundler: Bundler,
         attribute: str,
         clock: Callable[[], datetime],
@@ -46,8 +46,8 @@ class MenderCourier:
         self._ledger = ledger
         self._clock = clock
         self._options = options
-        self._roster = Roster(mender, ledger, attribute, clock)
-        self._launcher = Launcher(mender, ledger, bundler, clock)
+        self._roster = Devices(mender, ledger, attribute, clock)
+        self._launcher = Deployments(mender, ledger, bundler, clock)
         self._stopper = Stopper(mender, ledger, clock)
         self._looked_at = -options.look_every.total_seconds()
         self._looked_for: frozenset[str] = frozenset()
@@ -186,11 +186,11 @@ class MenderCourier:
         key = (twin.device, twin.job.number if twin.job is not None else 0)
         return key not in self._shown or self._shown[key] != self._roster.heard.get(twin.device)
 
-    def _waits(self, note: Note, patience: timedelta) -> bool:
+    def _waits(self, note: JobNote, patience: timedelta) -> bool:
         since = datetime.fromisoformat(note.done_at) if note.done_at else self._clock()
         return self._clock() - since < patience
 
-    def _wait(self, twin: Twin, note: Note) -> dict[str, Twin]:
+    def _wait(self, twin: Twin, note: JobNote) -> dict[str, Twin]:
         """The device has still to show what it did."""
         if note.done_at:
             return {}
@@ -205,7 +205,7 @@ class MenderCourier:
         job: Job,
         device: str,
         route: Route | None,
-        note: Note,
+        note: JobNote,
         said: Sequence[str],
         *,
         succeeded: bool,
@@ -232,7 +232,7 @@ class MenderCourier:
         return changed | self._ledger.change(jobs, lambda twin: dropped(twin, jobs[twin.device], now))
 
 
-def _judged(job: Job, note: Note, route: Route | None, said: Sequence[str]) -> Verdict | None:
+def _judged(job: Job, note: JobNote, route: Route | None, said: Sequence[str]) -> Verdict | None:
     if route is None:
         return None
     order = Order(job.model, job.target, route.delivery, attempt=note.attempt)

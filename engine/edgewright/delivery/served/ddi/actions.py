@@ -26,7 +26,7 @@ _NOTES, _SETTLED = "notes", "settled"
 """In the memo: of the job that the device is at, and the action that ended for us before the device closed it."""
 
 
-class Standing(Enum):
+class ActionStatus(Enum):
     """How an action stands."""
 
     OPEN = "open"
@@ -73,13 +73,13 @@ def with_notes(twin: Twin, notes: Notes) -> Twin:
     return replace(twin, memo={**twin.memo, _NOTES: kept})
 
 
-def standing(twin: Twin | None, number: int) -> Standing:
+def standing(twin: Twin | None, number: int) -> ActionStatus:
     """Tell how an action stands."""
     if twin is None or not 0 < number <= twin.jobs:
-        return Standing.UNKNOWN
+        return ActionStatus.UNKNOWN
     if twin.job is not None and twin.job.number == number:
-        return Standing.OPEN
-    return Standing.SETTLED if twin.memo.get(_SETTLED) == number else Standing.CLOSED
+        return ActionStatus.OPEN
+    return ActionStatus.SETTLED if twin.memo.get(_SETTLED) == number else ActionStatus.CLOSED
 
 
 def is_called_off(twin: Twin) -> bool:
@@ -92,7 +92,7 @@ def is_called_off(twin: Twin) -> bool:
 
 def offered(twin: Twin, number: int, bundle: str, now: datetime) -> Twin:
     """Note that a device was told of a job, and which bundle."""
-    if standing(twin, number) is not Standing.OPEN:
+    if standing(twin, number) is not ActionStatus.OPEN:
         return twin
     if twin.job is not None and twin.job.stage is Stage.WAITING:
         twin = twins.move(twin, number, Stage.OFFERED, now)
@@ -108,7 +108,7 @@ def fetching(twin: Twin, number: int, now: datetime) -> Twin:
 
 def fetched(twin: Twin, number: int, now: datetime) -> Twin:
     """Note that the bundle's last byte is on its way to the device."""
-    if standing(twin, number) is not Standing.OPEN:
+    if standing(twin, number) is not ActionStatus.OPEN:
         return twin
     seen = replace(notes_of(twin), fetched=True, pieces=(), errors=())
     return with_notes(twins.move(twin, number, Stage.INSTALLING, now), seen)
@@ -129,7 +129,7 @@ def told(twin: Twin, number: int, said: Feedback, wanted: Proof, now: datetime) 
     """
     job = twin.job
     if job is None or job.number != number:
-        ends = said.execution is Execution.CLOSED and standing(twin, number) is Standing.SETTLED
+        ends = said.execution is Execution.CLOSED and standing(twin, number) is ActionStatus.SETTLED
         return _without(twin, _SETTLED) if ends else twin
     return _tidied(_told(_heard(twin, said.details), job, said, wanted, now))
 

@@ -13,7 +13,7 @@ from datetime import datetime
 from edgewright.core.fleet.routes import Route
 from edgewright.delivery.served.ddi.messages import Attributes, apply_attributes
 from edgewright.errors import DeliveryError
-from edgewright.ports import Identity, IdentityStore, Standing
+from edgewright.ports import Identity, IdentityStatus, IdentityStore
 from edgewright.secret import Secret
 from edgewright_schemas.delivery import DdiSettings
 from edgewright_wire.canonical import digest_bytes
@@ -36,7 +36,7 @@ class NotServed(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Visitor:
+class AuthenticatedDevice:
     """A device that was let in."""
 
     device: str
@@ -46,7 +46,7 @@ class Visitor:
     """It waits to be approved: it may say what it is, and is given nothing."""
 
 
-class Doorkeeper:
+class Authenticator:
     """Tells devices from others.
 
     Args:
@@ -65,7 +65,7 @@ class Doorkeeper:
         self._routes = routes
         self._clock = clock
 
-    def admit(self, device: str, authorization: str) -> Visitor:
+    def admit(self, device: str, authorization: str) -> AuthenticatedDevice:
         """Let a device in.
 
         Args:
@@ -87,7 +87,7 @@ class Doorkeeper:
             case _:
                 raise NotServed(401, "a token is needed: TargetToken or GatewayToken")
 
-    def describe(self, visitor: Visitor, said: Attributes) -> None:
+    def describe(self, visitor: AuthenticatedDevice, said: Attributes) -> None:
         """Keep what a device that waits says of itself; it is looked at before it is approved.
 
         Raises:
@@ -97,40 +97,40 @@ class Doorkeeper:
             labels = apply_attributes(visitor.pending.labels, said)
             self._identities.ask(replace(visitor.pending, labels=labels))
 
-    def _by_target(self, device: str, key: str) -> Visitor:
+    def _by_target(self, device: str, key: str) -> AuthenticatedDevice:
         known = self._identities.identity(SYSTEM, key)
         # The digest was looked up, which tells nobody anything of the token; the id is compared in constant time.
         if known is None or not hmac.compare_digest(known.device.encode(), device.encode()):
             raise NotServed(401, "this is no token of this device")
-        if known.standing is not Standing.ACCEPTED:
+        if known.standing is not IdentityStatus.ACCEPTED:
             raise NotServed(401, "this token counts no more")
         route = self._routes().get(device)
         if route is None or route.delivery.type != SYSTEM:
             raise NotServed(401, "this is no token of this device")  # as to strangers: who is whose is told to nobody
-        return Visitor(device, route)
+        return AuthenticatedDevice(device, route)
 
-    def _by_gateway(self, device: str, key: str) -> Visitor:
+    def _by_gateway(self, device: str, key: str) -> AuthenticatedDevice:
         known = self._identities.identity(GATEWAY, key)
-        if known is None or known.standing is not Standing.ACCEPTED:
+        if known is None or known.standing is not IdentityStatus.ACCEPTED:
             raise NotServed(401, "this is no token of a gateway")
         route = self._routes().get(device)
         if route is not None and route.delivery.type == SYSTEM:
             if (route.delivery.ddi or DdiSettings()).tokens != "gateway":
                 raise NotServed(401, "this device needs a token of its own")
-            return Visitor(device, route)
+            return AuthenticatedDevice(device, route)
         return self._unknown(device)
 
-    def _unknown(self, device: str) -> Visitor:
+    def _unknown(self, device: str) -> AuthenticatedDevice:
         key = digest_bytes(f"gateway:{device}".encode())
         known = self._identities.identity(SYSTEM, key)
         if known is None:
-            waiting = self._identities.identities(system=SYSTEM, standing=Standing.PENDING)
+            waiting = self._identities.identities(system=SYSTEM, standing=IdentityStatus.PENDING)
             if len(waiting) >= MOST_PENDING:
                 raise NotServed(403, "too many devices wait to be approved")
-            known = self._identities.ask(Identity(SYSTEM, device, key, Standing.PENDING, self._clock()))
-        if known.standing in {Standing.REJECTED, Standing.RETIRED}:
+            known = self._identities.ask(Identity(SYSTEM, device, key, IdentityStatus.PENDING, self._clock()))
+        if known.standing in {IdentityStatus.REJECTED, IdentityStatus.RETIRED}:
             raise NotServed(403, f"this device was {known.standing.value}")
-        return Visitor(device, None, known if known.standing is Standing.PENDING else None)
+        return AuthenticatedDevice(device, None, known if known.standing is IdentityStatus.PENDING else None)
 
 
 def key_of_token(token: str) -> str:
@@ -161,6 +161,6 @@ def _issue(identities: IdentityStore, system: str, name: str, now: datetime) -> 
         raise DeliveryError(f"{name!r} is no name", hint="name a device, or a gateway")
     token = secrets.token_urlsafe(32)
     key = key_of_token(token)
-    identities.ask(Identity(system, name, key, Standing.PENDING, now))
-    identities.decide(system, key, Standing.ACCEPTED, now)
+    identities.ask(Identity(system, name, key, IdentityStatus.PENDING, now))
+    identities.decide(system, key, IdentityStatus.ACCEPTED, now)
     return Secret(token)

@@ -20,7 +20,7 @@ from edgewright.delivery.bundles.orders import BundleOrder, ReadFile
 from edgewright.delivery.repository.depot import Depot
 from edgewright.delivery.served.ddi import actions, answers
 from edgewright.delivery.served.ddi.answers import Place
-from edgewright.delivery.served.ddi.authentication import SYSTEM, Doorkeeper, NotServed, Visitor
+from edgewright.delivery.served.ddi.authentication import SYSTEM, AuthenticatedDevice, Authenticator, NotServed
 from edgewright.delivery.served.ddi.downloads import Sending, send
 from edgewright.delivery.served.ddi.messages import (
     Feedback,
@@ -64,7 +64,7 @@ class Answer:
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
-class DdiDesk:
+class DdiService:
     """The server side of the driver.
 
     Args:
@@ -103,7 +103,7 @@ class DdiDesk:
         self._wake = wake
         self._url = url.rstrip("/") if url else None
         self._maker = BundleMaker(cache, keys, depot, read, lambda: offered_bundles(twins))
-        self._doors = Doorkeeper(identities, routes, clock)
+        self._doors = Authenticator(identities, routes, clock)
 
     # ── resources ─────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -141,7 +141,7 @@ class DdiDesk:
         """``GET …/softwaremodules/{action}/artifacts/{name}``: a bundle's bytes."""
         found: list[Sending] = []
 
-        def sending(visitor: Visitor) -> Answer:
+        def sending(visitor: AuthenticatedDevice) -> Answer:
             outcome = self._download(visitor, number, name, headers, only_head=only_head)
             if isinstance(outcome, Sending):
                 found.append(outcome)
@@ -153,7 +153,7 @@ class DdiDesk:
 
     # ── what is behind them ───────────────────────────────────────────────────────────────────────────────────
 
-    def _base(self, call: Call, visitor: Visitor) -> Answer:
+    def _base(self, call: Call, visitor: AuthenticatedDevice) -> Answer:
         place, route = self._place(call), visitor.route
         if visitor.pending is not None:
             return Answer(content=answers.base(place, DdiSettings().poll, due={"configData": None}))
@@ -172,7 +172,7 @@ class DdiDesk:
         twin = self._see(visitor, known, now, problem)
         return Answer(content=answers.base(place, poll, due=_due(twin, now, can_offer=problem is None)))
 
-    def _see(self, visitor: Visitor, known: Twin, now: datetime, problem: EdgewrightError | None) -> Twin:
+    def _see(self, visitor: AuthenticatedDevice, known: Twin, now: datetime, problem: EdgewrightError | None) -> Twin:
         def seeing(twin: Twin) -> Twin:
             if problem is None:
                 return twins.seen(twin, now)
@@ -183,7 +183,7 @@ class DdiDesk:
 
         return known if seeing(known) == known else self._change(visitor.device, seeing)
 
-    def _deployment(self, call: Call, visitor: Visitor, number: str) -> Answer:
+    def _deployment(self, call: Call, visitor: AuthenticatedDevice, number: str) -> Answer:
         twin, action = self._open(visitor, number)
         job = twin.job
         if job is None or actions.is_called_off(twin):
@@ -194,7 +194,7 @@ class DdiDesk:
         order = _order(visitor.route, job)
         return Answer(content=answers.deployment(self._place(call), job, order, bundle))
 
-    def _feedback(self, visitor: Visitor, number: str, body: bytes) -> Answer:
+    def _feedback(self, visitor: AuthenticatedDevice, number: str, body: bytes) -> Answer:
         said = read_feedback(body)
         _, action = self._open(visitor, number, settled=True)
         self._check(said, action)
@@ -202,13 +202,13 @@ class DdiDesk:
         self._change(visitor.device, lambda twin: actions.told(twin, action, said, wanted, now))
         return Answer()
 
-    def _cancelation(self, visitor: Visitor, number: str) -> Answer:
+    def _cancelation(self, visitor: AuthenticatedDevice, number: str) -> Answer:
         twin, action = self._open(visitor, number)
         if not actions.is_called_off(twin):
             return Answer(404, {"error": "the action was not called off"})
         return Answer(content=answers.cancelation(action))
 
-    def _cancelation_feedback(self, visitor: Visitor, number: str, body: bytes) -> Answer:
+    def _cancelation_feedback(self, visitor: AuthenticatedDevice, number: str, body: bytes) -> Answer:
         said = read_feedback(body)
         twin, action = self._open(visitor, number)
         self._check(said, action)
@@ -218,7 +218,7 @@ class DdiDesk:
         self._change(visitor.device, lambda twin: actions.told_of_cancelation(twin, action, said, wanted, now))
         return Answer()
 
-    def _attributes(self, visitor: Visitor, body: bytes) -> Answer:
+    def _attributes(self, visitor: AuthenticatedDevice, body: bytes) -> Answer:
         said = read_attributes(body)
         if visitor.pending is not None:
             self._doors.describe(visitor, said)
@@ -233,11 +233,11 @@ class DdiDesk:
             self._change(visitor.device, describing)
         return Answer()
 
-    def _installed(self, call: Call, visitor: Visitor, number: str) -> Answer:
+    def _installed(self, call: Call, visitor: AuthenticatedDevice, number: str) -> Answer:
         twin = self._known(visitor)
         action = _parsed(number)
         running = next((model for model in twin.models if model.installed is not None), None) if twin else None
-        if twin is None or running is None or actions.standing(twin, action) is not actions.Standing.CLOSED:
+        if twin is None or running is None or actions.standing(twin, action) is not actions.ActionStatus.CLOSED:
             return Answer(404, {"error": "nothing was installed by this action"})
         now = self._clock()
         job = Job(action, running.model, running.installed, 0, Stage.INSTALLING, now)
@@ -245,7 +245,7 @@ class DdiDesk:
         return Answer(content=answers.deployment(self._place(call), job, order, bundle))
 
     def _download(
-        self, visitor: Visitor, number: str, name: str, headers: Mapping[str, str], *, only_head: bool
+        self, visitor: AuthenticatedDevice, number: str, name: str, headers: Mapping[str, str], *, only_head: bool
     ) -> Answer | Sending:
         twin, action = self._open(visitor, number)
         if twin.job is None or actions.is_called_off(twin):
@@ -267,7 +267,7 @@ class DdiDesk:
 
     # ── common to them ────────────────────────────────────────────────────────────────────────────────────────
 
-    def _answered(self, call: Call, work: Callable[[Visitor], Answer]) -> Answer:
+    def _answered(self, call: Call, work: Callable[[AuthenticatedDevice], Answer]) -> Answer:
         try:
             if _DEVICE.fullmatch(call.device) is None:
                 raise NotServed(401, "this is no device")
@@ -280,7 +280,7 @@ class DdiDesk:
             log.error("device %s cannot be served: %s", call.device, error)
             return Answer(503, {"error": "this cannot be answered now"}, {"Retry-After": "30"})
 
-    def _known(self, visitor: Visitor) -> Twin | None:
+    def _known(self, visitor: AuthenticatedDevice) -> Twin | None:
         """Find the device's twin, or begin one; None where another update system reaches it."""
         twin = self._twins.twin(visitor.device)
         is_ours = twin is not None and twin.system == SYSTEM
@@ -288,7 +288,7 @@ class DdiDesk:
             return None
         return twin if is_ours else Twin(visitor.device, SYSTEM)
 
-    def _open(self, visitor: Visitor, number: str, *, settled: bool = False) -> tuple[Twin, int]:
+    def _open(self, visitor: AuthenticatedDevice, number: str, *, settled: bool = False) -> tuple[Twin, int]:
         """Find an action that is open.
 
         Raises:
@@ -296,11 +296,11 @@ class DdiDesk:
         """
         twin, action = self._known(visitor) if visitor.pending is None else None, _parsed(number)
         match actions.standing(twin, action):
-            case actions.Standing.OPEN:
+            case actions.ActionStatus.OPEN:
                 pass
-            case actions.Standing.SETTLED if settled:
+            case actions.ActionStatus.SETTLED if settled:
                 pass
-            case actions.Standing.UNKNOWN:
+            case actions.ActionStatus.UNKNOWN:
                 raise NotServed(404, "there is no such action")
             case _:
                 raise NotServed(410, "the action has ended")

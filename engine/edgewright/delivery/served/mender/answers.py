@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from edgewright.delivery.served.mender.composed_file import Pieces
+from edgewright.delivery.served.mender.composed_file import ComposedFile
 from edgewright_wire.canonical import canonical_json
 
 OK, NO_CONTENT, PARTIAL = 200, 204, 206
@@ -38,7 +38,7 @@ def refusal(status: int, message: str, device: str | None = None) -> Answer:
     return Answer(status, JSON, canonical_json({"error": message}), device=device)
 
 
-def file(content: Pieces, tag: str, wanted: str, unless: str, device: str) -> Answer:
+def file(content: ComposedFile, tag: str, wanted: str, unless: str, device: str) -> Answer:
     """Send a file, or the part of it that is wanted.
 
     Args:

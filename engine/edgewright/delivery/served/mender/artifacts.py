@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.hashes import SHA256
 
-from edgewright.delivery.served.mender.composed_file import Pieces, tar
+from edgewright.delivery.served.mender.composed_file import ComposedFile, tar
 from edgewright.errors import DeliveryError
 from edgewright_wire.canonical import canonical_json
 
@@ -29,7 +29,7 @@ class ArtifactFile:
     """One file of the payload."""
 
     name: str
-    content: Pieces
+    content: ComposedFile
     sha256: str
     """In hex."""
 
@@ -52,7 +52,7 @@ class Artifact:
     """For the update module."""
 
 
-def write_artifact(artifact: Artifact, key: RSAPrivateKey) -> Pieces:
+def write_artifact(artifact: Artifact, key: RSAPrivateKey) -> ComposedFile:
     """Write an artifact, signed.
 
     Raises:
@@ -67,7 +67,7 @@ def write_artifact(artifact: Artifact, key: RSAPrivateKey) -> Pieces:
     signature = base64.b64encode(key.sign(manifest, PKCS1v15(), SHA256()))
     small = {"version": version, "manifest": manifest, "manifest.sig": signature, "header.tar": header}
     data = tar((file.name, file.content) for file in artifact.files)
-    return tar([*((name, Pieces.of_bytes(content)) for name, content in small.items()), ("data/0000.tar", data)])
+    return tar([*((name, ComposedFile.of_bytes(content)) for name, content in small.items()), ("data/0000.tar", data)])
 
 
 def refuse_names(names: Iterable[str]) -> None:
@@ -97,5 +97,5 @@ def _header(artifact: Artifact) -> bytes:
     files = {"header-info": info, "headers/0000/type-info": kind}
     if artifact.meta:
         files["headers/0000/meta-data"] = dict(artifact.meta)
-    packed = tar((name, Pieces.of_bytes(canonical_json(content))) for name, content in files.items())
+    packed = tar((name, ComposedFile.of_bytes(canonical_json(content))) for name, content in files.items())
     return b"".join(packed.read())

@@ -26,7 +26,7 @@ class Piece:
     path: Path | None = None
 
 
-class Pieces:
+class ComposedFile:
     """A file of known size, made of pieces."""
 
     def __init__(self, pieces: Iterable[Piece]) -> None:
@@ -34,12 +34,12 @@ class Pieces:
         self.size = sum(piece.size for piece in self._pieces)
 
     @classmethod
-    def of_bytes(cls, data: bytes) -> "Pieces":
+    def of_bytes(cls, data: bytes) -> "ComposedFile":
         """Make it of bytes alone."""
         return cls([Piece(len(data), data)])
 
     @classmethod
-    def of_file(cls, file: PayloadFile) -> "Pieces":
+    def of_file(cls, file: PayloadFile) -> "ComposedFile":
         """Make it of a payload's file."""
         return cls([Piece(file.size, file.data, file.path)])
 
@@ -105,7 +105,7 @@ class Pieces:
         return found.hexdigest()
 
 
-def tar(files: Iterable[tuple[str, Pieces]], links: Iterable[tuple[str, str]] = ()) -> Pieces:
+def tar(files: Iterable[tuple[str, ComposedFile]], links: Iterable[tuple[str, str]] = ()) -> ComposedFile:
     """Pack files into a tar archive, and after them symbolic links; the same input gives the same bytes.
 
     Args:
@@ -118,7 +118,7 @@ def tar(files: Iterable[tuple[str, Pieces]], links: Iterable[tuple[str, str]] = 
         pieces.extend(content)
         pieces.append(_zeros(-content.size % _BLOCK))
     pieces.extend(_header(name, target=target) for name, target in links)
-    return Pieces([*pieces, _zeros(2 * _BLOCK)])
+    return ComposedFile([*pieces, _zeros(2 * _BLOCK)])
 
 
 def _header(name: str, *, size: int = 0, target: str = "") -> Piece:

@@ -14,7 +14,7 @@ from functools import lru_cache
 from edgewright import durable
 from edgewright.delivery.repository.depot import ASSIGNMENT_FILE, Depot, PayloadFile
 from edgewright.delivery.served.mender.artifacts import Artifact, ArtifactFile
-from edgewright.delivery.served.mender.composed_file import Pieces, tar
+from edgewright.delivery.served.mender.composed_file import ComposedFile, tar
 from edgewright.errors import DeliveryError, DeliveryUnavailable
 from edgewright_schemas.delivery import MenderServerSettings, MenderSettings
 from edgewright_wire.canonical import canonical_json, digest_bytes, hex_of
@@ -62,7 +62,7 @@ def compose(order: Order, name: str, settings: MenderSettings | MenderServerSett
     payload = depot.payload(order.target) if order.target is not None else ()
     meta: dict[str, str] = {}
     if settings.module == "edgewright":
-        files = [ArtifactFile(file.name, Pieces.of_file(file), hex_of(file.digest)) for file in payload]
+        files = [ArtifactFile(file.name, ComposedFile.of_file(file), hex_of(file.digest)) for file in payload]
         kind = "remove" if order.target is None else "install"
         meta = {"model": order.model, "nonce": order.nonce, "order": kind, "root": order.root}
     else:
@@ -84,12 +84,12 @@ def _directory(folder: str, payload: Sequence[PayloadFile]) -> list[ArtifactFile
     where = folder.encode()
     update = _slot(tuple(payload))
     return [
-        ArtifactFile("dest_dir", Pieces.of_bytes(where), hex_of(digest_bytes(where))),
+        ArtifactFile("dest_dir", ComposedFile.of_bytes(where), hex_of(digest_bytes(where))),
         ArtifactFile("update.tar", update, _digest(tuple(payload))),
     ]
 
 
-def _slot(payload: tuple[PayloadFile, ...]) -> Pieces:
+def _slot(payload: tuple[PayloadFile, ...]) -> ComposedFile:
     """Lay a model's folder out as the installer does, so that applications find it alike; nothing: it is empty."""
     files = [file for file in payload if file.name != ASSIGNMENT_FILE]
     assignment = next((file.data for file in payload if file.name == ASSIGNMENT_FILE), None)
@@ -97,8 +97,8 @@ def _slot(payload: tuple[PayloadFile, ...]) -> Pieces:
         return tar([])
     target = ModelAssignment.from_bytes(assignment).model_dump(mode="json", by_alias=True, exclude_none=True)
     listed = [{"name": file.name, "size": file.size} for file in files]
-    marker = Pieces.of_bytes(canonical_json({"assignment": target, "files": listed}))
-    packed = [(f"{_SLOT}/{file.name}", Pieces.of_file(file)) for file in files]
+    marker = ComposedFile.of_bytes(canonical_json({"assignment": target, "files": listed}))
+    packed = [(f"{_SLOT}/{file.name}", ComposedFile.of_file(file)) for file in files]
     return tar([*packed, (f"{_SLOT}/{_MARKER}", marker)], links=[("active", _SLOT)])
 
 

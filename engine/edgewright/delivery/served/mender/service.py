@@ -35,7 +35,7 @@ from edgewright.delivery.served.mender.messages import (
 from edgewright.delivery.served.mender.orders import Order, compose
 from edgewright.delivery.served.mender.tokens import NoToken, Use
 from edgewright.delivery.twin_driver import Routes
-from edgewright.ports import Identity, IdentityStore, Standing, TwinStore
+from edgewright.ports import Identity, IdentityStatus, IdentityStore, TwinStore
 from edgewright_schemas.delivery import MenderSettings
 from edgewright_wire.canonical import canonical_json
 
@@ -50,7 +50,7 @@ DEPLOYMENTS = "/api/devices/v1/deployments/device/deployments"
 _MOST_MODELS = 100
 
 
-class MenderDesk:
+class MenderService:
     """Answers the devices of one environment.
 
     Args:
@@ -112,19 +112,19 @@ class MenderDesk:
             if self._is_full(now):
                 return answers.refusal(answers.UNAUTHORIZED, "too many devices wait to be accepted; come again later")
             claims, detail = device_of(request.id_data, self._routes()), {"publicKey": key.pem, "peer": peer}
-            asks = Identity(SYSTEM, claims, key.fingerprint, Standing.PENDING, now, None, request.id_data, detail)
+            asks = Identity(SYSTEM, claims, key.fingerprint, IdentityStatus.PENDING, now, None, request.id_data, detail)
             known = self._identities.ask(asks)
-        if known.standing is Standing.PENDING:
+        if known.standing is IdentityStatus.PENDING:
             message = f"device {known.device} with the key {known.key} waits to be accepted"
             return answers.refusal(answers.UNAUTHORIZED, message, known.device)
-        if known.standing is not Standing.ACCEPTED:
+        if known.standing is not IdentityStatus.ACCEPTED:
             return answers.refusal(answers.UNAUTHORIZED, f"the key {known.key} is {known.standing}", known.device)
         token = tokens.issue(self._token_key, Use.DEVICE, self.environment, known.key, now + TOKEN_LIFE)
         return Answer(answers.OK, {"Content-Type": "application/jwt"}, token.encode(), device=known.device)
 
     def _is_full(self, now: datetime) -> bool:
         """Whether too many keys wait; those that have waited for long make place."""
-        pending = self._identities.identities(system=SYSTEM, standing=Standing.PENDING)
+        pending = self._identities.identities(system=SYSTEM, standing=IdentityStatus.PENDING)
         if len(pending) < MOST_PENDING:
             return False
         old = [identity.key for identity in pending if now - identity.asked_at > FORGOTTEN_AFTER]
@@ -147,7 +147,7 @@ class MenderDesk:
         """
         claims = tokens.check(self._token_key, token, Use.DEVICE, self.environment, self._clock())
         known = self._identities.identity(SYSTEM, claims.sub)
-        if known is None or known.standing is not Standing.ACCEPTED:
+        if known is None or known.standing is not IdentityStatus.ACCEPTED:
             raise NoToken("the device is not accepted any more")
         return known.device
 
@@ -210,7 +210,7 @@ class MenderDesk:
         except NoToken as error:
             return answers.refusal(answers.UNAUTHORIZED, str(error))
         device = claims.sub
-        if not self._identities.identities(system=SYSTEM, device=device, standing=Standing.ACCEPTED):
+        if not self._identities.identities(system=SYSTEM, device=device, standing=IdentityStatus.ACCEPTED):
             return answers.refusal(answers.UNAUTHORIZED, "the device is not accepted any more", device)
         twin, route = self._twins.twin(device), self._routes().get(device)
         job = twin.job if twin is not None and twin.system == SYSTEM else None
