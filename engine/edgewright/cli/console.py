@@ -46,6 +46,11 @@ def print_json(value: Any) -> None:
     sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
+def print_warning(message: str) -> None:
+    """Write a warning to stderr."""
+    stderr().print(message, style="yellow")
+
+
 def print_error(error: EdgewrightError, *, is_warning: bool = False) -> None:
     """Write an error for people: every problem, then what to do; as a warning where the command goes on without."""
     colour = "yellow" if is_warning else "red"

@@ -55,6 +55,7 @@ class Workspace:
         state: str | None = None,
         env: str | None = None,
         clock: Callable[[], datetime] = utc_now,
+        warn: Callable[[str], None] = lambda message: None,
     ) -> None:
         """Remember where things are; nothing is opened yet.
 
@@ -66,6 +67,7 @@ class Workspace:
                 remote one: here); or the URL of a database, the rest staying there, or in $EDGEWRIGHT_HOME.
             env: One of the environments the repository declares.
             clock: Gives aware UTC times.
+            warn: Shows a warning, such as that the remote does not answer.
         """
         self._repo = str(repo)
         self._ref = ref
@@ -76,6 +78,7 @@ class Workspace:
         self.env = env or ""
         self.is_remote = _REMOTE.match(self._repo) is not None
         self.clock = clock
+        self._warn = warn
         self.stale: SourceUnavailable | None = None
         """Why what is desired is no newer than what was fetched before."""
 
@@ -88,6 +91,7 @@ class Workspace:
             state=self._state_url or self._state,
             env=env or None,
             clock=self.clock,
+            warn=self._warn,
         )
 
     @cached_property
@@ -194,9 +198,7 @@ class Workspace:
         """Go on with what was fetched before, and say so once."""
         if self.stale is None:
             self.stale = error
-            from edgewright.cli.console import stderr
-
-            stderr().print(f"{error.message}; this is what was fetched before", style="yellow", markup=False)
+            self._warn(f"{error.message}; this is what was fetched before")
 
     def followed(
         self, upstream: "Upstream", anchor: Callable[[], str | None], *, eager: bool = False

@@ -26,6 +26,7 @@ from edgewright.cli.options import (
     duration_of,
 )
 from edgewright.cli.render.quantities import short
+from edgewright.cli.workspaces import open_workspace
 from edgewright.core.artifact import Action
 from edgewright.core.planning.plan import Plan, step_id
 from edgewright.errors import EdgewrightError, PlanRefused
@@ -65,7 +66,7 @@ def apply(
     """
     from edgewright.reconcile.run import RunOptions
 
-    workspace = Workspace(repo, ref=ref, state=state, env=env)
+    workspace = open_workspace(repo, ref=ref, state=state, env=env)
     until = workspace.clock() + duration_of("--timeout", timeout) if timeout else None
     # A plan that was saved without a look for drift is held to what it shows.
     deep = plan_file is None or _has_repairs(plan_file)

@@ -17,6 +17,7 @@ from edgewright.cli.options import (
 )
 from edgewright.cli.render.plan_text import plan_lines
 from edgewright.cli.render.quantities import count_text, seconds_text, short, shorten
+from edgewright.cli.workspaces import open_workspace
 from edgewright.core.address import Address, parse_address
 from edgewright.core.artifact import Artifact
 from edgewright.core.planning.graph import references
@@ -26,7 +27,6 @@ from edgewright.core.planning.planner import reachable
 from edgewright.core.snapshot import Snapshot
 from edgewright.core.suggestions import suggestion
 from edgewright.errors import EdgewrightError
-from edgewright.wiring.workspace import Workspace
 
 
 def register(app: typer.Typer) -> None:
@@ -44,7 +44,7 @@ def explain(
     output: OutputOption = Output.TEXT,
 ) -> None:
     """Say why steps of one resource would or would not run: each part of a fingerprint that changed, old → new."""
-    workspace = Workspace(repo, ref=ref, worktree=worktree, state=state, env=env)
+    workspace = open_workspace(repo, ref=ref, worktree=worktree, state=state, env=env)
     desired = workspace.source.snapshot()
     try:
         wanted = parse_address(address)

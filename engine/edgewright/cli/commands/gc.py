@@ -10,7 +10,7 @@ import typer
 from edgewright.cli.console import print_json, stdout
 from edgewright.cli.options import HERE, EnvOption, Output, OutputOption, RefOption, RepoOption, StateOption
 from edgewright.cli.render.quantities import bytes_text, count_text
-from edgewright.wiring.workspace import Workspace
+from edgewright.cli.workspaces import open_workspace
 
 if TYPE_CHECKING:  # what judges is imported only by a run
     from edgewright.services.retention import EnvironmentNeeds
@@ -37,7 +37,7 @@ def gc(
     """
     from edgewright.services.retention import needs_of
 
-    needs = needs_of(Workspace(repo, ref=ref, state=state, env=env))
+    needs = needs_of(open_workspace(repo, ref=ref, state=state, env=env))
     with ExitStack() as leases:
         for each in () if dry_run else [each for each in needs if each.is_led]:
             leases.enter_context(each.workspace.lease("edgewright gc"))

@@ -9,6 +9,7 @@ import typer
 from edgewright.cli.console import print_json, stdout
 from edgewright.cli.options import HERE, EnvOption, Output, OutputOption, RepoOption, StateOption
 from edgewright.cli.render.quantities import short
+from edgewright.cli.workspaces import open_workspace
 from edgewright.core.status.notifications import severity_of
 from edgewright.core.status.reasons import REASONS
 from edgewright.core.suggestions import suggestion
@@ -37,7 +38,7 @@ def history(
     output: OutputOption = Output.TEXT,
 ) -> None:
     """Show what was built, judged, rolled out and returned, newest first."""
-    workspace = Workspace(repo, state=state, env=env)
+    workspace = open_workspace(repo, state=state, env=env)
     kinds, reasons = {one.lower() for one in kind or ()}, set(reason or ())
     start = _moment(since, workspace.clock()) if since is not None else None
 

@@ -41,7 +41,7 @@ def init(
     It is a Git repository with one commit. Keys are made beside the state, readable by you alone, and are never
     committed: those that sign what devices run, and those of the APIs that devices talk to. Keys that are there stay.
     """
-    from edgewright.wiring.workspace import Workspace
+    from edgewright.cli.workspaces import open_workspace
     from edgewright_templates.scaffold import ScaffoldRefused, write_scaffold
 
     committed = True
@@ -53,7 +53,7 @@ def init(
                 raise EdgewrightError(str(refused), hint=_way_out(refused, directory, name)) from refused
             committed = _commit(directory, written)
         stdout().print(f"wrote {count_text(len(written), 'file')} to {directory}")
-    workspace = Workspace(directory, worktree=True, state=state, env=env)
+    workspace = open_workspace(directory, worktree=True, state=state, env=env)
     _make_keys(workspace.keys_to_make)
     desired = workspace.source.snapshot()
     workspace.repository(desired).create()

@@ -7,11 +7,11 @@ import typer
 
 from edgewright.cli.console import print_json, stdout
 from edgewright.cli.options import HERE, EnvOption, Exit, Output, OutputOption, RefOption, RepoOption, StateOption
+from edgewright.cli.workspaces import open_workspace
 from edgewright.core.status.notifications import Notification
 from edgewright.core.status.source import repository_address
 from edgewright.core.suggestions import suggestion
 from edgewright.errors import EdgewrightError, NotificationError, NotificationUnavailable
-from edgewright.wiring.workspace import Workspace
 from edgewright_schemas.notifications import NotificationReceiver
 
 app = typer.Typer(help="Receivers of notifications, and whether they can be told.", no_args_is_help=True)
@@ -42,7 +42,7 @@ def test_receivers(
     """
     from edgewright.reconcile.accepted import follow_of
 
-    workspace = Workspace(repo, ref=ref, state=state, env=env)
+    workspace = open_workspace(repo, ref=ref, state=state, env=env)
     revision = workspace.source.revision()
     repository = workspace.upstream.declared(revision)
     if workspace.env:

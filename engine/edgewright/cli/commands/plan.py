@@ -19,6 +19,7 @@ from edgewright.cli.options import (
     StateOption,
     WorktreeOption,
 )
+from edgewright.cli.workspaces import open_workspace
 from edgewright.core.planning.plan import Plan
 from edgewright.core.planning.planner import plan as compute
 from edgewright.errors import EdgewrightError, StorageFull
@@ -71,10 +72,10 @@ def plan(
     if base is not None:
         from edgewright.services.comparison import between
 
-        compared = between(Workspace(repo, ref=head or ref, worktree=worktree, state=state, env=env), base)
+        compared = between(open_workspace(repo, ref=head or ref, worktree=worktree, state=state, env=env), base)
         found, findings = compared.plan, compared.findings
     else:
-        found = current(Workspace(repo, ref=ref, worktree=worktree, state=state, env=env), retry=retry, deep=drift)
+        found = current(open_workspace(repo, ref=ref, worktree=worktree, state=state, env=env), retry=retry, deep=drift)
     show(found, output, findings=findings)
     if out is not None:
         _save(found, out)

@@ -9,6 +9,7 @@ import typer
 
 from edgewright.cli.console import stderr
 from edgewright.cli.options import HERE, Exit, RepoOption, StateOption
+from edgewright.cli.workspaces import open_workspace
 from edgewright.core.review.previews import PreviewReport
 from edgewright.core.suggestions import suggestion
 from edgewright.errors import SourceError, StorageFull
@@ -54,7 +55,7 @@ def preview(
     """
     from edgewright.render.preview_markdown import preview_markdown
 
-    workspace = Workspace(repo, state=state)
+    workspace = open_workspace(repo, state=state)
     report = compute(workspace, base, head, env or [])
     _write(preview_markdown(report), output)
     if number is not None:

@@ -9,6 +9,7 @@ import typer
 from edgewright.cli.console import print_json, stderr, stdout
 from edgewright.cli.options import HERE, EnvOption, Output, OutputOption, RepoOption, StateOption
 from edgewright.cli.render.quantities import short
+from edgewright.cli.workspaces import open_workspace
 from edgewright.core.address import Address
 from edgewright.core.rollout import controls as steer
 from edgewright.core.rollout.state import DeviceState, RolloutState, summarize
@@ -36,7 +37,7 @@ def status(
     output: OutputOption = Output.TEXT,
 ) -> None:
     """Show where a rollout and each of its devices stand."""
-    found = _find(Workspace(repo, state=state, env=env), name)
+    found = _find(open_workspace(repo, state=state, env=env), name)
     if output is Output.JSON:
         print_json(rollout_json(name, found))
         return
@@ -63,13 +64,13 @@ def status(
 @app.command("pause", epilog="Example: edgewright rollout pause price-tag-reader")
 def pause(name: NameArgument, repo: RepoOption = HERE, state: StateOption = None, env: EnvOption = None) -> None:
     """Assign nothing more until resumed; devices under way finish."""
-    _request(Workspace(repo, state=state, env=env), name, "paused", steer.pause)
+    _request(open_workspace(repo, state=state, env=env), name, "paused", steer.pause)
 
 
 @app.command("resume", epilog="Example: edgewright rollout resume price-tag-reader")
 def resume(name: NameArgument, repo: RepoOption = HERE, state: StateOption = None, env: EnvOption = None) -> None:
     """Go on after a pause."""
-    _request(Workspace(repo, state=state, env=env), name, "resumed", steer.resume)
+    _request(open_workspace(repo, state=state, env=env), name, "resumed", steer.resume)
 
 
 @app.command("approve", epilog="Example: edgewright rollout approve price-tag-reader --wave 3")
@@ -82,7 +83,7 @@ def approve(
 ) -> None:
     """Say yes to a wave that needs it."""
     _request(
-        Workspace(repo, state=state, env=env),
+        open_workspace(repo, state=state, env=env),
         name,
         "approved",
         lambda found: steer.approve(found, wave or found.wave + 1),
@@ -92,7 +93,7 @@ def approve(
 @app.command("abort", epilog="Example: edgewright rollout abort price-tag-reader")
 def abort(name: NameArgument, repo: RepoOption = HERE, state: StateOption = None, env: EnvOption = None) -> None:
     """Stop, return every touched device to its last verified package, and reject the release."""
-    _request(Workspace(repo, state=state, env=env), name, "to be aborted", steer.abort)
+    _request(open_workspace(repo, state=state, env=env), name, "to be aborted", steer.abort)
 
 
 def _find(workspace: Workspace, name: str) -> RolloutState:

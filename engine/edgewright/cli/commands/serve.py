@@ -17,6 +17,7 @@ import typer
 
 from edgewright.cli.console import stderr
 from edgewright.cli.options import HERE, Exit, RefOption, RepoOption, StateOption, duration_of
+from edgewright.cli.workspaces import open_workspace
 from edgewright.errors import EdgewrightError, Transient
 from edgewright.wiring.workspace import Workspace
 
@@ -111,7 +112,7 @@ def serve(
     peers = parse_peers(
         insecure=insecure_devices, header=proxy_header, proxies=proxy or (), host=host, tls=tls is not None
     )
-    workspace = Workspace(repo, ref=ref, state=state)
+    workspace = open_workspace(repo, ref=ref, state=state)
     forge, names = _forge(workspace)
     with suppress(Transient):  # a database that is away for now is waited for
         workspace.state.environments()

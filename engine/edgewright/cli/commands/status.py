@@ -19,6 +19,7 @@ from edgewright.cli.options import (
     StateOption,
 )
 from edgewright.cli.render.quantities import count_text, short
+from edgewright.cli.workspaces import open_workspace
 from edgewright.core.config_drift import DRIFTED, sentence
 from edgewright.core.planning.planner import plan as compute
 from edgewright.errors import (
@@ -65,7 +66,7 @@ def status(
     Reads what is recorded and what devices have reported since; changes nothing. Where the specs or what is published
     cannot be read, it shows what edgewright serve recorded last, and ends with 1.
     """
-    workspace = Workspace(repo, ref=ref, state=state, env=env)
+    workspace = open_workspace(repo, ref=ref, state=state, env=env)
     try:
         desired = workspace.source.snapshot()
         observed = workspace.reality(desired).observe(desired, deep=drift)

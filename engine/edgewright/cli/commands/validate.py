@@ -10,6 +10,7 @@ import typer
 from edgewright.cli.console import print_json, stderr, stdout
 from edgewright.cli.options import HERE, EnvOption, Exit, Output, OutputOption, RefOption, RepoOption, StateOption
 from edgewright.cli.render.quantities import count_text
+from edgewright.cli.workspaces import open_workspace
 from edgewright.core.snapshot import Snapshot
 from edgewright.errors import Problem, SpecError
 from edgewright.ports import SnapshotSource
@@ -35,8 +36,8 @@ def validate(
     environment is checked that edgewright.yaml declares, or only the one named. Exit code 0 when all is well, 1
     otherwise.
     """
-    is_edited = ref is None and not Workspace(repo).is_remote
-    workspace = Workspace(repo, ref=ref, worktree=is_edited, state=state, env=env)
+    is_edited = ref is None and not open_workspace(repo).is_remote
+    workspace = open_workspace(repo, ref=ref, worktree=is_edited, state=state, env=env)
     seen_as, declared = _views(workspace)
     names = [env] if env else declared or [""]
     checked = {name: _check(workspace, seen_as(name)) for name in names}

@@ -8,8 +8,8 @@ import typer
 from edgewright.cli.commands.plan import current, show
 from edgewright.cli.console import print_error, stderr
 from edgewright.cli.options import HERE, EnvOption, PlanOutput, RepoOption, StateOption
+from edgewright.cli.workspaces import open_workspace
 from edgewright.errors import EdgewrightError
-from edgewright.wiring.workspace import Workspace
 
 _DEBOUNCE_SECONDS = 0.2
 
@@ -23,14 +23,14 @@ def watch(repo: RepoOption = HERE, state: StateOption = None, env: EnvOption = N
     """Plan uncommitted edits on every save, until Ctrl-C."""
     from edgewright.source.watch import watch as watching
 
-    root = Workspace(repo, state=state, env=env).root
+    root = open_workspace(repo, state=state, env=env).root
     ended = threading.Event()
     one_at_a_time = threading.Lock()
 
     def again(_: frozenset[str] = frozenset()) -> None:
         with one_at_a_time:
             try:
-                show(current(Workspace(repo, worktree=True, state=state, env=env)), PlanOutput.TEXT)
+                show(current(open_workspace(repo, worktree=True, state=state, env=env)), PlanOutput.TEXT)
             except EdgewrightError as error:
                 print_error(error)
             stderr().print("watching; Ctrl-C ends", style="dim")

@@ -7,13 +7,13 @@ import typer
 from edgewright.cli.console import print_json, stdout
 from edgewright.cli.options import HERE, EnvOption, Output, OutputOption, RefOption, RepoOption, StateOption
 from edgewright.cli.render.quantities import short
+from edgewright.cli.workspaces import open_workspace
 from edgewright.core.fleet.membership import members
 from edgewright.core.fleet.routes import Route, find_routes
 from edgewright.core.snapshot import Snapshot
 from edgewright.core.suggestions import suggestion
 from edgewright.errors import EdgewrightError
 from edgewright.ports import DeviceAssignment
-from edgewright.wiring.workspace import Workspace
 from edgewright_schemas.fleet import Fleet
 from edgewright_wire.messages import Report
 
@@ -39,7 +39,7 @@ def list_devices(
     """
     from edgewright.services.device_troubles import find_troubles
 
-    workspace = Workspace(repo, ref=ref, state=state, env=env)
+    workspace = open_workspace(repo, ref=ref, state=state, env=env)
     desired = workspace.source.snapshot()
     store = workspace.state
     reports = dict(store.reports())

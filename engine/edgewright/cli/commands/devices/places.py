@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from edgewright.cli.workspaces import open_workspace
 from edgewright.core.snapshot import Snapshot
 from edgewright.errors import EdgewrightError
-from edgewright.wiring.workspace import Workspace
 
 if TYPE_CHECKING:  # annotations alone must not import what a command may not need
     from edgewright.delivery.identity.admission import Admission
@@ -28,7 +28,7 @@ class Place:
         Raises:
             EdgewrightError: There is no repository, or it declares environments and none was named.
         """
-        self.workspace = Workspace(repo, state=state, env=env)
+        self.workspace = open_workspace(repo, state=state, env=env)
         self.desired: Snapshot = self.workspace.source.snapshot()
         repository = self.desired.repository()
         if repository is not None and repository.spec.environments and not env:

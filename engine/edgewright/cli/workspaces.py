@@ -1,0 +1,26 @@
+"""Opens the workspace of a command: the only place of the command line that calls the composition root."""
+
+from pathlib import Path
+
+from edgewright.cli.console import print_warning
+from edgewright.wiring.workspace import Workspace
+
+
+def open_workspace(
+    repo: str | Path,
+    *,
+    ref: str | None = None,
+    worktree: bool = False,
+    state: str | None = None,
+    env: str | None = None,
+) -> Workspace:
+    """Open a spec repository as the options of a command name it; warnings go to stderr.
+
+    Args:
+        repo: A path or a URL.
+        ref: Branch, tag or commit to read.
+        worktree: Read uncommitted edits instead of a commit.
+        state: Folder for state, blobs and keys, or the URL of a database.
+        env: One of the environments that the repository declares.
+    """
+    return Workspace(repo, ref=ref, worktree=worktree, state=state, env=env, warn=print_warning)
