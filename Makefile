@@ -9,10 +9,14 @@ export OMP_NUM_THREADS ?= 1
 # Every command starts half a second faster with its bytecode kept; some build machines ask Python not to keep it.
 unexport PYTHONDONTWRITEBYTECODE
 
+# The folders of `make check`.
+FAST = tests/unit tests/golden tests/contract
 # Tests wait for processes as often as they compute.
 WORKERS ?= $(shell echo $$(($$(nproc) * 3 / 2)))
 
-.PHONY: help setup demo demo-mixed test lint format schemas bench clean
+PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup
+
+.PHONY: help setup demo demo-mixed check test test-devices test-all lint format schemas bench clean
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
 
@@ -31,9 +35,20 @@ demo-mixed: $(STAMP) ## Four update systems in one rollout, with their real clie
 	@tests/install-clients
 	@$(BIN)/python -m examples.demo.mixed
 
-test: $(STAMP) ## Run every test
+check: lint ## Lint, and the tests that take a minute: what to run before a commit
+	@EDGEWRIGHT_TEST_PROFILE=fast $(PYTEST) -m 'not slow and not client and not network and not e2e' $(FAST)
+
+test: $(STAMP) ## Run every test, as CI does
 	@tests/install-clients
-	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup
+	@$(PYTEST)
+
+test-devices: $(STAMP) ## Run what drives real clients of devices and servers: agents, SSH, SWUpdate, Mender
+	@tests/install-clients
+	@$(PYTEST) tests/contract/delivery tests/integration/agent tests/integration/agent_http tests/integration/delivery
+
+test-all: $(STAMP) ## Run every test with ten times the examples and a crash at every point; takes hours
+	@tests/install-clients
+	@EDGEWRIGHT_TEST_PROFILE=thorough $(PYTEST) -o timeout=3600
 
 lint: $(STAMP) ## ruff, mypy --strict, import-linter
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .

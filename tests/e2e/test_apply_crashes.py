@@ -22,13 +22,14 @@ from edgewright.blobs.file_store import FileBlobStore
 from edgewright.core.artifact import Action
 from edgewright.core.rollout.state import DeviceState, Phase
 from edgewright.state.store import SqlState
+from harness.profiles import THOROUGH
 from paths import ROOT
 
 pytestmark = pytest.mark.e2e
 
 HERE = Path(__file__).parent
 SEED = 7
-ALL_POINTS = bool(os.environ.get("EDGEWRIGHT_TEST_ALL_CRASHES"))
+ALL_POINTS = THOROUGH
 """Crash before every operation on a file, and not only before those of each kind that crash_server chooses."""
 EPOCH = re.compile(r"^train model/[a-z-]+: epoch (\d+)/(\d+)", re.MULTILINE)
 KILLED = -signal.SIGKILL

@@ -35,6 +35,7 @@ from edgewright.server.hooks.webhooks import RepositoryNames
 from edgewright.server.request_log import routine
 from edgewright.server.serving import Serving
 from harness.asgi import live
+from harness.profiles import examples
 from samples.forge_payloads import FORGES, ForgeName, payload, sign
 from servers.certificates import self_signed
 
@@ -321,7 +322,7 @@ def test_malformed_http_is_refused_and_leaves_the_server_well(place: Place, capl
     assert place.bell.wait(0) == Wakeup(1, frozenset())
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=60)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=examples(60))
 @given(st.binary(max_size=300) | st.tuples(st.sampled_from(MALFORMED), st.binary(max_size=40)).map(b"".join))
 def test_noise_is_refused_and_leaves_the_server_well(place: Place, data: bytes) -> None:
     assert not _hang_up(place, data).startswith((b"HTTP/1.1 2", b"HTTP/1.1 5"))

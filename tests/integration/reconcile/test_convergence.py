@@ -17,6 +17,7 @@ from edgewright.core.status.conditions import check, headline
 from edgewright.reconcile import build_pool as working
 from edgewright.reconcile import reconciler as reconciling
 from harness.memory_run import FILES, model, rollout
+from harness.profiles import examples
 from harness.virtual_time import Event, Stepped
 
 COUNTER = {**model("counter", epochs=9, thresholds=False), **rollout("counter")}
@@ -87,7 +88,7 @@ def _at_rest(stepped: Stepped, revision: str) -> bool:
     )
 
 
-@settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(80), deadline=None, suppress_health_check=list(HealthCheck))
 @given(script=SCRIPTS)
 def test_whatever_happens_it_comes_to_the_last_commit(script: list[tuple[int, tuple[str, object]]]) -> None:
     with TemporaryDirectory() as folder:

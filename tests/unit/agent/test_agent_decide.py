@@ -33,6 +33,7 @@ from edgewright_agent.decide import (
 from edgewright_agent.models.packages import Package
 from edgewright_wire.canonical import digest_bytes
 from edgewright_wire.messages import Assignment, Blob, ModelAssignment
+from harness.profiles import examples
 
 DEVICE = "dev-1"
 RELEASES = 4
@@ -320,7 +321,7 @@ class DeviceMachine(RuleBasedStateMachine):
                 assert model.running == model.verified == target
 
 
-DeviceMachine.TestCase.settings = settings(max_examples=200, stateful_step_count=25, deadline=None)
+DeviceMachine.TestCase.settings = settings(max_examples=examples(200), stateful_step_count=25, deadline=None)
 TestDevice = DeviceMachine.TestCase
 
 

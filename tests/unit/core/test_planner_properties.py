@@ -12,6 +12,7 @@ from edgewright.core.planning.plan import BuildStep, Plan, step_id
 from edgewright.core.planning.planner import plan, reachable
 from fakes.source import snapshot_of
 from harness.applied import GOOD, Outputs, apply, build
+from harness.profiles import examples
 
 NOW = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
 HEAD = "apiVersion: edgewright.dev/v1alpha1\n"
@@ -84,7 +85,7 @@ def assert_well_formed(found: Plan) -> None:
     assert len(set(fingerprints)) == len(fingerprints), "nothing is made twice"
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=examples(40))
 @given(SHAPES, SHAPES, st.lists(ACCURACIES, min_size=3, max_size=3), st.integers(0, 20))
 def test_every_plan_is_pure_ordered_and_leads_to_an_empty_one(
     first: dict[str, Any], second: dict[str, Any], accuracies: list[float], done: int
@@ -111,7 +112,7 @@ def test_every_plan_is_pure_ordered_and_leads_to_an_empty_one(
     assert wanted <= finished.artifacts.keys()
 
 
-@settings(deadline=None, max_examples=20)
+@settings(deadline=None, max_examples=examples(20))
 @given(SHAPES)
 def test_where_a_spec_stands_in_the_repository_changes_nothing(shape: dict[str, Any]) -> None:
     files = files_of(shape)

@@ -13,6 +13,7 @@ from edgewright.core.rollout.state import ENDED, DeviceProgress, Phase, Release,
 from edgewright.errors import EdgewrightError
 from edgewright_schemas.rollout import RolloutSpec
 from edgewright_wire.messages import Phase as DevicePhase
+from harness.profiles import examples
 from harness.rollout_fleet import STATE, FakeDevice, FakeFleet, goal, release, rollout_spec
 
 IN_FLIGHT = {"offered", "fetching", "staged", "probing", "returning"}
@@ -349,7 +350,7 @@ def _with(view: DeviceView, **fields: Any) -> DeviceView:
 
 
 RolloutMachine.TestCase.settings = settings(
-    max_examples=120,
+    max_examples=examples(120),
     stateful_step_count=30,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],

@@ -18,6 +18,7 @@ from edgewright.core.snapshot import Location
 from edgewright.errors import Problem
 from edgewright.render.preview_markdown import MARKER, description_text, preview_markdown
 from edgewright_templates.inert import code, inert
+from harness.profiles import examples
 
 AT = datetime(2026, 3, 2, 9, tzinfo=UTC)
 HEAD, BASE = "a" * 40, "b" * 40
@@ -63,7 +64,7 @@ def report_with(text: str, *, steps: int = 1, problems: int = 0, environments: i
     return PreviewReport(text, BASE, HEAD, previews, (text,), (text,), AT, text)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(TEXTS)
 def test_text_from_outside_does_nothing(text: str) -> None:
     comment = preview_markdown(report_with(text, problems=1))
@@ -83,7 +84,7 @@ def test_text_from_outside_does_nothing(text: str) -> None:
             assert not re.search(r"@[\w{<]|[#!]\d|GH-\d|://|www\.", token.content), token.content
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(TEXTS)
 def test_text_from_outside_stays_in_its_cell(text: str) -> None:
     counts: list[tuple[int, ...]] = []
@@ -98,7 +99,7 @@ def test_text_from_outside_stays_in_its_cell(text: str) -> None:
     assert counts[0] == counts[1]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(TEXTS)
 def test_text_from_outside_can_be_read_as_it_was(text: str) -> None:
     unseen = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]")
@@ -108,7 +109,7 @@ def test_text_from_outside_can_be_read_as_it_was(text: str) -> None:
         assert shown.replace("\u200b", "")[2:-2].strip() == re.sub(" +", " ", wanted).strip() or "  " in wanted
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(
     TEXTS,
     st.integers(min_value=0, max_value=60),

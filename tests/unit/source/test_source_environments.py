@@ -14,6 +14,7 @@ from edgewright.source.specs.substitution import Values, fill, fill_text, uses
 from edgewright.source.specs.yaml_nodes import Node, read_documents
 from edgewright.source.trees import Tree
 from fakes.source import MemoryObjects
+from harness.profiles import examples
 from samples.repositories import FILES, HEADER
 
 TEXTS = st.text(st.characters(max_codepoint=0xD7FF), max_size=6)
@@ -131,7 +132,7 @@ LINES = st.lists(
 )
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=examples(150))
 @given(LINES, LINES, LINES, st.sampled_from(["", "lab"]))
 def test_every_problem_is_at_a_place_that_there_is(
     base: list[str], first: list[str], second: list[str], environment: str

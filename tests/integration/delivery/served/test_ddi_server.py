@@ -16,6 +16,7 @@ from edgewright.errors import DeliveryError
 from edgewright.ports import IdentityStatus
 from edgewright_schemas.delivery import Delivery
 from edgewright_wire.messages import ModelAssignment
+from harness.profiles import examples
 from rigs.base import Grounds, assignments
 from rigs.ddi_site import DdiSite
 
@@ -239,7 +240,7 @@ def test_large_bodies_are_refused(place: Place) -> None:
     assert place.send("POST", "/lane-1/deploymentBase/1/feedback", b"x" * (1 << 20)).status_code == 413
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(60), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     path=st.sampled_from(
         ["configData", "deploymentBase/1/feedback", "cancelAction/1/feedback", "deploymentBase/%00/feedback"]

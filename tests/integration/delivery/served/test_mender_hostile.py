@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from devices.mender_client import MenderDevice
 from edgewright_schemas.delivery import Delivery
+from harness.profiles import examples
 from rigs.base import Grounds, assignments
 from rigs.mender_site import MenderSite
 
@@ -85,7 +86,7 @@ def device(site: MenderSite, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     made.close()
 
 
-@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@settings(max_examples=examples(300), suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(
     request=st.sampled_from(REQUESTS),
     body=bodies,
@@ -110,7 +111,7 @@ def test_anything_is_answered(
         assert len(answer.content) < 1000
 
 
-@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(200), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(asked=st.fixed_dictionaries({}, optional={"id_data": values, "tenant_token": values, "more": values}))
 def test_any_identity_that_is_signed_is_answered(site: MenderSite, device: MenderDevice, asked: dict[str, Any]) -> None:
     key = Ed25519PrivateKey.generate()
