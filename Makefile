@@ -60,9 +60,9 @@ format: $(STAMP) ## Format the code
 
 schemas: $(STAMP) ## Regenerate JSON Schemas and field tables from the pydantic models
 	@$(BIN)/python -m edgewright_schemas.jsonschema schemas/json
-	@$(BIN)/python -m edgewright_schemas.reference docs/specs.md
+	@$(BIN)/python -m edgewright_schemas.reference docs/reference/specs.md
 
-bench: $(STAMP) ## Measure, and write docs/benchmarks.md
+bench: $(STAMP) ## Measure, and write docs/reference/benchmarks.md
 	@$(BIN)/python -m benchmarks
 
 clean: ## Remove what make made

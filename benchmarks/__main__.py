@@ -1,4 +1,4 @@
-"""``make bench``: measures edgewright beside dvc and alone, and writes docs/benchmarks*.md from what it measured.
+"""``make bench``: measures edgewright beside dvc and alone, and writes docs/reference/benchmarks*.md from what it measured.
 
 ``python -m benchmarks [--quick] [goals] [growth] [controller] [devices]``: the parts that are named, by default all.
 With ``--quick`` repositories are small, to see that everything works; the pages are only printed.
@@ -136,7 +136,7 @@ def main() -> None:
     for name in named or PARTS:
         file, text = PARTS[name](scale)
         if scale.keeps:
-            (peer.ROOT / "docs" / file).write_text(text)
+            (peer.ROOT / "docs/reference" / file).write_text(text)
         print(text)
 
 

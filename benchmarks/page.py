@@ -1,4 +1,4 @@
-"""docs/benchmarks.md and docs/benchmarks-growth.md, from what was measured and nothing else. Called by ``__main__``."""
+"""Write the benchmark pages of docs/reference, from what was measured and nothing else. Called by ``__main__``."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -50,7 +50,7 @@ class Goals:
 
 
 def write_goals(found: Goals, machine: Mapping[str, str]) -> str:
-    """Write docs/benchmarks.md."""
+    """Write docs/reference/benchmarks.md."""
     versions = {**machine, "dvc": found.dvc_version}
     growth = ["", "How time and memory grow with the repository: [Growth](benchmarks-growth.md)."]
     growth += ["What following a repository all day costs: [The controller](benchmarks-controller.md)."]
@@ -58,7 +58,7 @@ def write_goals(found: Goals, machine: Mapping[str, str]) -> str:
 
 
 def write_growth(devices: int, sizes: Sequence[Size], machine: Mapping[str, str]) -> str:
-    """Write docs/benchmarks-growth.md."""
+    """Write docs/reference/benchmarks-growth.md."""
     return join(["# Growth", "", *_HEAD], _growth(devices, sizes), measured_on("growth", machine))
 
 

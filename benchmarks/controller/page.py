@@ -1,4 +1,4 @@
-"""docs/benchmarks-controller.md, from what was measured and nothing else. Called by ``__main__``."""
+"""docs/reference/benchmarks-controller.md, from what was measured and nothing else. Called by ``__main__``."""
 
 from collections.abc import Iterator, Mapping
 
@@ -39,7 +39,7 @@ them.""".splitlines()
 
 
 def write_controller(found: Found, machine: Mapping[str, str]) -> str:
-    """Write docs/benchmarks-controller.md."""
+    """Write docs/reference/benchmarks-controller.md."""
     versions = {**machine, "dvc": found.dvc_version}
     parts = (_goals(found), _answers(found), _passes(found), _rest(found), _others())
     return join(["# The controller", "", *_HEAD], *parts, measured_on("controller", versions))

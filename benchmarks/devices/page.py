@@ -1,4 +1,4 @@
-"""docs/benchmarks-devices.md, from what was measured and nothing else. Called by ``__main__``."""
+"""docs/reference/benchmarks-devices.md, from what was measured and nothing else. Called by ``__main__``."""
 
 from collections.abc import Iterator, Mapping
 
@@ -29,7 +29,7 @@ store.""".splitlines()
 
 
 def write_devices(found: Found, machine: Mapping[str, str]) -> str:
-    """Write docs/benchmarks-devices.md."""
+    """Write docs/reference/benchmarks-devices.md."""
     return join(
         ["# Devices", "", *_HEAD],
         _polls(found.polls),

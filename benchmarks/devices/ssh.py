@@ -1,4 +1,4 @@
-"""Pushing a file to many hosts over SSH, beside other tools that do the same: a section of docs/benchmarks-devices.md.
+"""Pushing a file to many hosts over SSH, beside other tools that do the same: a section of the devices page.
 
 Called by ``devices``; ``python -m benchmarks.devices.ssh`` measures and prints it alone. The hosts are loopback
 addresses of this machine, served by real sshd processes, so that hosts and tools share its cores.

@@ -1,7 +1,7 @@
-"""Tables of every kind's fields in Markdown, made from the JSON Schemas. Used by docs/specs.md and its test.
+"""Tables of every kind's fields in Markdown, made from the JSON Schemas. Used by docs/reference/specs.md and its test.
 
-``python -m edgewright_schemas.reference docs/specs.md`` renews what stands between ``<!-- fields: Dataset -->`` and
-``<!-- end -->``, and leaves the rest alone.
+``python -m edgewright_schemas.reference docs/reference/specs.md`` renews what stands between ``<!-- fields: Dataset
+-->`` and ``<!-- end -->``, and leaves the rest alone.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""nginx in front of a controller, configured as docs/devices.md says: the blocks are read from there."""
+"""nginx in front of a controller, configured as docs/how-to/enroll-devices.md says: the blocks are read from there."""
 
 import re
 import socket
@@ -11,7 +11,7 @@ from clients import require_client
 from paths import ROOT
 from servers.static_servers import answers
 
-DOCUMENT = ROOT / "docs/devices.md"
+DOCUMENT = ROOT / "docs/how-to/enroll-devices.md"
 _BLOCK = re.compile(r"^```nginx\n(.*?)^```$", re.M | re.S)
 _FRAME = """
 daemon off; master_process off; pid {home}/pid; error_log {home}/error.log warn;

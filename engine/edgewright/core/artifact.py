@@ -62,7 +62,7 @@ class Artifact:
     address: Address
     digest: str
     files: Mapping[str, FileRef]
-    """Stored files by name. Which names each step writes is in docs/artifacts.md."""
+    """Stored files by name. Which names each step writes is in docs/reference/artifacts.md."""
     facts: Mapping[str, Any]
     """Small figures that plans, gates and people need; plain JSON."""
     components: Mapping[str, str] = field(default_factory=dict)

@@ -81,7 +81,7 @@ class _Guess:
         if self._problems or kind is None:
             raise ForgeError(
                 "the forge is not known well enough:" + "".join(f"\n  - {problem}" for problem in self._problems),
-                hint="docs/forges.md lists the variables",
+                hint="docs/how-to/connect-a-forge.md lists the variables",
             )
         return ForgeSettings(kind, base, repository, token, variable, self._get("EDGEWRIGHT_FORGE_USER"))
 

@@ -8,7 +8,7 @@ from edgewright.core.fleet.enrollment import IdentityStatus
 from edgewright.state.store import SqlState
 from edgewright.state.twins import SqlIdentities, SqlTwins
 
-_RETIRED = "Retired: its key is believed no more; see docs/devices.md for letting it in again"
+_RETIRED = "Retired: its key is believed no more; see docs/how-to/enroll-devices.md for letting it in again"
 
 
 def find_troubles(state: SqlState) -> Mapping[str, str]:

@@ -39,6 +39,6 @@ def workflow(forge: str, version: str) -> Workflow:
 _NEXT = {
     "github": "commit it; the token is GitHub's own",
     "gitlab": "add to .gitlab-ci.yml: include: [{local: .gitlab/edgewright-ci.yaml}]; "
-    "and set the CI/CD variable GITLAB_TOKEN (docs/forges.md)",
+    "and set the CI/CD variable GITLAB_TOKEN (docs/how-to/connect-a-forge.md)",
     "forgejo": "commit it, and set runs-on to a label of your runners",
 }

@@ -1,4 +1,6 @@
-"""Agents behind a real nginx, configured as docs/devices.md says: one that ends TLS, and one that caches at a site."""
+"""Agents behind a real nginx, configured as docs/how-to/enroll-devices.md says: one that ends TLS, and one that caches
+at a site.
+"""
 
 import time
 from collections.abc import Iterator

@@ -97,7 +97,7 @@ def test_a_remote_repository_is_fetched_and_checked(shop: Path, tmp_path: Path) 
 
 
 def test_the_example_of_the_guide(tmp_path: Path) -> None:
-    guide = (ROOT / "docs/environments.md").read_text("utf-8")
+    guide = (ROOT / "docs/how-to/environments.md").read_text("utf-8")
     files = {found[1]: found[2] for found in re.finditer(r"```yaml\n# (\S+)\n(.*?)```", guide, re.DOTALL)}
     assert sorted(files) == ["edgewright.yaml", "environments/production/lanes.yaml", "specs/lanes.yaml"]
     more = {

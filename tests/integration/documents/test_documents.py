@@ -133,9 +133,9 @@ def test_documents_are_about_any_machine(document: Path) -> None:
 
 
 def test_the_field_tables_are_in_step_with_the_kinds() -> None:
-    document = ROOT / "docs/specs.md"
+    document = ROOT / "docs/reference/specs.md"
     text = document.read_text("utf-8")
-    again = f"run: {shlex.join(['python', '-m', 'edgewright_schemas.reference', 'docs/specs.md'])}"
+    again = f"run: {shlex.join(['python', '-m', 'edgewright_schemas.reference', 'docs/reference/specs.md'])}"
     assert update(text) == text, again
 
 

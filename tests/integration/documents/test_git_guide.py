@@ -1,4 +1,4 @@
-"""The worked examples of docs/git.md, run as they are written."""
+"""The worked examples of docs/how-to/follow-git.md, run as they are written."""
 
 import os
 import re
@@ -16,7 +16,7 @@ from edgewright.source.local import LocalUpstream
 from paths import ROOT
 from samples.repositories import FILES, commit, make_repository, run_git, write
 
-GUIDE = (ROOT / "docs/git.md").read_text()
+GUIDE = (ROOT / "docs/how-to/follow-git.md").read_text()
 YAML, SSH, GPG = re.findall(r"^```(?:yaml|sh)\n(.*?)^```$", GUIDE, re.M | re.S)
 
 

@@ -110,7 +110,7 @@ def test_a_window_must_open_at_some_time(tmp_path: Path) -> None:
         ),
         (
             "reasons: [Xyz]",
-            "6:55: spec.notifications[0].reasons[0]: there is no reason 'Xyz' (docs/status.md lists them)",
+            "6:55: spec.notifications[0].reasons[0]: there is no reason 'Xyz' (docs/reference/status.md lists them)",
         ),
     ],
 )

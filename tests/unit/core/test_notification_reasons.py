@@ -83,12 +83,12 @@ def test_phases_and_standings_are_reasons_too() -> None:
 @pytest.mark.parametrize("reason", REASONS)
 def test_the_page_says_what_each_reason_means(reason: str) -> None:
     severity, words = REASONS[reason]
-    page = (ROOT / "docs/status.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs/reference/status.md").read_text(encoding="utf-8")
     line = f"| `{reason}` | {severity} | {words} |\n"
     assert line in page, "put this line into the table at the end of the page, in the order of core/reasons.py"
 
 
 def test_the_page_lists_nothing_else() -> None:
-    page = (ROOT / "docs/status.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs/reference/status.md").read_text(encoding="utf-8")
     listed = [line.split("`")[1] for line in page.splitlines() if line.startswith("| `") and line.count("|") == 4]
     assert listed == list(REASONS)

@@ -79,7 +79,7 @@ def _choose(declared: tuple[NotificationReceiver, ...], name: str | None) -> lis
         EdgewrightError: None is declared, or none of this name.
     """
     if not declared:
-        raise EdgewrightError("no receivers of notifications are declared", hint="see docs/notifications.md")
+        raise EdgewrightError("no receivers of notifications are declared", hint="see docs/how-to/notifications.md")
     chosen = [spec for spec in declared if name in {None, spec.name}]
     if not chosen:
         hint = suggestion(name or "", [spec.name for spec in declared])

@@ -1,4 +1,5 @@
-"""Every reason that events and conditions give: how bad it is, and what it means. ``docs/status.md`` lists them.
+"""Every reason that events and conditions give: how bad it is, and what it means. ``docs/reference/status.md`` lists
+them.
 
 A test finds the reasons in the engine's code and holds this table and the page to them.
 """

@@ -1,7 +1,7 @@
 """The evaluate step: what every variant of a model is worth on the test split. Run by the worker.
 
-Reads roles ``export`` (``model.*.onnx``) and ``dataset``; what it writes is in docs/artifacts.md. The gates read its
-facts, people and the package step read ``evidence.json``.
+Reads roles ``export`` (``model.*.onnx``) and ``dataset``; what it writes is in docs/reference/artifacts.md. The gates
+read its facts, people and the package step read ``evidence.json``.
 """
 
 import json

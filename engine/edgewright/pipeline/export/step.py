@@ -1,7 +1,7 @@
 """The export step: a model's ONNX files, as trained and quantized. Run by the worker.
 
 Reads roles ``model`` (``weights.pt`` of a trained model, ``model.onnx`` of any other) and ``dataset``; what it writes
-is in docs/artifacts.md. The planner calls nothing here: which variant is packaged is decided by gates, later.
+is in docs/reference/artifacts.md. The planner calls nothing here: which variant is packaged is decided by gates, later.
 """
 
 import shutil

@@ -1,8 +1,8 @@
 """The command step: runs the program a Model declares, which writes an ONNX file. The worker calls ``build``.
 
-What the program sees is in docs/artifacts.md: ``EDGEWRIGHT_DATASET``, ``EDGEWRIGHT_OUTPUT``, ``EDGEWRIGHT_WORKDIR``,
-and of this process's environment only what names no secret. A line ``edgewright: epoch 3/10 loss=0.2`` on its standard
-output or error is shown as progress.
+What the program sees is in docs/reference/artifacts.md: ``EDGEWRIGHT_DATASET``, ``EDGEWRIGHT_OUTPUT``,
+``EDGEWRIGHT_WORKDIR``, and of this process's environment only what names no secret. A line ``edgewright: epoch 3/10
+loss=0.2`` on its standard output or error is shown as progress.
 """
 
 import os

@@ -1,8 +1,8 @@
 """The package step: what devices fetch, as an OCI artifact after CNCF ModelPack. Run by the worker.
 
 Reads roles ``export``, ``dataset`` and ``evaluation``; params ``variant`` and ``name``, and where they are given
-``title``, ``revision`` and ``createdAt``. What it writes is in docs/artifacts.md. The same inputs give the same
-manifest digest.
+``title``, ``revision`` and ``createdAt``. What it writes is in docs/reference/artifacts.md. The same inputs give the
+same manifest digest.
 """
 
 import json

@@ -1,7 +1,7 @@
 """The train step: a torch module learns from a dataset. The worker calls ``build``.
 
 Training twice on one machine and library set gives equal weights; so does a training that was killed and resumed.
-Files and facts are in docs/artifacts.md.
+Files and facts are in docs/reference/artifacts.md.
 """
 
 import json

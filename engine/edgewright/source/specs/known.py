@@ -80,7 +80,7 @@ def _check_notifications(address: Address, repository: Repository) -> Iterator[C
                 yield Complaint(address, (*field, "kinds", at), f"there is no kind {kind!r}", hint)
         for at, reason in enumerate(notification.reasons):
             if reason not in REASONS:
-                hint = suggestion(reason, REASONS, limit=0).replace("known: , …", "docs/status.md lists them")
+                hint = suggestion(reason, REASONS, limit=0).replace("known: , …", "docs/reference/status.md lists them")
                 yield Complaint(address, (*field, "reasons", at), f"there is no reason {reason!r}", hint)
 
 

@@ -28,7 +28,7 @@ _SET = re.compile(r"/distributionsets/(\d+)")
 
 RIGHTS = (
     "in hawkBit, give the user READ_, CREATE_ and UPDATE_TARGET, and READ_, CREATE_ and UPDATE_REPOSITORY; see "
-    "docs/existing-servers.md"
+    "docs/how-to/existing-servers.md"
 )
 
 

@@ -21,7 +21,9 @@ _MOST_PAGES = 200
 _DEPLOYMENTS = "/v1/deployments/deployments"
 _DEPLOYMENTS_V2 = "/v2/deployments/deployments"
 
-RIGHTS = "give the user of the token the roles Release manager and Deployments manager; see docs/existing-servers.md"
+RIGHTS = (
+    "give the user of the token the roles Release manager and Deployments manager; see docs/how-to/existing-servers.md"
+)
 
 
 @dataclass(frozen=True, slots=True)
