@@ -1,4 +1,4 @@
-"""``make bench``: measures edgewright beside dvc and alone, and writes docs/reference/benchmarks*.md from what it measured.
+"""``make bench``: measures edgewright beside dvc and alone, and writes the benchmark pages of docs/reference.
 
 ``python -m benchmarks [--quick] [goals] [growth] [controller] [devices]``: the parts that are named, by default all.
 With ``--quick`` repositories are small, to see that everything works; the pages are only printed.
