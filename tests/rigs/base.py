@@ -1,6 +1,6 @@
 """A delivery driver with devices at its other end: what ``contract/delivery/test_driver_conformance.py`` asks for.
 
-Each driver's rig (``fakes.rig_<system>``) has devices that speak its protocol to the real driver. Releases are real
+Each driver's rig (``rigs.<system>``) has devices that speak its protocol to the real driver. Releases are real
 packages (``samples.agent_packages``), published in a real repository folder; a device that can prove runs them.
 """
 

@@ -26,12 +26,12 @@ RIGS = (
     "ssh_plain",
     "mender_server",
 )
-"""Modules ``fakes.rig_<name>``; each has ``make_rig(folder)``, a context manager."""
+"""Modules ``rigs.<name>``; each has ``make_rig(folder)``, a context manager."""
 
 
 @pytest.fixture(params=RIGS)
 def rig(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Rig]:
-    make_rig: MakeRig = import_module(f"fakes.rig_{request.param}").make_rig
+    make_rig: MakeRig = import_module(f"rigs.{request.param}").make_rig
     with make_rig(tmp_path) as made:
         yield made
 

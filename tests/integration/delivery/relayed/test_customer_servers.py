@@ -258,7 +258,7 @@ def test_a_device_that_moves_to_another_server_is_brought_its_model_there(system
         release = old.release(1)
         old.driver.assign(assignments(1, ["lane-1"], release), old.configs())
         work(old)
-        module = import_module(f"fakes.rig_{system}")
+        module = import_module(f"rigs.{system}")
         there = getattr(module, f"{system.partition('_')[0]}_delivery")(new.server.url)
         new.add("lane-1")
         old.grounds.delivery = there
