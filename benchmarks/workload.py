@@ -21,7 +21,7 @@ from edgewright.reconcile.observer import Observer
 from edgewright.reconcile.publisher import Publisher
 from edgewright.reconcile.reconciler import Reconciler
 from edgewright.reconcile.rollouts import RolloutDriver
-from edgewright.reconcile.run import RunOptions
+from edgewright.reconcile.run import RunContext, RunOptions
 from edgewright.state.lease import acquire
 from edgewright.state.store import SqlState, Work
 from edgewright.wiring.config_renderer import TemplateRenderer
@@ -146,19 +146,17 @@ def apply_all(repository: Path, devices: Iterable[str]) -> None:
     delivery.create()
     delivery.switch_on(devices)
     with _State(folder / "state.db") as state, acquire(state, "benchmark", _LEASE, clock) as lease:
-        configurator = Configurator(source, state, state, blobs, TemplateRenderer(), clock)
+        context = RunContext(state, state, NullListener(), clock)
+        configurator = Configurator(context, source, blobs, TemplateRenderer())
         reconciler = Reconciler(
+            context=context,
             source=source,
-            reality=Observer(state, blobs, delivery, workspace.sources),
-            reader=state,
-            writer=state,
+            observer=Observer(state, blobs, delivery, workspace.sources),
             delivery=delivery,
-            workshop=BuildRunner(source, state, state, blobs, instant_builder(), folder / "work", clock),
-            publisher=Publisher(state, state, blobs, delivery, clock),
-            roller=RolloutDriver(state, state, configurator, delivery, delivery, NullListener(), clock),
+            build_runner=BuildRunner(context, source, blobs, instant_builder(), folder / "work"),
+            publisher=Publisher(context, blobs, delivery),
+            rollout_driver=RolloutDriver(context, configurator, delivery, delivery),
             lease=lease,
-            listener=NullListener(),
-            clock=clock,
         )
         outcome = reconciler.run(RunOptions(jobs=_STEPS_AT_ONCE))
     if not outcome.converged:

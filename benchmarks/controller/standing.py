@@ -73,7 +73,7 @@ class Standing:
 
     def looked(self) -> float:
         """Seconds of a pass that also looks for drift."""
-        self.reconciler.reality.memory.looked_at = None
+        self.reconciler.observer.memory.scanned_at = None
         return self._wake(lambda rest: True)
 
     def changed(self) -> float:
@@ -120,8 +120,8 @@ def standing(repository: Path) -> Iterator[tuple[Standing, float]]:
         followed = station.followed()
         followed.look()
         reconciler = station.reconciler(followed.snapshot(), lease, ear, followed)
-        reconciler.workshop = replace(reconciler.workshop, builder=instant_builder())
-        thread = threading.Thread(target=reconciler.run, args=(RunOptions(standing=True),))
+        reconciler.build_runner = replace(reconciler.build_runner, builder=instant_builder())
+        thread = threading.Thread(target=reconciler.run, args=(RunOptions(continuous=True),))
         thread.start()
         try:
             first = ear.rests.get(timeout=_PATIENCE)

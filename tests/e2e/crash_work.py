@@ -209,25 +209,25 @@ def apply(folder: Path, fuse: Fuse, *, simulated: bool = True, listener: Listene
         reconciler = _fused(workspace.reconciler(desired, lease, listener or NullListener()), fuse)
         if simulated:
             devices = Devices(reconciler.delivery, folder)
-            workshop = replace(reconciler.workshop, builder=CountingBuilder(folder / _WORK_LOG))
-            reality = replace(reconciler.reality, delivery=devices)
-            reconciler = replace(reconciler, delivery=devices, reality=reality, workshop=workshop)
+            build_runner = replace(reconciler.build_runner, builder=CountingBuilder(folder / _WORK_LOG))
+            observer = replace(reconciler.observer, delivery=devices)
+            reconciler = replace(reconciler, delivery=devices, observer=observer, build_runner=build_runner)
         outcome = reconciler.run(RunOptions(follow=True))
     return Ended(outcome, tuple(fuse.names))
 
 
 def _fused(made: Reconciler, fuse: Fuse) -> Reconciler:
     """Put a fuse before every write side of what the composition root made."""
-    writer = FusedState(made.writer, fuse)
-    blobs = FusedBlobs(made.workshop.blobs, fuse)
+    context = replace(made.context, writer=FusedState(made.context.writer, fuse))
+    blobs = FusedBlobs(made.build_runner.blobs, fuse)
     delivery = FusedDelivery(made.publisher.delivery, fuse)
-    configurator = replace(made.roller.configurator, writer=writer, blobs=blobs)
+    configurator = replace(made.rollout_driver.configurator, context=context, blobs=blobs)
     return replace(
         made,
-        writer=writer,
-        workshop=replace(made.workshop, writer=writer, blobs=blobs),
-        publisher=replace(made.publisher, writer=writer, delivery=delivery),
-        roller=replace(made.roller, writer=writer, configurator=configurator, canceller=delivery),
+        context=context,
+        build_runner=replace(made.build_runner, context=context, blobs=blobs),
+        publisher=replace(made.publisher, context=context, delivery=delivery),
+        rollout_driver=replace(made.rollout_driver, context=context, configurator=configurator, device_writer=delivery),
     )
 
 

@@ -168,7 +168,7 @@ def converge(
     with workspace.lease("a test") as lease:
         silence.answer()
         reconciler = workspace.reconciler(desired, lease, silence)
-        reconciler.workshop = replace(reconciler.workshop, builder=builder or FakeBuilder())
+        reconciler.build_runner = replace(reconciler.build_runner, builder=builder or FakeBuilder())
         return reconciler.run(RunOptions(until=datetime.now(UTC) + timedelta(seconds=seconds)))
 
 

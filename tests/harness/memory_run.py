@@ -17,7 +17,7 @@ from edgewright.reconcile.observer import Observer
 from edgewright.reconcile.publisher import Publisher
 from edgewright.reconcile.reconciler import Reconciler
 from edgewright.reconcile.rollouts import RolloutDriver
-from edgewright.reconcile.run import RunOptions, RunResult
+from edgewright.reconcile.run import RunContext, RunOptions, RunResult
 from edgewright.wiring.config_renderer import TemplateRenderer
 from edgewright_schemas.dataset import Source
 from edgewright_wire.messages import Assignment, ModelReport, Report
@@ -178,36 +178,33 @@ class World:
     def plan(self) -> Plan:
         """Plan, as a person would before approving."""
         desired = self.source.snapshot()
-        return plan(desired, self._reality().observe(desired), self.clock())
+        return plan(desired, self._observer().observe(desired), self.clock())
 
-    def _reality(self) -> Observer:
+    def _observer(self) -> Observer:
         return Observer(self.state, self.blobs, self.devices, NoSources())
 
     def reconciler(self) -> Reconciler:
         """Wire a run, with the lease."""
-        state, blobs, source, clock = self.state, self.blobs, self.source, self.clock
-        lease = state.acquire("test", timedelta(hours=1), clock)
-        configurator = Configurator(source, state, state, blobs, TemplateRenderer(), clock)
+        lease = self.state.acquire("test", timedelta(hours=1), self.clock)
+        context = RunContext(self.state, self.state, self.log, self.clock)
+        configurator = Configurator(context, self.source, self.blobs, TemplateRenderer())
         return Reconciler(
-            source=source,
-            reality=self._reality(),
-            reader=state,
-            writer=state,
+            context=context,
+            source=self.source,
+            observer=self._observer(),
             delivery=self.devices,
-            workshop=BuildRunner(source, state, state, blobs, self.builder, self.folder / "work", clock),
-            publisher=Publisher(state, state, blobs, self.devices, clock),
-            roller=RolloutDriver(state, state, configurator, self.devices, self.devices, self.log, clock),
+            build_runner=BuildRunner(context, self.source, self.blobs, self.builder, self.folder / "work"),
+            publisher=Publisher(context, self.blobs, self.devices),
+            rollout_driver=RolloutDriver(context, configurator, self.devices, self.devices),
             lease=lease,
-            listener=self.log,
-            clock=clock,
         )
 
-    def run(self, **terms: object) -> RunResult:
+    def run(self, **options: object) -> RunResult:
         """Run once; a run that does not end by itself is a failure after a while."""
         reconciler = self.reconciler()
         until = self.clock() + timedelta(seconds=30)
         try:
-            return reconciler.run(RunOptions(**{"until": until, **terms}))  # type: ignore[arg-type]  # by name, from tests
+            return reconciler.run(RunOptions(**{"until": until, **options}))  # type: ignore[arg-type]  # by name, from tests
         finally:
             reconciler.lease.release()
 

@@ -275,7 +275,7 @@ class Stepped:
         try:
             self._reconciler = reconciler = self.world.reconciler()
             reconciler._wake, reconciler._stop = _Steps(self), _Steps(self)
-            reconciler.run(RunOptions(standing=True, jobs=1))
+            reconciler.run(RunOptions(continuous=True, jobs=1))
             reconciler.lease.release()
         except Crash:
             self.log.append("crashed")
@@ -302,8 +302,8 @@ class Stepped:
 
     def let_pass(self, event: threading.Event, seconds: float) -> None:
         """Let virtual time pass, or work go on."""
-        workers = self._reconciler._workers if self._reconciler is not None else None
-        if workers is not None and workers.busy:
+        pool = self._reconciler._pool if self._reconciler is not None else None
+        if pool is not None and pool.busy:
             threading.Event.wait(event, 0.05)
         else:
             self.now += timedelta(seconds=max(seconds, 0.01))

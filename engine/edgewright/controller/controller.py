@@ -26,7 +26,7 @@ from edgewright.reconcile.accepted import AcceptedSource
 from edgewright.reconcile.backoff import Backoff
 from edgewright.reconcile.listener import NullListener
 from edgewright.reconcile.reconciler import Reconciler
-from edgewright.reconcile.run import RunOptions
+from edgewright.reconcile.run import RunContext, RunOptions
 from edgewright.reconcile.status import StatusWriter
 
 Rested = Callable[["Controller", Snapshot, Mapping[Address, Sequence[Condition]]], None]
@@ -157,18 +157,19 @@ class Controller:
                 stack.enter_context(self.station.watch_reports(desired, reconciler.wake))
                 if self._stop.is_set():
                     return
-                reconciler.run(RunOptions(standing=True, jobs=self.jobs))
+                reconciler.run(RunOptions(continuous=True, jobs=self.jobs))
 
     def _find_revision(self, lease: Lease) -> None:
         """Wait until there is a revision to work with."""
-        judge = StatusWriter(self.station.reader, self.station.writer, NullListener(), self.clock)
+        context = RunContext(self.station.reader, self.station.writer, NullListener(), self.clock)
+        status_writer = StatusWriter(context)
         self._accept_once()
         while not self._stop.is_set():
             self._woken.clear()
             standing = self.followed.look()
             if standing.in_force is not None:
                 return
-            judge.judge_source(standing)
+            status_writer.write_source(standing)
             self.happened()
             self.vitals.report(self.name, False, "no revision is in force yet")
             self.log.error("no revision is in force", reason=standing.reason, message=standing.message)

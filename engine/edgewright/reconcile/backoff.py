@@ -1,9 +1,12 @@
-"""When something that failed may be tried again: doubling waits with jitter, one series for each thing. Used by
-``reconciler`` and by the controller's loops.
+"""Backoff after failures, and throttling of polls whose cost grows with the fleet.
+
+Used by ``reconciler``, ``notifications`` and the controller's loops.
 """
 
 import random
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -11,6 +14,8 @@ from edgewright.errors import EdgewrightError
 
 FIRST = timedelta(seconds=2)
 LONGEST = timedelta(minutes=5)
+_SHARE = 0.01
+_LONGEST_REST_SECONDS = 15.0
 
 
 @dataclass
@@ -21,7 +26,7 @@ class _Series:
 
 @dataclass
 class Backoff:
-    """The waits under way, by what failed."""
+    """Exponential backoff with jitter, one series for each thing that fails."""
 
     clock: Callable[[], datetime]
     jitter: Callable[[], float] = random.random
@@ -31,8 +36,9 @@ class Backoff:
     _series: dict[str, _Series] = field(default_factory=dict)
 
     def failed(self, what: str, error: EdgewrightError | None = None) -> datetime:
-        """Note a failure; says when to try again: 2 s, 4 s, 8 s … 5 min, each shortened by up to a half, but not
-        before the moment the other side asked for.
+        """Record a failure, and return the time of the next attempt.
+
+        Waits are 2 s, 4 s, 8 s … 5 min, each shortened by up to a half, but never shorter than a Retry-After.
         """
         series = self._series.setdefault(what, _Series(0, self.clock()))
         series.failures += 1
@@ -48,19 +54,39 @@ class Backoff:
         self._series.pop(what, None)
 
     def is_waiting(self, what: str) -> bool:
-        """Whether it is too early to try again."""
+        """Check whether a wait is under way."""
         series = self._series.get(what)
         return series is not None and self.clock() < series.until
 
     def until(self, what: str) -> datetime | None:
-        """When something may be tried again; None where it may be now."""
+        """Return the end of the wait under way; None where there is none."""
         return self._series[what].until if self.is_waiting(what) else None
 
     def next(self) -> datetime | None:
-        """When the first wait that is under way ends."""
+        """Return the end of the wait that ends first."""
         now = self.clock()
         return min((series.until for series in self._series.values() if series.until > now), default=None)
 
     def clear(self) -> None:
-        """Forget everything: what failed may have changed."""
+        """Reset all series."""
         self._series.clear()
+
+
+class PollThrottle:
+    """Keeps polling to a hundredth of the time, with at most 15 seconds between two polls."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._next = clock()
+
+    def due(self) -> bool:
+        """Check whether the next poll may start."""
+        return self._clock() >= self._next
+
+    @contextmanager
+    def measure(self) -> Iterator[None]:
+        """Measure a poll, and postpone the next one accordingly."""
+        begun = self._clock()
+        yield
+        ended = self._clock()
+        self._next = ended + min((ended - begun) / _SHARE, _LONGEST_REST_SECONDS)

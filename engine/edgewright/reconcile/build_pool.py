@@ -1,7 +1,7 @@
-"""Build steps at work in threads: taken up, tried again, cancelled. Used by ``reconciler``.
+"""Thread pool of build steps, with retries and cancellation. Used by ``reconciler``.
 
 A pass offers every build step that is ready, in the plan's order; a worker that becomes free takes the next one without
-waiting for another plan, which may take seconds. A step that is ready stays right until other specs are desired.
+waiting for another plan, which may take seconds. A step that is ready stays valid until other specs are desired.
 """
 
 import threading
@@ -20,8 +20,8 @@ from edgewright.reconcile.builds import BuildRunner
 from edgewright.reconcile.listener import Listener
 
 _ATTEMPTS = 4
-Settled = Callable[[BuildStep, Snapshot, "Artifact | EdgewrightError | None"], None]
-"""Told how a step ended: its artifact, or why there is none; None: another environment's run has made it."""
+StepEnded = Callable[[BuildStep, Snapshot, "Artifact | EdgewrightError | None"], None]
+"""Called with a step's result: its artifact, an error, or None where another environment's run has made it."""
 
 
 def _wait(cancel: threading.Event, seconds: float) -> None:
@@ -37,24 +37,24 @@ class _Work:
 
 @dataclass
 class BuildPool:
-    """The build steps of one run, at most so many at once."""
+    """Runs the build steps of one run, ``jobs`` at a time."""
 
-    workshop: BuildRunner
+    build_runner: BuildRunner
     listener: Listener
-    settled: Settled
+    step_ended: StepEnded
     wake: Callable[[], None]
     """Called when a step has ended."""
     stopping: Callable[[], bool]
-    """Whether no further step may be taken up."""
+    """Tells that no further step may start."""
     jobs: int
     fatal: list[BaseException] = field(default_factory=list)
-    """What must end the run."""
+    """Errors that end the run."""
     _running: dict[str, _Work] = field(default_factory=dict)
     """By fingerprint."""
     _offered: dict[str, _Work] = field(default_factory=dict)
-    """What waits for a worker, in order."""
+    """Steps waiting for a worker, in order."""
     _ended: set[str] = field(default_factory=set)
-    """What the plan that is being acted on may not know of yet."""
+    """Fingerprints that ended since the plan being executed was made."""
     _closed: bool = False
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -63,14 +63,14 @@ class BuildPool:
 
     @property
     def busy(self) -> bool:
-        """Whether a step is at work."""
+        """True while a step runs."""
         return bool(self._running)
 
     def offer(self, desired: Snapshot, steps: Sequence[BuildStep]) -> None:
-        """Let steps be taken up in this order, as workers become free. They replace those that were offered before."""
+        """Queue steps in this order, in place of those that were queued before."""
         with self._lock:
             ready = {step.fingerprint: _Work(desired, step) for step in steps if step.fingerprint is not None}
-            surprised = not self._ended.isdisjoint(ready)
+            outdated = not self._ended.isdisjoint(ready)
             taken = self._running.keys() | self._ended
             self._offered = {key: work for key, work in ready.items() if key not in taken}
             self._ended.clear()
@@ -79,11 +79,11 @@ class BuildPool:
                 begun.append(work)
         for work in begun:
             self._pool.submit(self._work, work)
-        if surprised:
+        if outdated:
             self.wake()  # what ended meanwhile is done, or has to be offered again
 
     def cancel_all_but(self, wanted: set[str]) -> None:
-        """Stop the steps whose fingerprints nobody wants any more; they can resume."""
+        """Cancel the steps with other fingerprints than these; they can resume."""
         with self._lock:
             self._offered = {key: work for key, work in self._offered.items() if key in wanted}
             for fingerprint, work in self._running.items():
@@ -91,13 +91,13 @@ class BuildPool:
                     work.cancel.set()
 
     def close(self) -> None:
-        """Stop everything and wait for it."""
+        """Cancel everything, and wait for the threads."""
         self._closed = True
         self.cancel_all_but(set())
         self._pool.shutdown(wait=True)
 
     def _take(self) -> _Work | None:
-        """Take up the next step, if there is one and a worker for it. Called with the lock held."""
+        """Start the next step, if there is one and a worker for it. Called with the lock held."""
         if not self._offered or len(self._running) >= self.jobs or self.fatal or self._closed or self.stopping():
             return None
         key = next(iter(self._offered))
@@ -105,14 +105,14 @@ class BuildPool:
         return self._running[key]
 
     def _work(self, work: _Work | None) -> None:
-        """Do a step, and those offered after it, in a thread of the pool."""
+        """Run a step, and then queued ones, in a thread of the pool."""
         while work is not None:
             try:
                 self.listener.started(work.step)
                 self._build(work.desired, work.step, work.cancel)
             except BaseException as error:  # noqa: BLE001 - the run ends with it, in its own thread
                 self.fatal.append(error)
-            self.wake()  # before the step leaves the books, so that no pass can miss both
+            self.wake()  # before the step is taken out, so that no pass can miss both
             with self._lock:
                 key = work.step.fingerprint or ""
                 del self._running[key]
@@ -124,7 +124,7 @@ class BuildPool:
         """Run one build step in a pool thread.
 
         Raises:
-            LeaseLost: And whatever else must end the run.
+            LeaseLost: And other errors that end the run.
         """
 
         def again(state: RetryCallState) -> None:
@@ -141,12 +141,12 @@ class BuildPool:
             reraise=True,
         )
         try:
-            made = retrying(self.workshop.make, desired, step, self.listener.progressed, cancel)
-            self.settled(step, desired, made)
+            made = retrying(self.build_runner.make, desired, step, self.listener.progressed, cancel)
+            self.step_ended(step, desired, made)
             self.listener.done(step, made.seconds if made is not None else 0.0)
         except BlobCorrupt as error:
             self.listener.failed(step, error, 0.0)
         except LeaseLost:
             raise
         except (Cancelled, EdgewrightError) as error:
-            self.settled(step, desired, error)
+            self.step_ended(step, desired, error)

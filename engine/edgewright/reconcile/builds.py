@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +25,8 @@ from edgewright.ports import (
     Intent,
     Progress,
     SnapshotSource,
-    StateReader,
-    StateWriter,
 )
+from edgewright.reconcile.run import RunContext
 from edgewright_schemas.base import is_code_reference
 from edgewright_schemas.dataset import Dataset
 from edgewright_schemas.model import Model
@@ -73,16 +71,14 @@ def one_at_a_time(lock: Path, cancel: Cancel) -> Iterator[bool]:
 
 @dataclass(frozen=True, slots=True)
 class BuildRunner:
-    """Everything build steps need."""
+    """Runs build steps, one at a time for each fingerprint."""
 
+    context: RunContext
     source: SnapshotSource
-    reader: StateReader
-    writer: StateWriter
     blobs: BlobStore
     builder: Builder
     folder: Path
-    """Where steps work; a folder for each fingerprint."""
-    clock: Callable[[], datetime]
+    """Work folders of steps are made here, one for each fingerprint."""
 
     def make(
         self, desired: Snapshot, step: BuildStep, progress: Callable[[Progress], None], cancel: Cancel
@@ -96,12 +92,12 @@ class BuildRunner:
         assert step.fingerprint is not None
         try:
             with one_at_a_time(self._lock(step.fingerprint), cancel) as waited:
-                made = self.reader.artifacts([step.fingerprint]).get(step.fingerprint)
+                made = self.context.reader.artifacts([step.fingerprint]).get(step.fingerprint)
                 if made is not None and (waited or self._is_whole(made)):
                     return None
                 return self._make(desired, step, progress, cancel)
         except Cancelled:
-            if step.fingerprint in self.reader.artifacts([step.fingerprint]):
+            if step.fingerprint in self.context.reader.artifacts([step.fingerprint]):
                 return None  # nobody wants it any more because others have made it
             raise
 
@@ -115,14 +111,16 @@ class BuildRunner:
         assert step.fingerprint is not None
         action = action_of(step)
         name = f"{action}:{step.fingerprint}"
-        self.writer.begin(Intent(name, action, str(step.address), {"commit": desired.revision}, self.clock()))
+        self.context.writer.begin(
+            Intent(name, action, str(step.address), {"commit": desired.revision}, self.context.clock())
+        )
         workdir = self._workdir(step.fingerprint)
         started = time.monotonic()
         task = self._task(desired, step, workdir)
         try:
             built = self.builder.build(task, progress, cancel)
         except (Cancelled, StepFailed) as error:
-            self.writer.finish(name, "cancelled" if isinstance(error, Cancelled) else "failed")
+            self.context.writer.finish(name, "cancelled" if isinstance(error, Cancelled) else "failed")
             raise
         files = {file: self.blobs.put_file(path) for file, path in built.files.items()}
         artifact = Artifact(
@@ -134,15 +132,15 @@ class BuildRunner:
             facts={**built.facts, "inputs": dict(step.inputs)},
             components=step.components,
             environment=built.environment,
-            created_at=self.clock(),
+            created_at=self.context.clock(),
             seconds=time.monotonic() - started,
         )
-        self.writer.record_artifact(artifact)
-        self.tidy(step.fingerprint)
-        self.writer.finish(name, "done")
+        self.context.writer.record_artifact(artifact)
+        self.clean_up(step.fingerprint)
+        self.context.writer.finish(name, "done")
         return artifact
 
-    def tidy(self, fingerprint: str) -> None:
+    def clean_up(self, fingerprint: str) -> None:
         """Remove the work folder of a step whose artifact is recorded. Its intent is closed after that."""
         shutil.rmtree(self._workdir(fingerprint), ignore_errors=True)
 
@@ -156,7 +154,7 @@ class BuildRunner:
         assert step.fingerprint is not None
         document = desired.resources[step.address].document
         assert isinstance(document, Dataset | Model)
-        recorded = self.reader.artifacts(step.inputs.values())
+        recorded = self.context.reader.artifacts(step.inputs.values())
         inputs: dict[str, Mapping[str, Path]] = {}
         facts: dict[str, Mapping[str, Any]] = {}
         for role, fingerprint in step.inputs.items():
@@ -182,9 +180,9 @@ class BuildRunner:
         )
 
     def _warm_start(self, model: Model) -> dict[str, Mapping[str, Path]]:
-        champion = self.reader.champions().get(model.metadata.name)
+        champion = self.context.reader.champions().get(model.metadata.name)
         of = champion.train_fingerprint if champion else ""
-        weights = self.reader.artifacts([of]).get(of)
+        weights = self.context.reader.artifacts([of]).get(of)
         if weights is None or "weights.pt" not in weights.files:
             return {}
         return {"warmStart": {"weights.pt": self.blobs.path(weights.files["weights.pt"].digest)}}

@@ -1,15 +1,15 @@
 """Device configurations: what a release's are rendered from is kept, so that any release can return to any device."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
 
 from edgewright.core.address import Address
 from edgewright.core.artifact import Action, Artifact
 from edgewright.core.snapshot import Snapshot
 from edgewright.errors import StepFailed
-from edgewright.ports import BlobStore, ConfigRenderer, ConfigRequest, SnapshotSource, StateReader, StateWriter
+from edgewright.ports import BlobStore, ConfigRenderer, ConfigRequest, SnapshotSource
+from edgewright.reconcile.run import RunContext
 from edgewright_schemas.fleet import Fleet
 from edgewright_wire.canonical import canonical_json, digest_bytes
 from edgewright_wire.messages import ConfigFile
@@ -19,14 +19,12 @@ _FILE = "config.json"
 
 @dataclass(frozen=True, slots=True)
 class Configurator:
-    """Everything rendering needs."""
+    """Renders device configurations, and stores what each release's are rendered from."""
 
+    context: RunContext
     source: SnapshotSource
-    reader: StateReader
-    writer: StateWriter
     blobs: BlobStore
     renderer: ConfigRenderer
-    clock: Callable[[], datetime]
 
     def keep(self, desired: Snapshot, fleet: Fleet, config: str) -> None:
         """Store what a release's configuration is rendered from, under the release's config digest.
@@ -40,7 +38,7 @@ class Configurator:
         template = self.source.read(desired.revision, spec.template).decode("utf-8")
         frame = {"template": template, "templateName": spec.template, "path": spec.path, "values": dict(spec.values)}
         file = self.blobs.put_bytes(canonical_json(frame))
-        self.writer.record_artifact(
+        self.context.writer.record_artifact(
             Artifact(
                 fingerprint=config,
                 action=Action.RENDER_CONFIG,
@@ -48,12 +46,12 @@ class Configurator:
                 digest=config,
                 files={_FILE: file},
                 facts={},
-                created_at=self.clock(),
+                created_at=self.context.clock(),
             )
         )
 
     def _kept(self, config: str) -> Artifact | None:
-        artifact = self.reader.artifacts([config]).get(config)
+        artifact = self.context.reader.artifacts([config]).get(config)
         return artifact if artifact and self.blobs.has(artifact.files[_FILE].digest) else None
 
     def render(

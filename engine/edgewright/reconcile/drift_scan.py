@@ -1,7 +1,7 @@
-"""The deep look: what has drifted of devices, published files and stored blobs. Used by ``observing``.
+"""Scan for drift of devices, published files and stored blobs. Used by ``observer``.
 
-A look costs in proportion to the fleet, so it is taken at an interval. Between two looks, a pass looks again only while
-something is known to have drifted.
+A full scan costs in proportion to the fleet, so it runs at an interval. Between two of them, a pass checks again only
+what is known to have drifted.
 """
 
 import random
@@ -22,71 +22,71 @@ from edgewright_schemas.fleet import Fleet
 from edgewright_schemas.rollout import Rollout
 from edgewright_wire.messages import Report
 
-LOOK_BYTES = 256 << 20
-"""How much of the blobs, and as much of the published files, the looks of a run read at a time."""
+SCAN_BYTES = 256 << 20
+"""Bytes of blobs, and as many of published files, that one scan of a run reads."""
 _REST = 5.0
-"""After looking again for some time, a run looks away for so many times as long."""
+"""Pause between two rechecks, as a multiple of the time that the last one took."""
 
 
 @dataclass
 class DriftMemory:
-    """What the last look found; belongs to one Reality."""
+    """Result of the last scan; belongs to one Observer."""
 
     budget: int | None = None
-    """Bytes of blobs, and of published files, to read in one look; None: all."""
+    """Bytes of blobs, and of published files, to read in one scan; None: all."""
     found: tuple[Drift, ...] = ()
     corrupt: set[str] = field(default_factory=set)
     """Blobs with other bytes than their digests say."""
     version: str = ""
-    """Of the state store, when it was looked at."""
+    """Version of the state store when it was scanned."""
     rest_until: float = 0.0
     next_blob: int | None = None
-    looked_at: datetime | None = None
+    scanned_at: datetime | None = None
 
     def due(self, now: datetime, interval: timedelta) -> bool:
-        """Say whether it is time for a deep look; whoever is told so takes it."""
-        if self.looked_at is not None and now < self.looked_at + interval:
+        """Check whether a full scan is due, and count it as begun."""
+        if self.scanned_at is not None and now < self.scanned_at + interval:
             return False
-        self.looked_at = now
+        self.scanned_at = now
         return True
 
-    def stale(self) -> None:
-        """Say that something was repaired, so that the next pass looks again."""
+    def invalidate(self) -> None:
+        """Make the next pass check again: something was repaired."""
         self.version, self.rest_until = "", 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class DriftScan:
-    """One look, with what it needs."""
+    """One scan."""
 
     state: StateReader
     blobs: BlobReader
     delivery: DeliveryReader
     memory: DriftMemory
 
-    def deep(self, desired: Snapshot) -> tuple[Drift, ...]:
-        """Look at everything, and read bytes within the budget.
+    def full(self, desired: Snapshot) -> tuple[Drift, ...]:
+        """Scan everything, reading bytes within the budget.
 
         Raises:
             StateError: The state store cannot be read.
             DeliveryUnavailable: The repository cannot be read.
         """
-        return self._look(desired, self.memory.budget)
+        return self._scan(desired, self.memory.budget)
 
-    def again(self, desired: Snapshot) -> tuple[Drift, ...]:
-        """Say what is still so of what the last look found; nothing is looked at where it found nothing.
+    def recheck(self, desired: Snapshot) -> tuple[Drift, ...]:
+        """Return what is left of the drift that the last scan found; costs nothing where it found none.
 
         Raises:
-            StateError, DeliveryUnavailable: As in deep.
+            StateError, DeliveryUnavailable: As in full.
         """
         memory = self.memory
         if not memory.found:
             return ()
         if time.monotonic() < memory.rest_until or self.state.version() == memory.version:
             return memory.found
-        return self._look(desired, 0)
+        return self._scan(desired, 0)
 
-    def _look(self, desired: Snapshot, budget: int | None) -> tuple[Drift, ...]:
+    def _scan(self, desired: Snapshot, budget: int | None) -> tuple[Drift, ...]:
         begun = time.monotonic()
         memory = self.memory
         memory.version = self.state.version()
@@ -141,13 +141,13 @@ class DriftScan:
         return found
 
     def _blobs(self, recorded: Mapping[str, Artifact], budget: int | None) -> Iterator[Drift]:
-        """Read stored blobs, from where the last look ended, and say which artifacts have lost one."""
+        """Read stored blobs, from where the last scan ended, and yield drift of artifacts with a corrupt one."""
         memory = self.memory
         memory.corrupt = {digest for digest in memory.corrupt if self._is_corrupt(digest)}
         sizes = {file.digest: file.size for artifact in recorded.values() for file in artifact.files.values()}
         digests = sorted(sizes)
         if memory.next_blob is None:
-            # A run of its own looks at another part than the one before it.
+            # A run of its own scans another part than the one before it.
             whole = budget is None or sum(sizes.values()) <= budget
             memory.next_blob = 0 if whole or not digests else random.randrange(len(digests))  # noqa: S311 - no secret
         left = budget

@@ -1,4 +1,4 @@
-"""Gathers what is: the one place where the ports' answers become the planner's Observed."""
+"""Observation of reality: the one place where the ports' answers become the planner's Observed."""
 
 from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass, field, replace
@@ -46,7 +46,7 @@ class PresentArtifacts(Mapping[str, Artifact]):
 
 @dataclass(frozen=True, slots=True)
 class Observer:
-    """The read sides of every port the planner's picture is made from."""
+    """Reads every port that the planner's picture of reality is made from."""
 
     state: StateReader
     blobs: BlobReader
@@ -59,7 +59,7 @@ class Observer:
 
         Args:
             desired: What is wanted; only the sources it names are looked at.
-            deep: Also look for drift, whose cost grows with the fleet; else only at what the last such look found.
+            deep: Scan for drift, whose cost grows with the fleet; else only check what the last scan found.
             retry_failures: Leave out failures remembered from earlier runs, so that those steps are planned again.
 
         Raises:
@@ -69,8 +69,8 @@ class Observer:
         inventory = self.state.inventory()
         enrolled = self.state.enrolled()
         recorded = self.state.artifacts()
-        look = DriftScan(self.state, self.blobs, self.delivery, self.memory)
-        drift = look.deep(desired) if deep else look.again(desired)
+        scan = DriftScan(self.state, self.blobs, self.delivery, self.memory)
+        drift = scan.full(desired) if deep else scan.recheck(desired)
         return Observed(
             artifacts=PresentArtifacts(recorded, self.blobs, self.memory.corrupt),
             remembered=recorded,

@@ -1,12 +1,13 @@
 """Puts packages and assignments where devices find them. Every effect may be repeated."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from edgewright.core.artifact import Artifact
 from edgewright.errors import EdgewrightError, LeaseLost, StepFailed
-from edgewright.ports import BlobReader, DeliveryWriter, Event, Intent, PackageContent, StateReader, StateWriter
+from edgewright.ports import BlobReader, DeliveryWriter, Event, Intent, PackageContent
+from edgewright.reconcile.run import RunContext
 from edgewright_wire.messages import Assignment
 
 MANIFEST = "manifest.json"
@@ -18,13 +19,11 @@ BYTES_AT_ONCE = 256 << 20
 
 @dataclass(frozen=True, slots=True)
 class Publisher:
-    """Everything publishing needs."""
+    """Publishes packages and assignments. Every call is idempotent."""
 
-    reader: StateReader
-    writer: StateWriter
+    context: RunContext
     blobs: BlobReader
     delivery: DeliveryWriter
-    clock: Callable[[], datetime]
 
     def publish(self, artifacts: Iterable[Artifact]) -> Mapping[str, EdgewrightError]:
         """Make packages fetchable, many with one signing.
@@ -55,7 +54,7 @@ class Publisher:
         refused: dict[str, EdgewrightError] = {}
         contents = []
         for artifact in batch:
-            self.writer.begin(_intent(artifact, self.clock()))
+            self.context.writer.begin(_intent(artifact, self.context.clock()))
             try:
                 contents.append(self._content(artifact))
             except LeaseLost:
@@ -64,12 +63,12 @@ class Publisher:
                 refused[artifact.digest] = error
         refused |= self.delivery.publish(contents)
         out = [artifact for artifact in batch if artifact.digest not in refused]
-        now = self.clock()
-        self.writer.add_events(
+        now = self.context.clock()
+        self.context.writer.add_events(
             [Event(now, "Published", str(each.address), f"published package {each.digest}") for each in out]
         )
         for artifact in out:
-            self.writer.finish(_intent(artifact, now).name, "done")
+            self.context.writer.finish(_intent(artifact, now).name, "done")
         return refused
 
     def _content(self, artifact: Artifact) -> PackageContent:
@@ -103,10 +102,10 @@ class Publisher:
         Raises:
             DeliveryError, DeliveryUnavailable, StorageFull: As ports.DeliveryWriter.assign.
         """
-        waiting = self.reader.unpublished()
+        waiting = self.context.reader.unpublished()
         if waiting:
             self.delivery.assign(waiting, {digest: self.blobs.read(digest) for digest in _configs(waiting)})
-            self.writer.mark_published({assignment.device: assignment.version for assignment in waiting})
+            self.context.writer.mark_published({assignment.device: assignment.version for assignment in waiting})
         return len(waiting)
 
 

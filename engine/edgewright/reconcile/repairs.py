@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
 
 from edgewright.core.address import Address
 from edgewright.core.config_drift import Assigned, Drift, Facts, Remedy, find_drift, sentence
@@ -10,10 +9,10 @@ from edgewright.core.planning.plan import Repair
 from edgewright.core.rollout.repair import reassign
 from edgewright.core.snapshot import Snapshot
 from edgewright.errors import EdgewrightError, StepFailed
-from edgewright.ports import DeliveryReader, Event, Intent, StateReader, StateWriter
+from edgewright.ports import DeliveryReader, Event, Intent
 from edgewright.reconcile.drift_scan import DriftMemory, rollout_view
-from edgewright.reconcile.listener import Listener
 from edgewright.reconcile.publisher import Publisher
+from edgewright.reconcile.run import RunContext
 from edgewright_schemas.rollout import Rollout
 from edgewright_wire.canonical import digest_json
 from edgewright_wire.messages import Assignment
@@ -24,16 +23,13 @@ AT_ONCE = 500
 
 @dataclass(frozen=True, slots=True)
 class Repairer:
-    """Everything repairing needs."""
+    """Repairs drift."""
 
-    reader: StateReader
-    writer: StateWriter
+    context: RunContext
     delivery: DeliveryReader
     publisher: Publisher
-    listener: Listener
     memory: DriftMemory
-    """That of the run's Reality."""
-    clock: Callable[[], datetime]
+    """The same as the run's Observer has."""
 
     def repair(self, desired: Snapshot, step: Repair) -> None:
         """Do what a step says, as far as it is still so; nothing for what only has to show itself.
@@ -54,14 +50,14 @@ class Repairer:
             if lost := by_remedy.get(Remedy.ASSIGN):
                 self._assign(desired, step.address, [drift.name for drift in lost])
         finally:
-            self.memory.stale()
+            self.memory.invalidate()
 
     def _publish(self, desired: Snapshot, drifts: Sequence[Drift]) -> None:
-        recorded = self.reader.artifacts({drift.key for drift in drifts})
+        recorded = self.context.reader.artifacts({drift.key for drift in drifts})
         found = {drift.key: recorded[drift.key] for drift in drifts if drift.key in recorded}
         refused = self.publisher.publish(found.values())
         out = {key for key, artifact in found.items() if artifact.digest not in refused}
-        self._tell(desired, [drift for drift in drifts if drift.key in out])
+        self._record(desired, [drift for drift in drifts if drift.key in out])
         for error in refused.values():
             raise error
         if len(found) < len({drift.key for drift in drifts}):
@@ -77,19 +73,19 @@ class Repairer:
         subject = digest_json([[drift.name, drift.key, drift.expected] for drift in drifts])
         name = f"repair:{subject}"
         detail = {"names": [drift.name for drift in drifts[:10]], "count": len(drifts)}
-        self.writer.begin(Intent(name, "repair", str(address), detail, self.clock()))
+        self.context.writer.begin(Intent(name, "repair", str(address), detail, self.context.clock()))
         try:
             act(drifts)
         except EdgewrightError:
-            self.writer.finish(name, "failed")
+            self.context.writer.finish(name, "failed")
             raise
-        self._tell(desired, drifts)
-        self.writer.finish(name, "done")
+        self._record(desired, drifts)
+        self.context.writer.finish(name, "done")
 
     def _write(self, drifts: Sequence[Drift]) -> None:
         """Publish assignments and configurations again, as they were decided."""
         lone = {drift.key for drift in drifts if drift.key.startswith("sha256:")}
-        entries = self.reader.assignments({drift.key for drift in drifts} - lone)
+        entries = self.context.reader.assignments({drift.key for drift in drifts} - lone)
         assignments = [entry.assignment for entry in entries.values()]
         wanted = lone | {m.config.digest for assignment in assignments for m in assignment.models if m.config}
         configs = {}
@@ -107,12 +103,12 @@ class Repairer:
     def _assign(self, desired: Snapshot, address: Address, devices: Sequence[str]) -> None:
         """Assign devices again what they are assigned, with a version they have not seen."""
         resource = desired.resources.get(address)
-        state = self.reader.rollout(address)
+        state = self.context.reader.rollout(address)
         if state is None or resource is None or not isinstance(resource.document, Rollout):
             return
         names = devices[:AT_ONCE]
-        entries = self.reader.assignments(names)
-        reports = self.reader.reports(names)
+        entries = self.context.reader.assignments(names)
+        reports = self.context.reader.reports(names)
         few = replace(state, devices={name: state.devices[name] for name in names if name in state.devices})
         facts = Facts(
             repository=address,
@@ -120,7 +116,7 @@ class Repairer:
             assignments={name: Assigned(entry.assignment, entry.published) for name, entry in entries.items()},
             reports=reports,
         )
-        now = self.clock()
+        now = self.context.clock()
         still = {
             drift.name: drift
             for drift in find_drift(facts)
@@ -138,15 +134,11 @@ class Repairer:
             made.append(Assignment(device=name, version=version, models=before.models))
         versions = {each.device: (each.version, sentence(still[each.device])) for each in made}
         events = [self._event("Drifted", still[each.device], desired, version=each.version) for each in made]
-        self.writer.save_rollout_with_assignments(address, reassign(state, versions, now), made, events)
-        for event in events:
-            self.listener.happened(event)
+        self.context.writer.save_rollout_with_assignments(address, reassign(state, versions, now), made, events)
+        self.context.announce(events)
 
-    def _tell(self, desired: Snapshot, drifts: Iterable[Drift]) -> None:
-        events = [self._event("Repaired", drift, desired) for drift in drifts]
-        self.writer.add_events(events)
-        for event in events:
-            self.listener.happened(event)
+    def _record(self, desired: Snapshot, drifts: Iterable[Drift]) -> None:
+        self.context.record([self._event("Repaired", drift, desired) for drift in drifts])
 
     def _event(self, reason: str, drift: Drift, desired: Snapshot, version: int = 0) -> Event:
         data: dict[str, str | int | None] = {
@@ -159,4 +151,6 @@ class Repairer:
         if drift.subject in {"device", "assignment"}:
             data["device"] = drift.name
         then = f": assigned again as version {version}" if version else ""
-        return Event(self.clock(), reason, str(drift.address), f"{sentence(drift)}{then}", data, desired.revision)
+        return Event(
+            self.context.clock(), reason, str(drift.address), f"{sentence(drift)}{then}", data, desired.revision
+        )

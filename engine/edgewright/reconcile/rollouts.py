@@ -1,6 +1,6 @@
 """Drives rollouts: what devices said goes into the pure state machine, what it decides becomes assignments."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -15,9 +15,9 @@ from edgewright.core.rollout.goal import Advance, DeviceView, Goal, RolloutEvent
 from edgewright.core.rollout.machine import advance, resume
 from edgewright.core.rollout.state import Controls, Phase, Release, RolloutState
 from edgewright.core.snapshot import Snapshot
-from edgewright.ports import DeliveryReader, DeviceWriter, Event, StateReader, StateWriter
+from edgewright.ports import DeliveryReader, DeviceWriter, Event
 from edgewright.reconcile.device_configs import Configurator
-from edgewright.reconcile.listener import Listener
+from edgewright.reconcile.run import RunContext
 from edgewright_schemas.thresholds import Gate
 from edgewright_wire.canonical import digest_json
 from edgewright_wire.messages import Assignment, Blob, ConfigFile, ModelAssignment
@@ -27,15 +27,12 @@ Labels = Mapping[str, str]
 
 @dataclass(frozen=True, slots=True)
 class RolloutDriver:
-    """Everything rolling out needs."""
+    """Advances rollouts, and turns their decisions into assignments."""
 
-    reader: StateReader
-    writer: StateWriter
+    context: RunContext
     configurator: Configurator
     delivery: DeliveryReader
-    canceller: DeviceWriter
-    listener: Listener
-    clock: Callable[[], datetime]
+    device_writer: DeviceWriter
 
     def advance(self, desired: Snapshot, address: Address, aim: Aim) -> datetime | None:
         """Move one rollout on by what is known now.
@@ -47,24 +44,24 @@ class RolloutDriver:
             StepFailed: A device's configuration cannot be rendered; nothing was assigned.
             LeaseLost, StorageFull: As ports.StateWriter.
         """
-        stored = self.reader.rollout(address) or RolloutState()
-        requested = self.reader.requested_controls().get(address)
+        stored = self.context.reader.rollout(address) or RolloutState()
+        requested = self.context.reader.requested_controls().get(address)
         state = _steered(stored, requested) if requested else stored
         goal = _goal(desired, aim, state)
         if goal is None:
             return None
         if goal.release.config is not None:
             self.configurator.keep(desired, aim.fleet, goal.release.config)
-        labels = members(desired, aim.fleet, self.reader.enrolled())
+        labels = members(desired, aim.fleet, self.context.reader.enrolled())
         model = aim.rollout.spec.model
-        now = self.clock()
+        now = self.context.clock()
         result = advance(state, goal, self._views(model, labels, goal), now)
         if result.state == stored and not result.assign and not requested:
             return result.wake_at
         self._call_off(stored, result)
         assignments = self._assignments(result.assign, aim, labels)
         events = [_event(event, now, address, desired) for event in result.events]
-        self.writer.save_rollout_with_assignments(
+        self.context.writer.save_rollout_with_assignments(
             address,
             result.state,
             assignments,
@@ -72,10 +69,9 @@ class RolloutDriver:
             champion=self._champion(model, stored, result.state),
         )
         if requested:
-            self.writer.take_controls({address: requested})
-        for event in events:
-            self.listener.happened(event)
-        self.listener.rolled(address, result.state)
+            self.context.writer.take_controls({address: requested})
+        self.context.announce(events)
+        self.context.listener.rolled(address, result.state)
         return result.wake_at
 
     def _call_off(self, before: RolloutState, result: Advance) -> None:
@@ -87,11 +83,11 @@ class RolloutDriver:
             if progress.reason == DEADLINE_EXCEEDED and device not in again and progress != before.devices.get(device)
         ]
         if overdue:
-            self.canceller.cancel(overdue)
+            self.device_writer.cancel(overdue)
 
     def _views(self, model: str, labels: Mapping[str, Labels], goal: Goal) -> dict[str, DeviceView]:
-        reports = self.reader.reports(labels)
-        assigned = self.reader.assignments(labels)
+        reports = self.context.reader.reports(labels)
+        assigned = self.context.reader.assignments(labels)
         capable = self.delivery.capabilities(labels)
         configured = goal.release.config is not None
         views = {}
@@ -112,7 +108,7 @@ class RolloutDriver:
         self, decisions: Sequence[tuple[str, Release | None]], aim: Aim, labels: Mapping[str, Labels]
     ) -> list[Assignment]:
         model = aim.rollout.spec.model
-        current = self.reader.assignments([device for device, _ in decisions])
+        current = self.context.reader.assignments([device for device, _ in decisions])
         configs = self._configs(decisions, aim, labels)
         # The state store may have been lost, or be an older copy: versions go on from what is out, never back.
         published = self.delivery.assigned() if decisions else {}
@@ -154,11 +150,11 @@ class RolloutDriver:
             return None
         if before.phase is Phase.SUCCEEDED and before.release == after.release:
             return None
-        package = self.reader.package(after.release.package)
+        package = self.context.reader.package(after.release.package)
         if package is None:
             return None
         export_fingerprint = package.facts["inputs"]["export"]
-        export = self.reader.artifacts([export_fingerprint]).get(export_fingerprint)
+        export = self.context.reader.artifacts([export_fingerprint]).get(export_fingerprint)
         if export is None:
             return None
         return model, Champion(

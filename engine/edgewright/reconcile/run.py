@@ -1,11 +1,39 @@
-"""What a run may do, and how it ended. Called by ``reconciler`` and by what starts runs and shows their end."""
+"""Options, shared context and result of a run. Used by all of ``reconcile``, and by what starts or shows runs."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from edgewright.core.config_drift import DRIFTED
 from edgewright.core.planning.plan import Note, Plan
 from edgewright.errors import EdgewrightError
+from edgewright.ports import Event, StateReader, StateWriter
+from edgewright.reconcile.listener import Listener
+
+
+@dataclass(frozen=True, slots=True)
+class RunContext:
+    """What every part of a run works with: the state store, the listener and the clock."""
+
+    reader: StateReader
+    writer: StateWriter
+    listener: Listener
+    clock: Callable[[], datetime]
+    """Gives aware UTC times."""
+
+    def announce(self, events: Sequence[Event]) -> None:
+        """Pass events that are stored on to the listener."""
+        for event in events:
+            self.listener.happened(event)
+
+    def record(self, events: Sequence[Event]) -> None:
+        """Append events to history, and pass them on to the listener.
+
+        Raises:
+            LeaseLost, StorageFull: As ports.HistoryWriter.
+        """
+        self.writer.add_events(events)
+        self.announce(events)
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +46,7 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class RunResult:
-    """How a run ended."""
+    """The end of a run."""
 
     plan: Plan
     """The last one: what is still to do."""
@@ -31,28 +59,28 @@ class RunResult:
 
     @property
     def converged(self) -> bool:
-        """Whether reality matches."""
+        """True where reality matches the specs."""
         return self.plan.empty and not self.failures and not self.blocked and not self.waiting
 
     @property
     def blocked(self) -> tuple[Note, ...]:
-        """What needs a change of the specs."""
+        """Notes on what needs a change of the specs."""
         return tuple(note for note in self.plan.notes if note.severity == "blocked")
 
     @property
     def drifted(self) -> tuple[Note, ...]:
-        """What is not as it should be, and was not repaired."""
+        """Notes on drift that was not repaired."""
         return tuple(note for note in self.plan.notes if note.reason == DRIFTED)
 
     @property
     def waiting(self) -> tuple[Note, ...]:
-        """What needs time or a person."""
+        """Notes on what needs time or a person."""
         return tuple(note for note in self.plan.notes if note.severity == "waiting")
 
 
 @dataclass(frozen=True, slots=True)
 class RunOptions:
-    """What a run may do."""
+    """Options of a run."""
 
     allowed: frozenset[str] | None = None
     """Ids of the steps of an approved plan, with all that follows from starting a rollout; None: whatever is
@@ -61,10 +89,10 @@ class RunOptions:
     """The revision that was approved; None: whatever the source is at."""
     follow: bool = False
     """Take up a newer revision that appears during the run."""
-    standing: bool = False
-    """Go on for ever: what failed is tried again later, and newer revisions are taken up."""
+    continuous: bool = False
+    """Run until stopped: retry failed steps with backoff, and take up newer revisions."""
     drift: bool = True
-    """Look for drift, at once and then at the specs' interval. A plan approved without a look is held to its steps."""
+    """Scan for drift, at once and then at the specs' interval; off for a plan that was approved without a scan."""
     until: datetime | None = None
     retry_failures: bool = False
     jobs: int = 2

@@ -1,6 +1,6 @@
-"""How everything stands after a pass of a standing run: conditions kept in the store, changes written to history.
+"""Status of all resources after a pass of a continuous run: conditions in the store, their changes in history.
 
-Used by ``reconciler``, and by the controller while no revision is in force yet.
+Used by ``reconciler``, and by the controller while no revision is accepted yet.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -13,49 +13,45 @@ from edgewright.core.snapshot import Snapshot
 from edgewright.core.status.conditions import Condition, conditions_of_all, headline, standing_for
 from edgewright.core.status.source import SourceStatus, repository_address, repository_conditions, transitions
 from edgewright.errors import EdgewrightError
-from edgewright.ports import Event, StateReader, StateWriter
-from edgewright.reconcile.listener import Listener
-from edgewright.reconcile.run import Failure
+from edgewright.ports import Event
+from edgewright.reconcile.run import Failure, RunContext
 
 Conditions = dict[Address, tuple[Condition, ...]]
 
 
 @dataclass
 class StatusWriter:
-    """Everything judging needs."""
+    """Derives conditions, and stores those that changed."""
 
-    reader: StateReader
-    writer: StateWriter
-    listener: Listener
-    clock: Callable[[], datetime]
-    standing: Callable[[], SourceStatus] | None = None
-    """Where the source of the specs stands; None: what is desired is all there is."""
+    context: RunContext
+    source_status: Callable[[], SourceStatus] | None = None
+    """Gives the status of the source of the specs; None: the desired revision is all there is."""
 
-    def judge(self, desired: Snapshot, last: Plan, failures: Mapping[str, Failure]) -> Conditions:
-        """Derive the conditions of every resource, and keep what changed.
+    def write(self, desired: Snapshot, last: Plan, failures: Mapping[str, Failure]) -> Conditions:
+        """Derive the conditions of every resource, and store what changed.
 
         Raises:
             LeaseLost, StorageFull: As ports.StateWriter.
         """
-        now = self.clock()
-        before = self.reader.conditions()
+        now = self.context.clock()
+        before = self.context.reader.conditions()
         suspended = desired.reconciliation().suspend
         found = conditions_of_all(
             sorted(desired.resources),
             last,
-            self.reader.rollout_summaries(),
+            self.context.reader.rollout_summaries(),
             revision=desired.revision,
             now=now,
             before=before,
         )
-        troubles = _by_address(failures)
+        failed = _by_address(failures)
         for address, conditions in found.items():
             is_true = headline(conditions)
             if is_true is None or is_true.type != "Reconciling":
                 continue
             reason, message = is_true.reason, is_true.message
-            if address in troubles:
-                reason, message = "Retrying", troubles[address].error.message
+            if address in failed:
+                reason, message = "Retrying", failed[address].error.message
             elif suspended:
                 reason, message = "Suspended", f"reconciliation is suspended; {message}"
             found[address] = standing_for(
@@ -63,10 +59,10 @@ class StatusWriter:
             )
         repository = desired.repository()
         address = repository_address(repository.metadata.name if repository else "")
-        standing = self.standing() if self.standing else SourceStatus(desired.revision, desired.revision)
-        conditions = repository_conditions(standing, now=now, before=before.get(address, ()))
+        status = self.source_status() if self.source_status else SourceStatus(desired.revision, desired.revision)
+        conditions = repository_conditions(status, now=now, before=before.get(address, ()))
         general = next((f for key, f in failures.items() if "/" not in key), None)
-        if general is not None and not standing.reason:
+        if general is not None and not status.reason:
             message = f"{general.step}: {general.error.message}"
             conditions = standing_for(
                 "Reconciling",
@@ -77,17 +73,17 @@ class StatusWriter:
                 before=before.get(address, ()),
             )
         found[address] = conditions
-        self._keep(before, found, now, desired.revision)
+        self._store(before, found, now, desired.revision)
         return found
 
-    def judge_trouble(self, desired: Snapshot, error: EdgewrightError) -> None:
-        """Keep that a pass could not be finished, where the store can still be written.
+    def write_failure(self, desired: Snapshot, error: EdgewrightError) -> None:
+        """Store that a pass failed as the repository's condition.
 
         Raises:
             LeaseLost, StorageFull: As ports.StateWriter.
         """
-        now = self.clock()
-        before = self.reader.conditions()
+        now = self.context.clock()
+        before = self.context.reader.conditions()
         repository = desired.repository()
         address = repository_address(repository.metadata.name if repository else "")
         mine = standing_for(
@@ -98,36 +94,34 @@ class StatusWriter:
             now=now,
             before=before.get(address, ()),
         )
-        self._keep(before, {**{a: tuple(c) for a, c in before.items()}, address: mine}, now, desired.revision)
+        self._store(before, {**{a: tuple(c) for a, c in before.items()}, address: mine}, now, desired.revision)
 
-    def judge_source(self, standing: SourceStatus) -> None:
-        """Keep where the source stands while no revision is in force.
+    def write_source(self, status: SourceStatus) -> None:
+        """Store the source's status while no revision is accepted.
 
         Raises:
             LeaseLost, StorageFull: As ports.StateWriter.
         """
-        now = self.clock()
-        before = self.reader.conditions()
+        now = self.context.clock()
+        before = self.context.reader.conditions()
         address = next((a for a in before if a.kind == "repository"), repository_address())
-        mine = repository_conditions(standing, now=now, before=before.get(address, ()))
+        mine = repository_conditions(status, now=now, before=before.get(address, ()))
         found = {**{a: tuple(c) for a, c in before.items()}, address: mine}
-        self._keep(before, found, now, standing.in_force or "")
+        self._store(before, found, now, status.in_force or "")
 
-    def _keep(
+    def _store(
         self, before: Mapping[Address, Sequence[Condition]], after: Conditions, now: datetime, revision: str
     ) -> None:
         if {address: tuple(conditions) for address, conditions in before.items()} == after:
             return
-        events = [event for event in transitions(before, after, now, revision) if not self._was_said(event)]
-        self.writer.set_conditions(after)
+        events = [event for event in transitions(before, after, now, revision) if not self._is_repeated(event)]
+        self.context.writer.set_conditions(after)
         if events:
-            self.writer.add_events(events)
-        for event in events:
-            self.listener.happened(event)
+            self.context.record(events)
 
-    def _was_said(self, event: Event) -> bool:
-        """Whether the same was the last thing said of a resource, by the step or the gate that it is about."""
-        last = self.reader.events(limit=1, address=event.address)
+    def _is_repeated(self, event: Event) -> bool:
+        """Check whether a resource's newest event says the same: the step or gate concerned has recorded it."""
+        last = self.context.reader.events(limit=1, address=event.address)
         return bool(last) and (last[0].reason, last[0].message) == (event.reason, event.message)
 
 

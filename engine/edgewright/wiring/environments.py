@@ -83,7 +83,9 @@ class LiveEnvironment:
                 keys=str(self._workspace.keys),
                 hint="in a clone: edgewright init . --keys-only --state FOLDER [--env NAME]",
             )
-        return self._workspace.reconciler(desired, lease, listener, source=followed, standing=lambda: followed.standing)
+        return self._workspace.reconciler(
+            desired, lease, listener, source=followed, source_status=lambda: followed.standing
+        )
 
     def plan(self, proposed: Snapshot, in_force: Snapshot | None) -> Plan:
         """What a run would do with what somebody proposes.

@@ -385,34 +385,33 @@ class Workspace:
         lease: "SqlLease",
         listener: "Listener",
         source: "SnapshotSource | None" = None,
-        standing: "Callable[[], SourceStatus] | None" = None,
+        source_status: "Callable[[], SourceStatus] | None" = None,
     ) -> "Reconciler":
-        """Everything a run needs, wired; ``source`` in place of the workspace's own, and where it stands."""
+        """Wire a run; ``source`` and its status take the place of the workspace's own."""
         from edgewright.pipeline.executors.local import ProcessBuilder
         from edgewright.reconcile.builds import BuildRunner
         from edgewright.reconcile.device_configs import Configurator
-        from edgewright.reconcile.drift_scan import LOOK_BYTES, DriftMemory
+        from edgewright.reconcile.drift_scan import SCAN_BYTES, DriftMemory
         from edgewright.reconcile.publisher import Publisher
         from edgewright.reconcile.reconciler import Reconciler
         from edgewright.reconcile.rollouts import RolloutDriver
+        from edgewright.reconcile.run import RunContext
         from edgewright.wiring.config_renderer import TemplateRenderer
 
         source = source or self.source
         delivery = self.delivery(desired, source)
-        state, blobs, clock = self.state, self.blobs, self.clock
+        blobs = self.blobs
+        context = RunContext(self.state, self.state, listener, self.clock)
         builder = ProcessBuilder(folders=[self.root])
-        configurator = Configurator(source, state, state, blobs, TemplateRenderer(), clock)
+        configurator = Configurator(context, source, blobs, TemplateRenderer())
         return Reconciler(
+            context=context,
             source=source,
-            reality=Observer(state, blobs, delivery, self.sources, DriftMemory(LOOK_BYTES)),
-            reader=state,
-            writer=state,
+            observer=Observer(self.state, blobs, delivery, self.sources, DriftMemory(SCAN_BYTES)),
             delivery=delivery,
-            workshop=BuildRunner(source, state, state, blobs, builder, self.folder / "work", clock),
-            publisher=Publisher(state, state, blobs, delivery, clock),
-            roller=RolloutDriver(state, state, configurator, delivery, delivery, listener, clock),
+            build_runner=BuildRunner(context, source, blobs, builder, self.folder / "work"),
+            publisher=Publisher(context, blobs, delivery),
+            rollout_driver=RolloutDriver(context, configurator, delivery, delivery),
             lease=lease,
-            listener=listener,
-            clock=clock,
-            standing=standing,
+            source_status=source_status,
         )

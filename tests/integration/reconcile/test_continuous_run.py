@@ -80,7 +80,7 @@ def standing(world: World) -> Iterator[tuple[Reconciler, Watcher, list[RunResult
 
     def work() -> None:
         try:
-            ended.append(reconciler.run(RunOptions(standing=True)))
+            ended.append(reconciler.run(RunOptions(continuous=True)))
         except LeaseLost as error:
             ended.append(error)
         watcher.notify()
@@ -202,8 +202,8 @@ def test_what_stands_in_the_way_is_written_once_also_when_a_look_finds_one_of_tw
     )
     empty = replace(world.plan(), steps=(), notes=())
     for notes in ((one, other), (one,), (one, other), (other,), (one, other)):
-        reconciler.books.settle(desired, replace(empty, notes=notes))
+        reconciler.journal.settle(desired, replace(empty, notes=notes))
     assert world.reasons(str(address)) == ["Drifted", "Drifted"]
-    reconciler.books.settle(desired, empty)
-    reconciler.books.settle(desired, replace(empty, notes=(one,)))
+    reconciler.journal.settle(desired, empty)
+    reconciler.journal.settle(desired, replace(empty, notes=(one,)))
     assert world.reasons(str(address)) == ["Drifted", "Drifted", "Drifted"], "what happens again is news"

@@ -49,7 +49,7 @@ def world(tmp_path: Path) -> World:
 
 def _look(world: World) -> Plan:
     desired = world.source.snapshot()
-    return plan(desired, world._reality().observe(desired, deep=True), world.clock())
+    return plan(desired, world._observer().observe(desired, deep=True), world.clock())
 
 
 def _lose(world: World, device: str = "lane-1", **said: Any) -> None:
