@@ -57,7 +57,7 @@ def main() -> None:
         folder / "keys",
         lambda path: b"",
     )
-    ended = driver.visit(route, Deadline())
+    ended = driver.run_session(route, Deadline())
     state.close()
     print(json.dumps({"changes": twins.changes, "failed": ended.failed}))
 

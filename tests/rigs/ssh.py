@@ -9,7 +9,7 @@ from edgewright.core.fleet.routes import Route
 from edgewright.core.fleet.twins import Twin
 from edgewright.delivery.pushed.ssh.deadline import Deadline
 from edgewright.delivery.pushed.ssh.driver import SshDriver
-from edgewright.delivery.pushed.ssh.schedule import subject_of
+from edgewright.delivery.pushed.ssh.schedule import scheduled_device
 from edgewright.ports import Driver
 from edgewright_schemas.delivery import Delivery
 from edgewright_schemas.fleet import Device
@@ -79,9 +79,9 @@ class SshRig(Grounded):
         listed = {"id": id_, "labels": {"class": "lane"}, "ssh": {**device.ssh, **(own or {})}}
         self.grounds.routes[id_] = Route("stores", delivery, Device.model_validate(listed))
 
-    def visit(self, id_: str) -> Twin:
+    def run_session(self, id_: str) -> Twin:
         """Make one pass over a device."""
-        self._driver.visit(self.grounds.routes[id_], Deadline())
+        self._driver.run_session(self.grounds.routes[id_], Deadline())
         twin = self.grounds.twins.twin(id_)
         assert twin is not None
         return twin
@@ -106,9 +106,9 @@ class SshRig(Grounded):
     def _step(self, id_: str) -> bool:
         twins, route = self.grounds.twins, self.grounds.routes[id_]
         before = twins.twin(id_)
-        if id_ in self._settled and not subject_of(route, before, self.grounds.now()).has_work:
+        if id_ in self._settled and not scheduled_device(route, before, self.grounds.now()).has_work:
             return False
-        after = self._driver.visit(route, Deadline()).twin
+        after = self._driver.run_session(route, Deadline()).twin
         if after == before or not self.looks_again:
             self._settled.add(id_)
         return after != before

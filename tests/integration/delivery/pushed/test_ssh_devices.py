@@ -80,9 +80,9 @@ def failed(twin: Twin) -> tuple[str, str]:
 def test_a_second_release_brings_only_what_differs_and_each_pass_connects_once(plain: SshRig) -> None:
     device = plain.devices["lane-1"]
     assign(plain, 1, large(plain, config=b"threshold = 0.8"))
-    plain.visit("lane-1")
+    plain.run_session("lane-1")
     assign(plain, 2, large(plain, config=b"threshold = 0.9"))
-    plain.visit("lane-1")
+    plain.run_session("lane-1")
 
     assert device.file("lane.toml") == b"threshold = 0.9"
     first, second = received(device, 2)
@@ -101,11 +101,11 @@ def test_an_upload_that_was_cut_is_continued(plain: SshRig) -> None:
         f'real head -c {MODEL_BYTES // 2} | real tar "$@"\nreal kill -9 $(real ps -o ppid= -p $PPID)\nexit 2\n',
     )
     assign(plain, 1, wanted)
-    assert plain.visit("lane-1").reason == "Disconnected"
+    assert plain.run_session("lane-1").reason == "Disconnected"
     assert device.runs() is None
     (begun,) = [path.stat().st_size for path in (device.root / "incoming").iterdir() if path.stat().st_size > 100_000]
 
-    assert plain.visit("lane-1").reason == ""
+    assert plain.run_session("lane-1").reason == ""
     assert device.runs() == wanted.release
     assert (device.folder / "stream").stat().st_size < MODEL_BYTES - begun + 50_000
     assert begun > MODEL_BYTES // 3
@@ -118,7 +118,7 @@ def test_a_piece_that_is_not_what_was_sent_is_brought_again(plain: SshRig) -> No
     (device.root / "incoming").mkdir(parents=True)
     (device.root / "incoming" / model.digest.removeprefix("sha256:")).write_bytes(b"\0" * 1_000_000)
     assign(plain, 1, wanted)
-    assert plain.visit("lane-1").reason == ""
+    assert plain.run_session("lane-1").reason == ""
     assert device.runs() == wanted.release
 
 
@@ -165,13 +165,13 @@ def serves(device: SshDevice, version: int) -> None:
 def test_an_application_goes_on_while_its_model_is_replaced(plain: SshRig) -> None:
     device = plain.devices["lane-1"]
     assign(plain, 1, plain.release(1))
-    plain.visit("lane-1")
+    plain.run_session("lane-1")
     handle = ModelHandle(device.root, "reader")
     inputs = np.ones((1, FEATURES), dtype=np.float32)
     before = handle.run(inputs)
     for version in (2, 3):
         assign(plain, version, plain.release(version))
-        plain.visit("lane-1")
+        plain.run_session("lane-1")
     handle.refresh()
     np.testing.assert_allclose(handle.run(inputs), inputs @ weights(3), rtol=1e-5)
     assert not np.allclose(before, handle.run(inputs))
@@ -182,13 +182,13 @@ def test_blobs_that_nothing_needs_go_and_what_is_to_go_back_to_stays(plain: SshR
     sizes = []
     for version in range(1, 6):
         assign(plain, version, large(plain, version))
-        plain.visit("lane-1")
+        plain.run_session("lane-1")
         blobs = list((device.root / "blobs").iterdir())
         sizes.append(sum(path.stat().st_size for path in blobs))
     assert sizes[-1] == pytest.approx(2 * MODEL_BYTES, rel=0.1)
     assert sorted(path.name for path in device.root.iterdir()) == ["blobs", "models"]
     assign(plain, 6, large(plain, 4))
-    plain.visit("lane-1")
+    plain.run_session("lane-1")
     assert received(device, 6)[-1] < 50_000, "the release before is there still"
 
 
@@ -220,10 +220,10 @@ def test_a_full_disk_fails_the_job_and_is_left_as_it_was(plain: SshRig) -> None:
         small = plain.release(1)
         if os.getuid() == 0:
             assign(plain, 1, small)
-            plain.visit("lane-1")
+            plain.run_session("lane-1")
             assert device.runs() == small.release
         assign(plain, 2, large(plain, 2))
-        reason, message = failed(plain.visit("lane-1"))
+        reason, message = failed(plain.run_session("lane-1"))
         assert reason == "NoSpace"
         assert "No space left on device" in message
         assert "free space on the device" in message
@@ -231,7 +231,7 @@ def test_a_full_disk_fails_the_job_and_is_left_as_it_was(plain: SshRig) -> None:
         if os.getuid() == 0:
             assert device.runs() == small.release
             assign(plain, 3, plain.release(3))
-            plain.visit("lane-1")
+            plain.run_session("lane-1")
             assert device.runs() == plain.release(3).release
 
 
@@ -240,7 +240,7 @@ def test_a_folder_that_is_an_agents_is_left_alone(plain: SshRig) -> None:
     device.root.mkdir()
     (device.root / "agent.toml").write_text("")
     assign(plain, 1, plain.release(1))
-    twin = plain.visit("lane-1")
+    twin = plain.run_session("lane-1")
     assert failed(twin)[0] == twin.reason == "AgentThere"
     assert "belongs to an agent" in twin.message
     assert [path.name for path in device.root.iterdir() if path.name not in {"blobs", "incoming"}] == ["agent.toml"]
@@ -250,7 +250,7 @@ def test_a_root_that_cannot_be_made(plain: SshRig) -> None:
     device = plain.devices["lane-1"]
     device.root.write_text("a file is in the way")
     assign(plain, 1, plain.release(1))
-    twin = plain.visit("lane-1")
+    twin = plain.run_session("lane-1")
     assert failed(twin)[0] == "NotWritable"
     assert "name another root" in failed(twin)[1]
     device.root.unlink()
@@ -263,7 +263,7 @@ def test_what_is_no_shell_says_so(plain: SshRig) -> None:
     device = plain.devices["lane-1"]
     device.options = {"ForceCommand": "echo This account is not available."}
     device.restart()
-    twin = plain.visit("lane-1")
+    twin = plain.run_session("lane-1")
     assert twin.reason == "NotUnderstood"
     assert "This account is not available." in twin.message
 
@@ -279,11 +279,11 @@ def test_a_device_without_the_installer_says_what_is_missing(proving: SshRig) ->
     for name in ("sh", "mkdir", "ls", "tar", "printf"):
         (Path(device.path) / name).symlink_to(shutil.which(name) or "/bin/true")
     device.restart()
-    twin = proving.visit("lane-1")
+    twin = proving.run_session("lane-1")
     assert (twin.reason, failed(twin)) == ("InstallerMissing", ("", ""))
     assert "install edgewright-agent there" in twin.message
     assign(proving, 1, proving.release(1))
-    twin = proving.visit("lane-1")
+    twin = proving.run_session("lane-1")
     assert failed(twin)[0] == "InstallerMissing"
 
 
@@ -292,13 +292,13 @@ def test_an_installer_without_evidence_proves_nothing(proving: SshRig, says: str
     device = proving.devices["lane-1"]
     before = proving.release(1)
     assign(proving, 1, before)
-    proving.visit("lane-1")
+    proving.run_session("lane-1")
     original = (device.bin / "edgewright-agent").read_text()
     (device.bin / "edgewright-agent").write_text(
         original.replace('case "$how $1" in', f'[ $1 = install ] && {{ {says or ":"}; exit 0; }}\ncase "$how $1" in')
     )
     assign(proving, 2, proving.release(2))
-    twin = proving.visit("lane-1")
+    twin = proving.run_session("lane-1")
     assert failed(twin)[0] == "NotProved"
     assert twin.model("reader").installed == before
     assert twin.model("reader").proof is Proof.VERIFIED
@@ -311,17 +311,17 @@ def test_an_application_that_falls_over_gets_back_what_was_proved_before(proving
     before = proving.release(1)
     proving.declare("lane-1", restart={"unit": "lane.service"})
     assign(proving, 1, before)
-    assert proving.visit("lane-1").model("reader").proof is Proof.VERIFIED
+    assert proving.run_session("lane-1").model("reader").proof is Proof.VERIFIED
     assert device.units == ["lane.service"]
 
     (device.folder / "falls").touch()
     assign(proving, 2, proving.release(2))
-    twin = proving.visit("lane-1")
+    twin = proving.run_session("lane-1")
     assert failed(twin)[0] == "RestartFailed"
     assert "look at the application's log" in failed(twin)[1]
     assert device.runs() == before.release
     (device.folder / "falls").unlink()
-    twin = proving.visit("lane-1")
+    twin = proving.run_session("lane-1")
     assert twin.model("reader").installed == before
     assert twin.model("reader").proof is Proof.VERIFIED
 
@@ -333,14 +333,14 @@ def test_an_application_that_falls_over_gets_back_what_was_proved_before(proving
 def test_what_was_harmed_on_a_device_is_put_right(plain: SshRig, harm: str) -> None:
     device, wanted = plain.devices["lane-1"], plain.release(1)
     assign(plain, 1, wanted)
-    plain.visit("lane-1")
+    plain.run_session("lane-1")
     if harm == "model":
         shutil.rmtree(device.root / "models")
     elif harm == "file":
         (device.active() / "golden.npz").unlink()
     else:
         device.active().unlink()
-    twin = plain.visit("lane-1")
+    twin = plain.run_session("lane-1")
     assert twin.job is None
     assert twin.model("reader").installed == wanted
     assert device.runs() == wanted.release
@@ -351,10 +351,10 @@ def test_what_was_harmed_on_a_device_is_put_right(plain: SshRig, harm: str) -> N
 def test_a_device_that_was_set_up_by_another_store_is_known_again(plain: SshRig) -> None:
     device, wanted = plain.devices["lane-1"], plain.release(1)
     assign(plain, 1, wanted)
-    plain.visit("lane-1")
+    plain.run_session("lane-1")
     plain.grounds.twins.change("lane-1", "ssh", lambda twin: None)
     assign(plain, 1, wanted)
-    twin = plain.visit("lane-1")
+    twin = plain.run_session("lane-1")
     assert twin.model("reader").installed == wanted
     assert device.switches == 1
 
@@ -362,10 +362,10 @@ def test_a_device_that_was_set_up_by_another_store_is_known_again(plain: SshRig)
 def test_what_is_active_and_was_not_proved_is_proved(proving: SshRig) -> None:
     device, wanted = proving.devices["lane-1"], proving.release(1)
     assign(proving, 1, wanted)
-    proving.visit("lane-1")
+    proving.run_session("lane-1")
     (device.root / "installer.json").unlink()
     before = proving.grounds.twins.twin("lane-1")
-    after = proving.visit("lane-1")
+    after = proving.run_session("lane-1")
     assert before is not None
     assert after.models == before.models
     assert device.switches == 1
@@ -374,12 +374,12 @@ def test_what_is_active_and_was_not_proved_is_proved(proving: SshRig) -> None:
 def test_a_class_that_is_asked_for_proof_from_now_on_gives_it(plain: SshRig) -> None:
     device, wanted = plain.devices["lane-1"], plain.release(1)
     assign(plain, 1, wanted)
-    plain.visit("lane-1")
+    plain.run_session("lane-1")
     device.proving()
     plain.settings = {"proof": "verified"}
     plain.declare("lane-1")
     assign(plain, 2, wanted)
-    twin = plain.visit("lane-1")
+    twin = plain.run_session("lane-1")
     assert twin.model("reader").proof is Proof.VERIFIED
     assert device.switches == 1
     assert ModelSlots(device.root / "models/reader", Disk()).holds(Slot.A) == wanted
@@ -389,10 +389,10 @@ def test_two_models_are_brought_in_one_pass(plain: SshRig) -> None:
     device, first = plain.devices["lane-1"], plain.release(1)
     second = first.model_copy(update={"model": "counter", "release": "counter-1"})
     assign(plain, 1, first, second)
-    twin = plain.visit("lane-1")
+    twin = plain.run_session("lane-1")
     assert twin.job is None
     assert (device.runs("reader"), device.runs("counter")) == (first.release, "counter-1")
     assert device.log().count("Accepted publickey") == 1
     assign(plain, 2, second)
-    plain.visit("lane-1")
+    plain.run_session("lane-1")
     assert (device.runs("reader"), device.runs("counter")) == (None, "counter-1")

@@ -94,9 +94,9 @@ def rig(tmp_path: Path) -> Iterator[SshRig]:
         yield rig
 
 
-def visit(rig: SshRig) -> tuple[Twin, float]:
+def run_session(rig: SshRig) -> tuple[Twin, float]:
     started = time.monotonic()
-    twin = rig.visit("lane-1")
+    twin = rig.run_session("lane-1")
     return twin, time.monotonic() - started
 
 
@@ -114,17 +114,17 @@ def visit(rig: SshRig) -> tuple[Twin, float]:
 def test_a_server_that_does_not_let_us_in(rig: SshRig, talk: Talk) -> None:
     with server(talk) as port:
         rig.declare("lane-1", own={"host": "127.0.0.1", "port": port}, connectTimeout=f"{LIMIT:.0f}s")
-        twin, took = visit(rig)
+        twin, took = run_session(rig)
     assert twin.reason == "Unreachable"
     assert took < LIMIT + GRACE
 
 
 def test_nobody_there(rig: SshRig) -> None:
     rig.devices["lane-1"].stop()
-    twin, _ = visit(rig)
+    twin, _ = run_session(rig)
     assert (twin.reason, "Connection refused" in twin.message) == ("Unreachable", True)
     rig.declare("lane-1", own={"host": "no-such-host.invalid"})
-    twin, _ = visit(rig)
+    twin, _ = run_session(rig)
     assert (twin.reason, "there is no host of this name" in twin.message) == ("Unreachable", True)
 
 
@@ -164,7 +164,7 @@ def test_a_device_that_hangs_is_given_up_in_time_and_is_well_again_afterwards(ri
     device.program(name, script)
     rig.declare("lane-1", timeout=f"{LIMIT:.0f}s")
 
-    twin, took = visit(rig)
+    twin, took = run_session(rig)
     assert took < LIMIT + GRACE
     assert twin.reason == reason
     assert twin.last_seen is not None
@@ -174,7 +174,7 @@ def test_a_device_that_hangs_is_given_up_in_time_and_is_well_again_afterwards(ri
     rig.declare("lane-1")
     work(rig)
     assert device.runs() == rig.release(1).release
-    assert rig.visit("lane-1").reason == ""
+    assert rig.run_session("lane-1").reason == ""
 
 
 def test_a_device_that_freezes_is_given_up_in_time(rig: SshRig) -> None:
@@ -182,14 +182,14 @@ def test_a_device_that_freezes_is_given_up_in_time(rig: SshRig) -> None:
     device.program("ls", freeze(device))
     rig.declare("lane-1", timeout=f"{LIMIT:.0f}s")
     with thawing(device):
-        twin, took = visit(rig)
+        twin, took = run_session(rig)
     assert (twin.reason, took < LIMIT + GRACE) == ("TimedOut", True)
 
 
 def test_a_device_that_hangs_up_says_so(rig: SshRig) -> None:
     device = rig.devices["lane-1"]
     device.program("ls", "real kill -9 $(real ps -o ppid= -p $PPID)\n")
-    twin, _ = visit(rig)
+    twin, _ = run_session(rig)
     assert twin.reason == "Disconnected"
 
 
@@ -197,7 +197,7 @@ def test_what_goes_on_after_its_exit_holds_nobody_up(rig: SshRig) -> None:
     """A program left behind keeps the stream open, as a daemon started without care does."""
     device = rig.devices["lane-1"]
     device.program("ls", 'real sleep 20 &\nreal ls "$@"\n')
-    twin, took = visit(rig)
+    twin, took = run_session(rig)
     assert twin.reason == ""
     assert took < 15
 
@@ -211,7 +211,7 @@ def test_an_installation_that_hangs_again_and_again_has_failed(rig: SshRig) -> N
     rig.declare("lane-1", timeout=f"{LIMIT:.0f}s")
     rig.driver.assign(assignments(2, ["lane-1"], after), rig.configs())
     for number in range(3):
-        twin, took = visit(rig)
+        twin, took = run_session(rig)
         assert (twin.reason, took < LIMIT + GRACE) == ("TimedOut", True)
         if number < 2:
             assert twin.job is not None
@@ -226,7 +226,7 @@ def test_an_installation_that_hangs_again_and_again_has_failed(rig: SshRig) -> N
     rig.declare("lane-1")
     work(rig)
     assert device.runs() == before.release
-    assert rig.visit("lane-1").model("reader").installed == before
+    assert rig.run_session("lane-1").model("reader").installed == before
 
 
 def test_a_stalled_device_holds_up_no_other(rig: SshRig) -> None:

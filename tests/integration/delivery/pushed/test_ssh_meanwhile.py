@@ -55,7 +55,7 @@ def test_what_is_assigned_while_a_device_is_looked_at_is_brought_in_the_same_pas
     grounds = rig.grounds
     store = Meanwhile(grounds.twins, assign)
     driver = SshDriver(store, grounds.depot, lambda: grounds.routes, grounds.now, grounds.keys, rig.files.__getitem__)
-    ended = driver.visit(grounds.routes["lane-1"], Deadline())
+    ended = driver.run_session(grounds.routes["lane-1"], Deadline())
 
     # The device was looked at as one at rest: nothing was made ready there for what came then.
     assert ended.twin is not None and not ended.failed

@@ -22,7 +22,7 @@ def rig(tmp_path: Path) -> Iterator[SshRig]:
 
 
 def reason(rig: SshRig, device: str = "lane-1") -> tuple[str, str]:
-    twin = rig.visit(device)
+    twin = rig.run_session(device)
     return twin.reason, twin.message
 
 
@@ -47,7 +47,7 @@ def test_a_host_key_that_changed_lets_nothing_through(rig: SshRig) -> None:
     assert device.public_host_key != expected
     work(rig)
     assert device.runs() == rig.release(1).release
-    assert rig.visit("lane-1").reason == ""
+    assert rig.run_session("lane-1").reason == ""
 
 
 def test_host_keys_of_the_repository(rig: SshRig) -> None:

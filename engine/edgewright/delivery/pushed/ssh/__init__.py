@@ -1,13 +1,16 @@
-"""Devices reached over SSH: the controller goes to each of them, and nothing of ours has to run there all the time.
+"""Devices reached over SSH: the controller connects to each of them, and no agent has to run there.
 
 ::
 
-    driver      SshDriver: the delivery port, and who works on devices when
-    attending   threads: whose turn it is (``schedule``, pure), and at most so many at a time
-    visiting    one pass over one device: look, bring, switch, and tell the truth about it
-    bringing    files that a device lacks, as one stream (``uploads``, pure, says which)
-    connecting  a Fabric connection with checked host keys (``hostkeys``, pure), bounded by ``cutoff``
-    noting      what passes find out, durably, many in one transaction
-    scripts     what devices are asked to run, as text; ``looks`` reads what they say; both pure
-    places      where a device is, from the specs; pure
+    driver         SshDriver: the delivery port
+    pool           one thread for each session, bounded in number; ``schedule`` (pure) picks the devices that are due
+    session        one session with one device: connect, inspect, begin its jobs, record what was found
+    jobs           carries one job out: upload, switch or order the installer, notify the application
+    upload         sends the files a device lacks as one stream; ``missing_files`` (pure) plans it
+    connection     a Fabric connection with checked host keys (``hostkeys``, pure), bounded by ``deadline``
+    keyring        the controller's own private keys
+    twin_writes    changes of twins by many threads, batched in one transaction
+    scripts        shell scripts for devices, as text (pure); ``inspection`` (pure) parses their output
+    targets        address, user, key and settings of a device, from specs and inventory (pure)
+    errors         what can go wrong with one device
 """

@@ -1,8 +1,8 @@
-"""What can be wrong with one device. Raised inside the package only: each ends in the device's twin."""
+"""Errors of one device. Raised inside the package only: each ends in the device's twin."""
 
 
-class Trouble(Exception):
-    """A device cannot be worked on now; another pass tries again.
+class DeviceError(Exception):
+    """A session with a device failed; a later session tries again.
 
     Args:
         reason: One word.
@@ -15,27 +15,27 @@ class Trouble(Exception):
         self.message = message
 
 
-class NoWay(Trouble):
-    """There is no connection: it is away, is somebody else, or does not let us in."""
+class ConnectionFailed(DeviceError):
+    """No connection: the device is unreachable, shows another host key, or refuses the controller's key."""
 
 
-class TimedOut(Trouble):
-    """It took longer than it may."""
+class TimedOut(DeviceError):
+    """The session took longer than its limit."""
 
     def __init__(self, message: str) -> None:
         super().__init__("TimedOut", message)
 
 
-class Broken(Trouble):
-    """The connection ended in the middle."""
+class Disconnected(DeviceError):
+    """The connection ended during the session."""
 
     def __init__(self, message: str) -> None:
         super().__init__("Disconnected", message)
 
 
-class Unfit(Trouble):
-    """What is assigned cannot be brought to this device: the job fails, and is not tried again."""
+class JobFailed(DeviceError):
+    """The job cannot be done on this device: it fails, and is not retried."""
 
 
 class Stopped(Exception):
-    """The controller is ending; nothing is noted."""
+    """The controller is shutting down; nothing is recorded."""

@@ -1,6 +1,6 @@
-"""Whether the server that answers is the one that is meant. Pure; called by ``connecting``.
+"""Verifies host keys of SSH servers. Pure; called by ``connection``.
 
-Keys come from the inventory (``ssh.hostKey``: then only that one counts) or from the fleet's file in the format of
+Keys come from the inventory (``ssh.hostKey``: then only that one is accepted) or from the fleet's file in the format of
 sshd(8), SSH_KNOWN_HOSTS FILE FORMAT: several names, patterns, hashed names, ``@revoked``. Nothing is ever added.
 """
 
@@ -12,11 +12,11 @@ import hmac
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from edgewright.delivery.pushed.ssh.errors import NoWay
+from edgewright.delivery.pushed.ssh.errors import ConnectionFailed
 from edgewright.delivery.pushed.ssh.targets import Hop, Target
 
 _SIGNATURES = {"ssh-rsa": ("rsa-sha2-512", "rsa-sha2-256")}
-"""What a key's type is called while keys are exchanged, where that is something else."""
+"""Names of a key's type in the key exchange, where they differ."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,66 +36,66 @@ class HostKey:
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
-    """What is known of one server."""
+class KnownHostKeys:
+    """The known host keys of one server."""
 
     accepted: tuple[HostKey, ...] = ()
     revoked: tuple[HostKey, ...] = ()
-    where: str = ""
-    """Where that is written."""
+    source: str = ""
+    """The file or field that lists them."""
 
     @property
     def algorithms(self) -> frozenset[str]:
-        """By which of its keys the server should identify itself; empty: any."""
+        """Algorithms by which the server should identify itself; empty: any."""
         return frozenset(name for key in self.accepted for name in _SIGNATURES.get(key.type, (key.type,)))
 
 
-def known_of(place: Target, hop: Hop, known_hosts: str) -> Known:
-    """Find what is known of the device, or of the host on the way to it.
+def known_host_keys(target: Target, hop: Hop, known_hosts: str) -> KnownHostKeys:
+    """Find the known keys of the device, or of its jump host.
 
     Args:
-        place: The device.
-        hop: Which of the two.
+        target: The device.
+        hop: The server of the two.
         known_hosts: The fleet's file.
     """
-    if hop is place.hop and place.host_key is not None:
-        written = parse_key(place.host_key)
-        return Known((written,) if written else (), where=f"ssh.hostKey of {place.device}")
-    where = place.known_hosts or "no knownHosts"
+    if hop is target.hop and target.host_key is not None:
+        written = parse_key(target.host_key)
+        return KnownHostKeys((written,) if written else (), source=f"ssh.hostKey of {target.device}")
+    source = target.known_hosts or "no knownHosts"
     listed = [(marker, key) for marker, names, key in _lines(known_hosts) if _names(names, hop.known_as)]
-    return Known(
+    return KnownHostKeys(
         tuple(key for marker, key in listed if not marker),
         tuple(key for marker, key in listed if marker == "@revoked"),
-        where,
+        source,
     )
 
 
-def check(known: Known, hop: Hop, presented: HostKey) -> None:
+def check_host_key(known: KnownHostKeys, hop: Hop, presented: HostKey) -> None:
     """Compare the key that a server showed.
 
     Raises:
-        NoWay: It is not known, another one, or revoked.
+        ConnectionFailed: It is not known, another one, or revoked.
     """
     shown = f"{presented.type} {presented.fingerprint}"
     if presented in known.revoked:
-        raise NoWay(
-            "HostKeyRevoked", f"{hop} shows {shown}, which {known.where} revokes: give the device a new host key"
+        raise ConnectionFailed(
+            "HostKeyRevoked", f"{hop} shows {shown}, which {known.source} revokes: give the device a new host key"
         )
     if presented in known.accepted:
         return
     if not known.accepted:
-        raise NoWay(
+        raise ConnectionFailed(
             "HostKeyUnknown",
-            f"{hop} shows the host key {shown}, and {known.where} has none for {hop.known_as}: compare the fingerprint "
-            f"on the device (ssh-keygen -lf /etc/ssh/ssh_host_*_key.pub); where it is right, add the line "
+            f"{hop} shows the host key {shown}, and {known.source} has none for {hop.known_as}: compare the "
+            f"fingerprint on the device (ssh-keygen -lf /etc/ssh/ssh_host_*_key.pub); where it is right, add the line "
             f"'{hop.known_as} {presented}' to the fleet's knownHosts, or ssh.hostKey to the inventory",
         )
-    raise NoWay("HostKeyMismatch", f"{hop} shows the host key {shown}; {_expected(known)}. {_CHANGED}")
+    raise ConnectionFailed("HostKeyMismatch", f"{hop} shows the host key {shown}; {_expected(known)}. {_CHANGED}")
 
 
-def no_common_type(known: Known, hop: Hop) -> NoWay:
-    """Say that a server has no key of a type that is known of it."""
-    return NoWay("HostKeyMismatch", f"{hop} has no host key of a known type; {_expected(known)}. {_CHANGED}")
+def no_common_key_type(known: KnownHostKeys, hop: Hop) -> ConnectionFailed:
+    """Build the error for a server that has no key of a known type."""
+    return ConnectionFailed("HostKeyMismatch", f"{hop} has no host key of a known type; {_expected(known)}. {_CHANGED}")
 
 
 _CHANGED = (
@@ -104,13 +104,13 @@ _CHANGED = (
 )
 
 
-def _expected(known: Known) -> str:
+def _expected(known: KnownHostKeys) -> str:
     keys = " or ".join(f"{key.type} {key.fingerprint}" for key in known.accepted)
-    return f"{known.where} expects {keys}"
+    return f"{known.source} expects {keys}"
 
 
 def parse_key(text: str) -> HostKey | None:
-    """Read ``ssh-ed25519 AAAA…``; None where it is no key."""
+    """Parse ``ssh-ed25519 AAAA…``; None where it is no key."""
     type_, _, encoded = text.strip().partition(" ")
     try:
         blob = base64.b64decode(encoded.split(" ")[0], validate=True)
@@ -121,7 +121,7 @@ def parse_key(text: str) -> HostKey | None:
 
 
 def _lines(text: str) -> Iterator[tuple[str, str, HostKey]]:
-    """Give marker, names and key of each line; a line that cannot be read names nobody."""
+    """Yield marker, names and key of each line; skip lines that cannot be parsed."""
     for line in text.splitlines():
         fields = line.split()
         marker = fields.pop(0) if fields and fields[0].startswith("@") else ""

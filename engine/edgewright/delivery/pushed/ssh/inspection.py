@@ -1,6 +1,6 @@
-"""What devices answered to scripts. Pure; called by ``visiting``.
+"""Parses the output of scripts on devices. Pure; called by ``session``, ``jobs`` and ``upload``.
 
-A device may say anything: what cannot be read is passed over, and what is missing is not known.
+A device may print anything: lines that cannot be parsed are skipped, and missing ones leave a value unknown.
 """
 
 import re
@@ -15,8 +15,8 @@ from edgewright.delivery.pushed.ssh.scripts import MARK
 from edgewright_wire.evidence import InstalledEvidence
 from edgewright_wire.messages import ModelAssignment, ModelReport, WireModel
 
-MANY = 500
-"""Characters of what a device said that are passed on."""
+MAX_OUTPUT_CHARACTERS = 500
+"""Characters of a device's own output that messages quote."""
 _MODEL = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
 _SLOTS = ("a", "b")
 _FULL = ("No space left on device", "Disk quota exceeded")
@@ -29,83 +29,83 @@ class SlotFile(WireModel):
     size: int
 
 
-class Marker(WireModel):
-    """What a slot says it holds; as the agent writes it."""
+class SlotMarker(WireModel):
+    """Content of a slot, as its file ``release.json`` says; the agent writes the same."""
 
     assignment: ModelAssignment
     files: tuple[SlotFile, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Slot:
+class DeviceSlot:
     """One slot of a model."""
 
     name: str
     active: bool
-    marker: Marker
+    marker: SlotMarker
     whole: bool
     """Every file that it lists is there, in its size."""
 
 
 @dataclass(frozen=True, slots=True)
-class Inspection:
-    """One device, as a look has shown it."""
+class DeviceInspection:
+    """State of one device, as ``scripts.inspect`` found it."""
 
     store: str
-    """Where files are brought to."""
-    foreign: bool = False
-    """The user may not write where models are."""
-    agent: bool = False
+    """Folder for uploaded files."""
+    read_only: bool = False
+    """The user may not write the folder of the models."""
+    has_agent: bool = False
     """An agent runs there, and owns the folder."""
-    tar: bool = False
+    has_tar: bool = False
     blobs: Mapping[str, int] = field(default_factory=dict)
     """Sizes by sha256 in hex."""
     incoming: Mapping[str, int] = field(default_factory=dict)
-    """Sizes of pieces by name."""
-    slots: Mapping[str, tuple[Slot, ...]] = field(default_factory=dict)
+    """Sizes of parts by name."""
+    slots: Mapping[str, tuple[DeviceSlot, ...]] = field(default_factory=dict)
     """By model."""
     reports: tuple[ModelReport, ...] | None = None
-    """What the installer says; None: it said nothing that can be read."""
-    asked: int | None = None
-    """Exit status of the installer, if it was asked."""
-    text: str = ""
-    """Everything the device said."""
+    """Models that the installer reports; None: it reported nothing that can be parsed."""
+    installer_status: int | None = None
+    """Exit status of the installer, if it was run."""
+    output: str = ""
+    """Everything the device printed."""
 
-    def active(self, model: str) -> Slot | None:
-        """The slot of a model that is active."""
+    def active(self, model: str) -> DeviceSlot | None:
+        """Return the active slot of a model."""
         return next((slot for slot in self.slots.get(model, ()) if slot.active), None)
 
     def idle(self, model: str) -> str:
-        """The slot that can be filled."""
+        """Return the name of the slot that can be filled."""
         active = self.active(model)
         return "b" if active is not None and active.name == "a" else "a"
 
 
-def read_look(text: str) -> Inspection | None:
-    """Read what ``scripts.look`` printed; None where it did not come to its end."""
-    said = list(_said(text))
-    if not any(word == "end" for word, _ in said):
+def parse_inspection(text: str) -> DeviceInspection | None:
+    """Parse the output of ``scripts.inspect``; None where it did not come to its end."""
+    answers = list(_answers(text))
+    if not any(word == "end" for word, _ in answers):
         return None
     listed = _listing(_part(text, "files"))
-    store = next((words for word, words in said if word == "store"), "")
-    reports, asked = read_installed(text)
-    return Inspection(
+    store = next((words for word, words in answers if word == "store"), "")
+    reports, installer_status = parse_installed(text)
+    return DeviceInspection(
         store=store,
-        foreign=any(word == "foreign" for word, _ in said),
-        agent=any(word == "agent" for word, _ in said),
-        tar=any(word == "tar" for word, _ in said),
+        read_only=any(word == "foreign" for word, _ in answers),
+        has_agent=any(word == "agent" for word, _ in answers),
+        has_tar=any(word == "tar" for word, _ in answers),
         blobs=listed.get(f"{store}/blobs", {}),
         incoming=listed.get(f"{store}/incoming", {}),
-        slots=_slots(said, listed),
+        slots=_slots(answers, listed),
         reports=reports,
-        asked=asked,
-        text=text,
+        installer_status=installer_status,
+        output=text,
     )
 
 
-def read_installed(text: str) -> tuple[tuple[ModelReport, ...] | None, int | None]:
-    """Read what the installer said that is installed, and its exit status."""
-    status = next((words for word, words in _said(text) if word == "installed"), "")
+def parse_installed(text: str) -> tuple[tuple[ModelReport, ...] | None, int | None]:
+    """Parse the installed models that the installer reported, and its exit status."""
+    status = next((words for word, words in _answers(text) if word == "installed"), "")
     for line in _part(text, "asked"):
         if line.startswith('{"evidence":'):
             try:
@@ -115,63 +115,65 @@ def read_installed(text: str) -> tuple[tuple[ModelReport, ...] | None, int | Non
     return None, int(status) if status.isdigit() else None
 
 
-def read_active(text: str) -> Mapping[str, ModelAssignment] | None:
-    """Read which models a script found active; None where it may not look."""
-    if not answered(text, "looked"):
+def parse_active(text: str) -> Mapping[str, ModelAssignment] | None:
+    """Parse the active models that a script found; None where it may not read their folders."""
+    if not has_answer(text, "looked"):
         return None
-    return {model: marker.assignment for _, active, model, marker in _markers(_said(text)) if active}
+    return {model: marker.assignment for _, active, model, marker in _markers(_answers(text)) if active}
 
 
-def answered(text: str, word: str) -> bool:
-    """Whether a script said this word."""
-    return any(said == word for said, _ in _said(text))
+def has_answer(text: str, word: str) -> bool:
+    """Return True if a script printed this answer."""
+    return any(answer == word for answer, _ in _answers(text))
 
 
-def damaged(text: str) -> frozenset[str]:
-    """Read which files had other bytes: sha256 in hex."""
-    return frozenset(words for word, words in _said(text) if word == "damaged")
+def parse_damaged(text: str) -> frozenset[str]:
+    """Parse the files that had other bytes: sha256 in hex."""
+    return frozenset(words for word, words in _answers(text) if word == "damaged")
 
 
-def failure(text: str) -> tuple[str, str]:
-    """Read why a script failed: a reason, and the device's own words."""
-    said = next((words for word, words in _said(text) if word == "failed"), "")
-    reason, _, words = said.partition(" ")
+def parse_failure(text: str) -> tuple[str, str]:
+    """Parse the failure of a script: a reason, and the device's own words."""
+    answer = next((words for word, words in _answers(text) if word == "failed"), "")
+    reason, _, words = answer.partition(" ")
     if any(full in text for full in _FULL):
-        return "NoSpace", words_of(text) or words
-    return reason, ": ".join(part for part in (words, words_of(text)) if part)
+        return "NoSpace", device_output(text) or words
+    return reason, ": ".join(part for part in (words, device_output(text)) if part)
 
 
-def order_status(text: str) -> int | None:
-    """Read the exit status of the installer."""
-    status = next((words for word, words in _said(text) if word == "status"), "")
+def parse_order_status(text: str) -> int | None:
+    """Parse the exit status of the installer's order."""
+    status = next((words for word, words in _answers(text) if word == "status"), "")
     return int(status) if status.isdigit() else None
 
 
-def words_of(text: str) -> str:
-    """What a device said beside answers: its last words, on one line."""
+def device_output(text: str) -> str:
+    """Return the output that is no answer, on one line; its last characters."""
     own = [line.strip() for line in text.split("\n") if line.strip() and not line.startswith((MARK, "{"))]
-    return "".join(letter if letter.isprintable() else "?" for letter in " / ".join(own))[-MANY:]
+    return "".join(letter if letter.isprintable() else "?" for letter in " / ".join(own))[-MAX_OUTPUT_CHARACTERS:]
 
 
-def installed(look: Inspection, proof: Proof, known: Iterable[ModelAssignment]) -> Mapping[str, ModelTwin]:
-    """Say of each model what is active, and what was shown of it.
+def installed_models(
+    inspection: DeviceInspection, proof: Proof, known: Iterable[ModelAssignment]
+) -> Mapping[str, ModelTwin]:
+    """Return each model's active release and its proof, by model.
 
     Args:
-        look: What was seen.
-        proof: What devices have to show.
-        known: What may be there, where the device does not say it whole.
+        inspection: Of the device.
+        proof: What devices have to prove.
+        known: Releases that may be there, where the device does not name them whole.
     """
     if proof is Proof.INSTALLED:
-        found = {model: look.active(model) for model in look.slots}
+        found = {model: inspection.active(model) for model in inspection.slots}
         return {
             model: ModelTwin(model, slot.marker.assignment, Proof.INSTALLED)
             for model, slot in found.items()
             if slot is not None and slot.whole
         }
-    marked = [slot.marker.assignment for slots in look.slots.values() for slot in slots]
+    marked = [slot.marker.assignment for slots in inspection.slots.values() for slot in slots]
     candidates = [*marked, *known]
     models: dict[str, ModelTwin] = {}
-    for report in look.reports or ():
+    for report in inspection.reports or ():
         here = (report.model, report.active, report.active_release)
         fitting = (each for each in candidates if (each.model, each.package.digest, each.release) == here)
         if (target := next(fitting, None)) is not None:
@@ -185,7 +187,7 @@ def installed(look: Inspection, proof: Proof, known: Iterable[ModelAssignment]) 
 # ── lines ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _said(text: str) -> Iterator[tuple[str, str]]:
+def _answers(text: str) -> Iterator[tuple[str, str]]:
     for line in text.split("\n"):
         if line.startswith(f"{MARK} "):
             word, _, words = line[len(MARK) + 1 :].partition(" ")
@@ -193,7 +195,7 @@ def _said(text: str) -> Iterator[tuple[str, str]]:
 
 
 def _part(text: str, word: str) -> list[str]:
-    """Give the lines after an answer, up to the next one."""
+    """Return the lines after an answer, up to the next one."""
     lines = text.split("\n")
     start = f"{MARK} {word}"
     if start not in lines:
@@ -204,7 +206,7 @@ def _part(text: str, word: str) -> list[str]:
 
 
 def _listing(lines: Iterable[str]) -> dict[str, dict[str, int]]:
-    """Read ``ls -ln``: sizes by name, by folder."""
+    """Parse ``ls -ln``: sizes by name, by folder."""
     folders: dict[str, dict[str, int]] = {}
     here: dict[str, int] = {}
     for line in lines:
@@ -217,27 +219,29 @@ def _listing(lines: Iterable[str]) -> dict[str, dict[str, int]]:
 
 
 def _shown(name: str) -> str:
-    """Write a name as the poorest ``ls`` does: busybox has a question mark for each byte that is not ASCII."""
+    """Return a name as the simplest ``ls`` prints it: busybox has a question mark for each byte that is not ASCII."""
     return "".join(chr(byte) if 32 <= byte < 127 else "?" for byte in name.encode()).strip()
 
 
-def _markers(said: Iterable[tuple[str, str]]) -> Iterator[tuple[str, bool, str, Marker]]:
-    for word, words in said:
+def _markers(answers: Iterable[tuple[str, str]]) -> Iterator[tuple[str, bool, str, SlotMarker]]:
+    for word, words in answers:
         parts = words.split(" ", 3)
         if word == "slot" and len(parts) == 4 and _MODEL.fullmatch(parts[2]):
             try:
-                marker = Marker.from_bytes(parts[3].encode())
+                marker = SlotMarker.from_bytes(parts[3].encode())
             except (ValidationError, ValueError):
                 continue
             if marker.assignment.model == parts[2]:
                 yield parts[0], parts[1] == "active", parts[2], marker
 
 
-def _slots(said: Iterable[tuple[str, str]], listed: Mapping[str, Mapping[str, int]]) -> dict[str, tuple[Slot, ...]]:
-    found: dict[str, tuple[Slot, ...]] = {}
-    for name, active, model, marker in _markers(said):
+def _slots(
+    answers: Iterable[tuple[str, str]], listed: Mapping[str, Mapping[str, int]]
+) -> dict[str, tuple[DeviceSlot, ...]]:
+    found: dict[str, tuple[DeviceSlot, ...]] = {}
+    for name, active, model, marker in _markers(answers):
         if name in _SLOTS:
             here = listed.get(f"models/{model}/slots/{name}", {})
             whole = all(here.get(_shown(file.name)) == file.size for file in marker.files)
-            found[model] = (*found.get(model, ()), Slot(name, active, marker, whole))
+            found[model] = (*found.get(model, ()), DeviceSlot(name, active, marker, whole))
     return found

@@ -1,4 +1,4 @@
-"""The controller's own private keys, read once. Called by ``connecting``."""
+"""The controller's own private keys, read once. Called by ``connection``."""
 
 import stat
 import threading
@@ -8,7 +8,7 @@ import paramiko
 from cryptography.exceptions import UnsupportedAlgorithm
 from paramiko.pkey import UnknownKeyType
 
-from edgewright.delivery.pushed.ssh.errors import NoWay
+from edgewright.delivery.pushed.ssh.errors import ConnectionFailed
 
 DEFAULT = "ssh/id_ed25519"
 REASON = "KeyUnusable"
@@ -19,7 +19,7 @@ class Keyring:
     """Reads private keys. Thread-safe.
 
     Args:
-        folder: Where keys are that are named without a folder.
+        folder: Of keys that are named without a folder.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -28,14 +28,14 @@ class Keyring:
         self._loaded: dict[_Stamp, paramiko.PKey] = {}
 
     def path(self, name: str | None) -> Path:
-        """Where a key is; None: the one for devices that name none."""
+        """Return the path of a key; None: the default key."""
         return self._folder / Path(name or DEFAULT).expanduser()
 
     def load(self, name: str | None) -> paramiko.PKey:
-        """Read a key, or give the one that was read before.
+        """Load a key; one that has not changed is read once.
 
         Raises:
-            NoWay: It is not there, others can read it, it has a passphrase, or it is none.
+            ConnectionFailed: It is missing, others can read it, it has a passphrase, or it is no private key.
         """
         path = self.path(name)
         with self._lock:
@@ -45,7 +45,7 @@ class Keyring:
                 if stamp not in self._loaded:
                     self._loaded[stamp] = _load(path, status.st_mode)
             except OSError as error:
-                raise NoWay(
+                raise ConnectionFailed(
                     REASON,
                     f"the private key {path} cannot be read: {error.strerror}. Name another in spec.delivery.ssh.key, "
                     f"or make it: mkdir -p -m 700 {path.parent} && ssh-keygen -t ed25519 -N '' -f {path}",
@@ -55,15 +55,15 @@ class Keyring:
 
 def _load(path: Path, mode: int) -> paramiko.PKey:
     if stat.S_IMODE(mode) & 0o077:
-        raise NoWay(REASON, f"the private key {path} can be read by others: chmod 600 {path}")
+        raise ConnectionFailed(REASON, f"the private key {path} can be read by others: chmod 600 {path}")
     try:
         return paramiko.PKey.from_path(str(path))
     except (TypeError, paramiko.PasswordRequiredException) as error:
-        raise NoWay(
+        raise ConnectionFailed(
             REASON,
             f"the private key {path} has a passphrase, and nobody is there to type it: take one without "
             f"(ssh-keygen -p -N '' -f {path}), kept where only the controller reads it",
         ) from error
     except (ValueError, paramiko.SSHException, UnknownKeyType, UnsupportedAlgorithm) as error:
         # What the libraries say of it may quote the file.
-        raise NoWay(REASON, f"{path} is no private key for SSH: ed25519, ecdsa and rsa are") from error
+        raise ConnectionFailed(REASON, f"{path} is no private key for SSH: ed25519, ecdsa and rsa are") from error

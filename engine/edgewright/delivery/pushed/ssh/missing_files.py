@@ -1,7 +1,8 @@
-"""What of a payload a device lacks, and where each file goes on. Pure; called by ``bringing``.
+"""Plans an upload: the files of a payload that a device lacks, and the offset each continues at. Pure.
 
-A file is brought as ``incoming/<hex>``; what was cut is continued as ``incoming/<hex>.<offset>``, because the stream
-that carries the files can only make new ones. ``scripts.check`` puts the pieces together.
+Called by ``upload``. A file is sent as ``incoming/<hex>``; an interrupted upload continues as
+``incoming/<hex>.<offset>``, because the stream that carries the files can only create new ones. ``scripts.receive``
+joins the parts.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,12 +11,12 @@ from dataclasses import dataclass
 from edgewright.delivery.repository.depot import PayloadFile
 from edgewright_wire.canonical import hex_of
 
-MOST_PIECES = 50
-"""A file that was cut so often is begun anew."""
+MAX_PARTS = 50
+"""A file whose upload was interrupted more often is sent again from its beginning."""
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
+class UploadPart:
     """Bytes of a file from an offset to its end."""
 
     file: PayloadFile
@@ -23,8 +24,8 @@ class Piece:
 
     @property
     def name(self) -> str:
-        """What it is called while it is brought."""
-        return piece_name(hex_of(self.file.digest), self.offset)
+        """Temporary name on the device during upload."""
+        return part_name(hex_of(self.file.digest), self.offset)
 
     @property
     def size(self) -> int:
@@ -33,63 +34,63 @@ class Piece:
 
 
 @dataclass(frozen=True, slots=True)
-class Upload:
-    """What is brought to one device."""
+class UploadPlan:
+    """The files to send to one device."""
 
-    send: tuple[Piece, ...]
-    brought: tuple[tuple[str, tuple[str, ...]], ...]
-    """Files that then are there in pieces: sha256 in hex, names of the pieces."""
+    parts: tuple[UploadPart, ...]
+    received: tuple[tuple[str, tuple[str, ...]], ...]
+    """Files that are there in parts afterwards: sha256 in hex, names of the parts."""
     kept: tuple[str, ...]
-    """Files that the device has already: sha256 in hex."""
+    """Files that the device has whole already: sha256 in hex."""
 
     @property
     def size(self) -> int:
-        """Bytes that travel."""
-        return sum(piece.size for piece in self.send)
+        """Bytes to send."""
+        return sum(part.size for part in self.parts)
 
 
-def piece_name(digest: str, offset: int) -> str:
-    """Name a piece."""
+def part_name(digest: str, offset: int) -> str:
+    """Return the name of a part."""
     return f"{digest}.{offset}" if offset else digest
 
 
-def plan_upload(files: Iterable[PayloadFile], blobs: Mapping[str, int], incoming: Mapping[str, int]) -> Upload:
-    """Choose what to bring.
+def plan_upload(files: Iterable[PayloadFile], blobs: Mapping[str, int], incoming: Mapping[str, int]) -> UploadPlan:
+    """Plan the upload of a payload.
 
     Args:
         files: The payload.
         blobs: Sizes of whole files on the device, by sha256 in hex.
-        incoming: Sizes of pieces on the device, by name.
+        incoming: Sizes of parts on the device, by name.
     """
-    send: list[Piece] = []
-    brought: list[tuple[str, tuple[str, ...]]] = []
+    parts: list[UploadPart] = []
+    received: list[tuple[str, tuple[str, ...]]] = []
     kept: list[str] = []
     for digest, file in {hex_of(file.digest): file for file in files}.items():
         if blobs.get(digest) == file.size:
             kept.append(digest)
             continue
-        pieces, have = _have(digest, file.size, incoming)
-        if have < file.size or not pieces:
-            send.append(Piece(file, have))
-            pieces = (*pieces, send[-1].name)
-        brought.append((digest, pieces))
-    return Upload(tuple(send), tuple(brought), tuple(kept))
+        names, offset = _received_parts(digest, file.size, incoming)
+        if offset < file.size or not names:
+            parts.append(UploadPart(file, offset))
+            names = (*names, parts[-1].name)
+        received.append((digest, names))
+    return UploadPlan(tuple(parts), tuple(received), tuple(kept))
 
 
-def _have(digest: str, size: int, incoming: Mapping[str, int]) -> tuple[tuple[str, ...], int]:
-    """Follow the pieces that continue each other."""
-    pieces: list[str] = []
-    have = 0
-    while (length := incoming.get(piece_name(digest, have), 0)) > 0 and have + length <= size:
-        pieces.append(piece_name(digest, have))
-        have += length
-        if len(pieces) > MOST_PIECES:
+def _received_parts(digest: str, size: int, incoming: Mapping[str, int]) -> tuple[tuple[str, ...], int]:
+    """Find the parts on the device that continue each other; return their names and their size together."""
+    names: list[str] = []
+    offset = 0
+    while (length := incoming.get(part_name(digest, offset), 0)) > 0 and offset + length <= size:
+        names.append(part_name(digest, offset))
+        offset += length
+        if len(names) > MAX_PARTS:
             return (), 0
-    return tuple(pieces), have
+    return tuple(names), offset
 
 
 def unneeded(blobs: Iterable[str], payloads: Iterable[Sequence[PayloadFile]]) -> tuple[str, ...]:
-    """Choose blobs that no payload needs: sha256 in hex."""
+    """Return the blobs that no payload needs: sha256 in hex."""
     needed = {hex_of(file.digest) for files in payloads for file in files}
     return tuple(sorted(digest for digest in blobs if digest not in needed and _is_digest(digest)))
 

@@ -1,6 +1,6 @@
-"""Works on devices as their turns come, each in a thread of its own. Called by ``driver``, within ``attend``.
+"""Runs sessions with the devices that are due, each in a thread of its own. Called by ``driver``, within ``attend``.
 
-It keeps no truth: what is to be done is read from the store again and again, because other processes assign, too.
+It keeps no state of record: work is read from the store again and again, because other processes assign, too.
 """
 
 import logging
@@ -15,49 +15,49 @@ from datetime import datetime, timedelta
 from edgewright.core.fleet.routes import Route
 from edgewright.core.fleet.twins import Twin
 from edgewright.delivery.pushed.ssh.deadline import Deadline
-from edgewright.delivery.pushed.ssh.schedule import Schedule, Subject, subject_of
+from edgewright.delivery.pushed.ssh.schedule import Schedule, ScheduledDevice, scheduled_device
 from edgewright.errors import EdgewrightError
 from edgewright.ports import TwinStore
 
 log = logging.getLogger(__name__)
 
-_LOOK_SECONDS = 2.0
-"""Between two looks at the store, where nobody says that something is new."""
-_LOOK_SHARE = 20
-"""How many times as long as a look takes nobody looks again."""
-_ENDING_SECONDS = 3.0
-"""What devices that are being changed are given when the controller ends."""
-_CUT_SECONDS = 2.0
+_REFRESH_SECONDS = 2.0
+"""Between two reads of the store, where no change was announced."""
+_REFRESH_SHARE = 20
+"""The pause between reads is at least this many times as long as a read takes."""
+_SHUTDOWN_SECONDS = 3.0
+"""Time for sessions that are changing a device to finish when the controller shuts down."""
+_CLOSE_SECONDS = 2.0
 
 
 @dataclass(frozen=True, slots=True)
-class Ended:
-    """What came of a pass."""
+class SessionResult:
+    """Result of a session."""
 
     failed: bool
     twin: Twin | None
     """The device after it."""
     news: bool = False
-    """Whether that is something rollouts or people would see."""
+    """Whether it changed something that rollouts or people see."""
 
 
-Pass = Callable[[Route, Deadline], Ended]
+RunSession = Callable[[Route, Deadline], SessionResult]
 
 
 @dataclass(frozen=True, slots=True)
-class _Running:
+class _RunningSession:
     thread: threading.Thread
-    cutoff: Deadline
+    deadline: Deadline
     fleet: str
 
 
 class SshPool:
-    """Works on devices until it is stopped.
+    """Runs sessions until it is stopped.
 
     Args:
         store: Keeps the twins.
-        routes: Gives the way to every device that is gone to.
-        make_pass: Works on one device once; raises nothing for what is wrong with the device.
+        routes: Gives the route to every device that is declared.
+        run_session: Runs one session with one device; raises nothing for what is wrong with the device.
         clock: Gives aware UTC times.
         wake: Is called when there is news.
     """
@@ -66,122 +66,124 @@ class SshPool:
         self,
         store: TwinStore,
         routes: Callable[[], Mapping[str, Route]],
-        make_pass: Pass,
+        run_session: RunSession,
         clock: Callable[[], datetime],
         wake: Callable[[], None],
     ) -> None:
         self._store = store
-        self._routes = routes
-        self._make_pass = make_pass
+        self._read_routes = routes
+        self._run_session = run_session
         self._clock = clock
         self._wake = wake
         self._stop = threading.Event()
-        self._turn = threading.Event()
-        """Set when somebody's turn may have come."""
+        self._changed = threading.Event()
+        """Set when a device may have become due."""
         self._lock = threading.Lock()
         self._schedule = Schedule(random.random)
-        self._ways: Mapping[str, Route] = {}
-        self._subjects: dict[str, Subject] = {}
-        self._running: dict[str, _Running] = {}
-        self._look_at = 0.0
-        self._said = ""
+        self._routes: Mapping[str, Route] = {}
+        self._devices: dict[str, ScheduledDevice] = {}
+        self._running: dict[str, _RunningSession] = {}
+        self._refresh_at = 0.0
+        self._last_error = ""
         self._thread = threading.Thread(target=self._run, name="ssh", daemon=True)
 
     def start(self) -> None:
-        """Begin."""
+        """Start the scheduling thread."""
         self._thread.start()
 
-    def look_again(self) -> None:
-        """Say that something is new in the store."""
-        self._look_at = 0.0
-        self._turn.set()
+    def refresh(self) -> None:
+        """Read the store again at once: something is new there."""
+        self._refresh_at = 0.0
+        self._changed.set()
 
     def stop(self) -> None:
-        """End within a few seconds: what is only being brought at once, what is being changed after a moment."""
+        """Stop within a few seconds: end uploads at once, and sessions that change a device after a grace period."""
         self._stop.set()
-        self._turn.set()
-        self._thread.join(_ENDING_SECONDS)
-        until = time.monotonic() + _ENDING_SECONDS
+        self._changed.set()
+        self._thread.join(_SHUTDOWN_SECONDS)
+        until = time.monotonic() + _SHUTDOWN_SECONDS
         for is_last in (False, True):
             with self._lock:
                 running = list(self._running.values())
             for each in running:
-                if is_last or not each.cutoff.held:
-                    each.cutoff.stop()
+                if is_last or not each.deadline.critical:
+                    each.deadline.stop()
             for each in running:
                 each.thread.join(max(until - time.monotonic(), 0.0))
-            until = time.monotonic() + _CUT_SECONDS
+            until = time.monotonic() + _CLOSE_SECONDS
 
-    # ── the schedule's thread ─────────────────────────────────────────────────────────────────────────────────
+    # ── the scheduling thread ─────────────────────────────────────────────────────────────────────────────────
 
     def _run(self) -> None:
         while not self._stop.is_set():
-            self._turn.clear()
-            if time.monotonic() >= self._look_at:
-                self._look()
-            self._turn.wait(self._start_due())
+            self._changed.clear()
+            if time.monotonic() >= self._refresh_at:
+                self._read_store()
+            self._changed.wait(self._start_due())
 
-    def _look(self) -> None:
-        """Read what is declared and what is to be done."""
+    def _read_store(self) -> None:
+        """Read the declared devices and their work."""
         started, now = time.monotonic(), self._clock()
-        # Whoever says meanwhile that something is new is not to be overheard.
-        self._look_at = math.inf
+        # A refresh that is asked for meanwhile must not be lost.
+        self._refresh_at = math.inf
         try:
-            ways = {device: route for device, route in self._routes().items() if route.delivery.type == "ssh"}
+            routes = {device: route for device, route in self._read_routes().items() if route.delivery.type == "ssh"}
             found = {twin.device: twin for twin in self._store.twins("ssh")}
-            subjects = {device: subject_of(route, found.get(device), now) for device, route in ways.items()}
+            devices = {device: scheduled_device(route, found.get(device), now) for device, route in routes.items()}
         except EdgewrightError as error:
-            if error.message != self._said:
+            if error.message != self._last_error:
                 log.warning("devices over SSH: %s", error.message)
-            self._said = error.message
+            self._last_error = error.message
         except Exception:
-            log.exception("devices over SSH: looking for what is to be done failed")
+            log.exception("devices over SSH: reading their work failed")
         else:
-            self._said = ""
+            self._last_error = ""
             with self._lock:
-                self._schedule.forgive(device for device, way in self._ways.items() if ways.get(device) != way)
-                self._ways, self._subjects = ways, subjects
-                self._schedule.keep(ways)
+                changed = [device for device, route in self._routes.items() if routes.get(device) != route]
+                self._schedule.reset_failures(changed)
+                self._routes, self._devices = routes, devices
+                self._schedule.retain(routes)
         ended = time.monotonic()
-        self._look_at = min(self._look_at, ended + max(_LOOK_SECONDS, (ended - started) * _LOOK_SHARE))
+        self._refresh_at = min(self._refresh_at, ended + max(_REFRESH_SECONDS, (ended - started) * _REFRESH_SHARE))
 
     def _start_due(self) -> float:
-        """Start who is next; seconds until there may be another."""
+        """Start the sessions that are due; return the seconds until another may be."""
         now = self._clock()
         with self._lock:
-            subjects = self._subjects.values()
+            devices = self._devices.values()
             running = {device: each.fleet for device, each in self._running.items()}
-            chosen = self._schedule.due(subjects, running, now) if not self._stop.is_set() else []
-            for subject in chosen:
-                self._start(subject)
-            left = max(self._look_at - time.monotonic(), 0.0)
-            turn = self._schedule.next_turn(subjects, self._running)
-        if turn is None or turn <= now:
-            return left  # nobody waits, or all places are taken: a pass that ends is news
-        return min(left, (turn - now) / timedelta(seconds=1))
+            chosen = self._schedule.due(devices, running, now) if not self._stop.is_set() else []
+            for device in chosen:
+                self._start(device)
+            left = max(self._refresh_at - time.monotonic(), 0.0)
+            next_due = self._schedule.next_due(devices, self._running)
+        if next_due is None or next_due <= now:
+            return left  # none waits, or all sessions are taken: the end of one sets the event
+        return min(left, (next_due - now) / timedelta(seconds=1))
 
-    def _start(self, subject: Subject) -> None:
-        cutoff = Deadline()
-        route = self._ways[subject.device]
-        thread = threading.Thread(target=self._work, args=(route, cutoff), name=f"ssh-{subject.device}", daemon=True)
-        self._running[subject.device] = _Running(thread, cutoff, subject.fleet)
+    def _start(self, scheduled: ScheduledDevice) -> None:
+        deadline = Deadline()
+        route = self._routes[scheduled.device]
+        name = f"ssh-{scheduled.device}"
+        thread = threading.Thread(target=self._work, args=(route, deadline), name=name, daemon=True)
+        self._running[scheduled.device] = _RunningSession(thread, deadline, scheduled.fleet)
         thread.start()
 
-    # ── each device's thread ──────────────────────────────────────────────────────────────────────────────────
+    # ── each session's thread ─────────────────────────────────────────────────────────────────────────────────
 
-    def _work(self, route: Route, cutoff: Deadline) -> None:
+    def _work(self, route: Route, deadline: Deadline) -> None:
         device = route.device.id
-        ended = Ended(failed=True, twin=None)
+        result = SessionResult(failed=True, twin=None)
         try:
-            ended = self._make_pass(route, cutoff)
+            result = self._run_session(route, deadline)
         except Exception:
-            log.exception("%s: a pass failed", device)
+            log.exception("%s: a session failed", device)
         finally:
             with self._lock:
                 del self._running[device]
-                self._schedule.ended(device, self._clock(), failed=ended.failed)
-                if ended.twin is not None and device in self._subjects:
-                    self._subjects[device] = subject_of(route, ended.twin, self._clock())
-            self._turn.set()
-        if ended.news and not self._stop.is_set():
+                self._schedule.record(device, self._clock(), failed=result.failed)
+                if result.twin is not None and device in self._devices:
+                    self._devices[device] = scheduled_device(route, result.twin, self._clock())
+            self._changed.set()
+        if result.news and not self._stop.is_set():
             self._wake()

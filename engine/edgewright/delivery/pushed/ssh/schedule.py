@@ -1,7 +1,7 @@
-"""Whose turn it is. Pure but for its memory of attempts; called by ``attending``.
+"""Picks the devices that are due. Pure but for its memory of attempts; called by ``pool``.
 
-Devices with work come first, then those that were never seen, then those at rest, each after its interval. A device
-that was not reached is tried again after a while that grows, sooner where an assignment waits for it.
+Devices with work come first, then those never seen, then idle ones, each after its interval. A device that was not
+reached is retried with backoff, sooner where an assignment waits for it.
 """
 
 from collections.abc import Callable, Collection, Iterable, Mapping
@@ -11,21 +11,21 @@ from datetime import UTC, datetime, timedelta
 from edgewright.core.fleet import twins
 from edgewright.core.fleet.routes import Route
 from edgewright.core.fleet.twins import Twin
-from edgewright.delivery.pushed.ssh.targets import settings_of
+from edgewright.delivery.pushed.ssh.targets import ssh_settings
 
-AT_MOST = 500
-"""Devices at a time, whatever fleets say."""
-_SOON = datetime.min.replace(tzinfo=UTC)
-_BREATH = timedelta(seconds=1)
-"""Between two passes over a device that has work."""
-_WAITS = (timedelta(seconds=5), timedelta(minutes=1))
-_RESTS = (timedelta(seconds=30), timedelta(minutes=5))
-"""After the first failure, and at most: with work, and without."""
+MAX_SESSIONS = 500
+"""Sessions at a time, whatever fleets say."""
+_AT_ONCE = datetime.min.replace(tzinfo=UTC)
+_PAUSE = timedelta(seconds=1)
+"""Between two sessions with a device that has work."""
+_BACKOFF_WITH_WORK = (timedelta(seconds=5), timedelta(minutes=1))
+_BACKOFF_IDLE = (timedelta(seconds=30), timedelta(minutes=5))
+"""After the first failure, and at most."""
 
 
 @dataclass(frozen=True, slots=True)
-class Subject:
-    """A device, as far as its turn goes."""
+class ScheduledDevice:
+    """A device, as far as scheduling needs it."""
 
     device: str
     fleet: str
@@ -39,13 +39,13 @@ class Subject:
 class _Attempt:
     at: datetime
     failures: int
-    luck: float
+    jitter: float
 
 
-def subject_of(route: Route, twin: Twin | None, now: datetime) -> Subject:
-    """See a device as the schedule does."""
-    settings = settings_of(route)
-    return Subject(
+def scheduled_device(route: Route, twin: Twin | None, now: datetime) -> ScheduledDevice:
+    """Build the schedule's view of a device."""
+    settings = ssh_settings(route)
+    return ScheduledDevice(
         device=route.device.id,
         fleet=route.fleet,
         at_once=settings.at_once,
@@ -58,82 +58,85 @@ def subject_of(route: Route, twin: Twin | None, now: datetime) -> Subject:
 def _has_work(twin: Twin, now: datetime) -> bool:
     if twin.job is not None:
         return True
-    waits = twin.assignment is not None and twin.taken < twin.assignment.version
-    return waits or twins.next_job(twin, now).job is not None
+    is_waiting = twin.assignment is not None and twin.taken < twin.assignment.version
+    return is_waiting or twins.next_job(twin, now).job is not None
 
 
 class Schedule:
-    """Remembers attempts, and says who is next.
+    """Remembers attempts, and picks the devices that are due.
 
     Args:
-        luck: Gives numbers in [0, 1): devices that failed together are not tried again together.
+        jitter: Gives numbers in [0, 1): devices that failed together are not retried together.
     """
 
-    def __init__(self, luck: Callable[[], float]) -> None:
-        self._luck = luck
+    def __init__(self, jitter: Callable[[], float]) -> None:
+        self._jitter = jitter
         self._attempts: dict[str, _Attempt] = {}
 
-    def ended(self, device: str, now: datetime, *, failed: bool) -> None:
-        """Note the end of a pass."""
+    def record(self, device: str, now: datetime, *, failed: bool) -> None:
+        """Record the end of a session."""
         before = self._attempts.get(device)
         failures = (before.failures if before is not None else 0) + 1 if failed else 0
-        self._attempts[device] = _Attempt(now, failures, self._luck())
+        self._attempts[device] = _Attempt(now, failures, self._jitter())
 
-    def keep(self, devices: Collection[str]) -> None:
-        """Forget all others."""
+    def retain(self, devices: Collection[str]) -> None:
+        """Forget the attempts of all other devices."""
         self._attempts = {device: attempt for device, attempt in self._attempts.items() if device in devices}
 
-    def forgive(self, devices: Iterable[str]) -> None:
-        """Forget failures of devices that are reached in another way now."""
+    def reset_failures(self, devices: Iterable[str]) -> None:
+        """Forget the failures of devices whose route has changed."""
         for device in devices:
             attempt = self._attempts.get(device)
             if attempt is not None and attempt.failures:
                 del self._attempts[device]
 
-    def turn(self, subject: Subject) -> datetime:
-        """Say when a device's turn comes."""
-        attempt = self._attempts.get(subject.device)
+    def next_attempt(self, scheduled: ScheduledDevice) -> datetime:
+        """Return the time of a device's next session."""
+        attempt = self._attempts.get(scheduled.device)
         if attempt is None:
-            if subject.has_work or subject.last_seen is None:
-                return _SOON
-            return subject.last_seen + subject.interval
+            if scheduled.has_work or scheduled.last_seen is None:
+                return _AT_ONCE
+            return scheduled.last_seen + scheduled.interval
         if attempt.failures == 0:
-            return attempt.at + (_BREATH if subject.has_work else subject.interval * (0.9 + 0.2 * attempt.luck))
-        first, most = _WAITS if subject.has_work else _RESTS
+            pause = _PAUSE if scheduled.has_work else scheduled.interval * (0.9 + 0.2 * attempt.jitter)
+            return attempt.at + pause
+        first, most = _BACKOFF_WITH_WORK if scheduled.has_work else _BACKOFF_IDLE
         wait = min(first * float(2 ** min(attempt.failures - 1, 16)), most)
-        return attempt.at + wait * (0.8 + 0.4 * attempt.luck)
+        return attempt.at + wait * (0.8 + 0.4 * attempt.jitter)
 
-    def due(self, subjects: Iterable[Subject], running: Mapping[str, str], now: datetime) -> list[Subject]:
-        """Choose who is worked on now, most urgent first.
+    def due(
+        self, devices: Iterable[ScheduledDevice], running: Mapping[str, str], now: datetime
+    ) -> list[ScheduledDevice]:
+        """Choose the devices to start a session with now, most urgent first.
 
         Args:
-            subjects: All devices.
-            running: Those that are worked on already, and their fleets.
+            devices: All devices.
+            running: Devices with a session already, and their fleets.
             now: Aware UTC time.
         """
-        places: dict[str, int] = {}
+        in_use: dict[str, int] = {}
         for fleet in running.values():
-            places[fleet] = places.get(fleet, 0) + 1
-        free = AT_MOST - len(running)
-        waiting = [(self.turn(subject), subject) for subject in subjects if subject.device not in running]
-        ripe = sorted(
-            ((_urgency(subject), turn, subject.device, subject) for turn, subject in waiting if turn <= now),
-            key=lambda each: each[:3],
+            in_use[fleet] = in_use.get(fleet, 0) + 1
+        free = MAX_SESSIONS - len(running)
+        waiting = [(self.next_attempt(each), each) for each in devices if each.device not in running]
+        due = sorted(
+            ((_urgency(each), at, each.device, each) for at, each in waiting if at <= now),
+            key=lambda item: item[:3],
         )
-        chosen: list[Subject] = []
-        for *_, subject in ripe:
-            taken = places.get(subject.fleet, 0)
-            if len(chosen) < free and taken < subject.at_once:
-                places[subject.fleet] = taken + 1
-                chosen.append(subject)
+        chosen: list[ScheduledDevice] = []
+        for *_, each in due:
+            taken = in_use.get(each.fleet, 0)
+            if len(chosen) < free and taken < each.at_once:
+                in_use[each.fleet] = taken + 1
+                chosen.append(each)
         return chosen
 
-    def next_turn(self, subjects: Iterable[Subject], running: Collection[str]) -> datetime | None:
-        """Say when somebody's turn comes next."""
-        return min((self.turn(each) for each in subjects if each.device not in running), default=None)
+    def next_due(self, devices: Iterable[ScheduledDevice], running: Collection[str]) -> datetime | None:
+        """Return the time of the next session with any device; None where none waits."""
+        return min((self.next_attempt(each) for each in devices if each.device not in running), default=None)
 
 
-def _urgency(subject: Subject) -> int:
-    if subject.has_work:
+def _urgency(scheduled: ScheduledDevice) -> int:
+    if scheduled.has_work:
         return 0
-    return 1 if subject.last_seen is None else 2
+    return 1 if scheduled.last_seen is None else 2

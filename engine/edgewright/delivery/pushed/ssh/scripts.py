@@ -1,18 +1,18 @@
-"""What devices are asked to run, as text for their ``sh``. Pure; called by ``visiting`` and ``bringing``.
+"""Shell scripts for devices, as text for their ``sh``. Pure; called by ``session``, ``jobs`` and ``upload``.
 
-Each function gives one script, which is one process start on the device's side of the connection. A device needs sh,
+Each function returns one script, which is one process start on the device's side of the connection. A device needs sh,
 cat, ls, ln, mv (with -T), rm, mkdir, cp, sync and sha256sum, as busybox has them; tar only saves time. Names come from
-specs and packages, and from what devices said of themselves: each is quoted, and those that could leave their folder
-are refused. Scripts answer in lines that begin with ``@ew``, which ``looks`` reads.
+specs and packages, and from the output of devices: each is quoted, and those that could leave their folder are refused.
+Scripts print answers, lines that begin with ``@ew``, which ``inspection`` parses.
 
 ::
 
     ROOT/models/…             as edgewright_agent.models.slots has them
     STORE/blobs/<hex>         files by their sha256, verified; slots and payloads have them as hard links
-    STORE/incoming/<hex>      what is being brought; <hex>.<offset> continues what was cut
-    STORE/incoming/payload-N/ what the installer is given, by the order's number
-    STORE/evidence.json       what it said
-    STORE/.lock               there while something is changed
+    STORE/incoming/<hex>      files during upload; <hex>.<offset> continues one that was interrupted
+    STORE/incoming/payload-N/ the installer's input, by the order's number
+    STORE/evidence.json       its evidence
+    STORE/.lock               exists while the device is changed
 
 STORE is ROOT, or ~/.edgewright where only the installer may write ROOT.
 """
@@ -26,9 +26,9 @@ MARK = "@ew"
 LONGEST = 100_000
 """Bytes; Linux takes 128 KiB in one argument, and quoting adds some."""
 FAILED = 3
-"""Exit status of a script that has said what failed."""
+"""Exit status of a script that has printed why it failed."""
 _SETTLE = 1
-"""Seconds that an application is given to fall over after it was told of a new model."""
+"""Seconds after which an application that was notified of a new model must still run."""
 
 _PRELUDE = f"""\
 LC_ALL=C; export LC_ALL; umask 022
@@ -36,7 +36,7 @@ say() {{ printf '\\n{MARK} %s\\n' "$*"; }}
 die() {{ say failed "$*"; exit {FAILED}; }}
 cut() {{ cat /proc/self/status >.full; rm -f .full; die "$@"; }}
 """
-"""``cut`` has the device say in its own words if the disk is full; GNU tar says only how much it wrote."""
+"""``cut`` makes the device report a full disk in its own words; GNU tar reports only how much it wrote."""
 
 _LOCK = """\
 owner() { p=; b=; read -r p b <"$held"; [ -n "$p" ]; }
@@ -58,7 +58,7 @@ lock() {
   trap 'rm -f "$held"' EXIT
 } 2>/dev/null
 """
-"""One at a time, also with what a broken connection left running. The shell makes the file, without another process."""
+"""Take a lock, which a script left running by a broken connection holds, too. The shell itself makes the file."""
 
 _POINT = """\
 point() {
@@ -72,46 +72,46 @@ point() {
   sync . 2>/dev/null || sync
 }
 """
-"""Make a slot active in one step, or none; and see that it is."""
+"""Make a slot active atomically, or none, and check that it is."""
 
 
-class Unusable(ValueError):
-    """A name or a number of names that no script can be made of."""
+class ScriptError(ValueError):
+    """No script can be made: a name is not a file name, or there are too many."""
 
 
 def command(script: str) -> str:
-    """Wrap a script for whatever shell a user has.
+    """Wrap a script so that any login shell runs it.
 
     Raises:
-        Unusable: It is too long for a command.
+        ScriptError: It is too long for a command.
     """
     if len(script.encode()) > LONGEST:
-        raise Unusable(f"a package of so many files cannot be brought: its script has {len(script):,} characters")
+        raise ScriptError(f"a package of so many files cannot be uploaded: its script has {len(script):,} characters")
     return f"exec sh -c {shlex.quote(script)}"
 
 
 def file_name(name: str) -> str:
-    """Check a name that becomes one of a folder.
+    """Check that a name is a plain file name.
 
     Raises:
-        Unusable: It would be something else.
+        ScriptError: It is not.
     """
     if name in {"", ".", ".."} or "/" in name or any(ord(letter) < 32 for letter in name):
-        raise Unusable(f"{name!r} cannot be the name of a file")
+        raise ScriptError(f"{name!r} cannot be the name of a file")
     return name
 
 
-# ── looking ───────────────────────────────────────────────────────────────────────────────────────────────────
+# ── inspection ───────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def look(root: str, installer: Sequence[str], *, proves: bool, make: bool) -> str:
-    """Say what is on a device.
+def inspect(root: str, installer: Sequence[str], *, proves: bool, make: bool) -> str:
+    """Print the state of a device.
 
     Args:
-        root: Where models are.
+        root: Folder of the models.
         installer: The command's words.
-        proves: Whether the installer is asked, too.
-        make: Make the folders, because something is going to be brought.
+        proves: Run the installer, too.
+        make: Make the folders, because an upload follows.
     """
     made = 'mkdir -p -- "$root/blobs" "$root/incoming" 2>/dev/null\n' if make else ""
     absent = "" if make else ' || [ ! -e "$root" ]'
@@ -152,35 +152,35 @@ ls -ln -- "$store/blobs" "$store/incoming" models/*/slots/* 2>/dev/null
     )
 
 
-def prove(root: str, installer: Sequence[str]) -> str:
-    """Run the golden samples of what is active, again."""
+def probe(root: str, installer: Sequence[str]) -> str:
+    """Run the golden samples of the active models again."""
     return f"{_PRELUDE}say asked\n{_words(installer)} installed --probe --dir {_q(root)}\nsay installed $?\nsay end\n"
 
 
-# ── bringing ──────────────────────────────────────────────────────────────────────────────────────────────────
+# ── upload ──────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def take(store: str, name: str) -> str:
-    """Take one file from the input, where there is no tar."""
+def receive_file(store: str, name: str) -> str:
+    """Receive one file from the input, where there is no tar."""
     return f"{_enter(store)}cat >{_q(file_name(name))} || cut NotReceived cat\n"
 
 
 def receive(
-    store: str, brought: Iterable[tuple[str, Sequence[str]]], kept: Iterable[str], stage: str, *, unpack: bool
+    store: str, received: Iterable[tuple[str, Sequence[str]]], kept: Iterable[str], stage: str, *, unpack: bool
 ) -> str:
-    """Verify the files of a payload on the device, keep those that were brought as blobs, and stage them.
+    """Verify the files of a payload on the device, keep the uploaded ones as blobs, and stage them.
 
     Args:
-        store: Where.
-        brought: sha256 in hex, and the names of the pieces.
+        store: Folder of the blobs.
+        received: sha256 in hex, and the names of the parts.
         kept: sha256 in hex of blobs that were there before.
-        stage: What ``payload`` or ``slot`` gave.
-        unpack: The pieces come as a tar stream in the input; one that is cut leaves the beginning of a file.
+        stage: From ``stage_payload`` or ``fill_slot``.
+        unpack: The parts come as a tar stream in the input; an interrupted one leaves the beginning of a file.
     """
     # As root, tar would give files to whoever they belonged to.
     begin = "tar -xof - || cut NotReceived tar\n" if unpack else ""
     wholes, joined = [], ""
-    for digest, pieces in brought:
+    for digest, pieces in received:
         if list(pieces) != [digest]:
             parts = " ".join(map(_q, pieces))
             joined += f"cat {parts} >whole && rm -f {parts} && mv whole {digest} || cut NotStored cat\n"
@@ -207,22 +207,22 @@ def receive(
     )
 
 
-def payload(order: int, files: Iterable[tuple[str, str]]) -> str:
-    """Lay a payload out for the installer; files are names and sha256 in hex.
+def stage_payload(order: int, files: Iterable[tuple[str, str]]) -> str:
+    """Stage a payload for the installer; files are names and sha256 in hex.
 
-    Each order has a folder of its own: what a broken connection left running may wake when its order is long replaced.
+    Each order has a folder of its own: a script that a broken connection left running may outlive its order.
     """
-    folder = _payload(order)
+    folder = _payload_folder(order)
     links = _links(files, "../blobs", folder)
     # The installer links what it finds whole; that has to be on the disk by then.
     synced = f"sync {folder}/* {folder} ../blobs 2>/dev/null || sync\n"
     return f"rm -rf {folder} ../evidence.json; mkdir {folder} || cut NotStored {folder}\n{links}{synced}"
 
 
-def slot(root: str, store: str, model: str, name: str, files: Iterable[tuple[str, str]], marker: str) -> str:
-    """Fill a slot that is not active, as edgewright_agent.models.slots would: its marker goes first and comes last.
+def fill_slot(root: str, store: str, model: str, name: str, files: Iterable[tuple[str, str]], marker: str) -> str:
+    """Fill a slot that is not active, as edgewright_agent.models.slots does: its marker is removed first, written last.
 
-    Everything is on the disk before anybody may switch to it.
+    Everything is synced to disk before anything may switch to it.
     """
     home, blobs = f"{root}/models/{file_name(model)}", f"{store}/blobs"
     here = _q(f"{home}/slots/{name}")
@@ -236,8 +236,8 @@ def slot(root: str, store: str, model: str, name: str, files: Iterable[tuple[str
     )
 
 
-def forget(store: str) -> str:
-    """Remove what was brought in vain."""
+def clear_incoming(store: str) -> str:
+    """Remove uploaded files that are not needed."""
     return f"{_PRELUDE}cd -- {_q(store)} && rm -rf incoming\n"
 
 
@@ -247,21 +247,21 @@ def forget(store: str) -> str:
 def switch(
     root: str, model: str, name: str, before: str, marker: str, restart: Restart | None, unneeded: Iterable[str]
 ) -> str:
-    """Make a staged slot active, and tell the application; what fails makes the slot before active again.
+    """Make a staged slot active, and notify the application; on failure, restore the previous slot.
 
     Args:
-        root: Where models are.
+        root: Folder of the models.
         model: The model's name.
         name: The slot.
-        before: The slot that was active, or nothing.
-        marker: What the slot holds.
-        restart: How the application is told.
-        unneeded: sha256 in hex of blobs that go when it is done.
+        before: The slot that was active; empty: none.
+        marker: The slot's content.
+        restart: How the application is notified.
+        unneeded: sha256 in hex of blobs to remove afterwards.
     """
     told = ""
     if restart is not None:
         back = f'point {_q(before)} || first="$first; and it could not be switched back"; tell'
-        told = f'{_tell(restart)}[ -z "$why" ] || {{ {back}; die RestartFailed "$first"; }}\n'
+        told = f'{_notify(restart)}[ -z "$why" ] || {{ {back}; die RestartFailed "$first"; }}\n'
     return (
         f"{_begin(root, model)}"
         f"t=; IFS= read -r t <slots/{name}/release.json\n[ \"$t\" = {_q(marker)} ] || die Moved 'slot {name}'\n"
@@ -271,17 +271,17 @@ def switch(
 
 
 def switch_back(root: str, model: str, before: str, restart: Restart) -> str:
-    """Make the slot before active again, and tell the application."""
-    return f"{_begin(root, model)}point {_q(before)} || die NotSwitched 'ln or mv -T'\n{_tell(restart)}say switched\n"
+    """Restore the previous slot, and notify the application."""
+    return f"{_begin(root, model)}point {_q(before)} || die NotSwitched 'ln or mv -T'\n{_notify(restart)}say switched\n"
 
 
-def tell(restart: Restart) -> str:
-    """Tell the application of what is active."""
-    return f'{_PRELUDE}{_tell(restart)}[ -z "$why" ] || die RestartFailed "$first"\nsay told\n'
+def notify_application(restart: Restart) -> str:
+    """Notify the application of the active model."""
+    return f'{_PRELUDE}{_notify(restart)}[ -z "$why" ] || die RestartFailed "$first"\nsay told\n'
 
 
 def remove(root: str, model: str) -> str:
-    """Take a model off the device, pointer first."""
+    """Remove a model from the device, pointer first."""
     home = f"{root}/models/{file_name(model)}"
     return (
         f"[ -e {_q(home)} ] || {{ echo; echo {MARK} removed; exit 0; }}\n{_begin(root, model)}"
@@ -293,22 +293,22 @@ def remove(root: str, model: str) -> str:
 
 
 def install(root: str, store: str, installer: Sequence[str], order: int, nonce: str, unneeded: Iterable[str]) -> str:
-    """Have the payload of an order installed, and look at what is active then."""
-    staged = _q(f"{store}/incoming/{_payload(order)}")
+    """Run the installer on the payload of an order, and print the active models afterwards."""
+    staged = _q(f"{store}/incoming/{_payload_folder(order)}")
     return f"{_order(root, store, installer, f'install --from {staged}', nonce)}{_clean(store, unneeded)}"
 
 
 def uninstall(root: str, store: str, installer: Sequence[str], model: str, nonce: str) -> str:
-    """Have a model taken off."""
+    """Run the installer to remove a model."""
     return _order(root, store, installer, f"uninstall {_q(file_name(model))}", nonce)
 
 
 def undo(
     root: str, store: str, installer: Sequence[str], model: str, nonce: str, before: bool, restart: Restart
 ) -> str:
-    """Have what was active before put back (or nothing, where nothing was), and the application told."""
+    """Run the installer to restore the previous model, or to remove it where there was none; notify the application."""
     order = f"{'rollback' if before else 'uninstall'} {_q(file_name(model))}"
-    return f"{_order(root, store, installer, order, nonce)}{_tell(restart)}"
+    return f"{_order(root, store, installer, order, nonce)}{_notify(restart)}"
 
 
 def _order(root: str, store: str, installer: Sequence[str], order: str, nonce: str) -> str:
@@ -331,7 +331,7 @@ open "$root" && open "$root/models" && say looked
 # ── parts ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _payload(order: int) -> str:
+def _payload_folder(order: int) -> str:
     return f"payload-{order}"
 
 
@@ -344,7 +344,7 @@ def _lock(store: str) -> str:
 
 
 def _begin(root: str, model: str) -> str:
-    """Begin to change what is active; a connection that breaks from here on does not leave half of it done."""
+    """Begin to change the active slot; a connection that breaks from here on leaves no change half done."""
     home = _q(f"{root}/models/{file_name(model)}")
     return f"trap '' HUP PIPE\n{_PRELUDE}cd -- {home} || die Moved models\n{_lock(root)}{_POINT}"
 
@@ -362,8 +362,8 @@ def _links(files: Iterable[tuple[str, str]], blobs: str, folder: str) -> str:
     return "".join(lines)
 
 
-def _tell(restart: Restart) -> str:
-    """Define ``tell``, and call it: ``why`` is empty when the application took it well, ``first`` the first trouble."""
+def _notify(restart: Restart) -> str:
+    """Define the shell function ``tell``, and call it: ``why`` is empty on success, ``first`` the first failure."""
     if restart.unit is not None:
         unit, name = _q(restart.unit), restart.unit
         lines = (

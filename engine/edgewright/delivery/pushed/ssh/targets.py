@@ -1,4 +1,4 @@
-"""Where a device is and how it is worked on, from what specs and inventory say. Pure; called by ``visiting``."""
+"""Resolves a device's address, user, key and settings from specs and inventory. Pure; called by ``driver``."""
 
 import re
 import shlex
@@ -41,11 +41,11 @@ class Target:
     fleet: str
     hop: Hop
     jump: Hop | None
-    """The host to go through."""
+    """The host to connect through."""
     key: str | None
     """File of the private key, as it is written."""
     host_key: str | None
-    """The only one that counts, if the inventory gives it."""
+    """The only one that is accepted, if the inventory gives it."""
     known_hosts: str | None
     """A file of the repository."""
     root: str
@@ -59,23 +59,23 @@ class Target:
     """Seconds for everything after that."""
 
 
-def settings_of(route: Route) -> SshSettings:
-    """The fleet's, or all defaults."""
+def ssh_settings(route: Route) -> SshSettings:
+    """Return the fleet's settings, or the defaults."""
     return route.delivery.ssh or SshSettings()
 
 
-def find_place(route: Route, own_user: str) -> Target:
-    """Work out a device's place.
+def resolve_target(route: Route, default_user: str) -> Target:
+    """Resolve a device's target.
 
     Args:
-        route: The way to it.
-        own_user: Who the controller runs as.
+        route: The route to it.
+        default_user: Where neither inventory nor fleet name one; the controller's own.
 
     Raises:
-        ValueError: Something that specs or inventory say of it makes no sense.
+        ValueError: Specs or inventory have a value that cannot be used.
     """
-    fleet, own = settings_of(route), route.device.ssh or SshHost()
-    user = own.user or fleet.user or own_user
+    fleet, own = ssh_settings(route), route.device.ssh or SshHost()
+    user = own.user or fleet.user or default_user
     host = own.host or route.device.id
     if not _HOST.match(host):
         raise ValueError(f"ssh.host: {host!r} is no name or address of a host; user and port have fields of their own")

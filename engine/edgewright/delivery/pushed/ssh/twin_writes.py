@@ -1,7 +1,7 @@
-"""Notes what many passes find out, a few at a time in one transaction. Called by ``visiting`` and ``driver``.
+"""Batches changes of twins by many sessions into one transaction. Called by ``session``, ``jobs`` and ``driver``.
 
-Each note waits for the disk. Passes that want to note something meanwhile go into the next transaction together, which
-costs as much as one of them alone, and sooner than a database that finds itself busy would come to them.
+Each change waits for the disk. Changes that arrive meanwhile go into the next transaction together, which costs as much
+as one of them alone, and is faster than threads that contend for the database.
 """
 
 import threading
@@ -15,7 +15,7 @@ Work = Callable[[Twin], Twin | None]
 
 
 @dataclass(eq=False, slots=True)
-class _Note:
+class _PendingWrite:
     device: str
     work: Work
     is_done: bool = False
@@ -23,7 +23,7 @@ class _Note:
     error: Exception | None = None
 
 
-class TwinWrites:
+class BatchedTwinWrites:
     """The twins of one system, for many threads. Every call is durable when it returns, as in ports.TwinStore.
 
     Args:
@@ -36,52 +36,52 @@ class TwinWrites:
         self._system = system
         self._queue = threading.Lock()
         self._writing = threading.Lock()
-        self._waiting: list[_Note] = []
+        self._waiting: list[_PendingWrite] = []
 
     def twin(self, device: str) -> Twin | None:
-        """Find a device."""
+        """Find a device's twin."""
         return self._store.twin(device)
 
     def change(self, device: str, work: Work) -> Twin:
-        """Read, change and write one device as a whole; ``work`` may run again.
+        """Read, change and write one twin as a whole; ``work`` may run again.
 
         Raises:
             As ports.TwinStore.change.
         """
-        note = _Note(device, work)
+        write = _PendingWrite(device, work)
         with self._queue:
-            self._waiting.append(note)
+            self._waiting.append(write)
         with self._writing:
-            if not note.is_done:
+            if not write.is_done:
                 with self._queue:
                     batch, self._waiting = self._waiting, []
                 self._write(batch)
-        if note.error is not None:
-            raise note.error
-        assert note.twin is not None, "no pass removes a device"
-        return note.twin
+        if write.error is not None:
+            raise write.error
+        assert write.twin is not None, "no session removes a twin"
+        return write.twin
 
-    def _write(self, batch: list[_Note]) -> None:
-        by_device = {note.device: note for note in batch}
+    def _write(self, batch: list[_PendingWrite]) -> None:
+        by_device = {write.device: write for write in batch}
         if len(batch) > 1 and len(by_device) == len(batch):
 
             def work(twin: Twin) -> Twin | None:
-                note = by_device[twin.device]
-                note.twin = note.work(twin)
-                return note.twin
+                write = by_device[twin.device]
+                write.twin = write.work(twin)
+                return write.twin
 
             try:
                 self._store.change_all(list(by_device), self._system, work)
-            except Exception:  # noqa: BLE001 - whose fault it is shows when each is noted alone
+            except Exception:  # noqa: BLE001 - writing each alone shows which of them fails
                 self._write_each(batch)
         else:
             self._write_each(batch)
-        for note in batch:
-            note.is_done = True
+        for write in batch:
+            write.is_done = True
 
-    def _write_each(self, batch: list[_Note]) -> None:
-        for note in batch:
+    def _write_each(self, batch: list[_PendingWrite]) -> None:
+        for write in batch:
             try:
-                note.twin = self._store.change(note.device, self._system, note.work)
-            except Exception as error:  # noqa: BLE001 - raised to whom it belongs
-                note.error = error
+                write.twin = self._store.change(write.device, self._system, write.work)
+            except Exception as error:  # noqa: BLE001 - raised in the thread that asked for the change
+                write.error = error

@@ -1,13 +1,13 @@
-"""Brings files to a device, and has it verify them there. Called by ``visiting``."""
+"""Uploads files to a device, which verifies them there. Called by ``jobs``."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from edgewright import durable
 from edgewright.delivery.pushed.ssh import scripts
-from edgewright.delivery.pushed.ssh.connecting import CHUNK, CommandResult, Line
-from edgewright.delivery.pushed.ssh.errors import Trouble, Unfit
-from edgewright.delivery.pushed.ssh.inspection import Inspection, answered, damaged, failure
-from edgewright.delivery.pushed.ssh.missing_files import Piece, Upload, plan_upload
+from edgewright.delivery.pushed.ssh.connection import CHUNK, CommandResult, SshConnection
+from edgewright.delivery.pushed.ssh.errors import DeviceError, JobFailed
+from edgewright.delivery.pushed.ssh.inspection import DeviceInspection, has_answer, parse_damaged, parse_failure
+from edgewright.delivery.pushed.ssh.missing_files import UploadPart, UploadPlan, plan_upload
 from edgewright.delivery.repository.depot import PayloadFile
 from edgewright.errors import DeliveryError, DeliveryUnavailable
 from edgewright_wire.canonical import digest_bytes, hex_of
@@ -18,12 +18,12 @@ _MTIME = 1_577_836_800
 """2020: old enough for a device without a clock that runs, and not so old that tar wonders."""
 _ATTEMPTS = 2
 """A second one where what was there before has other bytes."""
-_PASSING = {
+_RETRYABLE = {
     "Busy": "the device is still at an earlier order",
     "Moved": "somebody else has changed the device meanwhile",
     "NotReceived": "the device did not take what was sent",
 }
-"""Failures that another pass may mend."""
+"""Failures that another session may not meet again."""
 _HINTS = {
     "NoSpace": "free space on the device",
     "NotWritable": "let the user write there, or name another root",
@@ -34,87 +34,103 @@ _HINTS = {
 }
 
 
-def bring(
-    line: Line, look: Inspection, files: Sequence[PayloadFile], stage: str, progress: Callable[[int], None]
+def upload_payload(
+    connection: SshConnection,
+    inspection: DeviceInspection,
+    files: Sequence[PayloadFile],
+    stage: str,
+    progress: Callable[[int], None],
 ) -> None:
-    """Bring what a device lacks of a payload, verify all of it there, and stage it.
+    """Send the files that a device lacks of a payload, verify all of it there, and stage it.
 
     Args:
-        line: The connection.
-        look: What is on the device.
+        connection: To the device.
+        inspection: Of the device.
         files: The payload.
-        stage: How it is staged: ``scripts.payload`` or ``scripts.slot``.
-        progress: Is told how many bytes were sent.
+        stage: The script that stages it: ``scripts.stage_payload`` or ``scripts.fill_slot``.
+        progress: Is called with the number of bytes that were sent.
 
     Raises:
-        Unfit: The device does not take it.
-        Trouble: As Line.run; what was cut is continued by another call.
+        JobFailed: The device does not take it.
+        DeviceError: As SshConnection.run; another call continues an interrupted upload.
         DeliveryError, DeliveryUnavailable: The published files are gone, or have other bytes.
     """
-    blobs, incoming = look.blobs, look.incoming
+    blobs, incoming = inspection.blobs, inspection.incoming
     for attempt in range(1, _ATTEMPTS + 1):
-        upload = plan_upload(files, blobs, incoming)
-        answer = _send(line, look, upload, stage, progress)
-        if answered(answer.text, "staged"):
+        plan = plan_upload(files, blobs, incoming)
+        result = _send(connection, inspection, plan, stage, progress)
+        if has_answer(result.output, "staged"):
             return
-        bad = damaged(answer.text)
+        bad = parse_damaged(result.output)
         if not bad:
-            error = refusal(answer, "NotReceived")
+            error = script_failure(result, "NotReceived")
             if error.reason == "NoSpace":
-                line.run(scripts.forget(look.store))  # a full disk harms more than the next upload costs
+                # A full disk harms more than the next upload costs.
+                connection.run(scripts.clear_incoming(inspection.store))
             raise error
         own = [file for file in files if hex_of(file.digest) in bad]
         if attempt == _ATTEMPTS:
             _check_own(own)
-            line.run(scripts.forget(look.store))
+            connection.run(scripts.clear_incoming(inspection.store))
             names = ", ".join(sorted({file.name for file in own}))
-            raise Unfit("DigestMismatch", f"{names}: on the device are other bytes than were sent, twice")
-        # What was verified is there under its own name; what has other bytes has been removed.
-        incoming = {digest: size for digest, size in _sizes(files).items() if digest in dict(upload.brought)}
+            raise JobFailed("DigestMismatch", f"{names}: on the device are other bytes than were sent, twice")
+        # Verified files are there under their own names; the script has removed those with other bytes.
+        incoming = {digest: size for digest, size in _sizes(files).items() if digest in dict(plan.received)}
         incoming = {digest: size for digest, size in incoming.items() if digest not in bad}
         blobs = {digest: size for digest, size in blobs.items() if digest not in bad}
 
 
-def refusal(answer: CommandResult, reason: str) -> Trouble:
-    """Say why a script failed; what another pass may mend is no reason to give up."""
-    said, words = failure(answer.text)
-    if said in _PASSING:
-        return Trouble(said, f"{_PASSING[said]}: {words}")
-    hint = _HINTS.get(said, "")
-    told = words or f"a script ended with {answer.status} and did not say why"
-    return Unfit(said or reason, f"{told}; {hint}" if hint else told)
+def script_failure(result: CommandResult, reason: str) -> DeviceError:
+    """Build the error of a script that failed; one that another session may not meet fails no job.
+
+    Args:
+        result: Of the script.
+        reason: Where the device gave none.
+    """
+    given, words = parse_failure(result.output)
+    if given in _RETRYABLE:
+        return DeviceError(given, f"{_RETRYABLE[given]}: {words}")
+    hint = _HINTS.get(given, "")
+    message = words or f"a script ended with {result.status} and did not say why"
+    return JobFailed(given or reason, f"{message}; {hint}" if hint else message)
 
 
-def _send(line: Line, look: Inspection, upload: Upload, stage: str, progress: Callable[[int], None]) -> CommandResult:
-    unpack = look.tar and bool(upload.send)
-    script = scripts.receive(look.store, upload.brought, upload.kept, stage, unpack=unpack)
+def _send(
+    connection: SshConnection,
+    inspection: DeviceInspection,
+    plan: UploadPlan,
+    stage: str,
+    progress: Callable[[int], None],
+) -> CommandResult:
+    unpack = inspection.has_tar and bool(plan.parts)
+    script = scripts.receive(inspection.store, plan.received, plan.kept, stage, unpack=unpack)
     if unpack:
-        return line.run(script, _packed(_tar(upload.send, progress)))
-    for piece in upload.send:
-        answer = line.run(scripts.take(look.store, piece.name), _content(piece, progress))
-        if answer.status != 0:
-            return answer
-    return line.run(script)
+        return connection.run(script, _full_packets(_tar(plan.parts, progress)))
+    for part in plan.parts:
+        result = connection.run(scripts.receive_file(inspection.store, part.name), _content(part, progress))
+        if result.status != 0:
+            return result
+    return connection.run(script)
 
 
-def _tar(pieces: Sequence[Piece], progress: Callable[[int], None]) -> Iterator[bytes]:
+def _tar(parts: Sequence[UploadPart], progress: Callable[[int], None]) -> Iterator[bytes]:
     """Write a tar stream."""
     import tarfile
 
     written = 0
-    for piece in pieces:
-        header = tarfile.TarInfo(piece.name)
-        header.size, header.mode, header.mtime = piece.size, 0o644, _MTIME
+    for part in parts:
+        header = tarfile.TarInfo(part.name)
+        header.size, header.mode, header.mtime = part.size, 0o644, _MTIME
         yield header.tobuf(tarfile.GNU_FORMAT)
-        yield from _content(piece, progress)
-        padding = -piece.size % _BLOCK
+        yield from _content(part, progress)
+        padding = -part.size % _BLOCK
         yield bytes(padding)
-        written += _BLOCK + piece.size + padding
+        written += _BLOCK + part.size + padding
     yield bytes(2 * _BLOCK + -(written + 2 * _BLOCK) % _RECORD)
 
 
-def _packed(stream: Iterable[bytes]) -> Iterator[bytes]:
-    """Put small pieces together, so that each packet is full."""
+def _full_packets(stream: Iterable[bytes]) -> Iterator[bytes]:
+    """Join small chunks, so that each packet is full."""
     buffer = bytearray()
     for part in stream:
         buffer += part
@@ -124,15 +140,15 @@ def _packed(stream: Iterable[bytes]) -> Iterator[bytes]:
     yield bytes(buffer)
 
 
-def _content(piece: Piece, progress: Callable[[int], None]) -> Iterator[bytes]:
-    file, left = piece.file, piece.size
+def _content(part: UploadPart, progress: Callable[[int], None]) -> Iterator[bytes]:
+    file, left = part.file, part.size
     if file.path is None:
         progress(left)
-        yield file.data[piece.offset :]
+        yield file.data[part.offset :]
         return
     try:
         with file.path.open("rb", buffering=0) as source:
-            source.seek(piece.offset)
+            source.seek(part.offset)
             while left > 0 and (chunk := source.read(min(CHUNK, left))):
                 left -= len(chunk)
                 progress(len(chunk))
@@ -146,10 +162,10 @@ def _content(piece: Piece, progress: Callable[[int], None]) -> Iterator[bytes]:
 
 
 def _check_own(files: Sequence[PayloadFile]) -> None:
-    """See that it is not the published file that has other bytes.
+    """Check that the published files have the bytes of their digests.
 
     Raises:
-        DeliveryError: It is.
+        DeliveryError: One has not.
     """
     for file in files:
         if file.path is not None and durable.digest_file(file.path) != file.digest:
