@@ -35,7 +35,7 @@ class HawkbitRig(ServerRig[HawkbitDriver, HawkbitDevice]):
             self.bundler,
             secrets=self.secret,
             pace=self.pace,
-            patience=self.patience,
+            limits=self.limits,
             force_after=self.force_after,
         )
 

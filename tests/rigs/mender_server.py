@@ -36,7 +36,7 @@ class MenderServerRig(ServerRig[MenderServerDriver, MenderClient]):
             self.bundler,
             secrets=self.secret,
             pace=self.pace,
-            patience=self.patience,
+            limits=self.limits,
             options=self.options,
         )
 

@@ -6,8 +6,8 @@ from typing import Generic, Protocol, TypeVar
 
 from devices.with_installer import InstallingDevice, TarBundler
 from edgewright.delivery.relayed.driver import ServerDriver
-from edgewright.delivery.relayed.errors import Patience
 from edgewright.delivery.relayed.worker import Pace
+from edgewright.http.limits import Limits
 from edgewright.ports import Driver
 from edgewright.secret import Secret
 from edgewright_wire.messages import ModelReport
@@ -31,7 +31,7 @@ class ServerRig(Grounded, ABC, Generic[E, D]):
     """Args: where everything is, what the driver has for a password, and how its bundles' names end."""
 
     pace: Pace | None = None
-    patience: Patience | None = None
+    limits: Limits | None = None
 
     def __init__(self, grounds: Grounds, password: str, ending: str) -> None:
         self.grounds = grounds

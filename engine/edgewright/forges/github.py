@@ -8,9 +8,8 @@ from functools import cached_property
 
 from edgewright.errors import ForgeError
 from edgewright.forges import commenting
-from edgewright.forges.answers import Asker
+from edgewright.forges.client import DEFAULT_OPTIONS, ForgeClient, HttpOptions
 from edgewright.forges.fields import cut, field
-from edgewright.forges.http import PATIENT, Api, Patience
 from edgewright.forges.issues import IssueNotes, pull_request_of
 from edgewright.forges.settings import ForgeSettings
 from edgewright.ports import Comment, PullRequest, StatusState
@@ -26,29 +25,27 @@ class GitHub:
 
     comment_limit = 65_536
 
-    def __init__(self, settings: ForgeSettings, patience: Patience = PATIENT) -> None:
+    def __init__(self, settings: ForgeSettings, options: HttpOptions = DEFAULT_OPTIONS) -> None:
         headers = {"Accept": "application/vnd.github+json", "X-GitHub-Api-Version": "2022-11-28"}
         if settings.token is not None:
             headers["Authorization"] = f"Bearer {settings.token.reveal()}"
         self._settings = settings
-        self._api = Api(
-            Asker("GitHub", settings.host, settings.token, settings.variable), settings.url, headers, patience
-        )
+        self._client = ForgeClient("GitHub", settings, headers, options)
         self._repo = f"/repos/{settings.repository}"
 
     def close(self) -> None:
         """End its connections."""
-        self._api.close()
+        self._client.close()
 
     def pull_request(self, number: int) -> PullRequest:
         """Look one up."""
         about = f"pull request {number} in {self._settings.repository}"
-        return pull_request_of(self._api.get(f"{self._repo}/pulls/{number}", about=about, right=_READ))
+        return pull_request_of(self._client.get(f"{self._repo}/pulls/{number}", about=about, right=_READ))
 
     def open_pull_requests(self) -> Sequence[PullRequest]:
         """List the open ones, newest first; all pages."""
         about = f"pull requests in {self._settings.repository}"
-        items = self._api.pages(f"{self._repo}/pulls", about=about, right=_READ, state="open")
+        items = self._client.pages(f"{self._repo}/pulls", about=about, right=_READ, state="open")
         return sorted(map(pull_request_of, items), key=lambda one: one.number, reverse=True)
 
     def find_comment(self, number: int, marker: str) -> str | None:
@@ -62,7 +59,7 @@ class GitHub:
     def set_status(self, commit: str, context: str, state: StatusState, description: str, url: str = "") -> None:
         """Set a commit's status; the description is cut to 140 characters."""
         body = {"state": state, "context": context, "description": cut(description, _LONGEST_DESCRIPTION)}
-        self._api.send(
+        self._client.send(
             "POST",
             f"{self._repo}/statuses/{commit}",
             body | ({"target_url": url} if url else {}),
@@ -76,13 +73,13 @@ class GitHub:
         if self._settings.user:
             return self._settings.user
         try:
-            return field(self._api.get("/user", about="user of the token", right="to be valid"), "login", str)
+            return field(self._client.get("/user", about="user of the token", right="to be valid"), "login", str)
         except ForgeError:
             graphql = "/../graphql" if self._settings.url.endswith("/v3") else "/graphql"
             query = {"query": "{viewer{login}}"}
-            answer = self._api.send("POST", graphql, query, about="user of the token", right="to be valid")
+            answer = self._client.send("POST", graphql, query, about="user of the token", right="to be valid")
             return field(answer, "data.viewer.login", str)
 
     def _notes(self, number: int) -> IssueNotes:
         repository = self._settings.repository
-        return IssueNotes(self._api, repository, number, lambda: self.me, read=_READ, write=_COMMENT)
+        return IssueNotes(self._client, repository, number, lambda: self.me, read=_READ, write=_COMMENT)

@@ -11,10 +11,9 @@ from urllib.parse import quote
 
 from edgewright.errors import ForgeError
 from edgewright.forges import commenting
-from edgewright.forges.answers import Asker
+from edgewright.forges.client import DEFAULT_OPTIONS, ForgeClient, HttpOptions
 from edgewright.forges.commenting import Note
 from edgewright.forges.fields import cut, field, moment, text
-from edgewright.forges.http import PATIENT, Api, Patience
 from edgewright.forges.settings import ForgeSettings
 from edgewright.ports import Comment, PullRequest, StatusState
 
@@ -37,22 +36,20 @@ class GitLab:
     comment_limit = 1_000_000
     """Its default for the size of comments ("GitLab application limits")."""
 
-    def __init__(self, settings: ForgeSettings, patience: Patience = PATIENT) -> None:
+    def __init__(self, settings: ForgeSettings, options: HttpOptions = DEFAULT_OPTIONS) -> None:
         headers = {"PRIVATE-TOKEN": settings.token.reveal()} if settings.token is not None else {}
         self._settings = settings
-        self._api = Api(
-            Asker("GitLab", settings.host, settings.token, settings.variable), settings.url, headers, patience
-        )
+        self._client = ForgeClient("GitLab", settings, headers, options)
         self._project = f"/projects/{quote(settings.repository, safe='')}"
 
     def close(self) -> None:
         """End its connections."""
-        self._api.close()
+        self._client.close()
 
     def pull_request(self, number: int) -> PullRequest:
         """Look one up."""
         about = f"merge request {number} in {self._settings.repository}"
-        found = _pull_request(self._api.get(f"{self._project}/merge_requests/{number}", about=about, right=_READ))
+        found = _pull_request(self._client.get(f"{self._project}/merge_requests/{number}", about=about, right=_READ))
         if found is None:
             raise ForgeError(f"{about} has no commits", hint="push some to its branch")
         return found
@@ -60,7 +57,7 @@ class GitLab:
     def open_pull_requests(self) -> Sequence[PullRequest]:
         """List the open ones that have commits, newest first; all pages."""
         about = f"merge requests in {self._settings.repository}"
-        items = self._api.pages(f"{self._project}/merge_requests", about=about, right=_READ, state="opened")
+        items = self._client.pages(f"{self._project}/merge_requests", about=about, right=_READ, state="opened")
         found = [one for item in items if (one := _pull_request(item)) is not None]
         return sorted(found, key=lambda one: one.number, reverse=True)
 
@@ -77,7 +74,7 @@ class GitLab:
         wanted = _STATES[state]
         body = {"state": wanted, "name": context, "description": cut(description, _LONGEST_DESCRIPTION)}
         try:
-            self._api.send(
+            self._client.send(
                 "POST",
                 f"{self._project}/statuses/{commit}",
                 body | ({"target_url": url} if url else {}),
@@ -94,7 +91,7 @@ class GitLab:
         """The name of the token's own user; of a project's or group's token, its bot."""
         if self._settings.user:
             return self._settings.user
-        return field(self._api.get("/user", about="user of the token", right=_READ), "username", str)
+        return field(self._client.get("/user", about="user of the token", right=_READ), "username", str)
 
     def page_of(self, number: int) -> str:
         """Where people see a merge request."""
@@ -106,14 +103,14 @@ class _Notes:
 
     def __init__(self, forge: GitLab, number: int) -> None:
         self._forge = forge
-        self._api = forge._api
+        self._client = forge._client
         self._page = forge.page_of(number)
         self._about = f"comments of merge request {number} in {forge._settings.repository}"
         self._list = f"{forge._project}/merge_requests/{number}/notes"
 
     def own(self) -> Sequence[Note]:
         me = self._forge.me
-        items = self._api.pages(self._list, about=self._about, right=_READ, sort="asc", order_by="created_at")
+        items = self._client.pages(self._list, about=self._about, right=_READ, sort="asc", order_by="created_at")
         return [
             self._note(item)
             for item in items
@@ -122,14 +119,16 @@ class _Notes:
 
     def create(self, body: str) -> Note:
         sent = {"body": body}
-        return self._note(self._api.send("POST", self._list, sent, about=self._about, right=_COMMENT, repeatable=False))
+        return self._note(
+            self._client.send("POST", self._list, sent, about=self._about, right=_COMMENT, idempotent=False)
+        )
 
     def edit(self, note: int, body: str) -> Note | None:
-        answer = self._api.change("PUT", f"{self._list}/{note}", {"body": body}, about=self._about, right=_COMMENT)
+        answer = self._client.change("PUT", f"{self._list}/{note}", {"body": body}, about=self._about, right=_COMMENT)
         return None if answer is None else self._note(answer)
 
     def delete(self, note: int) -> None:
-        self._api.remove(f"{self._list}/{note}", about=self._about, right=_COMMENT)
+        self._client.remove(f"{self._list}/{note}", about=self._about, right=_COMMENT)
 
     def _note(self, item: Any) -> Note:
         number = field(item, "id", int)

@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from edgewright.forges.client import ForgeClient
 from edgewright.forges.commenting import Note
 from edgewright.forges.fields import field, moment, text
-from edgewright.forges.http import Api
 from edgewright.ports import PullRequest
 
 
@@ -17,7 +17,7 @@ from edgewright.ports import PullRequest
 class IssueNotes:
     """The comments of one pull request; implements commenting.Notes."""
 
-    api: Api
+    client: ForgeClient
     repository: str
     """``owner/name``."""
     number: int
@@ -41,22 +41,22 @@ class IssueNotes:
     def own(self) -> Sequence[Note]:
         """All of the token's own user."""
         me = self.me()
-        items = self.api.pages(self._list, about=self._about, right=self.read)
+        items = self.client.pages(self._list, about=self._about, right=self.read)
         return [_note(item) for item in items if text(item, "user.login") == me]
 
     def create(self, body: str) -> Note:
         """Write one. Not repeatable."""
         sent = {"body": body}
-        return _note(self.api.send("POST", self._list, sent, about=self._about, right=self.write, repeatable=False))
+        return _note(self.client.send("POST", self._list, sent, about=self._about, right=self.write, idempotent=False))
 
     def edit(self, note: int, body: str) -> Note | None:
         """Write one anew; None when it has gone."""
-        answer = self.api.change("PATCH", self._one(note), {"body": body}, about=self._about, right=self.write)
+        answer = self.client.change("PATCH", self._one(note), {"body": body}, about=self._about, right=self.write)
         return None if answer is None else _note(answer)
 
     def delete(self, note: int) -> None:
         """Remove one; fine when it has gone."""
-        self.api.remove(self._one(note), about=self._about, right=self.write)
+        self.client.remove(self._one(note), about=self._about, right=self.write)
 
 
 def _note(item: Any) -> Note:

@@ -2,12 +2,12 @@
 
 from typing import assert_never
 
-from edgewright.forges.http import PATIENT, Patience
+from edgewright.forges.client import DEFAULT_OPTIONS, HttpOptions
 from edgewright.forges.settings import ForgeSettings
 from edgewright.ports import Forge
 
 
-def open_forge(settings: ForgeSettings, patience: Patience = PATIENT) -> Forge:
+def open_forge(settings: ForgeSettings, options: HttpOptions = DEFAULT_OPTIONS) -> Forge:
     """Open it; nothing is asked yet. Close it at the end.
 
     Raises:
@@ -17,14 +17,14 @@ def open_forge(settings: ForgeSettings, patience: Patience = PATIENT) -> Forge:
         case "github":
             from edgewright.forges.github import GitHub
 
-            return GitHub(settings, patience)
+            return GitHub(settings, options)
         case "gitlab":
             from edgewright.forges.gitlab import GitLab
 
-            return GitLab(settings, patience)
+            return GitLab(settings, options)
         case "gitea" | "forgejo":
             from edgewright.forges.gitea import Gitea
 
-            return Gitea(settings, patience)
+            return Gitea(settings, options)
         case _ as never:
             assert_never(never)

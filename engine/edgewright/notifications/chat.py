@@ -8,7 +8,7 @@ import json
 import re
 
 from edgewright.core.status.notifications import Notification
-from edgewright.notifications.posting import Poster
+from edgewright.notifications.poster import Poster
 from edgewright.notifications.wording import details, subject
 
 _MARKS = {"error": ":red_circle:", "warning": ":large_orange_circle:", "info": ":large_green_circle:"}

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from edgewright.errors import EdgewrightError, NotificationError
 from edgewright.notifications.chat import ChatNotifier
 from edgewright.notifications.mail import MailNotifier
-from edgewright.notifications.posting import Poster
+from edgewright.notifications.poster import Poster
 from edgewright.notifications.webhook import WebhookNotifier
 from edgewright.ports import Notifier
 from edgewright.secret import Secret, named

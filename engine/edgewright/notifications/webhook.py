@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 
 from edgewright.core.status.notifications import Notification
-from edgewright.notifications.posting import Poster
+from edgewright.notifications.poster import Poster
 from edgewright.secret import Secret
 
 

@@ -6,15 +6,16 @@ from dataclasses import replace
 import pytest
 
 from edgewright.errors import EdgewrightError, ForgeError, ForgeUnavailable
-from edgewright.forges.http import Patience
+from edgewright.forges.client import LIMITS, HttpOptions
 from edgewright.forges.opening import open_forge
 from edgewright.forges.settings import ForgeKind
+from edgewright.http.limits import RetryPolicy
 from edgewright.ports import Forge
 from edgewright.secret import Secret
 from servers.forge.server import TOKEN, USER, ForgeServer
 
 MARKER = "<!-- edgewright: plan -->"
-QUICK = Patience(attempts=3, first=0.0, longest=1.0, silence=0.5, whole=2.0)
+QUICK = HttpOptions(replace(LIMITS, idle=0.5, total=2.0), RetryPolicy(attempts=3, first=0.0, longest=1.0))
 FORGES: tuple[ForgeKind, ...] = ("github", "gitlab", "gitea")
 
 
@@ -52,7 +53,7 @@ def test_trouble_that_stays_ends_after_so_many_attempts(server: ForgeServer, for
     server.fail(fault, 9)  # type: ignore[arg-type]  # the names of faults
 
     said_by(lambda: forge.pull_request(1), ForgeUnavailable)
-    assert len(server.requests) == QUICK.attempts
+    assert len(server.requests) == QUICK.retries.attempts
 
 
 def test_a_forge_that_is_not_there_is_unavailable(server: ForgeServer) -> None:

@@ -2,20 +2,21 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 
 from edgewright.errors import ForgeError
-from edgewright.forges.http import Patience
+from edgewright.forges.client import LIMITS, HttpOptions
 from edgewright.forges.opening import open_forge
 from edgewright.forges.settings import KINDS, ForgeKind
+from edgewright.http.limits import RetryPolicy
 from edgewright.ports import Forge
 from fakes.forge import MemoryForge
 from servers.forge.server import USER, ForgeServer
 
 MARKER = "<!-- edgewright: plan -->"
-QUICK = Patience(attempts=3, first=0.0, longest=1.0, silence=5.0, whole=10.0)
+QUICK = HttpOptions(replace(LIMITS, idle=5.0, total=10.0), RetryPolicy(attempts=3, first=0.0, longest=1.0))
 
 
 @dataclass

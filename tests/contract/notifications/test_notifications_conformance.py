@@ -14,7 +14,7 @@ from edgewright.core.status.notifications import Notification
 from edgewright.errors import NotificationError, NotificationUnavailable
 from edgewright.notifications.chat import ChatNotifier
 from edgewright.notifications.mail import MailNotifier
-from edgewright.notifications.posting import Poster
+from edgewright.notifications.poster import Poster
 from edgewright.notifications.webhook import WebhookNotifier
 from edgewright.ports import Notifier
 from edgewright.secret import Secret
@@ -69,7 +69,7 @@ def fake(stack: ExitStack, tmp_path: Path) -> Subject:
 
 def chat(stack: ExitStack, tmp_path: Path) -> Subject:
     receiver = stack.enter_context(http_receiver())
-    notifier = ChatNotifier(Poster("receiver ops", Secret(receiver.url), pause=lambda _: None))
+    notifier = ChatNotifier(Poster("receiver ops", Secret(receiver.url), sleep=lambda _: None))
 
     def texts() -> list[str]:
         told = [request.json["text"] for request in receiver.requests]
@@ -87,7 +87,7 @@ def chat(stack: ExitStack, tmp_path: Path) -> Subject:
 
 def webhook(stack: ExitStack, tmp_path: Path) -> Subject:
     receiver = stack.enter_context(http_receiver())
-    notifier = WebhookNotifier(Poster("receiver ops", Secret(receiver.url), pause=lambda _: None), KEY)
+    notifier = WebhookNotifier(Poster("receiver ops", Secret(receiver.url), sleep=lambda _: None), KEY)
 
     def texts() -> list[str]:
         for request in receiver.requests:

@@ -10,7 +10,7 @@ import pytest
 from edgewright.core.status.notifications import Notification
 from edgewright.errors import NotificationError, NotificationUnavailable
 from edgewright.notifications.chat import ChatNotifier
-from edgewright.notifications.posting import Poster
+from edgewright.notifications.poster import Poster
 from edgewright.notifications.webhook import WebhookNotifier
 from edgewright.secret import Secret
 from servers.notification_receivers import HttpReceiver, http_receiver
@@ -25,7 +25,7 @@ def receiver() -> Iterator[HttpReceiver]:
 
 
 def chat(url: str, waits: list[float] | None = None) -> ChatNotifier:
-    return ChatNotifier(Poster("receiver ops", Secret(url), pause=(waits if waits is not None else []).append))
+    return ChatNotifier(Poster("receiver ops", Secret(url), sleep=(waits if waits is not None else []).append))
 
 
 def test_a_receiver_that_fails_twice_is_told_in_the_end() -> None:
@@ -42,7 +42,7 @@ def test_a_receiver_that_fails_twice_is_told_in_the_end() -> None:
 def test_attempts_are_bounded() -> None:
     with http_receiver() as receiver:
         receiver.answer(500)
-        with pytest.raises(NotificationUnavailable, match="receiver ops answered 500"):
+        with pytest.raises(NotificationUnavailable, match="receiver ops answers with a server error, 500"):
             chat(receiver.url).send(NOTICE)
         assert len(receiver.requests) == 3
 
@@ -82,7 +82,7 @@ def test_secrets_do_not_follow_redirects() -> None:
 def test_nobody_listens() -> None:
     with http_receiver() as receiver:
         url = receiver.url
-    with pytest.raises(NotificationUnavailable, match="cannot be reached"):
+    with pytest.raises(NotificationUnavailable, match="does not answer"):
         chat(url).send(NOTICE)
 
 
@@ -96,7 +96,7 @@ def test_an_endless_answer_is_cut() -> None:
 
 @pytest.mark.parametrize("url", ["", "no url", "ftp://example.com/x", "https://", "http://[::1"])
 def test_what_is_no_url_is_refused_unseen(url: str) -> None:
-    with pytest.raises(NotificationError, match="the URL of receiver ops is none") as refused:
+    with pytest.raises(NotificationError, match="the URL of receiver ops is not valid") as refused:
         Poster("receiver ops", Secret(url))
     assert not url or url not in refused.value.message
 
@@ -112,7 +112,7 @@ def test_chat_text_means_only_itself(receiver: HttpReceiver) -> None:
 
 def test_a_signature_holds_the_moment_it_was_sent(receiver: HttpReceiver) -> None:
     moments = iter([datetime(2026, 3, 2, tzinfo=UTC), datetime(2026, 3, 3, tzinfo=UTC)])
-    poster = Poster("receiver ops", Secret(receiver.url), pause=lambda _: None)
+    poster = Poster("receiver ops", Secret(receiver.url), sleep=lambda _: None)
     receiver.answer(500)
     receiver.answer(200)
     WebhookNotifier(poster, Secret("k"), clock=lambda: next(moments)).send(NOTICE)

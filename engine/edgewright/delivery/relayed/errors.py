@@ -1,21 +1,6 @@
-"""What a customer's server may do wrong, and how long it is waited for. Apart from ``http``, whose library takes longer
-to import than a plan may.
-"""
-
-from dataclasses import dataclass
+"""Errors of a customer's own server, beside those of ``edgewright.errors``."""
 
 from edgewright.errors import DeliveryError, DeliveryUnavailable
-
-
-@dataclass(frozen=True, slots=True)
-class Patience:
-    """How long a server is waited for, in seconds."""
-
-    connect: float = 10.0
-    silence: float = 30.0
-    """Between two signs of life, either way."""
-    whole: float = 120.0
-    """For one answer, from when the request is sent."""
 
 
 class Refused(DeliveryError):

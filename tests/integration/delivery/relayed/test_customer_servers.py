@@ -13,9 +13,10 @@ from typing import Any, get_args
 import pytest
 
 from edgewright.core.fleet.twins import Twin
-from edgewright.delivery.relayed.errors import Busy, Patience, Refused
+from edgewright.delivery.relayed.errors import Busy, Refused
 from edgewright.delivery.relayed.worker import Pace
 from edgewright.errors import DeliveryError, DeliveryUnavailable, EdgewrightError
+from edgewright.http.limits import Limits
 from edgewright_wire.messages import Phase
 from rigs.base import Behaviour, Grounds, assignments, work
 from rigs.hawkbit import HawkbitRig, hawkbit_delivery
@@ -33,7 +34,7 @@ QUICK = Pace(under_way=0.02, at_most=0.02, at_rest=0.05, backoff=0.02, longest=0
 
 @contextmanager
 def opened(system: str, folder: Path, **about: Any) -> Iterator[SomeRig]:
-    """A rig; ``about``: its attributes, such as pace and patience."""
+    """A rig; ``about``: its attributes, such as pace and limits."""
     kinds: dict[str, Any] = {"hawkbit": HawkbitServer, "mender_server": MenderServer}
     rigs: dict[str, Any] = {"hawkbit": HawkbitRig, "mender_server": MenderServerRig}
     ways: dict[str, Callable[[str], Any]] = {"hawkbit": hawkbit_delivery, "mender_server": mender_delivery}
@@ -53,7 +54,7 @@ def system(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def rig(system: str, tmp_path: Path) -> Iterator[SomeRig]:
-    with opened(system, tmp_path, patience=Patience(silence=4.0, whole=6.0)) as made:
+    with opened(system, tmp_path, limits=Limits(idle=4.0, total=6.0)) as made:
         yield made
 
 

@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from edgewright.delivery.relayed.errors import Patience
-from edgewright.delivery.relayed.http import Api, Asker, Reply
+from edgewright.delivery.relayed.client import ServerAccount, ServerClient, listed
 from edgewright.errors import DeliveryError
+from edgewright.http.limits import Limits
+from edgewright.http.response import Response
 from edgewright.secret import Secret
 
 PAGE = 500
@@ -53,17 +54,19 @@ class Action:
 
 
 class Hawkbit:
-    """One server, as one user. Calls raise as those of ``Api`` do."""
+    """One server, as one user. Calls raise as those of ``ServerClient`` do."""
 
-    def __init__(self, url: str, user: str, password: Secret, patience: Patience | None = None) -> None:
+    def __init__(self, url: str, user: str, password: Secret, limits: Limits | None = None) -> None:
         credentials = base64.b64encode(f"{user}:{password.reveal()}".encode()).decode()
-        asker = Asker(f"hawkBit at {url}", f"the user {user}", password, RIGHTS)
-        self.name = asker.server
-        self._api = Api(asker, url.rstrip("/") + "/rest/v1", {"Authorization": f"Basic {credentials}"}, patience)
+        account = ServerAccount(f"hawkBit at {url}", f"the user {user}", password, RIGHTS)
+        self.name = account.server
+        self._client = ServerClient(
+            account, url.rstrip("/") + "/rest/v1", {"Authorization": f"Basic {credentials}"}, limits
+        )
 
     def close(self) -> None:
         """End its connections."""
-        self._api.close()
+        self._client.close()
 
     # ── targets ───────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -76,7 +79,7 @@ class Hawkbit:
     def create_targets(self, devices: Sequence[str]) -> bool:
         """Create targets, all or none; False when one of them is there already."""
         body = [{"controllerId": device, "name": device} for device in devices]
-        return self._api.send("POST", "/targets", body, expect=[409]).status != 409
+        return self._client.send("POST", "/targets", body, expect=[409]).status != 409
 
     # ── what is installed ─────────────────────────────────────────────────────────────────────────────────────
 
@@ -91,7 +94,7 @@ class Hawkbit:
 
     def artifacts(self, module: int) -> frozenset[str]:
         """List the files of a software module, by name."""
-        found = self._api.get(f"/softwaremodules/{module}/artifacts").listed()
+        found = listed(self._client.get(f"/softwaremodules/{module}/artifacts"))
         return frozenset(str(each.get("providedFilename", "")) for each in found)
 
     def upload(self, module: int, file: Path, name: str) -> None:
@@ -99,7 +102,7 @@ class Hawkbit:
         with file.open("rb") as stream:
             digest = hashlib.file_digest(stream, "sha256").hexdigest()
         path = f"/softwaremodules/{module}/artifacts"
-        self._api.upload(path, {"filename": name, "sha256sum": digest}, "file", file, name, expect=[409])
+        self._client.upload(path, {"filename": name, "sha256sum": digest}, "file", file, name, expect=[409])
 
     def distribution_set(self, name: str, version: str) -> int | None:
         """Find a distribution set."""
@@ -119,8 +122,8 @@ class Hawkbit:
             The new action of each target; none for a target that has this set assigned already, or is not there.
         """
         body = [{"id": device, "type": "forced"} for device in devices]
-        reply = self._api.send("POST", f"/distributionsets/{set_id}/assignedTargets", body)
-        answer = reply.body if isinstance(reply.body, dict) else {}
+        response = self._client.send("POST", f"/distributionsets/{set_id}/assignedTargets", body)
+        answer = response.body if isinstance(response.body, dict) else {}
         created = [_action(each) for each in answer.get("assignedActions") or [] if isinstance(each, dict)]
         return {action.target: action.id for action in created if action is not None}
 
@@ -139,7 +142,7 @@ class Hawkbit:
     def call_off(self, device: str, action: int, *, force: bool) -> bool:
         """Cancel an action, or quit one that is being cancelled; False when it cannot be, or is gone."""
         path = f"/targets/{quote(device, safe='')}/actions/{action}"
-        return self._api.delete(path, {"force": "true"} if force else None, expect=[404, 405]).status < 300
+        return self._client.delete(path, {"force": "true"} if force else None, expect=[404, 405]).status < 300
 
     def _listed(
         self,
@@ -154,22 +157,22 @@ class Hawkbit:
         seen = 0
         for _ in range(most):
             asked: dict[str, str | int] = {"limit": page, "offset": seen, **params}
-            reply = self._api.get(
+            response = self._client.get(
                 path, asked | {"q": query} if query else asked, expect=[404] if missing_is_empty else []
             )
-            if reply.status == 404:
+            if response.status == 404:
                 return
-            found = reply.listed("content")
+            found = listed(response, "content")
             yield from found
             seen += len(found)
-            if not found or seen >= _total(reply):
+            if not found or seen >= _total(response):
                 return
 
     def _created(self, path: str, body: Mapping[str, Any]) -> int | None:
-        reply = self._api.send("POST", path, [body], expect=[409])
-        if reply.status == 409:
+        response = self._client.send("POST", path, [body], expect=[409])
+        if response.status == 409:
             return None
-        for each in reply.listed():
+        for each in listed(response):
             if isinstance(each.get("id"), int):
                 return int(each["id"])
         raise DeliveryError(f"{self.name} created something at {path} and did not say its id")
@@ -186,8 +189,8 @@ def _id(found: Iterable[Mapping[str, Any]], name: str, version: str) -> int | No
     return next((int(each["id"]) for each in own if isinstance(each.get("id"), int)), None)
 
 
-def _total(reply: Reply) -> int:
-    total = reply.body.get("total") if isinstance(reply.body, dict) else None
+def _total(response: Response) -> int:
+    total = response.body.get("total") if isinstance(response.body, dict) else None
     return total if isinstance(total, int) else 0
 
 

@@ -5,12 +5,12 @@ from datetime import datetime, timedelta
 
 from edgewright.delivery.relayed.bundling import Bundler
 from edgewright.delivery.relayed.driver import ServerDriver, secret_of
-from edgewright.delivery.relayed.errors import Patience
 from edgewright.delivery.relayed.hawkbit.options import FORCE_AFTER, Kinds, Options
 from edgewright.delivery.relayed.twin_writes import TwinWrites
 from edgewright.delivery.relayed.worker import Pace, Sync
 from edgewright.delivery.repository.depot import Depot
 from edgewright.delivery.twin_driver import Routes
+from edgewright.http.limits import Limits
 from edgewright.ports import TwinStore
 from edgewright.secret import Secret, named
 from edgewright_schemas.delivery import Delivery, HawkbitSettings
@@ -27,7 +27,7 @@ class HawkbitDriver(ServerDriver):
         bundler: Builds what is uploaded.
         secrets: Finds a secret by its name, or raises EdgewrightError.
         pace: How often servers are asked.
-        patience: How long they are waited for.
+        limits: How long they are waited for.
         force_after: How long a device may take to stop what was called off, before hawkBit is told to do without it.
     """
 
@@ -41,12 +41,12 @@ class HawkbitDriver(ServerDriver):
         *,
         secrets: Callable[[str], Secret] = named,
         pace: Pace | None = None,
-        patience: Patience | None = None,
+        limits: Limits | None = None,
         force_after: timedelta = FORCE_AFTER,
     ) -> None:
         super().__init__("hawkbit", store, depot, routes, clock, secrets=secrets, pace=pace)
         self._bundler = bundler
-        self._patience = patience
+        self._limits = limits
         self._force_after = force_after
 
     def server_of(self, delivery: Delivery) -> str:
@@ -63,7 +63,7 @@ class HawkbitDriver(ServerDriver):
 
         settings = _settings(delivery)
         password = secret_of(self.secrets, settings.password)
-        hawkbit = Hawkbit(settings.url, settings.user, password, self._patience)
+        hawkbit = Hawkbit(settings.url, settings.user, password, self._limits)
         kinds = Kinds(settings.module_type, settings.set_type)
         return HawkbitSync(
             hawkbit, ledger, self._bundler, self.clock, Options(settings.create_targets, kinds, self._force_after)

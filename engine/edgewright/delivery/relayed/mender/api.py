@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from edgewright.delivery.relayed.errors import Patience
-from edgewright.delivery.relayed.http import Api, Asker, Reply
+from edgewright.delivery.relayed.client import ServerAccount, ServerClient, listed
 from edgewright.errors import DeliveryError, DeliveryUnavailable
+from edgewright.http.limits import Limits
+from edgewright.http.response import Response
 from edgewright.secret import Secret
 
 PAGE = 500
@@ -69,17 +70,17 @@ class Progress:
 
 
 class Mender:
-    """One server, as one user. Calls raise as those of ``Api`` do."""
+    """One server, as one user. Calls raise as those of ``ServerClient`` do."""
 
-    def __init__(self, url: str, token: Secret, patience: Patience | None = None) -> None:
-        asker = Asker(f"Mender at {url}", "the token", token, RIGHTS)
-        self.name = asker.server
+    def __init__(self, url: str, token: Secret, limits: Limits | None = None) -> None:
+        account = ServerAccount(f"Mender at {url}", "the token", token, RIGHTS)
+        self.name = account.server
         headers = {"Authorization": f"Bearer {token.reveal()}"}
-        self._api = Api(asker, url.rstrip("/") + "/api/management", headers, patience)
+        self._client = ServerClient(account, url.rstrip("/") + "/api/management", headers, limits)
 
     def close(self) -> None:
         """End its connections."""
-        self._api.close()
+        self._client.close()
 
     # ── devices ───────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -101,8 +102,8 @@ class Mender:
         if select:
             asked["attributes"] = [{"scope": where, "attribute": name} for where, name in select]
         for number in range(1, _MOST_PAGES + 1):
-            reply = self._api.send("POST", "/v2/inventory/filters/search", {**asked, "page": number})
-            found = reply.listed()
+            response = self._client.send("POST", "/v2/inventory/filters/search", {**asked, "page": number})
+            found = listed(response)
             yield from (_device(each) for each in found)
             if len(found) < PAGE:
                 return
@@ -111,14 +112,14 @@ class Mender:
 
     def has_artifact(self, name: str) -> bool:
         """Whether there is an artifact of this name."""
-        reply = self._api.get("/v2/deployments/artifacts", {"name": name}, expect=[404, 405])
-        if reply.status >= 400:
-            reply = self._api.get("/v1/deployments/artifacts/list", {"name": name, "per_page": PAGE})
-        return any(each.get("name") == name for each in reply.listed())
+        response = self._client.get("/v2/deployments/artifacts", {"name": name}, expect=[404, 405])
+        if response.status >= 400:
+            response = self._client.get("/v1/deployments/artifacts/list", {"name": name, "per_page": PAGE})
+        return any(each.get("name") == name for each in listed(response))
 
     def upload(self, file: Path, description: str) -> None:
         """Upload an artifact; one of its name that is there stays."""
-        self._api.upload(
+        self._client.upload(
             "/v1/deployments/artifacts", {"description": description}, "artifact", file, file.name, expect=[409]
         )
 
@@ -131,51 +132,52 @@ class Mender:
             DeliveryUnavailable: Mender does not know the artifact yet, too.
         """
         body = {"name": name, "artifact_name": artifact, "devices": list(devices), "force_installation": True}
-        reply = self._api.send("POST", _DEPLOYMENTS, body, expect=[409, 422])
-        if reply.status == 422:
+        response = self._client.send("POST", _DEPLOYMENTS, body, expect=[409, 422])
+        if response.status == 422:
             raise DeliveryUnavailable(f"{self.name} does not have the artifact {artifact} yet")
-        if reply.status == 409:
+        if response.status == 409:
             return None
-        if not reply.location:
+        id_ = _created_id(response)
+        if not id_:
             raise DeliveryError(f"{self.name} created a deployment and did not say its id")
-        return reply.location
+        return id_
 
     def named(self, names: Sequence[str]) -> list[Deployment]:
         """Find deployments by their names."""
-        reply = self._api.get(_DEPLOYMENTS_V2, _many("name", names), expect=[404, 405])
-        if reply.status >= 400:
-            replies = [self._api.get(_DEPLOYMENTS, {"search": name, "per_page": PAGE}) for name in names]
-            found = [each for one in replies for each in one.listed()]
+        response = self._client.get(_DEPLOYMENTS_V2, _many("name", names), expect=[404, 405])
+        if response.status >= 400:
+            responses = [self._client.get(_DEPLOYMENTS, {"search": name, "per_page": PAGE}) for name in names]
+            found = [each for one in responses for each in listed(one)]
         else:
-            found = reply.listed()
+            found = listed(response)
         return [each for each in map(_deployment, found) if each.name in names]
 
     def deployments(self, ids: Sequence[str]) -> list[Deployment]:
         """Find deployments by their ids."""
-        reply = self._api.get(_DEPLOYMENTS_V2, _many("id", ids), expect=[404, 405])
-        if reply.status < 400:
-            return [_deployment(each) for each in reply.listed()]
-        replies = [self._api.get(f"{_DEPLOYMENTS}/{quote(id_, safe='')}", expect=[404]) for id_ in ids]
-        return [_deployment(one.body) for one in replies if one.status < 400 and isinstance(one.body, dict)]
+        response = self._client.get(_DEPLOYMENTS_V2, _many("id", ids), expect=[404, 405])
+        if response.status < 400:
+            return [_deployment(each) for each in listed(response)]
+        responses = [self._client.get(f"{_DEPLOYMENTS}/{quote(id_, safe='')}", expect=[404]) for id_ in ids]
+        return [_deployment(one.body) for one in responses if one.status < 400 and isinstance(one.body, dict)]
 
     def under_way(self) -> Iterator[Deployment]:
         """Every deployment that is not finished, whoever made it."""
         for status in ("pending", "inprogress", "scheduled"):
             for page in self._pages(_DEPLOYMENTS_V2, {"status": status}):
-                yield from map(_deployment, page.listed())
+                yield from map(_deployment, listed(page))
 
     def members(self, deployment: str) -> frozenset[str]:
         """The devices that a deployment is for."""
-        reply = self._api.get(f"{_DEPLOYMENTS}/{quote(deployment, safe='')}/device_list", expect=[404])
-        return frozenset(reply.body) if reply.status < 400 and isinstance(reply.body, list) else frozenset()
+        response = self._client.get(f"{_DEPLOYMENTS}/{quote(deployment, safe='')}/device_list", expect=[404])
+        return frozenset(response.body) if response.status < 400 and isinstance(response.body, list) else frozenset()
 
     def progress(self, deployment: str) -> dict[str, Progress] | None:
         """How far devices are, by Mender's ids, but for those that have not asked yet. None: no such deployment."""
         found: dict[str, Progress] = {}
-        for reply in self._pages(f"{_DEPLOYMENTS}/{quote(deployment, safe='')}/devices/list", {}, missing=True):
-            if reply.status == 404:
+        for response in self._pages(f"{_DEPLOYMENTS}/{quote(deployment, safe='')}/devices/list", {}, missing=True):
+            if response.status == 404:
                 return None
-            for each in reply.listed():
+            for each in listed(response):
                 found[str(each.get("id"))] = Progress(
                     str(each.get("status", "")), str(each.get("substate") or ""), bool(each.get("log"))
                 )
@@ -184,25 +186,30 @@ class Mender:
     def log(self, deployment: str, device: str) -> str:
         """What a device logged; empty when it sent nothing."""
         path = f"{_DEPLOYMENTS}/{quote(deployment, safe='')}/devices/{quote(device, safe='')}/log"
-        reply = self._api.get(path, expect=[404], kind="text/plain")
-        return reply.text if reply.status < 400 else ""
+        response = self._client.get(path, expect=[404], kind="text/plain")
+        return response.text if response.status < 400 else ""
 
     def abort(self, deployment: str) -> bool:
         """Abort a deployment; False when there is nothing to abort any more."""
         path = f"{_DEPLOYMENTS}/{quote(deployment, safe='')}/status"
-        return self._api.send("PUT", path, {"status": "aborted"}, expect=[404, 422]).status < 300
+        return self._client.send("PUT", path, {"status": "aborted"}, expect=[404, 422]).status < 300
 
     def abort_device(self, device: str) -> bool:
         """Abort every deployment of one device, whoever made it; False where Mender cannot."""
-        return self._api.delete(f"{_DEPLOYMENTS}/devices/{quote(device, safe='')}", expect=[404, 405]).status < 300
+        return self._client.delete(f"{_DEPLOYMENTS}/devices/{quote(device, safe='')}", expect=[404, 405]).status < 300
 
-    def _pages(self, path: str, params: Mapping[str, str | int], *, missing: bool = False) -> Iterator[Reply]:
+    def _pages(self, path: str, params: Mapping[str, str | int], *, missing: bool = False) -> Iterator[Response]:
         for number in range(1, _MOST_PAGES + 1):
             asked = {**params, "per_page": PAGE, "page": number}
-            reply = self._api.get(path, asked, expect=[404] if missing else [])
-            yield reply
-            if reply.status == 404 or len(reply.listed()) < PAGE:
+            response = self._client.get(path, asked, expect=[404] if missing else [])
+            yield response
+            if response.status == 404 or len(listed(response)) < PAGE:
                 return
+
+
+def _created_id(response: Response) -> str:
+    """Return the last part of ``Location``: the id of what was created."""
+    return response.headers.get("location", "").rstrip("/").rpartition("/")[2]
 
 
 def _many(name: str, values: Sequence[str]) -> list[tuple[str, str | int]]:
@@ -210,8 +217,8 @@ def _many(name: str, values: Sequence[str]) -> list[tuple[str, str | int]]:
 
 
 def _device(each: Mapping[str, Any]) -> Device:
-    listed = [one for one in each.get("attributes") or [] if isinstance(one, dict)]
-    attributes = {(str(one.get("scope")), str(one.get("name"))): one.get("value") for one in listed}
+    found = [one for one in each.get("attributes") or [] if isinstance(one, dict)]
+    attributes = {(str(one.get("scope")), str(one.get("name"))): one.get("value") for one in found}
     moments = [_moment(each.get("updated_ts")), _moment(attributes.get(("system", "check_in_time")))]
     return Device(str(each.get("id")), attributes, max((at for at in moments if at is not None), default=None))
 

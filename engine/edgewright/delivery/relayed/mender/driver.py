@@ -5,12 +5,12 @@ from datetime import datetime
 
 from edgewright.delivery.relayed.bundling import Bundler
 from edgewright.delivery.relayed.driver import ServerDriver, secret_of
-from edgewright.delivery.relayed.errors import Patience
 from edgewright.delivery.relayed.mender.options import Options
 from edgewright.delivery.relayed.twin_writes import TwinWrites
 from edgewright.delivery.relayed.worker import Pace, Sync
 from edgewright.delivery.repository.depot import Depot
 from edgewright.delivery.twin_driver import Routes
+from edgewright.http.limits import Limits
 from edgewright.ports import TwinStore
 from edgewright.secret import Secret, named
 from edgewright_schemas.delivery import Delivery, MenderServerSettings
@@ -29,12 +29,12 @@ class MenderServerDriver(ServerDriver):
         *,
         secrets: Callable[[str], Secret] = named,
         pace: Pace | None = None,
-        patience: Patience | None = None,
+        limits: Limits | None = None,
         options: Options | None = None,
     ) -> None:
         super().__init__("mender-server", store, depot, routes, clock, secrets=secrets, pace=pace)
         self._bundler = bundler
-        self._patience = patience
+        self._limits = limits
         self._options = options or Options()
 
     def server_of(self, delivery: Delivery) -> str:
@@ -48,7 +48,7 @@ class MenderServerDriver(ServerDriver):
         from edgewright.delivery.relayed.mender.sync import MenderSync
 
         settings = _settings(delivery)
-        mender = Mender(settings.url, secret_of(self.secrets, settings.token), self._patience)
+        mender = Mender(settings.url, secret_of(self.secrets, settings.token), self._limits)
         return MenderSync(mender, ledger, self._bundler, settings.attribute, self.clock, self._options)
 
 
