@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from edgewright.delivery.identity.certificates import issue, read_request
+from edgewright.delivery.identity.certificates import issue_certificate, parse_request
 from edgewright_agent.durable import Disk
 from edgewright_agent.errors import NotEnrolled
 from edgewright_agent.http_wiring import HttpOpener
@@ -89,11 +89,11 @@ class Stranger:
         self, site: AgentSite, url: str, device: str = "lane-1", *, asks: bool = True, now: datetime | None = None
     ) -> None:
         key = new_key()
-        request = read_request(csr(key, device))
+        request = parse_request(csr(key, device))
         self.site, self.url, self.fingerprint = site, url, request.fingerprint
         folder = site.folder / f"stranger-{request.fingerprint[7:15]}"
         folder.mkdir()
-        pem = issue(site.authority, request, now or datetime.now(UTC), timedelta(days=1)).chain
+        pem = issue_certificate(site.authority, request, now or datetime.now(UTC), timedelta(days=1)).chain
         self.pem = pem
         (folder / "crt").write_text(pem)
         (folder / "key").write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))

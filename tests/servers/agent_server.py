@@ -14,7 +14,7 @@ from pathlib import Path
 from edgewright.controller.health import Vitals
 from edgewright.controller.wakeups import Debouncer
 from edgewright.delivery.agent.driver import AgentDelivery
-from edgewright.delivery.identity.certificates import issue_server
+from edgewright.delivery.identity.certificates import issue_server_certificate
 from edgewright.delivery.identity.credentials import create_credentials, load_devices_ca
 from edgewright.delivery.repository.keys import create_keys
 from edgewright.ports import IdentityStatus
@@ -96,7 +96,9 @@ class AgentSite:
     def server_certificate(self) -> tuple[Path, Path]:
         chain, key = self.folder / "server.crt", self.folder / "server.key"
         if not chain.exists():
-            made = issue_server(self.authority, ["localhost", "127.0.0.1"], datetime.now(UTC), timedelta(days=2))
+            made = issue_server_certificate(
+                self.authority, ["localhost", "127.0.0.1"], datetime.now(UTC), timedelta(days=2)
+            )
             chain.write_text(made[0])
             key.write_bytes(made[1])
         return chain, key

@@ -68,7 +68,7 @@ class ArtifactBundler:
         """As in Bundler."""
         settings = order.delivery.mender_server
         assert settings is not None  # the schema asks for it
-        wanted = mender.Order(order.model, order.target, order.delivery.root, order.nonce)
+        wanted = mender.MenderOrder(order.model, order.target, order.delivery.root, order.nonce)
         artifact = mender.compose(wanted, order.name, settings, self._depot)
         key = hex_of(
             digest_bytes(canonical_json({"name": order.name, "nonce": order.nonce, "signer": _signer(self._keys)}))

@@ -14,9 +14,14 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 from devices.http_agents import Key, csr, new_key
 from edgewright.delivery.identity import enrollment
 from edgewright.delivery.identity.admission import Admission
-from edgewright.delivery.identity.certificates import NotTrusted, Speaker, check, issue_server
+from edgewright.delivery.identity.certificates import (
+    CertificateRejected,
+    CertifiedDevice,
+    check_certificate,
+    issue_server_certificate,
+)
 from edgewright.delivery.identity.credentials import create_credentials, load_devices_ca
-from edgewright.delivery.identity.enrollment import Enrollment, Outcome
+from edgewright.delivery.identity.enrollment import Enrollment, EnrollmentOutcome
 from edgewright.ports import IdentityStatus
 from edgewright.state.store import SqlState
 from edgewright.state.twins import SqlIdentities
@@ -54,7 +59,7 @@ class World:
 
     def ask(
         self, key: Key, device: str, *, of: Enrollment | None = None, token: str | None = None, **labels: str
-    ) -> Outcome:
+    ) -> EnrollmentOutcome:
         asked = EnrollmentRequest(device=device, labels=labels, csr=csr(key, device), token=token)
         return (of or self.enrollment).enroll(asked, "192.0.2.1")
 
@@ -65,9 +70,9 @@ class World:
     def approve(self, device: str) -> None:
         self.operators.approve(self.operators.find(device, None, [IdentityStatus.PENDING]), {})
 
-    def speaker(self, outcome: Outcome) -> Speaker:
+    def speaker(self, outcome: EnrollmentOutcome) -> CertifiedDevice:
         assert isinstance(outcome.said, IssuedCertificate), outcome
-        return check(self.authority, outcome.said.certificate, self.now)
+        return check_certificate(self.authority, outcome.said.certificate, self.now)
 
     def standings(self, device: str) -> list[str]:
         return [key.standing.value for key in self.operators.identities(device)]
@@ -81,7 +86,7 @@ def world(tmp_path: Path) -> Iterator[World]:
         state.close()
 
 
-def refused(outcome: Outcome) -> tuple[int, str]:
+def refused(outcome: EnrollmentOutcome) -> tuple[int, str]:
     assert isinstance(outcome.said, Refusal), outcome
     return outcome.status, outcome.said.reason
 
@@ -348,16 +353,16 @@ def test_certificates_of_others_say_nothing(world: World, tmp_path: Path) -> Non
     create_credentials(tmp_path / "others")
     other = load_devices_ca(tmp_path / "others")
 
-    with pytest.raises(NotTrusted, match="not one that this server gives"):
-        check(other, answer.said.certificate, NOW)
+    with pytest.raises(CertificateRejected, match="not one that this server gives"):
+        check_certificate(other, answer.said.certificate, NOW)
     for when in (NOW + timedelta(days=8), NOW - timedelta(days=1)):
-        with pytest.raises(NotTrusted, match="out of date"):
-            check(world.authority, answer.said.certificate, when)
-    server, _ = issue_server(world.authority, ["localhost"], NOW, timedelta(days=1))
-    with pytest.raises(NotTrusted, match="not for a device"):
-        check(world.authority, server, NOW)
-    with pytest.raises(NotTrusted):
-        check(world.authority, "nonsense", NOW)
+        with pytest.raises(CertificateRejected, match="out of date"):
+            check_certificate(world.authority, answer.said.certificate, when)
+    server, _ = issue_server_certificate(world.authority, ["localhost"], NOW, timedelta(days=1))
+    with pytest.raises(CertificateRejected, match="not for a device"):
+        check_certificate(world.authority, server, NOW)
+    with pytest.raises(CertificateRejected):
+        check_certificate(world.authority, "nonsense", NOW)
 
 
 def test_a_certificate_does_not_outlive_its_authority(world: World) -> None:
@@ -368,7 +373,7 @@ def test_a_certificate_does_not_outlive_its_authority(world: World) -> None:
 
 def test_a_servers_certificate_names_hosts_and_addresses(world: World) -> None:
     hosts = ["edge.example.com", "*.site-7.example.com", "192.0.2.7", "::1"]
-    chain, key = issue_server(world.authority, hosts, NOW, timedelta(days=365))
+    chain, key = issue_server_certificate(world.authority, hosts, NOW, timedelta(days=365))
     certificate, authority = x509.load_pem_x509_certificates(chain.encode())
     certificate.verify_directly_issued_by(authority)
     names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
@@ -379,4 +384,4 @@ def test_a_servers_certificate_names_hosts_and_addresses(world: World) -> None:
     assert key.startswith(b"-----BEGIN PRIVATE KEY-----")
     for bad in ("http://x", "a b", "-x"):
         with pytest.raises(ValueError, match="neither a host's name"):
-            issue_server(world.authority, [bad], NOW, timedelta(days=1))
+            issue_server_certificate(world.authority, [bad], NOW, timedelta(days=1))

@@ -11,7 +11,7 @@ import pytest
 
 from devices.http_agents import Key, csr, new_key
 from edgewright.delivery.identity.credentials import create_credentials, load_devices_ca
-from edgewright.delivery.identity.enrollment import Enrollment, Outcome
+from edgewright.delivery.identity.enrollment import Enrollment, EnrollmentOutcome
 from edgewright.ports import Identity, IdentityStatus
 from edgewright.state.twins import SqlIdentities, SqlInbox
 from edgewright.wiring.workspace import Workspace
@@ -47,7 +47,7 @@ class Shop:
             lambda: datetime.now(UTC),
         )
 
-    def ask(self, key: Key, device: str, token: str | None = None, **labels: str) -> Outcome:
+    def ask(self, key: Key, device: str, token: str | None = None, **labels: str) -> EnrollmentOutcome:
         asked = EnrollmentRequest(device=device, labels=labels, csr=csr(key, device), token=token, device_class="lane")
         return self.enrollment.enroll(asked, "192.0.2.7")
 

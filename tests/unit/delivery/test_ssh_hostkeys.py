@@ -9,14 +9,14 @@ from clients import require_client
 from edgewright.core.fleet.routes import Route
 from edgewright.delivery.pushed.ssh.errors import ConnectionFailed
 from edgewright.delivery.pushed.ssh.hostkeys import HostKey, check_host_key, known_host_keys, parse_key
-from edgewright.delivery.pushed.ssh.targets import Hop, Target, resolve_target
+from edgewright.delivery.pushed.ssh.targets import Hop, SshTarget, resolve_target
 from edgewright_schemas.delivery import Delivery
 from edgewright_schemas.fleet import Device
 
 HOST, PORT = "lane-1.example", 2222
 
 
-def target(host_key: str | None = None, known_hosts: str | None = "fleets/known_hosts", port: int = PORT) -> Target:
+def target(host_key: str | None = None, known_hosts: str | None = "fleets/known_hosts", port: int = PORT) -> SshTarget:
     delivery = Delivery.model_validate({"type": "ssh", "ssh": {"knownHosts": known_hosts, "port": port}})
     own = {"host": HOST, "jump": "gate@gate.example", **({"hostKey": host_key} if host_key else {})}
     return resolve_target(Route("stores", delivery, Device.model_validate({"id": "lane-1", "ssh": own})), "ops")
@@ -43,7 +43,7 @@ def test_an_inventory_takes_the_keys_that_hosts_have(keys: list[HostKey]) -> Non
         assert verdict(target(f"{key} root@lane 1"), "", key) == ""
 
 
-def verdict(at: Target, file: str, presented: HostKey, hop: Hop | None = None) -> str:
+def verdict(at: SshTarget, file: str, presented: HostKey, hop: Hop | None = None) -> str:
     """Reason, or nothing where it passes."""
     hop = hop or at.hop
     try:

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from edgewright.delivery.pushed.ssh.schedule import Schedule, ScheduledDevice
+from edgewright.delivery.pushed.ssh.schedule import ScheduledDevice, SessionSchedule
 
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
@@ -18,7 +18,7 @@ def names(found: list[ScheduledDevice]) -> list[str]:
 
 
 def test_work_comes_first_then_strangers_then_who_was_not_looked_at_for_longest() -> None:
-    schedule = Schedule(lambda: 0.5)
+    schedule = SessionSchedule(lambda: 0.5)
     devices = [
         scheduled("rested", seen=NOW - 6 * MINUTE),
         scheduled("longest", seen=NOW - 60 * MINUTE),
@@ -31,7 +31,7 @@ def test_work_comes_first_then_strangers_then_who_was_not_looked_at_for_longest(
 
 
 def test_only_so_many_at_once_of_each_fleet() -> None:
-    schedule = Schedule(lambda: 0.5)
+    schedule = SessionSchedule(lambda: 0.5)
     ours = [scheduled(f"lane-{n}", work=True, at_once=3) for n in range(9)]
     others = [replace(scheduled(f"door-{n}", work=True, at_once=2), fleet="doors") for n in range(9)]
     found = schedule.due([*ours, *others], {"lane-0": "stores", "lane-1": "stores"}, NOW)
@@ -39,7 +39,7 @@ def test_only_so_many_at_once_of_each_fleet() -> None:
 
 
 def test_devices_that_are_away_are_tried_again_sooner_where_an_assignment_waits() -> None:
-    schedule = Schedule(lambda: 0.5)
+    schedule = SessionSchedule(lambda: 0.5)
     waits = []
     for _ in range(12):
         schedule.record("d", NOW, failed=True)
@@ -59,7 +59,7 @@ def test_devices_that_are_away_are_tried_again_sooner_where_an_assignment_waits(
 
 
 def test_a_device_that_is_reached_in_another_way_is_tried_at_once() -> None:
-    schedule = Schedule(lambda: 0.5)
+    schedule = SessionSchedule(lambda: 0.5)
     for device in ("corrected", "as-before"):
         for _ in range(5):
             schedule.record(device, NOW, failed=True)
@@ -72,7 +72,7 @@ def test_a_device_that_is_reached_in_another_way_is_tried_at_once() -> None:
 
 def test_devices_that_failed_together_are_not_tried_again_together() -> None:
     jitter = iter([0.0, 0.99])
-    schedule = Schedule(lambda: next(jitter))
+    schedule = SessionSchedule(lambda: next(jitter))
     for device in ("a", "b"):
         schedule.record(device, NOW, failed=True)
     first, second = (schedule.next_attempt(scheduled(device)) for device in ("a", "b"))
@@ -80,7 +80,7 @@ def test_devices_that_failed_together_are_not_tried_again_together() -> None:
 
 
 def test_devices_that_are_in_no_fleet_any_more_are_forgotten() -> None:
-    schedule = Schedule(lambda: 0.5)
+    schedule = SessionSchedule(lambda: 0.5)
     schedule.record("d", NOW, failed=True)
     schedule.retain([])
     assert names(schedule.due([scheduled("d", seen=None)], {}, NOW)) == ["d"]

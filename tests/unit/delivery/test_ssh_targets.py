@@ -5,12 +5,12 @@ from typing import Any
 import pytest
 
 from edgewright.core.fleet.routes import Proof, Route
-from edgewright.delivery.pushed.ssh.targets import Hop, Target, resolve_target
+from edgewright.delivery.pushed.ssh.targets import Hop, SshTarget, resolve_target
 from edgewright_schemas.delivery import Delivery
 from edgewright_schemas.fleet import Device
 
 
-def resolved(ssh: dict[str, Any], own: dict[str, Any], **delivery: Any) -> Target:
+def resolved(ssh: dict[str, Any], own: dict[str, Any], **delivery: Any) -> SshTarget:
     spec = Delivery.model_validate({"type": "ssh", "ssh": ssh, **delivery})
     return resolve_target(Route("stores", spec, Device.model_validate({"id": "lane-1", "ssh": own})), "ops")
 

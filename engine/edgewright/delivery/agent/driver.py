@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from edgewright.core.config_drift import Inspection
 from edgewright.core.fleet.routes import Capability
 from edgewright.delivery.agent.report_drop import ReportDrop
-from edgewright.delivery.repository.expiry import due
+from edgewright.delivery.repository.expiry import is_due
 from edgewright.delivery.repository.inspection import RepositoryInspector
 from edgewright.delivery.repository.reader import RepositoryReader
 from edgewright.errors import DeliveryError, EdgewrightError
@@ -21,7 +21,7 @@ from edgewright.ports import PackageContent, ReportInbox
 from edgewright_wire.messages import Assignment, Report
 
 if TYPE_CHECKING:
-    from edgewright.delivery.repository.repository import Collected, Repository
+    from edgewright.delivery.repository.repository import CollectionResult, PublishedRepository
 
 
 def utc_now() -> datetime:
@@ -180,11 +180,13 @@ class AgentDelivery:
             DeliveryError, DeliveryUnavailable, StorageFull: As in publish.
         """
         now = self._clock()
-        if not any(due(role, expires, now) for role, expires in self._reader.expiries().items()):
+        if not any(is_due(role, expires, now) for role, expires in self._reader.expiries().items()):
             return ()
         return self._writer().refresh()
 
-    def collect(self, keep: Collection[str], configs: Collection[str] = (), *, dry_run: bool = False) -> "Collected":
+    def collect(
+        self, keep: Collection[str], configs: Collection[str] = (), *, dry_run: bool = False
+    ) -> "CollectionResult":
         """Remove packages that are neither assigned nor in ``keep`` (digests), and every blob nothing leads to.
 
         Configurations in ``configs`` (digests) stay: devices of other update systems are assigned them.
@@ -197,21 +199,21 @@ class AgentDelivery:
     def _verify(self) -> str | None:
         """Say what is wrong with the signatures; where no keys are, devices alone check them."""
         from edgewright.delivery.repository.keys import load_keys
-        from edgewright.delivery.repository.metadata import Chain
+        from edgewright.delivery.repository.metadata import MetadataChain
 
         try:
             keys = load_keys(self._keys)
         except DeliveryError:
             return None
         try:
-            chain = Chain(self._folder, keys)
+            chain = MetadataChain(self._folder, keys)
             chain.check()
         except DeliveryError as error:
             return error.message
         return None
 
-    def _writer(self) -> "Repository":
+    def _writer(self) -> "PublishedRepository":
         from edgewright.delivery.repository.keys import load_keys
-        from edgewright.delivery.repository.repository import Repository
+        from edgewright.delivery.repository.repository import PublishedRepository
 
-        return Repository(self._folder, load_keys(self._keys), self._clock, self._bins)
+        return PublishedRepository(self._folder, load_keys(self._keys), self._clock, self._bins)

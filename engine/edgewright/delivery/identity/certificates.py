@@ -32,7 +32,7 @@ _DEVICE: TypeAdapter[str] = TypeAdapter(DeviceId)
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class CertificateRequest:
     """A certificate request whose sender holds its key."""
 
     device: str
@@ -41,7 +41,7 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True)
-class Issued:
+class IssuedCertificate:
     """A certificate and who it is from."""
 
     chain: str
@@ -51,7 +51,7 @@ class Issued:
 
 
 @dataclass(frozen=True, slots=True)
-class Speaker:
+class CertifiedDevice:
     """Who has shown a certificate of ours."""
 
     device: str
@@ -60,11 +60,11 @@ class Speaker:
     not_after: datetime
 
 
-class NotTrusted(Exception):
+class CertificateRejected(Exception):
     """A certificate says nothing here; why, in words."""
 
 
-def read_request(pem: str) -> Request:
+def parse_request(pem: str) -> CertificateRequest:
     """Read a PKCS#10 request.
 
     Raises:
@@ -81,7 +81,7 @@ def read_request(pem: str) -> Request:
         raise ValueError("csr: its signature does not fit its key")
     if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP256R1):
         raise ValueError("csr: the key must be ECDSA on P-256")
-    return Request(_named(request.subject), fingerprint_of(key), key)
+    return CertificateRequest(_named(request.subject), fingerprint_of(key), key)
 
 
 def fingerprint_of(key: CertificatePublicKeyTypes) -> str:
@@ -89,7 +89,9 @@ def fingerprint_of(key: CertificatePublicKeyTypes) -> str:
     return f"sha256:{sha256(key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).hexdigest()}"
 
 
-def issue(authority: DevicesCA, request: Request, now: datetime, life: timedelta) -> Issued:
+def issue_certificate(
+    authority: DevicesCA, request: CertificateRequest, now: datetime, life: timedelta
+) -> IssuedCertificate:
     """Certify that a key is a device's, for a client of TLS."""
     until = min(now + life, authority.certificate.not_valid_after_utc)
     serial = x509.random_serial_number()
@@ -102,10 +104,12 @@ def issue(authority: DevicesCA, request: Request, now: datetime, life: timedelta
         (now - min(_EARLIER, life), until),
         ExtendedKeyUsageOID.CLIENT_AUTH,
     )
-    return Issued(certificate.public_bytes(Encoding.PEM).decode(), f"{serial:x}", until)
+    return IssuedCertificate(certificate.public_bytes(Encoding.PEM).decode(), f"{serial:x}", until)
 
 
-def issue_server(authority: DevicesCA, hosts: Sequence[str], now: datetime, life: timedelta) -> tuple[str, bytes]:
+def issue_server_certificate(
+    authority: DevicesCA, hosts: Sequence[str], now: datetime, life: timedelta
+) -> tuple[str, bytes]:
     """Make a key and certify it for a server of these names and addresses; gives the chain and the key, both PEM.
 
     Raises:
@@ -128,7 +132,7 @@ def issue_server(authority: DevicesCA, hosts: Sequence[str], now: datetime, life
     return chain.decode(), key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
 
 
-def check(authority: DevicesCA, pem: str, now: datetime) -> Speaker:
+def check_certificate(authority: DevicesCA, pem: str, now: datetime) -> CertifiedDevice:
     """Say whose certificate this is.
 
     Raises:
@@ -136,12 +140,12 @@ def check(authority: DevicesCA, pem: str, now: datetime) -> Speaker:
     """
     speaker = _read(authority.certificate_pem, pem)
     if not speaker.not_before <= now <= speaker.not_after:
-        raise NotTrusted(f"the certificate is out of date: it ended {speaker.not_after:%Y-%m-%d %H:%M} UTC")
+        raise CertificateRejected(f"the certificate is out of date: it ended {speaker.not_after:%Y-%m-%d %H:%M} UTC")
     return speaker
 
 
 @lru_cache(maxsize=20_000)
-def _read(authority: bytes, pem: str) -> Speaker:
+def _read(authority: bytes, pem: str) -> CertifiedDevice:
     """Check a signature; connections are kept, and each of their requests shows the same certificate."""
     try:
         certificate = x509.load_pem_x509_certificate(pem.encode())
@@ -149,11 +153,11 @@ def _read(authority: bytes, pem: str) -> Speaker:
         usage = certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
         device = _named(certificate.subject)
     except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm, x509.ExtensionNotFound) as error:
-        raise NotTrusted("the certificate is not one that this server gives to devices") from error
+        raise CertificateRejected("the certificate is not one that this server gives to devices") from error
     if ExtendedKeyUsageOID.CLIENT_AUTH not in usage:
-        raise NotTrusted("the certificate is not for a device")
+        raise CertificateRejected("the certificate is not for a device")
     fingerprint = fingerprint_of(certificate.public_key())
-    return Speaker(device, fingerprint, certificate.not_valid_before_utc, certificate.not_valid_after_utc)
+    return CertifiedDevice(device, fingerprint, certificate.not_valid_before_utc, certificate.not_valid_after_utc)
 
 
 def _named(subject: x509.Name) -> str:

@@ -12,7 +12,12 @@ from datetime import datetime, timedelta
 
 from edgewright.core.fleet.enrollment import IdentityStatus, Verdict, judge
 from edgewright.delivery.identity.admission import NOT_ACCEPTED, Registry
-from edgewright.delivery.identity.certificates import Request, Speaker, issue, read_request
+from edgewright.delivery.identity.certificates import (
+    CertificateRequest,
+    CertifiedDevice,
+    issue_certificate,
+    parse_request,
+)
 from edgewright.delivery.identity.credentials import DevicesCA
 from edgewright.delivery.identity.tokens import Tokens
 from edgewright.ports import Identity, IdentityStore
@@ -39,7 +44,7 @@ _WORDS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class EnrollmentOutcome:
     """An answer, as HTTP's status and what to say."""
 
     status: int
@@ -86,7 +91,7 @@ class Enrollment:
         self._counting = threading.Lock()
         self._pending, self._counted = 0, -_COUNTED_FOR
 
-    def enroll(self, asked: EnrollmentRequest, peer: str) -> Outcome:
+    def enroll(self, asked: EnrollmentRequest, peer: str) -> EnrollmentOutcome:
         """Answer a device that asks to be known; asking again with the same is harmless.
 
         Raises:
@@ -94,38 +99,40 @@ class Enrollment:
             StateError, StateUnavailable, StorageFull: The store cannot be used.
         """
         try:
-            request = read_request(asked.csr)
+            request = parse_request(asked.csr)
             _check(asked, request)
         except ValueError as error:
-            return Outcome(422, Refusal(error=str(error), reason="Malformed"))
+            return EnrollmentOutcome(422, Refusal(error=str(error), reason="Malformed"))
         known = self._store.identity(SYSTEM, request.fingerprint)
         if known is not None and known.device != request.device:
             return _refused(Verdict.OTHER_DEVICE)
         if known is None and self._is_full():
-            return Outcome(
+            return EnrollmentOutcome(
                 503, Refusal(error="too many devices wait for an operator; come again later"), 10 * _ASK_AGAIN
             )
         return self._answer(asked, request, peer)
 
-    def renew(self, asked: RenewalRequest, speaker: Speaker) -> Outcome:
+    def renew(self, asked: RenewalRequest, speaker: CertifiedDevice) -> EnrollmentOutcome:
         """Give the holder of a certificate the next one.
 
         Raises:
             DeliveryError, StateError, StateUnavailable, StorageFull: As in enroll.
         """
         try:
-            request = read_request(asked.csr)
+            request = parse_request(asked.csr)
         except ValueError as error:
-            return Outcome(422, Refusal(error=str(error), reason="Malformed"))
+            return EnrollmentOutcome(422, Refusal(error=str(error), reason="Malformed"))
         if (request.device, request.fingerprint) != (speaker.device, speaker.fingerprint):
-            return Outcome(422, Refusal(error="csr: renewing needs the key and the name of the certificate shown"))
+            return EnrollmentOutcome(
+                422, Refusal(error="csr: renewing needs the key and the name of the certificate shown")
+            )
         known = self._store.identity(SYSTEM, speaker.fingerprint)
         if known is None or known.device != speaker.device:
-            return Outcome(401, Refusal(error="this key is not known here; enroll again"))
+            return EnrollmentOutcome(401, Refusal(error="this key is not known here; enroll again"))
         verdict = judge(known.standing, (), vouched=False)
         return self._issue(request, "renewed") if verdict is Verdict.ISSUE else self._wait_or_refuse(verdict, request)
 
-    def _answer(self, asked: EnrollmentRequest, request: Request, peer: str) -> Outcome:
+    def _answer(self, asked: EnrollmentRequest, request: CertificateRequest, peer: str) -> EnrollmentOutcome:
         now, token = self._clock(), asked.token
         problem = self.tokens.refusal(token, request.fingerprint, now) if token else None
         by_token = bool(token) and problem is None
@@ -154,7 +161,7 @@ class Enrollment:
             return self._issue(request, "issued")
         return self._wait_or_refuse(verdict, request, problem)
 
-    def _admit(self, asked: EnrollmentRequest, request: Request, *, by_token: bool) -> Outcome:
+    def _admit(self, asked: EnrollmentRequest, request: CertificateRequest, *, by_token: bool) -> EnrollmentOutcome:
         """Believe a device's first key. It is enrolled before it is believed: what a crash leaves is done again."""
         labels = dict(asked.labels)
         if by_token:
@@ -168,7 +175,7 @@ class Enrollment:
         decided = self._accept_first(request)
         return self._issue(request, "admitted") if decided else self._wait_or_refuse(Verdict.PENDING, request)
 
-    def _accept_first(self, request: Request) -> bool:
+    def _accept_first(self, request: CertificateRequest) -> bool:
         """Accept a key if it still is the device's only one that counts."""
         now, accepted = self._clock(), False
 
@@ -184,22 +191,24 @@ class Enrollment:
         self._store.change(SYSTEM, request.device, work)
         return accepted
 
-    def _issue(self, request: Request, note: str) -> Outcome:
+    def _issue(self, request: CertificateRequest, note: str) -> EnrollmentOutcome:
         authority = self._authority()
-        issued = issue(authority, request, self._clock(), self._life)
+        issued = issue_certificate(authority, request, self._clock(), self._life)
         detail = {"serial": issued.serial, "notAfter": issued.not_after.isoformat()}
         self._store.note(SYSTEM, request.fingerprint, detail)
         said = IssuedCertificate(
             certificate=issued.chain, ca=authority.certificate_pem.decode(), not_after=issued.not_after
         )
-        return Outcome(200, said, note=note)
+        return EnrollmentOutcome(200, said, note=note)
 
-    def _wait_or_refuse(self, verdict: Verdict, request: Request, problem: str | None = None) -> Outcome:
+    def _wait_or_refuse(
+        self, verdict: Verdict, request: CertificateRequest, problem: str | None = None
+    ) -> EnrollmentOutcome:
         """Answer a device that is not let in; what is wrong with its token is told to operators alone."""
         if verdict is not Verdict.PENDING:
             return replace(_refused(verdict), token=problem or "")
         said = PendingEnrollment(fingerprint=request.fingerprint, token_accepted=False if problem else None)
-        return Outcome(202, said, _ASK_AGAIN, "pending", problem or "")
+        return EnrollmentOutcome(202, said, _ASK_AGAIN, "pending", problem or "")
 
     def _is_full(self) -> bool:
         """Whether too many wait; those that ask no more are forgotten first."""
@@ -216,7 +225,7 @@ class Enrollment:
             return self._pending > self._most_pending
 
 
-def _check(asked: EnrollmentRequest, request: Request) -> None:
+def _check(asked: EnrollmentRequest, request: CertificateRequest) -> None:
     """Compare what is asked with what the key has signed.
 
     Raises:
@@ -242,5 +251,5 @@ def _seen(key: Identity) -> datetime:
     return datetime.fromisoformat(seen) if isinstance(seen, str) else key.asked_at
 
 
-def _refused(verdict: Verdict) -> Outcome:
-    return Outcome(403, Refusal(error=_WORDS[verdict], reason=verdict.value), 10 * _ASK_AGAIN, verdict.value)
+def _refused(verdict: Verdict) -> EnrollmentOutcome:
+    return EnrollmentOutcome(403, Refusal(error=_WORDS[verdict], reason=verdict.value), 10 * _ASK_AGAIN, verdict.value)

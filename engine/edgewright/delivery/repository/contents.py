@@ -1,4 +1,4 @@
-"""What goes into a repository: a package's parts, and targets as TUF names them. Called by ``delivery.repository``."""
+"""Contents of the repository: a package's blobs, and its files as TUF targets. Called by ``repository``."""
 
 import json
 from collections.abc import Mapping
@@ -12,8 +12,8 @@ from edgewright_wire.canonical import digest_bytes, hex_of
 from edgewright_wire.messages import Assignment
 
 
-def blobs_of(package: PackageContent) -> Mapping[str, Path]:
-    """Find a package's config and layers, by digest.
+def package_blobs(package: PackageContent) -> Mapping[str, Path]:
+    """Return the files of a package's config and layers, by digest.
 
     Raises:
         DeliveryError: The manifest is not the one its digest names, or no OCI image manifest, or it names blobs that
@@ -39,14 +39,14 @@ def blobs_of(package: PackageContent) -> Mapping[str, Path]:
     return {digest: package.blobs[digest] for digest in digests}
 
 
-def target_of(path: str, content: bytes, *, version: int | None = None) -> TargetFile:
+def describe_target(path: str, content: bytes, *, version: int | None = None) -> TargetFile:
     """Describe a target's bytes; an assignment's version goes beside them."""
     hashes = {"sha256": hex_of(digest_bytes(content))}
     return TargetFile(len(content), hashes, path, {} if version is None else {"custom": {"version": version}})
 
 
-def target_name(target: TargetFile) -> str:
-    """Tell where a target's bytes are, below targets/ (TUF's consistent snapshots)."""
+def target_file(target: TargetFile) -> str:
+    """Return the path of a target's file, below targets/ (TUF's consistent snapshots)."""
     folder, _, name = target.path.rpartition("/")
     return f"{folder}/{target.hashes['sha256']}.{name}"
 

@@ -1,4 +1,4 @@
-"""What is published, as drivers read it: packages and configurations by digest, and a device's *payload* made of them.
+"""The published packages and configurations by digest, and the *payload* of a device, which is made of them.
 
 An installer on a device takes a payload: ``assignment.json``, ``manifest.json``, every layer of the package that is no
 documentation by its file name, and the configuration. Called by the drivers that build bundles or push files.
@@ -31,7 +31,7 @@ class PayloadFile:
     data: bytes = b""
 
     def read(self) -> bytes:
-        """Read it whole.
+        """Read the file and check its digest.
 
         Raises:
             DeliveryUnavailable: It cannot be read.
@@ -63,10 +63,10 @@ class Depot:
         """
         target = Path(package_target(package.digest))
         path = self._folder / TARGETS / target.parent / f"{hex_of(package.digest)}.{target.name}"
-        return PayloadFile(MANIFEST_FILE, package.digest, package.size, self._there(path, package.digest)).read()
+        return PayloadFile(MANIFEST_FILE, package.digest, package.size, self._published(path, package.digest)).read()
 
     def keep(self, configs: Mapping[str, bytes]) -> None:
-        """Store configurations by digest, durably; one that is there whole stays.
+        """Store configurations by digest, durably; keep those that are there whole.
 
         Raises:
             DeliveryError: One has other bytes than its digest.
@@ -87,7 +87,7 @@ class Depot:
         """List the files of a payload, by name.
 
         Raises:
-            DeliveryError: What the assignment names is not published, or cannot be used.
+            DeliveryError: The package or configuration is not published, or cannot be used.
             DeliveryUnavailable: The repository cannot be read.
         """
         manifest = self.manifest(target.package)
@@ -110,11 +110,11 @@ class Depot:
         if target.config is not None:
             wanted[target.config.path] = target.config
         for name, blob in sorted(wanted.items()):
-            path = self._there(self._folder / blob_path(blob.digest), blob.digest)
+            path = self._published(self._folder / blob_path(blob.digest), blob.digest)
             files.append(PayloadFile(name, blob.digest, blob.size, path))
         return tuple(files)
 
-    def _there(self, path: Path, digest: str) -> Path:
+    def _published(self, path: Path, digest: str) -> Path:
         if not path.exists():
             raise DeliveryError(f"{digest} is assigned, and not published", hint="publish it first: apply")
         return path

@@ -1,8 +1,8 @@
-"""How long signatures count, and when they are renewed.
+"""Lifetimes of signatures, and when they are due for renewal.
 
 Root, targets, packages, assignments and bins: one year. Snapshot and timestamp: 30 days, so that a site which is served
-from carried disks, or whose controller is off for its holidays, still takes assignments. What is past half of its life
-is due. Called by ``delivery.agent``, ``metadata`` and ``repository``.
+from carried disks, or whose controller is off for its holidays, still takes assignments. A signature past half of its
+lifetime is due. Called by ``delivery.agent.driver``, ``metadata`` and ``repository``.
 """
 
 from datetime import datetime, timedelta
@@ -11,11 +11,11 @@ YEAR = timedelta(days=365)
 MONTH = timedelta(days=30)
 
 
-def life(role: str) -> timedelta:
-    """How long a role's signature counts."""
+def lifetime(role: str) -> timedelta:
+    """Return the lifetime of a role's signature."""
     return MONTH if role in {"snapshot", "timestamp"} else YEAR
 
 
-def due(role: str, expires: datetime, now: datetime) -> bool:
-    """Whether a signature is past half of its life."""
-    return expires - now < life(role) / 2
+def is_due(role: str, expires: datetime, now: datetime) -> bool:
+    """Return True if a signature is past half of its lifetime."""
+    return expires - now < lifetime(role) / 2

@@ -1,7 +1,7 @@
-"""The deep look at a repository: does every file still have the bytes that its metadata says?
+"""Inspects a repository: compares every file with its signed metadata.
 
-Reads only. What only exists or has another size is cheap to see and looked at each time; bytes are read as far as the
-budget goes, and the next look goes on where this one ended. Called by ``delivery.agent``.
+Reads only. Presence and size are cheap and checked each time; bytes are read as far as the budget goes, and the next
+inspection continues after the last file read. Called by ``delivery.agent.driver``.
 """
 
 import json
@@ -14,14 +14,14 @@ from pathlib import Path
 from typing import Any
 
 from edgewright.core.config_drift import Flaw, Inspection
-from edgewright.delivery.repository import rollback_guard as memory
-from edgewright.delivery.repository.reader import bin_names, unavailable, versioned
+from edgewright.delivery.repository.reader import bin_names, unavailable, versioned_name
+from edgewright.delivery.repository.rollback_guard import check_version
 from edgewright.errors import DeliveryError, DeliveryUnavailable
 from edgewright_wire.canonical import hex_of
 from edgewright_wire.layout import METADATA, PACKAGES_ROLE, TARGETS, blob_path
 
-LEAST = 16 << 10
-"""What reading a file costs at least of a budget, in bytes, however small it is."""
+MIN_FILE_COST = 16 << 10
+"""Least cost of reading a file, in bytes of a budget, however small it is."""
 _CHUNK = 1 << 20
 
 
@@ -36,7 +36,7 @@ class _Expected:
     size: int
 
 
-class _Bad(Exception):
+class _BadMetadata(Exception):
     """Metadata that does not hold."""
 
     def __init__(self, path: str, expected: str, found: str | None) -> None:
@@ -45,22 +45,22 @@ class _Bad(Exception):
 
 
 class RepositoryInspector:
-    """Looks at one repository, again and again; remembers how far it read."""
+    """Inspects one repository repeatedly, and remembers how far it read."""
 
     def __init__(self, folder: Path, keys: Path, verify: Callable[[], str | None]) -> None:
-        """Nothing is read yet.
+        """Set up an inspector; nothing is read yet.
 
         Args:
             folder: The repository.
-            keys: The folder of its keys, which remembers what was published last.
-            verify: Checks the signatures; gives what is wrong, or None. Costs importing tuf.
+            keys: The folder of its keys, which records the version published last.
+            verify: Verifies the signatures; returns the problem, or None. Costs importing tuf.
         """
         self._folder = folder
         self._keys = keys
         self._verify = verify
         self._next: int | None = None
         self._suspects: frozenset[str] = frozenset()
-        """Files that had other bytes at the last look; read each time until they are right."""
+        """Files that had other bytes at the last inspection; read each time until they are right."""
 
     def inspect(self, configs: Mapping[str, int], budget: int | None) -> Inspection:
         """Compare every published file with the metadata.
@@ -74,53 +74,53 @@ class RepositoryInspector:
         """
         try:
             return self._inspect(configs, budget)
-        except _Bad as bad:
-            return Inspection(flaws=(bad.flaw,))
+        except _BadMetadata as error:
+            return Inspection(flaws=(error.flaw,))
         except OSError as error:
             raise unavailable(self._folder, error) from error
 
     def _inspect(self, configs: Mapping[str, int], budget: int | None) -> Inspection:
         try:
             timestamp = self._signed("timestamp")
-        except _Bad as bad:
-            if bad.flaw.found is not None:
+        except _BadMetadata as error:
+            if error.flaw.found is not None:
                 raise
             self._check_version(0)
             return Inspection()
         self._check_version(int(timestamp["version"]))
         if problem := self._verify():
-            raise _Bad(METADATA, "signatures of this repository's keys", problem)
+            raise _BadMetadata(METADATA, "signatures of this repository's keys", problem)
         snapshot = self._signed(f"{timestamp['meta']['snapshot.json']['version']}.snapshot")
         assigned: dict[str, tuple[int, str]] = {}
         flaws: list[Flaw] = []
         whole: list[_Expected] = []
         for file in self._files(snapshot, assigned, configs):
-            flaw = self._look(file)
+            flaw = self._check_size(file)
             if flaw is None:
                 whole.append(file)
             else:
                 flaws.append(flaw)
-        flaws += self._read(whole, budget)
+        flaws += self._read_some(whole, budget)
         return Inspection(assigned, tuple(flaws))
 
     def _check_version(self, version: int) -> None:
-        """Compare with what was published last: an older copy that was put back is whole in itself."""
+        """Compare with the version published last: an older copy that was restored is consistent in itself."""
         path = f"{METADATA}/timestamp.json"
         try:
-            memory.check(self._keys, self._folder, version)
+            check_version(self._keys, self._folder, version)
         except DeliveryUnavailable:
-            raise _Bad(path, "the repository that was published here", None) from None
+            raise _BadMetadata(path, "the repository that was published here", None) from None
         except DeliveryError as error:
-            raise _Bad(path, "the version published last", f"an older copy: {error.message}") from None
+            raise _BadMetadata(path, "the version published last", f"an older copy: {error.message}") from None
 
     def _files(
         self, snapshot: Any, assigned: dict[str, tuple[int, str]], configs: Mapping[str, int]
     ) -> Iterator[_Expected]:
-        """List every file with what it should be; fills in the assignments on the way."""
-        for target, described in self._targets(versioned(snapshot, PACKAGES_ROLE)):
+        """Yield every file as it should be; fills in ``assigned`` on the way."""
+        for target, described in self._targets(versioned_name(snapshot, PACKAGES_ROLE)):
             yield from self._package(target, described)
-        for role in bin_names(self._signed(versioned(snapshot, "assignments").removesuffix(".json"))):
-            for target, described in self._targets(versioned(snapshot, role)):
+        for role in bin_names(self._signed(versioned_name(snapshot, "assignments").removesuffix(".json"))):
+            for target, described in self._targets(versioned_name(snapshot, role)):
                 folder, _, name = target.rpartition("/")
                 device, hexed = name.removesuffix(".json"), described["hashes"]["sha256"]
                 digest = f"sha256:{hexed}"
@@ -137,7 +137,7 @@ class RepositoryInspector:
         path = f"{TARGETS}/{folder}/{described['hashes']['sha256']}.{name}"
         manifest = _Expected("package", digest, path, digest, int(described["length"]))
         yield manifest
-        if self._look(manifest) is None:
+        if self._check_size(manifest) is None:
             try:
                 content = json.loads((self._folder / path).read_bytes())
                 parts = [(part["digest"], int(part["size"])) for part in (content["config"], *content["layers"])]
@@ -153,29 +153,29 @@ class RepositoryInspector:
         """Read one metadata file.
 
         Raises:
-            _Bad: It is not there, or no metadata.
+            _BadMetadata: It is not there, or no metadata.
             OSError: It cannot be read.
         """
         path = f"{METADATA}/{name}.json"
         try:
             return json.loads((self._folder / path).read_bytes())["signed"]
         except FileNotFoundError:
-            raise _Bad(path, "signed metadata", None) from None
+            raise _BadMetadata(path, "signed metadata", None) from None
         except (ValueError, KeyError, TypeError):
-            raise _Bad(path, "signed metadata", "something else") from None
+            raise _BadMetadata(path, "signed metadata", "something else") from None
 
-    def _look(self, file: _Expected) -> Flaw | None:
+    def _check_size(self, file: _Expected) -> Flaw | None:
         try:
-            size = os.stat(f"{self._folder}/{file.path}").st_size  # noqa: PTH116 - asked for every file of every assignment: a Path for each costs as much as the look
+            size = os.stat(f"{self._folder}/{file.path}").st_size  # noqa: PTH116 - asked for every file of every assignment: a Path for each costs as much as the check
         except (FileNotFoundError, NotADirectoryError):
             return Flaw(file.kind, file.name, file.path, file.digest, None)
         return None if size == file.size else Flaw(file.kind, file.name, file.path, file.digest, f"{size} bytes")
 
-    def _read(self, files: list[_Expected], budget: int | None) -> list[Flaw]:
-        """Digest what was wrong last time, and the rest from where the last look ended, as far as the budget goes."""
+    def _read_some(self, files: list[_Expected], budget: int | None) -> list[Flaw]:
+        """Digest the files that were wrong last time, then others from the last position, as far as the budget goes."""
         flaws = [flaw for file in files if file.path in self._suspects and (flaw := self._compare(file))]
         if self._next is None:
-            whole = budget is None or sum(max(LEAST, file.size) for file in files) <= budget
+            whole = budget is None or sum(max(MIN_FILE_COST, file.size) for file in files) <= budget
             self._next = 0 if whole or not files else random.randrange(len(files))  # noqa: S311 - no secret
         left = budget
         for offset in range(len(files)):
@@ -185,7 +185,7 @@ class RepositoryInspector:
             file = files[(self._next + offset) % len(files)]
             if file.path not in self._suspects and (flaw := self._compare(file)):
                 flaws.append(flaw)
-            left = None if left is None else left - max(LEAST, file.size)
+            left = None if left is None else left - max(MIN_FILE_COST, file.size)
         self._suspects = frozenset(flaw.path for flaw in flaws)
         return flaws
 
@@ -197,7 +197,7 @@ class RepositoryInspector:
 def _digest(path: str) -> str | None:
     digest = sha256()
     try:
-        with open(path, "rb", buffering=0) as file:  # noqa: PTH123 - as in _look
+        with open(path, "rb", buffering=0) as file:  # noqa: PTH123 - as in _check_size
             while chunk := file.read(_CHUNK):
                 digest.update(chunk)
     except FileNotFoundError:

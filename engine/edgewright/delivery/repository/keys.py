@@ -1,18 +1,18 @@
-"""The keys a repository is signed with: made once, kept apart, found by role.
+"""The signing keys of a repository: created once, kept apart, loaded by role.
 
 Four Ed25519 keys, each ``<role>.pem`` (PKCS#8, only its owner may read it) and ``<role>.pub`` beside it:
 
 ========  =======  =========================================================================
 role      kept     signs
 ========  =======  =========================================================================
-root      offline  which keys count; needed once, and once a year
-targets   offline  which key signs packages, which signs assignments; as rarely as root
-packages  offline  what devices may run; needed where packages are published
-online    online   who runs what (assignments, bins), snapshot and timestamp; always needed
+root      offline  the trusted keys; needed once, and once a year
+targets   offline  the keys of packages and assignments; as rarely as root
+packages  offline  packages that devices may run; needed where packages are published
+online    online   assignments, bins, snapshot and timestamp; always needed
 ========  =======  =========================================================================
 
 An offline key may be moved away: its ``.pub`` stays, and only the work it signs is refused without it.
-Called by ``delivery.agent`` and by ``edgewright init``.
+Called by ``delivery.agent.driver`` and by ``edgewright init``.
 """
 
 import contextlib
@@ -54,17 +54,17 @@ _WORK = {
 
 @dataclass(frozen=True, slots=True)
 class KeyRing:
-    """The public keys of all roles, and the way to those private keys that are here."""
+    """The public keys of all roles, and access to the private keys that are here."""
 
     folder: Path
     public: Mapping[str, SSlibKey]
 
     def has(self, role: str) -> bool:
-        """Whether a role's private key is here."""
+        """Return True if a role's private key is here."""
         return (self.folder / f"{role}.pem").exists()
 
     def signer(self, role: str) -> CryptoSigner:
-        """Read a role's private key.
+        """Load a role's private key.
 
         Raises:
             DeliveryError: It is not here, is no such key, or others may read it.
@@ -80,7 +80,7 @@ class KeyRing:
 
 
 def create_keys(folder: Path) -> KeyRing:
-    """Make all keys, in a folder that is not there yet; it appears whole or not at all.
+    """Create all keys, in a folder that does not exist yet; it appears whole or not at all.
 
     Raises:
         DeliveryError: Keys are there already.
@@ -121,7 +121,7 @@ def create_keys(folder: Path) -> KeyRing:
 
 
 def load_keys(folder: Path) -> KeyRing:
-    """Find the keys in a folder. Private keys are read when something is signed, not before.
+    """Load the public keys of a folder. Private keys are read when something is signed, not before.
 
     Raises:
         DeliveryError: A public key is missing or unreadable.

@@ -1,12 +1,12 @@
-"""A repository's TUF metadata: read back with every signature checked, and changed as one.
+"""A repository's TUF metadata: read with every signature verified, and changed atomically.
 
 The chain is root → timestamp → snapshot → targets → {packages, assignments → bins}. Nothing is signed again before its
-old signature has been checked, so somebody who can write to the share cannot have their edits signed.
+old signature has been verified, so edits by somebody who can write to the share are never signed.
 
 A change becomes visible at one instant, when ``timestamp.json`` is renamed: the versioned files it leads to are
-durable by then. What a crash leaves are versioned files that no snapshot names; the next change writes over them.
+durable by then. A crash leaves versioned files that no snapshot names; the next change overwrites them.
 
-Called by ``delivery.repository``. The layout is ``edgewright_wire.layout``; the format is TUF 1.0 with hash bins after
+Called by ``repository``. The layout is ``edgewright_wire.layout``; the format is TUF 1.0 with hash bins after
 TAP 15 (https://github.com/theupdateframework/taps/blob/master/tap15.md).
 """
 
@@ -32,7 +32,7 @@ from tuf.api.serialization import DeserializationError
 
 from edgewright import durable
 from edgewright.delivery.repository import keys as key_roles
-from edgewright.delivery.repository.expiry import life
+from edgewright.delivery.repository.expiry import lifetime
 from edgewright.delivery.repository.keys import KeyRing
 from edgewright.errors import DeliveryError
 from edgewright_wire.layout import ASSIGNMENTS_ROLE, BIN_PREFIX, METADATA, PACKAGES_ROLE
@@ -44,16 +44,16 @@ S = TypeVar("S", Root, Timestamp, Snapshot, Targets)
 _VERSIONED = re.compile(r"([1-9][0-9]*)\.(.+)\.json")
 
 
-def key_of(role: str) -> str:
-    """Which key signs a role."""
+def signing_key_of(role: str) -> str:
+    """Return the name of the key that signs a role."""
     return role if role in {key_roles.ROOT, key_roles.TARGETS, key_roles.PACKAGES} else key_roles.ONLINE
 
 
-class Chain:
-    """The metadata of a repository as it is now, each part checked when first asked for."""
+class MetadataChain:
+    """The current metadata of a repository; each part is verified when it is first read."""
 
     def __init__(self, repository: Path, keys: KeyRing) -> None:
-        """Check root, timestamp and snapshot.
+        """Verify root, timestamp and snapshot.
 
         Raises:
             DeliveryError: A signature, digest or version does not hold, or a file is missing.
@@ -71,7 +71,7 @@ class Chain:
         self._targets: dict[str, Metadata[Targets]] = {}
 
     def targets(self, role: str) -> Metadata[Targets]:
-        """One of the roles that name targets: ``targets``, ``packages``, ``assignments`` or a bin.
+        """Return a role that names targets: ``targets``, ``packages``, ``assignments`` or a bin.
 
         Raises:
             DeliveryError, OSError: As on creation.
@@ -96,9 +96,9 @@ class Chain:
         return self._targets[role]
 
     def check(self) -> None:
-        """Check everything the snapshot names: signatures of the delegating roles, digests of the bins.
+        """Verify everything the snapshot names: signatures of the delegating roles, digests of the bins.
 
-        The snapshot is signed and holds the bins' digests, so what has those bytes is what was signed.
+        The snapshot is signed and holds the bins' digests, so a bin with such a digest is as it was signed.
 
         Raises:
             DeliveryError, OSError: As on creation.
@@ -117,7 +117,7 @@ class Chain:
 
     @property
     def bins(self) -> SuccinctRoles:
-        """How assignments are spread.
+        """The bins that assignments are spread over.
 
         Raises:
             DeliveryError, OSError: As on creation.
@@ -147,10 +147,10 @@ class Chain:
         return metadata
 
 
-class Change:
-    """The next state of a repository, collected role by role and made visible at once."""
+class MetadataChange:
+    """The next state of a repository, collected role by role and published atomically."""
 
-    def __init__(self, repository: Path, keys: KeyRing, now: datetime, chain: Chain | None) -> None:
+    def __init__(self, repository: Path, keys: KeyRing, now: datetime, chain: MetadataChain | None) -> None:
         self._folder = repository / METADATA
         self._keys = keys
         self._now = now
@@ -161,7 +161,7 @@ class Change:
         self._signers = {key_roles.ONLINE: keys.signer(key_roles.ONLINE)}
 
     def put(self, role: str, targets: Targets) -> None:
-        """Sign a role's new content, one version on.
+        """Sign a role's new content as its next version.
 
         Raises:
             DeliveryError: Its key is missing or wrong.
@@ -203,8 +203,8 @@ class Change:
         return self._timestamp.version
 
     def _sign(self, role: str, signed: S) -> bytes:
-        signed.expires = self._now + life(role)
-        key = key_of(role)
+        signed.expires = self._now + lifetime(role)
+        key = signing_key_of(role)
         if key not in self._signers:
             self._signers[key] = self._keys.signer(key)
         metadata = Metadata(signed)
@@ -213,15 +213,15 @@ class Change:
 
 
 def new_root(keys: KeyRing) -> Root:
-    """The first root of a repository."""
+    """Build the first root of a repository."""
     root = Root(version=1, consistent_snapshot=True)
     for role in (Root.type, Targets.type, Snapshot.type, Timestamp.type):
-        root.add_key(keys.public[key_of(role)], role)
+        root.add_key(keys.public[signing_key_of(role)], role)
     return root
 
 
 def new_delegations(keys: KeyRing) -> Delegations:
-    """Who signs packages and who signs assignments."""
+    """Build the delegations of packages and assignments to their keys."""
     packages, online = keys.public[key_roles.PACKAGES], keys.public[key_roles.ONLINE]
     return Delegations(
         {key.keyid: key for key in (packages, online)},
@@ -233,7 +233,7 @@ def new_delegations(keys: KeyRing) -> Delegations:
 
 
 def new_bins(keys: KeyRing, count: int) -> Delegations:
-    """Spread assignments over ``count`` bins.
+    """Build the delegations that spread assignments over ``count`` bins.
 
     Raises:
         DeliveryError: The count is no power of two from 2 on.
@@ -249,7 +249,7 @@ def new_bins(keys: KeyRing, count: int) -> Delegations:
 
 
 def superseded(names: Iterable[str], current: Iterable[tuple[str, int]]) -> list[str]:
-    """Of the file names of a metadata folder, those that no client can be using any more. Roots always stay."""
+    """List the file names of a metadata folder that no client can be using any more. Roots always stay."""
     versions = dict(current)
     old = []
     for name in names:
@@ -279,11 +279,11 @@ def _parse(path: Path, data: bytes, type_: type[S]) -> Metadata[S]:
 
 
 def _check_keys(path: Path, delegator: Root | Targets, role: str, keys: KeyRing) -> None:
-    expected = keys.public[key_of(role)]
+    expected = keys.public[signing_key_of(role)]
     trusted = [delegator.get_key(keyid) for keyid in delegator.get_delegated_role(role).keyids]
     if trusted != [expected]:
         raise DeliveryError(
-            f"{path} trusts another {key_of(role)} key than {keys.folder / key_of(role)}.pub",
+            f"{path} trusts another {signing_key_of(role)} key than {keys.folder / signing_key_of(role)}.pub",
             hint=f"this repository belongs to other keys: set {key_roles.ENVIRONMENT} to their folder,"
             " or name another folder as spec.delivery.repository",
         )

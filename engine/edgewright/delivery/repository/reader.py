@@ -1,7 +1,7 @@
-"""What a repository says, read as plain JSON: quick enough for every ``plan``, and without importing tuf.
+"""Reads a repository's metadata as plain JSON: quick enough for every ``plan``, and without importing tuf.
 
-Signatures are checked by devices, and by ``delivery.metadata`` before anything is signed again; a reader that only
-plans does not need them. Called by ``delivery.agent``.
+Devices verify signatures, and ``metadata`` does before anything is signed again; a reader that only plans does not need
+them. Called by ``delivery.agent.driver``.
 """
 
 import json
@@ -28,7 +28,7 @@ Identity = tuple[int, int, int]
 
 
 class RepositoryReader:
-    """Reads one repository; what it parsed is kept until ``timestamp.json`` is another file."""
+    """Reads one repository; parsed metadata is cached until ``timestamp.json`` is another file."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -38,11 +38,11 @@ class RepositoryReader:
         self._assigned: tuple[Identity, Mapping[str, int]] | None = None
 
     def published(self) -> frozenset[str]:
-        """Digests of the packages all of whose files are there, each with its length.
+        """Return the digests of the packages all of whose files are there, each with its length.
 
         Raises:
             DeliveryUnavailable: The repository cannot be read.
-            DeliveryError: What is there is no repository.
+            DeliveryError: The folder holds no repository.
         """
         try:
             seen = self._identity()
@@ -58,7 +58,7 @@ class RepositoryReader:
             raise unavailable(self._folder, error) from error
 
     def damaged(self) -> Mapping[str, str]:
-        """Packages that are named but were not whole when ``published`` last looked: what is missing, by digest.
+        """Return the packages that are named but were not whole when ``published`` was last called, with their defect.
 
         Raises:
             DeliveryUnavailable, DeliveryError: As in published.
@@ -69,7 +69,7 @@ class RepositoryReader:
         return {digest: f"{path} missing or of another size" for digest, path in found.items()}
 
     def assigned(self) -> Mapping[str, int]:
-        """Versions of the assignments, by device; read from every bin, so not for every plan.
+        """Return the versions of the assignments, by device; reads every bin, so it is not for every plan.
 
         Raises:
             DeliveryUnavailable, DeliveryError: As in published.
@@ -81,7 +81,7 @@ class RepositoryReader:
             if self._assigned is not None and self._assigned[0] == seen:
                 return self._assigned[1]
             snapshot = self._snapshot()
-            bins = [self._signed(versioned(snapshot, role)) for role in self._bins(snapshot)]
+            bins = [self._signed(versioned_name(snapshot, role)) for role in self._bins(snapshot)]
             targets = [item for signed in bins for item in signed["targets"].items()]
             found = {
                 path.rpartition("/")[2].removesuffix(".json"): int(target.get("custom", {}).get("version", 0))
@@ -95,7 +95,7 @@ class RepositoryReader:
             raise _unreadable(self._folder, error) from error
 
     def expiries(self) -> Mapping[str, datetime]:
-        """When each signature that devices check runs out, by role; nothing where there is no repository yet.
+        """Return the expiry of each signature that devices check, by role; empty where there is no repository yet.
 
         Raises:
             DeliveryUnavailable, DeliveryError: As in published.
@@ -104,10 +104,10 @@ class RepositoryReader:
             if self._identity() is None:
                 return {}
             snapshot = self._snapshot()
-            assignments = self._signed(versioned(snapshot, ASSIGNMENTS_ROLE))
+            assignments = self._signed(versioned_name(snapshot, ASSIGNMENTS_ROLE))
             bins = self._bins(snapshot)
             names = {role: f"{role}.json" for role in ("root", "timestamp")}
-            names |= {role: versioned(snapshot, role) for role in (TARGETS, PACKAGES_ROLE, *bins)}
+            names |= {role: versioned_name(snapshot, role) for role in (TARGETS, PACKAGES_ROLE, *bins)}
             dates = {role: self._signed(name)["expires"] for role, name in names.items()}
             dates |= {"snapshot": snapshot["expires"], ASSIGNMENTS_ROLE: assignments["expires"]}
             return {role: datetime.fromisoformat(date) for role, date in dates.items()}
@@ -124,10 +124,10 @@ class RepositoryReader:
         return status.st_mtime_ns, status.st_size, status.st_ino
 
     def _read_packages(self) -> Mapping[str, Mapping[str, int]]:
-        """The files of each package and their lengths, by the package's digest."""
+        """Read the files of each package and their lengths, by the package's digest."""
         packages: dict[str, Mapping[str, int]] = {}
         try:
-            targets = self._signed(versioned(self._snapshot(), PACKAGES_ROLE))["targets"]
+            targets = self._signed(versioned_name(self._snapshot(), PACKAGES_ROLE))["targets"]
             for path, target in targets.items():
                 folder, _, name = path.rpartition("/")
                 manifest = f"{self._folder}/{TARGETS}/{folder}/{target['hashes']['sha256']}.{name}"
@@ -144,7 +144,7 @@ class RepositoryReader:
         return packages
 
     def _bins(self, snapshot: Any) -> list[str]:
-        return bin_names(self._signed(versioned(snapshot, ASSIGNMENTS_ROLE)))
+        return bin_names(self._signed(versioned_name(snapshot, ASSIGNMENTS_ROLE)))
 
     def _snapshot(self) -> Any:
         timestamp = self._signed("timestamp.json")
@@ -155,14 +155,14 @@ class RepositoryReader:
 
 
 def bin_names(assignments: Any) -> list[str]:
-    """List the roles that assignments are spread over."""
+    """Return the names of the roles that assignments are spread over."""
     bits = int(assignments["delegations"]["succinct_roles"]["bit_length"])
     width = len(f"{(1 << bits) - 1:x}")
     return [f"{BIN_PREFIX}-{number:0{width}x}" for number in range(1 << bits)]
 
 
-def versioned(snapshot: Any, role: str) -> str:
-    """Name the file of a role's current version."""
+def versioned_name(snapshot: Any, role: str) -> str:
+    """Return the file name of a role's current version."""
     return f"{snapshot['meta'][f'{role}.json']['version']}.{role}.json"
 
 
@@ -171,11 +171,11 @@ def _are_there(files: Mapping[str, int]) -> bool:
 
 
 def _first_missing(files: Mapping[str, int]) -> str:
-    """Name the first file that is not there with its size; empty when all are."""
+    """Return the first file that is missing or has another size; empty when all are there."""
     for path, size in files.items():
         try:
-            # Thousands are looked for in one plan, and a Path would take most of the time.
-            if os.stat(path).st_size != size:  # noqa: PTH116 - asked for every file of every artifact: a Path for each costs as much as the look
+            # Thousands are checked in one plan, and a Path would take most of the time.
+            if os.stat(path).st_size != size:  # noqa: PTH116 - asked for every file of every artifact: a Path for each costs as much as the check
                 return path
         except FileNotFoundError:
             return path
@@ -183,7 +183,7 @@ def _first_missing(files: Mapping[str, int]) -> str:
 
 
 def unavailable(folder: Path, error: OSError) -> DeliveryUnavailable:
-    """Say that a repository cannot be read."""
+    """Build the error for a repository that cannot be read."""
     return DeliveryUnavailable(
         f"cannot read the repository: {error.filename or folder}: {error.strerror or error}",
         hint="check that the folder is mounted and readable; spec.delivery.repository names it",

@@ -1,11 +1,10 @@
 """The published repository: static, signed files that any web server, share or carried disk can hold.
 
-``Repository`` creates it and changes it: packages, assignments, renewed signatures. Each change is visible at once or
-not at all, and a repeated call finds its work done. One process at a time changes a repository on one machine (a file
+``PublishedRepository`` creates it and changes it: packages, assignments, renewed signatures. Each change is visible at
+once or not at all, and every call is idempotent. One process at a time changes a repository on one machine (a file
 lock); across machines the state store's lease does that.
 
-Called by ``delivery.agent`` and by ``edgewright init``; importing it costs tuf and cryptography, so nothing that only
-reads imports it.
+Called by ``delivery.agent.driver``; importing it costs tuf and cryptography, so nothing that only reads imports it.
 """
 
 import contextlib
@@ -20,13 +19,13 @@ from pathlib import Path
 from tuf.api.metadata import Root, Targets
 
 from edgewright import durable
-from edgewright.delivery.repository import expiry as lives
 from edgewright.delivery.repository import metadata
-from edgewright.delivery.repository import rollback_guard as memory
-from edgewright.delivery.repository import unreferenced as collecting
-from edgewright.delivery.repository.contents import blobs_of, check_newer, target_name, target_of
+from edgewright.delivery.repository.contents import check_newer, describe_target, package_blobs, target_file
+from edgewright.delivery.repository.expiry import is_due
 from edgewright.delivery.repository.keys import KeyRing
-from edgewright.delivery.repository.metadata import Chain, Change
+from edgewright.delivery.repository.metadata import MetadataChain, MetadataChange
+from edgewright.delivery.repository.rollback_guard import check_version, record_version
+from edgewright.delivery.repository.unreferenced import assigned_digests, unreferenced_files
 from edgewright.errors import BlobCorrupt, DeliveryError, DeliveryUnavailable, EdgewrightError, StorageFull
 from edgewright.ports import PackageContent
 from edgewright_wire.canonical import digest_bytes
@@ -42,20 +41,20 @@ from edgewright_wire.layout import (
 from edgewright_wire.messages import Assignment
 
 GRACE = timedelta(hours=1)
-"""How long a superseded assignment can still be fetched, and an abandoned temporary file stays."""
+"""Time that a superseded assignment can still be fetched, and an abandoned temporary file stays."""
 _NO_LOCKS = frozenset({errno.EOPNOTSUPP, errno.ENOLCK, errno.ENOSYS})
 
 
 @dataclass(frozen=True, slots=True)
-class Collected:
-    """What a collection removed, or would remove."""
+class CollectionResult:
+    """Packages and files that a garbage collection removed, or would remove."""
 
     packages: tuple[str, ...]
     files: int
     bytes: int
 
 
-class Repository:
+class PublishedRepository:
     """A repository on a file system, and the keys it is changed with."""
 
     def __init__(self, folder: Path, keys: KeyRing, clock: Callable[[], datetime], bins: int = 16) -> None:
@@ -71,7 +70,7 @@ class Repository:
             DeliveryError: A key is missing, or what is there is not ours.
             DeliveryUnavailable, StorageFull: It cannot be written.
         """
-        with self._changing() as chain:
+        with self._locked() as chain:
             if chain is None:
                 self._create()
 
@@ -79,8 +78,8 @@ class Repository:
         """Store the packages' blobs, and name their manifests in the packages role: signed once, for all of them.
 
         Returns:
-            Why packages stay out, by digest. BlobCorrupt: a blob's bytes do not match its digest. DeliveryError: it
-            is incomplete. StorageFull: there is no space for it.
+            The errors of packages that were not published, by digest. BlobCorrupt: a blob's bytes do not match its
+            digest. DeliveryError: it is incomplete. StorageFull: there is no space for it.
 
         Raises:
             DeliveryError: A key is missing or wrong.
@@ -88,18 +87,18 @@ class Repository:
         """
         refused: dict[str, EdgewrightError] = {}
         manifests: dict[str, bytes] = {}
-        with self._changing() as found:
+        with self._locked() as found:
             chain = found or self._create()
             for package in packages:
                 try:
-                    self._store_blobs(blobs_of(package))
+                    self._store_blobs(package_blobs(package))
                 except (BlobCorrupt, DeliveryError, StorageFull) as error:
                     refused[package.digest] = error
                 else:
                     manifests[package_target(package.digest)] = package.manifest
             self._write_targets(manifests)
             named = chain.targets(PACKAGES_ROLE).signed
-            wanted = {path: target_of(path, manifest) for path, manifest in manifests.items()}
+            wanted = {path: describe_target(path, manifest) for path, manifest in manifests.items()}
             if any(named.targets.get(path) != target for path, target in wanted.items()):
                 change = self._change(chain)
                 named.targets.update(wanted)
@@ -115,7 +114,7 @@ class Repository:
                 older than, or differs from, the published one of its version.
             DeliveryUnavailable, StorageFull: The repository cannot be written.
         """
-        with self._changing() as found:
+        with self._locked() as found:
             chain = self._rebinned(found or self._create())
             self._check_references(chain, assignments, configs)
             contents: dict[str, bytes] = {}
@@ -126,14 +125,14 @@ class Repository:
                 path = assignment_target(assignment.device)
                 role = bins.get_role_for_target(path)
                 content = assignment.to_bytes()
-                target = target_of(path, content, version=assignment.version)
+                target = describe_target(path, content, version=assignment.version)
                 bin_targets = chain.targets(role).signed.targets
                 before = bin_targets.get(path)
                 contents[path] = content
                 if before != target:
                     if before is not None:
                         check_newer(assignment, before)
-                        superseded.append(target_name(before))
+                        superseded.append(target_file(before))
                     bin_targets[path] = target
                     touched[role] = chain.targets(role).signed
             self._write_blobs(configs)
@@ -141,13 +140,13 @@ class Repository:
             self._replace_bins(chain, touched, superseded)
 
     def retire(self, devices: Sequence[str]) -> None:
-        """Take the devices' assignments out of their bins.
+        """Remove the devices' assignments from their bins.
 
         Raises:
             DeliveryError: A key is missing or wrong.
             DeliveryUnavailable, StorageFull: The repository cannot be written.
         """
-        with self._changing() as chain:
+        with self._locked() as chain:
             if chain is None:
                 return
             touched: dict[str, Targets] = {}
@@ -157,7 +156,7 @@ class Repository:
                 before = chain.targets(role).signed.targets.pop(path, None)
                 if before is not None:
                     touched[role] = chain.targets(role).signed
-                    superseded.append(target_name(before))
+                    superseded.append(target_file(before))
             self._replace_bins(chain, touched, superseded)
 
     def refresh(self) -> tuple[str, ...]:
@@ -170,54 +169,56 @@ class Repository:
             DeliveryError: The online key is missing or wrong.
             DeliveryUnavailable, StorageFull: The repository cannot be written.
         """
-        with self._changing() as chain:
+        with self._locked() as chain:
             if chain is None:
                 return ()
             now = self._clock()
 
-            def due(role: str, expires: datetime) -> bool:
-                return lives.due(role, expires, now) and self._keys.has(metadata.key_of(role))
+            def needs_renewal(role: str, expires: datetime) -> bool:
+                return is_due(role, expires, now) and self._keys.has(metadata.signing_key_of(role))
 
             change = self._change(chain)
             renewed = []
             root = chain.root.signed
-            if due(Root.type, root.expires):
+            if needs_renewal(Root.type, root.expires):
                 root.version += 1
                 change.put_root(root)
                 renewed.append(Root.type)
             for role in (Targets.type, PACKAGES_ROLE, ASSIGNMENTS_ROLE, *chain.bins.get_roles()):
                 targets = chain.targets(role).signed
-                if due(role, targets.expires):
+                if needs_renewal(role, targets.expires):
                     change.put(role, targets)
                     renewed.append(role)
             top = (("snapshot", chain.snapshot.signed.expires), ("timestamp", chain.timestamp.signed.expires))
-            renewed.extend(role for role, expires in top if due(role, expires))
+            renewed.extend(role for role, expires in top if needs_renewal(role, expires))
             if renewed:
                 self._commit(change)
             return tuple(renewed)
 
-    def collect(self, keep: Collection[str], configs: Collection[str] = (), *, dry_run: bool = False) -> Collected:
-        """Remove packages that are neither assigned nor to be kept, and every blob nothing leads to.
+    def collect(
+        self, keep: Collection[str], configs: Collection[str] = (), *, dry_run: bool = False
+    ) -> CollectionResult:
+        """Remove packages that are neither assigned nor to be kept, and every unreferenced blob.
 
-        Without the packages key, packages stay; blobs of no package go all the same.
+        Without the packages key, packages stay; blobs of no package are removed all the same.
 
         Args:
             keep: Digests of packages to keep though no agent is assigned them.
             configs: Digests of configurations to keep though no agent is assigned them.
-            dry_run: Only say what would be removed.
+            dry_run: Remove nothing; only return what would be removed.
 
         Raises:
-            DeliveryError: The online key is missing or wrong, or what is there cannot be judged.
+            DeliveryError: The online key is missing or wrong, or an assignment or manifest cannot be read.
             DeliveryUnavailable, StorageFull: The repository cannot be written.
         """
-        with self._changing() as chain:
+        with self._locked() as chain:
             if chain is None:
-                return Collected((), 0, 0)
-            used, named = collecting.assigned(self._folder)
+                return CollectionResult((), 0, 0)
+            used, named = assigned_digests(self._folder)
             packages = chain.targets(PACKAGES_ROLE).signed
             published = {f"sha256:{Path(path).stem}" for path in packages.targets}
             gone = sorted(published - used - set(keep)) if self._keys.has(PACKAGES_ROLE) else []
-            files = collecting.unreferenced(self._folder, published - set(gone), named | set(configs))
+            files = unreferenced_files(self._folder, published - set(gone), named | set(configs))
             size = sum(path.stat().st_size for path in files)
             if not dry_run:
                 if gone:
@@ -228,13 +229,13 @@ class Repository:
                     self._commit(change)
                 for path in files:
                     durable.remove(path)
-            return Collected(tuple(gone), len(files), size)
+            return CollectionResult(tuple(gone), len(files), size)
 
-    # ── the parts of a change ─────────────────────────────────────────────────────────────────────────────────
+    # ── parts of a change ─────────────────────────────────────────────────────────────────────────────────
 
     @contextlib.contextmanager
-    def _changing(self) -> Iterator[Chain | None]:
-        """Hold the repository alone; gives its checked metadata, or None where there is no repository yet."""
+    def _locked(self) -> Iterator[MetadataChain | None]:
+        """Lock the repository; yields its verified metadata, or None where there is no repository yet."""
         try:
             durable.make_folder(self._folder)
             with (self._folder / ".lock").open("wb") as lock:
@@ -245,9 +246,9 @@ class Repository:
                     if error.errno not in _NO_LOCKS:
                         raise
                 exists = (self._folder / METADATA / "timestamp.json").exists()
-                chain = Chain(self._folder, self._keys) if exists else None
+                chain = MetadataChain(self._folder, self._keys) if exists else None
                 version = chain.timestamp.signed.version if chain else 0
-                memory.check(self._keys.folder, self._folder, version)
+                check_version(self._keys.folder, self._folder, version)
                 yield chain
         except OSError as error:
             raise DeliveryUnavailable(
@@ -255,13 +256,13 @@ class Repository:
                 hint="check that the folder is mounted and writable; spec.delivery.repository names it",
             ) from error
 
-    def _change(self, chain: Chain | None) -> Change:
-        return Change(self._folder, self._keys, self._clock(), chain)
+    def _change(self, chain: MetadataChain | None) -> MetadataChange:
+        return MetadataChange(self._folder, self._keys, self._clock(), chain)
 
-    def _commit(self, change: Change) -> None:
-        memory.note(self._keys.folder, self._folder, change.commit())
+    def _commit(self, change: MetadataChange) -> None:
+        record_version(self._keys.folder, self._folder, change.commit())
 
-    def _create(self) -> Chain:
+    def _create(self) -> MetadataChain:
         bins = metadata.new_bins(self._keys, self._bins)
         assert bins.succinct_roles is not None
         change = self._change(None)
@@ -274,10 +275,10 @@ class Repository:
         for name in (METADATA, f"{TARGETS}/{PACKAGES_ROLE}", f"{TARGETS}/{ASSIGNMENTS_ROLE}", "blobs/sha256"):
             durable.make_folder(self._folder / name)
         self._commit(change)
-        return Chain(self._folder, self._keys)
+        return MetadataChain(self._folder, self._keys)
 
-    def _rebinned(self, chain: Chain) -> Chain:
-        """Spread the assignments over as many bins as are wanted now."""
+    def _rebinned(self, chain: MetadataChain) -> MetadataChain:
+        """Spread the assignments over the configured number of bins."""
         old = chain.bins
         if old.number_of_bins == self._bins:
             return chain
@@ -293,9 +294,11 @@ class Repository:
         for role, targets in spread.items():
             change.put(role, targets)
         self._commit(change)
-        return Chain(self._folder, self._keys)
+        return MetadataChain(self._folder, self._keys)
 
-    def _check_references(self, chain: Chain, assignments: Sequence[Assignment], configs: Mapping[str, bytes]) -> None:
+    def _check_references(
+        self, chain: MetadataChain, assignments: Sequence[Assignment], configs: Mapping[str, bytes]
+    ) -> None:
         for digest, content in configs.items():
             if digest_bytes(content) != digest:
                 raise DeliveryError(f"configuration {digest} has other bytes", hint="render it again")
@@ -313,8 +316,8 @@ class Repository:
                 f"assigned configurations were not given: {', '.join(lacking)}", hint="render them again"
             )
 
-    def _replace_bins(self, chain: Chain, touched: Mapping[str, Targets], superseded: Collection[str]) -> None:
-        """Sign the bins that were touched, and take away what nobody fetches any more."""
+    def _replace_bins(self, chain: MetadataChain, touched: Mapping[str, Targets], superseded: Collection[str]) -> None:
+        """Sign the changed bins, and remove superseded files whose grace period is over."""
         if not touched:
             return
         change = self._change(chain)
@@ -324,15 +327,15 @@ class Repository:
         now = self._clock().timestamp()
         folder = self._folder / TARGETS / ASSIGNMENTS_ROLE
         for name in superseded:
-            # Its time starts now, when it is superseded.
+            # Its grace period starts now.
             with contextlib.suppress(FileNotFoundError):
                 os.utime(folder.parent / name, (now, now))
         self._prune(chain, touched)
 
-    def _prune(self, chain: Chain, touched: Mapping[str, Targets]) -> None:
+    def _prune(self, chain: MetadataChain, touched: Mapping[str, Targets]) -> None:
         before = (self._clock() - GRACE).timestamp()
         bins = chain.bins
-        wanted = {target_name(target) for bin_ in touched.values() for target in bin_.targets.values()}
+        wanted = {target_file(target) for bin_ in touched.values() for target in bin_.targets.values()}
         folder = self._folder / TARGETS / ASSIGNMENTS_ROLE
         with os.scandir(folder) as entries:
             for entry in entries:
@@ -346,11 +349,11 @@ class Repository:
             names = [entry.name for entry in entries]
         for name in metadata.superseded(names, versions):
             durable.remove(self._folder / METADATA / name)
-        for place in (folder, self._folder / METADATA, self._folder / "blobs/sha256"):
-            durable.remove_leftovers(place, before=before)
+        for each in (folder, self._folder / METADATA, self._folder / "blobs/sha256"):
+            durable.remove_leftovers(each, before=before)
 
     def _store_blobs(self, blobs: Mapping[str, Path]) -> None:
-        """Copy or link blobs that are not there, or are there with other bytes."""
+        """Copy or link blobs that are missing, or have other bytes."""
         stored = []
         for digest, source in blobs.items():
             target = self._folder / blob_path(digest)
@@ -367,16 +370,16 @@ class Repository:
     def _write_targets(self, contents: Mapping[str, bytes]) -> None:
         files = {}
         for path, data in contents.items():
-            files[self._folder / TARGETS / target_name(target_of(path, data))] = data
+            files[self._folder / TARGETS / target_file(describe_target(path, data))] = data
         self._write_missing(files)
 
     def _write_missing(self, files: Mapping[Path, bytes]) -> None:
-        """Write files whose names hold their digests; one that is there whole stays."""
-        whole: set[Path] = set()
+        """Write files whose names hold their digests; keep those that are there whole."""
+        unchanged: set[Path] = set()
         for folder in {path.parent for path in files}:
             durable.make_folder(folder)
             with os.scandir(folder) as entries:
                 names = {entry.name for entry in entries}
             there = (path for path in files if path.parent == folder and path.name in names)
-            whole |= {path for path in there if path.read_bytes() == files[path]}
-        durable.write_all_atomic({path: data for path, data in files.items() if path not in whole})
+            unchanged |= {path for path in there if path.read_bytes() == files[path]}
+        durable.write_all_atomic({path: data for path, data in files.items() if path not in unchanged})

@@ -1,9 +1,9 @@
-"""What this machine remembers of the repositories it published: the version of each one's timestamp.
+"""Guards against a rollback of the repository: records the timestamp version of each one this machine published.
 
-Devices refuse to go back. So a repository that is gone (a share that is not mounted), or was put back from an old copy,
-must not be started again under the same keys without anybody noticing: all devices would stop taking updates.
-The memory lies beside the keys, as ``repositories.json``; where that folder cannot be written, nothing is remembered.
-Called by ``delivery.repository``.
+Devices refuse older versions. So a repository that is gone (a share that is not mounted), or was restored from an old
+copy, must not be started again under the same keys unnoticed: all devices would stop taking updates. The record lies
+beside the keys, as ``repositories.json``; where that folder cannot be written, nothing is recorded. Called by
+``repository`` and ``inspection``.
 """
 
 import contextlib
@@ -16,8 +16,8 @@ from edgewright.errors import DeliveryError, DeliveryUnavailable, StorageFull
 _NAME = "repositories.json"
 
 
-def check(keys: Path, repository: Path, version: int) -> None:
-    """Compare a repository's timestamp version (0: there is none) with what was published last.
+def check_version(keys: Path, repository: Path, version: int) -> None:
+    """Compare a repository's timestamp version (0: there is none) with the version published last.
 
     Raises:
         DeliveryUnavailable: There is none any more.
@@ -38,8 +38,8 @@ def check(keys: Path, repository: Path, version: int) -> None:
         )
 
 
-def note(keys: Path, repository: Path, version: int) -> None:
-    """Remember the version that was published."""
+def record_version(keys: Path, repository: Path, version: int) -> None:
+    """Record the version that was published."""
     known = _load(keys)
     known[str(repository.absolute())] = version
     with contextlib.suppress(OSError, StorageFull):

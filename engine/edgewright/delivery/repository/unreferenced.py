@@ -1,4 +1,4 @@
-"""Finds the files of a repository that nothing leads to any more. Called by ``delivery.repository`` for ``gc``."""
+"""Finds the files of a repository that nothing references any more. Called by ``repository`` for ``gc``."""
 
 import json
 import os
@@ -11,12 +11,12 @@ from edgewright_wire.layout import ASSIGNMENTS_ROLE, PACKAGES_ROLE, TARGETS, pac
 from edgewright_wire.messages import Assignment
 
 
-def assigned(folder: Path) -> tuple[set[str], set[str]]:
-    """Digests of the packages and of the configurations that assignments name: the current ones, and those
+def assigned_digests(folder: Path) -> tuple[set[str], set[str]]:
+    """Return the digests of the packages and of the configurations that assignments name: the current ones, and those
     superseded so lately that a device may still be fetching them.
 
     Raises:
-        DeliveryError: An assignment cannot be read; nothing can be judged then.
+        DeliveryError: An assignment cannot be read, so its package is unknown.
         OSError: The repository cannot be read.
     """
     packages: set[str] = set()
@@ -35,8 +35,8 @@ def assigned(folder: Path) -> tuple[set[str], set[str]]:
     return packages, configs
 
 
-def unreferenced(folder: Path, packages: Collection[str], configs: Collection[str]) -> list[Path]:
-    """Manifests and blobs that belong to none of the packages and configurations to keep.
+def unreferenced_files(folder: Path, packages: Collection[str], configs: Collection[str]) -> list[Path]:
+    """Return the manifests and blobs that belong to none of the packages and configurations to keep.
 
     Raises:
         DeliveryError: A manifest to keep cannot be read.

@@ -7,8 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 from starlette.types import Receive, Scope, Send
 
-from edgewright.delivery.identity.certificates import NotTrusted, Speaker
-from edgewright.delivery.identity.enrollment import Outcome
+from edgewright.delivery.identity.certificates import CertificateRejected, CertifiedDevice
+from edgewright.delivery.identity.enrollment import EnrollmentOutcome
 from edgewright.errors import EdgewrightError
 from edgewright.server.devices.agent_answers import RawHeaders, send_json
 from edgewright.server.devices.agent_service import AgentService
@@ -68,37 +68,39 @@ class Posts:
                 case _:
                     answer = await self._enroll(desk, peer, body)
         except Refused as refused:
-            answer = Outcome(refused.status, Refusal(error=refused.message), 5 if refused.status == 503 else 0)
+            answer = EnrollmentOutcome(
+                refused.status, Refusal(error=refused.message), 5 if refused.status == 503 else 0
+            )
             extra = [*extra, (b"connection", b"close")] if refused.status in {400, 408, 413} else extra
         except EdgewrightError as error:
             logger().error("an agent could not be answered", call=path, error=error.message, hint=error.hint or None)
             away = busy("the controller cannot do this now; see its log", 5)
-            answer = Outcome(away.status, Refusal(error=away.error), away.retry_after)
+            answer = EnrollmentOutcome(away.status, Refusal(error=away.error), away.retry_after)
         if answer.status >= 400 and answer.status != 503:
             self._say(desk, peer, path, answer)
         if answer.retry_after:
             extra = [*extra, (b"retry-after", b"%d" % answer.retry_after)]
         await send_json(send, answer.status, answer.said.to_bytes(), extra)
 
-    async def _reports(self, desk: AgentService, peer: Peer, body: bytes) -> Outcome:
+    async def _reports(self, desk: AgentService, peer: Peer, body: bytes) -> EnrollmentOutcome:
         speaker = _speaker(desk, peer)
         reports = read_reports(body) if len(body) <= _INLINE_BYTES else await asyncio.to_thread(read_reports, body)
         if speaker is not None and (other := _other(reports, speaker.device)) is not None:
             said = f"this certificate is {speaker.device}'s, and the report is {other}'s"
-            return Outcome(403, Refusal(error=said, reason="OtherDevice"))
+            return EnrollmentOutcome(403, Refusal(error=said, reason="OtherDevice"))
         taken = await desk.intake.put(reports, speaker) if reports else ACCEPTED
         if taken is ACCEPTED:
-            return Outcome(200, _Accepted(accepted=len(reports)))
-        return Outcome(taken.status, Refusal(error=taken.error, reason=taken.reason), taken.retry_after)
+            return EnrollmentOutcome(200, _Accepted(accepted=len(reports)))
+        return EnrollmentOutcome(taken.status, Refusal(error=taken.error, reason=taken.reason), taken.retry_after)
 
-    async def _enroll(self, desk: AgentService, peer: Peer, body: bytes) -> Outcome:
+    async def _enroll(self, desk: AgentService, peer: Peer, body: bytes) -> EnrollmentOutcome:
         asked = read_message(EnrollmentRequest, body)
         outcome = await self._aside(lambda: desk.enrollment.enroll(asked, peer.address))
         more = {"token": f"not accepted: {outcome.token}"} if outcome.token else {}
         logger().info("enrollment", device=asked.device, outcome=outcome.note or str(outcome.status), **more)
         return outcome
 
-    async def _renew(self, desk: AgentService, peer: Peer, body: bytes) -> Outcome:
+    async def _renew(self, desk: AgentService, peer: Peer, body: bytes) -> EnrollmentOutcome:
         speaker = _speaker(desk, peer)
         if speaker is None:
             raise Refused(401, "renewing needs the present certificate")
@@ -107,7 +109,7 @@ class Posts:
         logger().info("renewal", device=speaker.device, outcome=outcome.note or str(outcome.status))
         return outcome
 
-    async def _aside(self, work: Callable[[], Outcome]) -> Outcome:
+    async def _aside(self, work: Callable[[], EnrollmentOutcome]) -> EnrollmentOutcome:
         """Do what takes time on another thread, so many at once."""
         if self._enrolling >= _MOST_ENROLLING:
             raise Refused(503, "too many devices are being enrolled; come again later")
@@ -117,7 +119,7 @@ class Posts:
         finally:
             self._enrolling -= 1
 
-    def _say(self, desk: AgentService, peer: Peer, path: str, answer: Outcome) -> None:
+    def _say(self, desk: AgentService, peer: Peer, path: str, answer: EnrollmentOutcome) -> None:
         """Log a refusal; not again and again, for devices come again and again."""
         error = answer.said.error if isinstance(answer.said, Refusal) else ""
         key, now = (peer.address, error), time.monotonic()
@@ -137,7 +139,7 @@ class Posts:
         )
 
 
-def _speaker(desk: AgentService, peer: Peer) -> Speaker | None:
+def _speaker(desk: AgentService, peer: Peer) -> CertifiedDevice | None:
     """Say who speaks; None where whoever it is is believed.
 
     Raises:
@@ -150,7 +152,7 @@ def _speaker(desk: AgentService, peer: Peer) -> Speaker | None:
         raise Refused(401, "no certificate was shown; enroll first")
     try:
         return desk.speaker(peer.certificate)
-    except NotTrusted as error:
+    except CertificateRejected as error:
         raise Refused(401, str(error)) from None
 
 

@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Self
 
 from edgewright.delivery.identity.admission import Registry
-from edgewright.delivery.identity.certificates import Speaker, check
+from edgewright.delivery.identity.certificates import CertifiedDevice, check_certificate
 from edgewright.delivery.identity.credentials import DevicesCA, load_devices_ca
 from edgewright.delivery.identity.enrollment import LIFE, Enrollment
 from edgewright.ports import IdentityStore, ReportInbox
@@ -73,14 +73,14 @@ class AgentService:
         self.polls.close()
         self.intake.close()
 
-    def speaker(self, certificate: str) -> Speaker:
+    def speaker(self, certificate: str) -> CertifiedDevice:
         """Say whose certificate this is.
 
         Raises:
             NotTrusted: Nobody's here.
             DeliveryError: The authority cannot be used.
         """
-        return check(self._authority(), certificate, self._clock())
+        return check_certificate(self._authority(), certificate, self._clock())
 
     def _authority(self) -> DevicesCA:
         with self._lock:

@@ -13,7 +13,7 @@ from starlette.concurrency import run_in_threadpool
 
 from edgewright.delivery.served.ddi.downloads import Sending
 from edgewright.delivery.served.ddi.messages import MOST_BYTES
-from edgewright.delivery.served.ddi.service import Answer, Call, DdiService
+from edgewright.delivery.served.ddi.service import Call, DdiResponse, DdiService
 from edgewright.errors import EdgewrightError
 from edgewright.server.devices.bodies import Bodies, BodyRefused
 from edgewright.server.request_log import logger, note, routine
@@ -24,7 +24,7 @@ _TYPE = "application/hal+json;charset=UTF-8"
 
 Find = Callable[[str], DdiService | None]
 """Finds the desk of an environment by its name."""
-Work = Callable[[DdiService, Call, bytes], Answer | Sending]
+Work = Callable[[DdiService, Call, bytes], DdiResponse | Sending]
 
 
 def ddi_router(find: Find) -> APIRouter:
@@ -98,14 +98,14 @@ class _WayIn:
             return StreamingResponse(_checked(outcome), outcome.status, dict(outcome.headers))
         return _written(outcome)
 
-    def _work(self, call: Call, body: bytes, work: Work) -> Answer | Sending:
+    def _work(self, call: Call, body: bytes, work: Work) -> DdiResponse | Sending:
         try:
             desk = self._find("" if call.tenant.upper() == DEFAULT else call.tenant)
         except EdgewrightError as error:
             logger().error("a device could not be answered", error=error.message, hint=error.hint)
-            return Answer(HTTPStatus.SERVICE_UNAVAILABLE, {"error": "not now; come again"}, {"Retry-After": "30"})
+            return DdiResponse(HTTPStatus.SERVICE_UNAVAILABLE, {"error": "not now; come again"}, {"Retry-After": "30"})
         if desk is None:
-            return Answer(HTTPStatus.NOT_FOUND, {"error": "there is no such tenant"})
+            return DdiResponse(HTTPStatus.NOT_FOUND, {"error": "there is no such tenant"})
         return work(desk, call, body)
 
 
@@ -124,7 +124,7 @@ def _checked(sending: Sending) -> Iterator[bytes]:
         raise
 
 
-def _written(answer: Answer) -> Response:
+def _written(answer: DdiResponse) -> Response:
     headers = dict(answer.headers)
     if answer.content is None:
         return Response(status_code=answer.status, headers=headers)

@@ -11,7 +11,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 from starlette.concurrency import run_in_threadpool
 
-from edgewright.delivery.served.mender.answers import Answer
+from edgewright.delivery.served.mender.answers import MenderResponse
 from edgewright.delivery.served.mender.messages import Malformed, read_auth_request
 from edgewright.delivery.served.mender.service import DEPLOYMENTS, MenderService
 from edgewright.delivery.served.mender.tokens import NoToken, environment_of
@@ -25,7 +25,7 @@ _RETRY = {"Retry-After": "30"}
 
 Find = Callable[[str], MenderService | None]
 """Finds the desk of an environment by its name."""
-Work = Callable[[MenderService, str, bytes], Answer]
+Work = Callable[[MenderService, str, bytes], MenderResponse]
 """Takes the desk, the device's token and the body."""
 
 
@@ -101,7 +101,7 @@ class _WayIn:
     async def stranger(self, request: Request) -> Response:
         """Ask to be believed."""
 
-        def work(body: bytes) -> Answer:
+        def work(body: bytes) -> MenderResponse:
             try:
                 asks = read_auth_request(body)
             except Malformed as error:
@@ -145,7 +145,7 @@ class _WayIn:
             raise _Closed(HTTPStatus.UNAUTHORIZED, "the token is for another place", closes=True)
         return desk
 
-    async def _answer(self, request: Request, most: int, work: Callable[[bytes], Answer]) -> Response:
+    async def _answer(self, request: Request, most: int, work: Callable[[bytes], MenderResponse]) -> Response:
         """Read a body, work on it in a thread of the pool, and send what came of it."""
         try:
             body = await self._bodies.read(request, most)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
-from edgewright.delivery.identity.certificates import Speaker
+from edgewright.delivery.identity.certificates import CertifiedDevice
 from edgewright.delivery.identity.enrollment import SYSTEM
 from edgewright.errors import EdgewrightError
 from edgewright.ports import Identity, IdentityStatus, IdentityStore, ReportInbox
@@ -48,7 +48,7 @@ def busy(error: str, least: int = 1) -> Taken:
 @dataclass(frozen=True, slots=True)
 class _Waiting:
     reports: Sequence[Report]
-    speaker: Speaker | None
+    speaker: CertifiedDevice | None
     """None: whoever it is is believed."""
     done: asyncio.Future[Taken]
 
@@ -86,7 +86,7 @@ class Intake:
         if self._thread is not None:
             self._thread.join()
 
-    async def put(self, reports: Sequence[Report], speaker: Speaker | None) -> Taken:
+    async def put(self, reports: Sequence[Report], speaker: CertifiedDevice | None) -> Taken:
         """Have reports written, all of one speaker; returns when they are durable, or will not be."""
         done: asyncio.Future[Taken] = asyncio.get_running_loop().create_future()
         with self._lock:
@@ -150,7 +150,7 @@ class Intake:
             self._waker.start()
 
 
-def _judged(speaker: Speaker | None, known: Mapping[str, Identity]) -> Taken:
+def _judged(speaker: CertifiedDevice | None, known: Mapping[str, Identity]) -> Taken:
     if speaker is None:
         return ACCEPTED
     identity = known.get(speaker.fingerprint)

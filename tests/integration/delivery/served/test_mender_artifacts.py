@@ -15,7 +15,7 @@ from clients import require_client
 from edgewright.delivery.identity.credentials import BundleKeys, create_credentials, load_bundle_keys
 from edgewright.delivery.served.mender.artifacts import write_artifact
 from edgewright.delivery.served.mender.composed_file import ComposedFile
-from edgewright.delivery.served.mender.orders import Order, artifact_name, compose
+from edgewright.delivery.served.mender.orders import MenderOrder, artifact_name, compose
 from edgewright.errors import DeliveryError, DeliveryUnavailable
 from edgewright_schemas.delivery import Delivery, MenderSettings
 from edgewright_wire.layout import blob_path
@@ -44,11 +44,11 @@ def release(grounds: Grounds, version: int = 1) -> ModelAssignment:
     return made
 
 
-def order(target: ModelAssignment | None, nonce: str = "n-1") -> Order:
-    return Order("reader", target, "/var/lib/edgewright", nonce)
+def order(target: ModelAssignment | None, nonce: str = "n-1") -> MenderOrder:
+    return MenderOrder("reader", target, "/var/lib/edgewright", nonce)
 
 
-def written(grounds: Grounds, ordered: Order, settings: MenderSettings) -> ComposedFile:
+def written(grounds: Grounds, ordered: MenderOrder, settings: MenderSettings) -> ComposedFile:
     name = artifact_name(ordered.model, ordered.target, "12345678")
     return write_artifact(compose(ordered, name, settings, grounds.depot), keys(grounds).key)
 
@@ -111,7 +111,7 @@ def test_menders_own_module_gets_a_folder_as_the_installer_lays_it_out(grounds: 
 
     wanted = release(grounds)
     root = tmp_path / "root"
-    ordered = Order("reader", wanted, str(root), "")
+    ordered = MenderOrder("reader", wanted, str(root), "")
     with payload_of(saved(grounds, written(grounds, ordered, DIRECTORY))) as payload:
         payload.extractall(tmp_path, filter="data")
     where = Path((tmp_path / "dest_dir").read_text())

@@ -37,7 +37,7 @@ def server_certificate(
     For `edgewright serve --tls-cert … --tls-key …` or a proxy before it, where there is no certificate from elsewhere.
     Devices are given ca.crt (`edgewright-agent init --ca`).
     """
-    from edgewright.delivery.identity.certificates import issue_server
+    from edgewright.delivery.identity.certificates import issue_server_certificate
     from edgewright.delivery.identity.credentials import load_devices_ca
     from edgewright.durable import make_folder, write_atomic
 
@@ -49,7 +49,7 @@ def server_certificate(
         )
     authority = load_devices_ca(workspace.keys)
     try:
-        chain, key = issue_server(authority, hosts, workspace.clock(), timedelta(days=days))
+        chain, key = issue_server_certificate(authority, hosts, workspace.clock(), timedelta(days=days))
     except ValueError as error:
         raise EdgewrightError(str(error), hint="name hosts and addresses alone, without https:// or a port") from error
     try:

@@ -26,7 +26,7 @@ from edgewright.delivery.pushed.ssh.hostkeys import (
 )
 from edgewright.delivery.pushed.ssh.keyring import Keyring
 from edgewright.delivery.pushed.ssh.scripts import command
-from edgewright.delivery.pushed.ssh.targets import Hop, Target
+from edgewright.delivery.pushed.ssh.targets import Hop, SshTarget
 from edgewright.errors import EdgewrightError
 
 MAX_OUTPUT = 1024 * 1024
@@ -144,7 +144,7 @@ class Dialer:
         self._keyring = keyring
         self._read_file = read_file
 
-    def open(self, target: Target, deadline: Deadline) -> SshConnection:
+    def open(self, target: SshTarget, deadline: Deadline) -> SshConnection:
         """Connect to a device, through its jump host where it has one, and authenticate.
 
         Raises:
@@ -176,7 +176,7 @@ class Dialer:
             raise
         return SshConnection(opened[-1], sock, target.hop, deadline)
 
-    def _known_hosts(self, target: Target) -> str:
+    def _known_hosts(self, target: SshTarget) -> str:
         if target.known_hosts is None:
             return ""
         try:
@@ -186,7 +186,7 @@ class Dialer:
 
     def _sign_in(
         self,
-        target: Target,
+        target: SshTarget,
         hop: Hop,
         known: KnownHostKeys,
         key: paramiko.PKey,
@@ -230,7 +230,7 @@ class Dialer:
             raise
         return connection
 
-    def _refused(self, target: Target, hop: Hop, known: KnownHostKeys, error: Exception) -> ConnectionFailed:
+    def _refused(self, target: SshTarget, hop: Hop, known: KnownHostKeys, error: Exception) -> ConnectionFailed:
         match error:
             case IncompatiblePeer() if known.algorithms and "host key" in str(error):
                 return no_common_key_type(known, hop)

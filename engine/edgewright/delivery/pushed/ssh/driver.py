@@ -17,7 +17,7 @@ from edgewright.core.fleet.routes import Route
 from edgewright.delivery.pushed.ssh.deadline import Deadline
 from edgewright.delivery.pushed.ssh.errors import ConnectionFailed, DeviceError, Disconnected, Stopped, TimedOut
 from edgewright.delivery.pushed.ssh.pool import SessionResult, SshPool
-from edgewright.delivery.pushed.ssh.targets import Target, resolve_target
+from edgewright.delivery.pushed.ssh.targets import SshTarget, resolve_target
 from edgewright.delivery.pushed.ssh.twin_writes import BatchedTwinWrites
 from edgewright.delivery.repository.depot import Depot
 from edgewright.delivery.twin_driver import Routes, TwinDriver
@@ -124,7 +124,7 @@ class SshDriver(TwinDriver):
         continues = isinstance(problem, (TimedOut, Disconnected)) and session is not None and session.sent > 0
         return SessionResult(failed=problem is not None and not continues, twin=after, news=news)
 
-    def _target(self, route: Route) -> Target:
+    def _target(self, route: Route) -> SshTarget:
         try:
             return resolve_target(route, _own_user())
         except ValueError as error:

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from edgewright.delivery.pushed.ssh.errors import ConnectionFailed
-from edgewright.delivery.pushed.ssh.targets import Hop, Target
+from edgewright.delivery.pushed.ssh.targets import Hop, SshTarget
 
 _SIGNATURES = {"ssh-rsa": ("rsa-sha2-512", "rsa-sha2-256")}
 """Names of a key's type in the key exchange, where they differ."""
@@ -50,7 +50,7 @@ class KnownHostKeys:
         return frozenset(name for key in self.accepted for name in _SIGNATURES.get(key.type, (key.type,)))
 
 
-def known_host_keys(target: Target, hop: Hop, known_hosts: str) -> KnownHostKeys:
+def known_host_keys(target: SshTarget, hop: Hop, known_hosts: str) -> KnownHostKeys:
     """Find the known keys of the device, or of its jump host.
 
     Args:

@@ -24,7 +24,7 @@ from edgewright.delivery.pushed.ssh.inspection import (
     parse_order_status,
 )
 from edgewright.delivery.pushed.ssh.missing_files import unneeded
-from edgewright.delivery.pushed.ssh.targets import Target
+from edgewright.delivery.pushed.ssh.targets import SshTarget
 from edgewright.delivery.pushed.ssh.twin_writes import BatchedTwinWrites
 from edgewright.delivery.pushed.ssh.upload import script_failure, upload_payload
 from edgewright.delivery.repository.depot import Depot, PayloadFile
@@ -46,7 +46,7 @@ Files = Sequence[PayloadFile]
 class SessionContext:
     """A session's device, and the services it works with."""
 
-    target: Target
+    target: SshTarget
     twin_writes: BatchedTwinWrites
     depot: Depot
     clock: Callable[[], datetime]

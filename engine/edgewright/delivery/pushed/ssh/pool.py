@@ -15,7 +15,7 @@ from datetime import datetime, timedelta
 from edgewright.core.fleet.routes import Route
 from edgewright.core.fleet.twins import Twin
 from edgewright.delivery.pushed.ssh.deadline import Deadline
-from edgewright.delivery.pushed.ssh.schedule import Schedule, ScheduledDevice, scheduled_device
+from edgewright.delivery.pushed.ssh.schedule import ScheduledDevice, SessionSchedule, scheduled_device
 from edgewright.errors import EdgewrightError
 from edgewright.ports import TwinStore
 
@@ -79,7 +79,7 @@ class SshPool:
         self._changed = threading.Event()
         """Set when a device may have become due."""
         self._lock = threading.Lock()
-        self._schedule = Schedule(random.random)
+        self._schedule = SessionSchedule(random.random)
         self._routes: Mapping[str, Route] = {}
         self._devices: dict[str, ScheduledDevice] = {}
         self._running: dict[str, _RunningSession] = {}

@@ -62,7 +62,7 @@ def _has_work(twin: Twin, now: datetime) -> bool:
     return is_waiting or twins.next_job(twin, now).job is not None
 
 
-class Schedule:
+class SessionSchedule:
     """Remembers attempts, and picks the devices that are due.
 
     Args:

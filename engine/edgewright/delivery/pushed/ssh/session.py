@@ -24,7 +24,7 @@ from edgewright.delivery.pushed.ssh.inspection import (
     parse_installed,
 )
 from edgewright.delivery.pushed.ssh.jobs import JobRunner, SessionContext, fail_job, is_done
-from edgewright.delivery.pushed.ssh.targets import Target
+from edgewright.delivery.pushed.ssh.targets import SshTarget
 from edgewright.delivery.pushed.ssh.twin_writes import BatchedTwinWrites
 from edgewright.delivery.pushed.ssh.upload import script_failure
 from edgewright.delivery.repository.depot import Depot
@@ -48,7 +48,7 @@ class Session:
 
     def __init__(
         self,
-        target: Target,
+        target: SshTarget,
         twin_writes: BatchedTwinWrites,
         depot: Depot,
         dialer: Dialer,

@@ -34,7 +34,7 @@ class Hop:
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
+class SshTarget:
     """One device."""
 
     device: str
@@ -64,7 +64,7 @@ def ssh_settings(route: Route) -> SshSettings:
     return route.delivery.ssh or SshSettings()
 
 
-def resolve_target(route: Route, default_user: str) -> Target:
+def resolve_target(route: Route, default_user: str) -> SshTarget:
     """Resolve a device's target.
 
     Args:
@@ -87,7 +87,7 @@ def resolve_target(route: Route, default_user: str) -> Target:
         raise ValueError(f"installer: {route.delivery.installer!r} is no command: {error}") from error
     if not installer:
         raise ValueError("installer: there is no command")
-    return Target(
+    return SshTarget(
         device=route.device.id,
         fleet=route.fleet,
         hop=hop,

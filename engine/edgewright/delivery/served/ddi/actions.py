@@ -37,7 +37,7 @@ class ActionStatus(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Notes:
+class ActionNotes:
     """What the server has seen of the job that a device is at; kept in the twin's memo."""
 
     job: int
@@ -55,17 +55,17 @@ class Notes:
     """What its client called errors."""
 
 
-def notes_of(twin: Twin) -> Notes:
+def notes_of(twin: Twin) -> ActionNotes:
     """Read the notes of the job that the device is at; without one, they are of no job."""
     number = twin.job.number if twin.job is not None else 0
     kept = twin.memo.get(_NOTES)
     if not isinstance(kept, dict) or kept.get("job") != number:
-        return Notes(number)
+        return ActionNotes(number)
     listed: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in kept.items()}
-    return Notes(**listed)
+    return ActionNotes(**listed)
 
 
-def with_notes(twin: Twin, notes: Notes) -> Twin:
+def with_notes(twin: Twin, notes: ActionNotes) -> Twin:
     """Keep notes; no news for people or rollouts."""
     if notes == notes_of(twin):
         return twin

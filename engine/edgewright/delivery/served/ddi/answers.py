@@ -15,7 +15,7 @@ _LONGEST_SLEEP = timedelta(hours=23, minutes=59, seconds=59)
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class DeviceAddress:
     """Where a device finds its resources."""
 
     url: str
@@ -29,7 +29,7 @@ class Place:
         return f"{self.url}/{quote(self.tenant, safe='')}/controller/v1/{named}"
 
 
-def base(place: Place, poll: timedelta, *, due: Mapping[str, int | None]) -> dict[str, Any]:
+def base(place: DeviceAddress, poll: timedelta, *, due: Mapping[str, int | None]) -> dict[str, Any]:
     """The base resource.
 
     Args:
@@ -45,7 +45,7 @@ def base(place: Place, poll: timedelta, *, due: Mapping[str, int | None]) -> dic
     return {"config": {"polling": {"sleep": sleep}}, "_links": links}
 
 
-def deployment(place: Place, job: Job, order: BundleOrder, bundle: BuiltBundle) -> dict[str, Any]:
+def deployment(place: DeviceAddress, job: Job, order: BundleOrder, bundle: BuiltBundle) -> dict[str, Any]:
     """A deployment of one bundle, which is not optional; in which hours, the rollout's window has decided."""
     address = place.of("softwaremodules", job.number, "artifacts", bundle.name)
     kinds = ["download", "download-http"] if address.startswith("http:") else ["download"]

@@ -19,7 +19,7 @@ from edgewright.delivery.bundles.maker import BundleMaker
 from edgewright.delivery.bundles.orders import BundleOrder, ReadFile
 from edgewright.delivery.repository.depot import Depot
 from edgewright.delivery.served.ddi import actions, answers
-from edgewright.delivery.served.ddi.answers import Place
+from edgewright.delivery.served.ddi.answers import DeviceAddress
 from edgewright.delivery.served.ddi.authentication import SYSTEM, AuthenticatedDevice, Authenticator, NotServed
 from edgewright.delivery.served.ddi.downloads import Sending, send
 from edgewright.delivery.served.ddi.messages import (
@@ -56,7 +56,7 @@ class Call:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class DdiResponse:
     """Status and JSON."""
 
     status: int = 200
@@ -107,45 +107,45 @@ class DdiService:
 
     # ── resources ─────────────────────────────────────────────────────────────────────────────────────────────
 
-    def base(self, call: Call) -> Answer:
+    def base(self, call: Call) -> DdiResponse:
         """``GET /{tenant}/controller/v1/{id}``: what is due."""
         return self._answered(call, lambda visitor: self._base(call, visitor))
 
-    def deployment(self, call: Call, number: str) -> Answer:
+    def deployment(self, call: Call, number: str) -> DdiResponse:
         """``GET …/deploymentBase/{action}``: what to install."""
         return self._answered(call, lambda visitor: self._deployment(call, visitor, number))
 
-    def feedback(self, call: Call, number: str, body: bytes) -> Answer:
+    def feedback(self, call: Call, number: str, body: bytes) -> DdiResponse:
         """``POST …/deploymentBase/{action}/feedback``: how it goes."""
         return self._answered(call, lambda visitor: self._feedback(visitor, number, body))
 
-    def cancelation(self, call: Call, number: str) -> Answer:
+    def cancelation(self, call: Call, number: str) -> DdiResponse:
         """``GET …/cancelAction/{action}``: what is called off."""
         return self._answered(call, lambda visitor: self._cancelation(visitor, number))
 
-    def cancelation_feedback(self, call: Call, number: str, body: bytes) -> Answer:
+    def cancelation_feedback(self, call: Call, number: str, body: bytes) -> DdiResponse:
         """``POST …/cancelAction/{action}/feedback``: whether it was in time."""
         return self._answered(call, lambda visitor: self._cancelation_feedback(visitor, number, body))
 
-    def attributes(self, call: Call, body: bytes) -> Answer:
+    def attributes(self, call: Call, body: bytes) -> DdiResponse:
         """``PUT …/configData``: what the device says of itself."""
         return self._answered(call, lambda visitor: self._attributes(visitor, body))
 
-    def installed(self, call: Call, number: str) -> Answer:
+    def installed(self, call: Call, number: str) -> DdiResponse:
         """``GET …/installedBase/{action}``: what the device has installed last."""
         return self._answered(call, lambda visitor: self._installed(call, visitor, number))
 
     def download(
         self, call: Call, number: str, name: str, headers: Mapping[str, str], *, only_head: bool = False
-    ) -> Answer | Sending:
+    ) -> DdiResponse | Sending:
         """``GET …/softwaremodules/{action}/artifacts/{name}``: a bundle's bytes."""
         found: list[Sending] = []
 
-        def sending(visitor: AuthenticatedDevice) -> Answer:
+        def sending(visitor: AuthenticatedDevice) -> DdiResponse:
             outcome = self._download(visitor, number, name, headers, only_head=only_head)
             if isinstance(outcome, Sending):
                 found.append(outcome)
-                return Answer()
+                return DdiResponse()
             return outcome
 
         answer = self._answered(call, sending)
@@ -153,14 +153,14 @@ class DdiService:
 
     # ── what is behind them ───────────────────────────────────────────────────────────────────────────────────
 
-    def _base(self, call: Call, visitor: AuthenticatedDevice) -> Answer:
+    def _base(self, call: Call, visitor: AuthenticatedDevice) -> DdiResponse:
         place, route = self._place(call), visitor.route
         if visitor.pending is not None:
-            return Answer(content=answers.base(place, DdiSettings().poll, due={"configData": None}))
+            return DdiResponse(content=answers.base(place, DdiSettings().poll, due={"configData": None}))
         poll = _settings(route).poll
         known = self._known(visitor)
         if known is None:
-            return Answer(content=answers.base(place, poll, due={}))
+            return DdiResponse(content=answers.base(place, poll, due={}))
         now = self._clock()
         expected, problem = twins.seen(known, now), None
         if expected.job is not None and not actions.is_called_off(expected):
@@ -170,7 +170,7 @@ class DdiService:
                 problem = error
                 log.warning("device %s: there is no bundle for it: %s", visitor.device, error)
         twin = self._see(visitor, known, now, problem)
-        return Answer(content=answers.base(place, poll, due=_due(twin, now, can_offer=problem is None)))
+        return DdiResponse(content=answers.base(place, poll, due=_due(twin, now, can_offer=problem is None)))
 
     def _see(self, visitor: AuthenticatedDevice, known: Twin, now: datetime, problem: EdgewrightError | None) -> Twin:
         def seeing(twin: Twin) -> Twin:
@@ -183,42 +183,42 @@ class DdiService:
 
         return known if seeing(known) == known else self._change(visitor.device, seeing)
 
-    def _deployment(self, call: Call, visitor: AuthenticatedDevice, number: str) -> Answer:
+    def _deployment(self, call: Call, visitor: AuthenticatedDevice, number: str) -> DdiResponse:
         twin, action = self._open(visitor, number)
         job = twin.job
         if job is None or actions.is_called_off(twin):
-            return Answer(410, {"error": "the action was called off"})
+            return DdiResponse(410, {"error": "the action was called off"})
         bundle = self._bundle(visitor.route, job)
         now = self._clock()
         twin = self._change(visitor.device, lambda twin: actions.offered(twin, action, bundle.key, now))
         order = _order(visitor.route, job)
-        return Answer(content=answers.deployment(self._place(call), job, order, bundle))
+        return DdiResponse(content=answers.deployment(self._place(call), job, order, bundle))
 
-    def _feedback(self, visitor: AuthenticatedDevice, number: str, body: bytes) -> Answer:
+    def _feedback(self, visitor: AuthenticatedDevice, number: str, body: bytes) -> DdiResponse:
         said = read_feedback(body)
         _, action = self._open(visitor, number, settled=True)
         self._check(said, action)
         now, wanted = self._clock(), _proof(visitor.route)
         self._change(visitor.device, lambda twin: actions.told(twin, action, said, wanted, now))
-        return Answer()
+        return DdiResponse()
 
-    def _cancelation(self, visitor: AuthenticatedDevice, number: str) -> Answer:
+    def _cancelation(self, visitor: AuthenticatedDevice, number: str) -> DdiResponse:
         twin, action = self._open(visitor, number)
         if not actions.is_called_off(twin):
-            return Answer(404, {"error": "the action was not called off"})
-        return Answer(content=answers.cancelation(action))
+            return DdiResponse(404, {"error": "the action was not called off"})
+        return DdiResponse(content=answers.cancelation(action))
 
-    def _cancelation_feedback(self, visitor: AuthenticatedDevice, number: str, body: bytes) -> Answer:
+    def _cancelation_feedback(self, visitor: AuthenticatedDevice, number: str, body: bytes) -> DdiResponse:
         said = read_feedback(body)
         twin, action = self._open(visitor, number)
         self._check(said, action)
         if twin.job is None or twin.job.stage is not Stage.CANCELLING:
-            return Answer(404, {"error": "the action was not called off"})
+            return DdiResponse(404, {"error": "the action was not called off"})
         now, wanted = self._clock(), _proof(visitor.route)
         self._change(visitor.device, lambda twin: actions.told_of_cancelation(twin, action, said, wanted, now))
-        return Answer()
+        return DdiResponse()
 
-    def _attributes(self, visitor: AuthenticatedDevice, body: bytes) -> Answer:
+    def _attributes(self, visitor: AuthenticatedDevice, body: bytes) -> DdiResponse:
         said = read_attributes(body)
         if visitor.pending is not None:
             self._doors.describe(visitor, said)
@@ -231,28 +231,28 @@ class DdiService:
                 return replace(changed, memo={**changed.memo, _ATTRIBUTES_AT: now.isoformat()})
 
             self._change(visitor.device, describing)
-        return Answer()
+        return DdiResponse()
 
-    def _installed(self, call: Call, visitor: AuthenticatedDevice, number: str) -> Answer:
+    def _installed(self, call: Call, visitor: AuthenticatedDevice, number: str) -> DdiResponse:
         twin = self._known(visitor)
         action = _parsed(number)
         running = next((model for model in twin.models if model.installed is not None), None) if twin else None
         if twin is None or running is None or actions.standing(twin, action) is not actions.ActionStatus.CLOSED:
-            return Answer(404, {"error": "nothing was installed by this action"})
+            return DdiResponse(404, {"error": "nothing was installed by this action"})
         now = self._clock()
         job = Job(action, running.model, running.installed, 0, Stage.INSTALLING, now)
         bundle, order = self._bundle(visitor.route, job), _order(visitor.route, job)
-        return Answer(content=answers.deployment(self._place(call), job, order, bundle))
+        return DdiResponse(content=answers.deployment(self._place(call), job, order, bundle))
 
     def _download(
         self, visitor: AuthenticatedDevice, number: str, name: str, headers: Mapping[str, str], *, only_head: bool
-    ) -> Answer | Sending:
+    ) -> DdiResponse | Sending:
         twin, action = self._open(visitor, number)
         if twin.job is None or actions.is_called_off(twin):
-            return Answer(410, {"error": "the action was called off"})
+            return DdiResponse(410, {"error": "the action was called off"})
         bundle = self._bundle(visitor.route, twin.job)
         if name != bundle.name:
-            return Answer(404, {"error": "there is no such artifact"})
+            return DdiResponse(404, {"error": "there is no such artifact"})
 
         def sent() -> None:
             self._change(visitor.device, lambda twin: actions.fetched(twin, action, self._clock()))
@@ -263,22 +263,22 @@ class DdiService:
             return send(bundle, headers, only_head=only_head, sent=sent)
         except OSError as error:
             log.warning("the bundle %s cannot be read: %s", bundle.path, error)
-            return Answer(503, {"error": "the artifact is being built"}, {"Retry-After": "5"})
+            return DdiResponse(503, {"error": "the artifact is being built"}, {"Retry-After": "5"})
 
     # ── common to them ────────────────────────────────────────────────────────────────────────────────────────
 
-    def _answered(self, call: Call, work: Callable[[AuthenticatedDevice], Answer]) -> Answer:
+    def _answered(self, call: Call, work: Callable[[AuthenticatedDevice], DdiResponse]) -> DdiResponse:
         try:
             if _DEVICE.fullmatch(call.device) is None:
                 raise NotServed(401, "this is no device")
             return work(self._doors.admit(call.device, call.authorization))
         except NotServed as refused:
-            return Answer(refused.status, {"error": refused.message})
+            return DdiResponse(refused.status, {"error": refused.message})
         except Malformed as error:
-            return Answer(400, {"error": str(error)})
+            return DdiResponse(400, {"error": str(error)})
         except EdgewrightError as error:
             log.error("device %s cannot be served: %s", call.device, error)
-            return Answer(503, {"error": "this cannot be answered now"}, {"Retry-After": "30"})
+            return DdiResponse(503, {"error": "this cannot be answered now"}, {"Retry-After": "30"})
 
     def _known(self, visitor: AuthenticatedDevice) -> Twin | None:
         """Find the device's twin, or begin one; None where another update system reaches it."""
@@ -328,8 +328,8 @@ class DdiService:
             self._wake()
         return after
 
-    def _place(self, call: Call) -> Place:
-        return Place(self._url or call.asked_at, call.tenant, call.device)
+    def _place(self, call: Call) -> DeviceAddress:
+        return DeviceAddress(self._url or call.asked_at, call.tenant, call.device)
 
 
 def offered_bundles(store: TwinStore) -> frozenset[str]:

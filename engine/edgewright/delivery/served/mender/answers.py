@@ -15,7 +15,7 @@ ARTIFACT: Mapping[str, str] = {"Content-Type": "application/vnd.mender-artifact"
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class MenderResponse:
     """An HTTP answer. Its body is ``body``, or, of a file, what ``content`` gives."""
 
     status: int
@@ -28,17 +28,17 @@ class Answer:
     """Whose request it was, once that is known."""
 
 
-def empty(device: str) -> Answer:
+def empty(device: str) -> MenderResponse:
     """There is nothing to say, and all is well."""
-    return Answer(NO_CONTENT, device=device)
+    return MenderResponse(NO_CONTENT, device=device)
 
 
-def refusal(status: int, message: str, device: str | None = None) -> Answer:
+def refusal(status: int, message: str, device: str | None = None) -> MenderResponse:
     """Say why not, as Mender's servers do."""
-    return Answer(status, JSON, canonical_json({"error": message}), device=device)
+    return MenderResponse(status, JSON, canonical_json({"error": message}), device=device)
 
 
-def file(content: ComposedFile, tag: str, wanted: str, unless: str, device: str) -> Answer:
+def file(content: ComposedFile, tag: str, wanted: str, unless: str, device: str) -> MenderResponse:
     """Send a file, or the part of it that is wanted.
 
     Args:
@@ -51,7 +51,7 @@ def file(content: ComposedFile, tag: str, wanted: str, unless: str, device: str)
     headers = {**ARTIFACT, "ETag": f'"{tag}"'}
     match = _RANGE.fullmatch(wanted.strip())
     if match is None or not any(match.groups()) or unless.strip() not in {"", f'"{tag}"'}:
-        return Answer(OK, headers, content=content.read(), length=content.size, device=device)
+        return MenderResponse(OK, headers, content=content.read(), length=content.size, device=device)
     first, last = match.groups()
     if first:
         start, end = int(first), min(int(last) + 1 if last else content.size, content.size)
@@ -59,6 +59,6 @@ def file(content: ComposedFile, tag: str, wanted: str, unless: str, device: str)
         start, end = max(content.size - int(last), 0), content.size
     if start >= end:
         nothing = {**headers, **JSON, "Content-Range": f"bytes */{content.size}"}
-        return Answer(RANGE, nothing, canonical_json({"error": "there are no such bytes"}), device=device)
+        return MenderResponse(RANGE, nothing, canonical_json({"error": "there are no such bytes"}), device=device)
     part = {**headers, "Content-Range": f"bytes {start}-{end - 1}/{content.size}"}
-    return Answer(PARTIAL, part, content=content.read(start, end), length=end - start, device=device)
+    return MenderResponse(PARTIAL, part, content=content.read(start, end), length=end - start, device=device)

@@ -35,7 +35,7 @@ class ArtifactFile:
 
 
 @dataclass(frozen=True, slots=True)
-class Artifact:
+class MenderArtifact:
     """What is in an artifact."""
 
     name: str
@@ -52,7 +52,7 @@ class Artifact:
     """For the update module."""
 
 
-def write_artifact(artifact: Artifact, key: RSAPrivateKey) -> ComposedFile:
+def write_artifact(artifact: MenderArtifact, key: RSAPrivateKey) -> ComposedFile:
     """Write an artifact, signed.
 
     Raises:
@@ -83,7 +83,7 @@ def refuse_names(names: Iterable[str]) -> None:
         )
 
 
-def _header(artifact: Artifact) -> bytes:
+def _header(artifact: MenderArtifact) -> bytes:
     info: dict[str, Any] = {
         "payloads": [{"type": artifact.module}],
         "artifact_provides": {"artifact_name": artifact.name},

@@ -18,7 +18,7 @@ _BLOCK = 512
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
+class FilePart:
     """A part of it: ``data``, or the file at ``path``."""
 
     size: int
@@ -29,21 +29,21 @@ class Piece:
 class ComposedFile:
     """A file of known size, made of pieces."""
 
-    def __init__(self, pieces: Iterable[Piece]) -> None:
+    def __init__(self, pieces: Iterable[FilePart]) -> None:
         self._pieces = tuple(piece for piece in pieces if piece.size)
         self.size = sum(piece.size for piece in self._pieces)
 
     @classmethod
     def of_bytes(cls, data: bytes) -> "ComposedFile":
         """Make it of bytes alone."""
-        return cls([Piece(len(data), data)])
+        return cls([FilePart(len(data), data)])
 
     @classmethod
     def of_file(cls, file: PayloadFile) -> "ComposedFile":
         """Make it of a payload's file."""
-        return cls([Piece(file.size, file.data, file.path)])
+        return cls([FilePart(file.size, file.data, file.path)])
 
-    def __iter__(self) -> Iterator[Piece]:
+    def __iter__(self) -> Iterator[FilePart]:
         """The pieces."""
         return iter(self._pieces)
 
@@ -112,7 +112,7 @@ def tar(files: Iterable[tuple[str, ComposedFile]], links: Iterable[tuple[str, st
         files: Their names and contents.
         links: Their names, and where they lead.
     """
-    pieces: list[Piece] = []
+    pieces: list[FilePart] = []
     for name, content in files:
         pieces.append(_header(name, size=content.size))
         pieces.extend(content)
@@ -121,20 +121,20 @@ def tar(files: Iterable[tuple[str, ComposedFile]], links: Iterable[tuple[str, st
     return ComposedFile([*pieces, _zeros(2 * _BLOCK)])
 
 
-def _header(name: str, *, size: int = 0, target: str = "") -> Piece:
+def _header(name: str, *, size: int = 0, target: str = "") -> FilePart:
     info = TarInfo(name)
     info.size, info.mode = size, 0o644
     if target:
         info.type, info.linkname, info.mode = SYMTYPE, target, 0o777
     data = info.tobuf(GNU_FORMAT, "utf-8")
-    return Piece(len(data), data)
+    return FilePart(len(data), data)
 
 
-def _zeros(count: int) -> Piece:
-    return Piece(count, bytes(count))
+def _zeros(count: int) -> FilePart:
+    return FilePart(count, bytes(count))
 
 
-def _read(piece: Piece, first: int, last: int) -> Iterator[bytes]:
+def _read(piece: FilePart, first: int, last: int) -> Iterator[bytes]:
     if piece.path is None:
         yield piece.data[first:last]
         return

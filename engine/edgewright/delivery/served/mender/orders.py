@@ -13,7 +13,7 @@ from functools import lru_cache
 
 from edgewright import durable
 from edgewright.delivery.repository.depot import ASSIGNMENT_FILE, Depot, PayloadFile
-from edgewright.delivery.served.mender.artifacts import Artifact, ArtifactFile
+from edgewright.delivery.served.mender.artifacts import ArtifactFile, MenderArtifact
 from edgewright.delivery.served.mender.composed_file import ComposedFile, tar
 from edgewright.errors import DeliveryError, DeliveryUnavailable
 from edgewright_schemas.delivery import MenderServerSettings, MenderSettings
@@ -29,7 +29,7 @@ _MARKER = "release.json"
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class MenderOrder:
     """What is to be done."""
 
     model: str
@@ -52,7 +52,9 @@ def artifact_name(model: str, target: ModelAssignment | None, suffix: str) -> st
     return re.sub(r"[^A-Za-z0-9_.-]+", "-", f"{model}-{what}-{suffix}")
 
 
-def compose(order: Order, name: str, settings: MenderSettings | MenderServerSettings, depot: Depot) -> Artifact:
+def compose(
+    order: MenderOrder, name: str, settings: MenderSettings | MenderServerSettings, depot: Depot
+) -> MenderArtifact:
     """Say what is in the artifact of an order.
 
     Raises:
@@ -68,7 +70,7 @@ def compose(order: Order, name: str, settings: MenderSettings | MenderServerSett
     else:
         files = _directory(f"{order.root}/models/{order.model}", payload)
     release = {release_key(order.model): order.target.release} if order.target is not None else {}
-    return Artifact(
+    return MenderArtifact(
         name=name,
         device_types=(settings.device_type,),
         module=settings.module,

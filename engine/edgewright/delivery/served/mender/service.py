@@ -19,7 +19,7 @@ from edgewright.core.fleet.twins import Twin
 from edgewright.delivery.identity.credentials import load_bundle_keys, load_token_key
 from edgewright.delivery.repository.depot import Depot
 from edgewright.delivery.served.mender import answers, tokens
-from edgewright.delivery.served.mender.answers import Answer
+from edgewright.delivery.served.mender.answers import MenderResponse
 from edgewright.delivery.served.mender.artifacts import write_artifact
 from edgewright.delivery.served.mender.authentication import NotSigned, check_signature, device_of
 from edgewright.delivery.served.mender.conversation import STATUSES, Conversation, artifact_of, deployment_id
@@ -32,8 +32,8 @@ from edgewright.delivery.served.mender.messages import (
     read_provides,
     read_status,
 )
-from edgewright.delivery.served.mender.orders import Order, compose
-from edgewright.delivery.served.mender.tokens import NoToken, Use
+from edgewright.delivery.served.mender.orders import MenderOrder, compose
+from edgewright.delivery.served.mender.tokens import NoToken, TokenPurpose
 from edgewright.delivery.twin_driver import Routes
 from edgewright.ports import Identity, IdentityStatus, IdentityStore, TwinStore
 from edgewright_schemas.delivery import MenderSettings
@@ -93,7 +93,7 @@ class MenderService:
 
     # ── who is there ──────────────────────────────────────────────────────────────────────────────────────────────
 
-    def authenticate(self, request: AuthRequest, signature: str, body: bytes, peer: str) -> Answer:
+    def authenticate(self, request: AuthRequest, signature: str, body: bytes, peer: str) -> MenderResponse:
         """Give a device a token, once somebody has accepted its key.
 
         Args:
@@ -119,8 +119,8 @@ class MenderService:
             return answers.refusal(answers.UNAUTHORIZED, message, known.device)
         if known.standing is not IdentityStatus.ACCEPTED:
             return answers.refusal(answers.UNAUTHORIZED, f"the key {known.key} is {known.standing}", known.device)
-        token = tokens.issue(self._token_key, Use.DEVICE, self.environment, known.key, now + TOKEN_LIFE)
-        return Answer(answers.OK, {"Content-Type": "application/jwt"}, token.encode(), device=known.device)
+        token = tokens.issue(self._token_key, TokenPurpose.DEVICE, self.environment, known.key, now + TOKEN_LIFE)
+        return MenderResponse(answers.OK, {"Content-Type": "application/jwt"}, token.encode(), device=known.device)
 
     def _is_full(self, now: datetime) -> bool:
         """Whether too many keys wait; those that have waited for long make place."""
@@ -134,7 +134,7 @@ class MenderService:
     def is_ours(self, token: str) -> bool:
         """Whether a token was made here and counts; quick, and no look at the store."""
         try:
-            tokens.check(self._token_key, token, Use.DEVICE, self.environment, self._clock())
+            tokens.check(self._token_key, token, TokenPurpose.DEVICE, self.environment, self._clock())
         except NoToken:
             return False
         return True
@@ -145,7 +145,7 @@ class MenderService:
         Raises:
             NoToken: It does not count, or its device is not accepted any more.
         """
-        claims = tokens.check(self._token_key, token, Use.DEVICE, self.environment, self._clock())
+        claims = tokens.check(self._token_key, token, TokenPurpose.DEVICE, self.environment, self._clock())
         known = self._identities.identity(SYSTEM, claims.sub)
         if known is None or known.standing is not IdentityStatus.ACCEPTED:
             raise NoToken("the device is not accepted any more")
@@ -153,7 +153,7 @@ class MenderService:
 
     # ── what it is to do ──────────────────────────────────────────────────────────────────────────────────────────
 
-    def next_deployment(self, token: str, body: bytes | None, asked: Mapping[str, str], base: str) -> Answer:
+    def next_deployment(self, token: str, body: bytes | None, asked: Mapping[str, str], base: str) -> MenderResponse:
         """Tell a device what to install, if there is anything.
 
         Args:
@@ -164,7 +164,7 @@ class MenderService:
         """
         return self._answered(token, lambda device: self._next_deployment(device, body, asked, base))
 
-    def _next_deployment(self, device: str, body: bytes | None, asked: Mapping[str, str], base: str) -> Answer:
+    def _next_deployment(self, device: str, body: bytes | None, asked: Mapping[str, str], base: str) -> MenderResponse:
         provides = read_provides(body) if body is not None else None
         route = self._routes().get(device)
         talk, settings = self._talk(route), _settings(route)
@@ -185,7 +185,7 @@ class MenderService:
         if job is None or is_type != settings.device_type:
             return answers.empty(device)
         id_, until = deployment_id(self.environment, device, job), talk.now + LINK_LIFE
-        link = tokens.issue(self._token_key, Use.ARTIFACT, self.environment, device, until, job.number)
+        link = tokens.issue(self._token_key, TokenPurpose.ARTIFACT, self.environment, device, until, job.number)
         artifact = {
             "artifact_name": artifact_of(id_, job),
             "device_types_compatible": [settings.device_type],
@@ -194,9 +194,11 @@ class MenderService:
                 "expire": until.isoformat(timespec="seconds").replace("+00:00", "Z"),
             },
         }
-        return Answer(answers.OK, answers.JSON, canonical_json({"id": id_, "artifact": artifact}), device=device)
+        return MenderResponse(
+            answers.OK, answers.JSON, canonical_json({"id": id_, "artifact": artifact}), device=device
+        )
 
-    def artifact(self, id_: str, token: str, wanted: str = "", unless: str = "") -> Answer:
+    def artifact(self, id_: str, token: str, wanted: str = "", unless: str = "") -> MenderResponse:
         """Send the artifact of a deployment, or a part of it, to whoever has the link to it.
 
         Args:
@@ -206,7 +208,7 @@ class MenderService:
             unless: The header ``If-Range``.
         """
         try:
-            claims = tokens.check(self._token_key, token, Use.ARTIFACT, self.environment, self._clock())
+            claims = tokens.check(self._token_key, token, TokenPurpose.ARTIFACT, self.environment, self._clock())
         except NoToken as error:
             return answers.refusal(answers.UNAUTHORIZED, str(error))
         device = claims.sub
@@ -217,7 +219,7 @@ class MenderService:
         is_ours = route is not None and route.delivery.type == SYSTEM
         if route is None or not is_ours or job is None or deployment_id(self.environment, device, job) != id_:
             return answers.refusal(answers.GONE, "this deployment has ended", device)
-        order = Order(job.model, job.target, route.delivery.root, id_)
+        order = MenderOrder(job.model, job.target, route.delivery.root, id_)
         content = compose(order, artifact_of(id_, job), _settings(route), self._depot)
         pieces = write_artifact(content, self._bundle_key)
         pieces.check()
@@ -225,11 +227,11 @@ class MenderService:
 
     # ── what it says of it ────────────────────────────────────────────────────────────────────────────────────────
 
-    def status(self, token: str, id_: str, body: bytes) -> Answer:
+    def status(self, token: str, id_: str, body: bytes) -> MenderResponse:
         """Take in how far a device is with a deployment; 409 tells it to stop."""
         return self._answered(token, lambda device: self._status(device, id_, body))
 
-    def _status(self, device: str, id_: str, body: bytes) -> Answer:
+    def _status(self, device: str, id_: str, body: bytes) -> MenderResponse:
         status = read_status(body).status
         if status not in STATUSES:
             raise Malformed(f"status: {status} is none of {', '.join(STATUSES)}")
@@ -249,30 +251,30 @@ class MenderService:
             return answers.empty(device)
         return answers.refusal(answers.CONFLICT, "this deployment was aborted", device)
 
-    def log(self, token: str, id_: str, body: bytes) -> Answer:
+    def log(self, token: str, id_: str, body: bytes) -> MenderResponse:
         """Take in the log of a deployment."""
         return self._answered(token, lambda device: self._log(device, id_, body))
 
-    def _log(self, device: str, id_: str, body: bytes) -> Answer:
+    def _log(self, device: str, id_: str, body: bytes) -> MenderResponse:
         messages, route = read_log(body), self._routes().get(device)
         talk = self._talk(route)
         self._change(device, route, lambda twin: talk.logged(twin, id_, messages))
         return answers.empty(device)
 
-    def inventory(self, token: str, body: bytes, *, whole: bool) -> Answer:
+    def inventory(self, token: str, body: bytes, *, whole: bool) -> MenderResponse:
         """Take in attributes of a device; ``whole``: they replace those it sent before."""
         return self._answered(token, lambda device: self._inventory(device, body, whole=whole))
 
-    def _inventory(self, device: str, body: bytes, *, whole: bool) -> Answer:
+    def _inventory(self, device: str, body: bytes, *, whole: bool) -> MenderResponse:
         attributes, route = read_attributes(body), self._routes().get(device)
         talk = self._talk(route)
         self._change(device, route, lambda twin: talk.listed(twin, attributes, whole=whole))
         # Clients take 204 for an error here.
-        return Answer(answers.OK, device=device)
+        return MenderResponse(answers.OK, device=device)
 
     # ── common to all ─────────────────────────────────────────────────────────────────────────────────────────────
 
-    def _answered(self, token: str, work: Callable[[str], Answer]) -> Answer:
+    def _answered(self, token: str, work: Callable[[str], MenderResponse]) -> MenderResponse:
         """Do something for the device whose token it is."""
         try:
             device = self._device(token)

@@ -23,7 +23,7 @@ _HEADER = {"alg": "EdDSA", "typ": "JWT"}
 _DOTS = 2
 
 
-class Use(StrEnum):
+class TokenPurpose(StrEnum):
     """What a token is good for; one kind never passes for another."""
 
     DEVICE = "device"
@@ -50,7 +50,9 @@ class NoToken(Exception):
     """There is no token that counts."""
 
 
-def issue(key: Ed25519PrivateKey, use: Use, environment: str, subject: str, until: datetime, job: int = 0) -> str:
+def issue(
+    key: Ed25519PrivateKey, use: TokenPurpose, environment: str, subject: str, until: datetime, job: int = 0
+) -> str:
     """Make a token."""
     claims = {"use": use, "env": environment, "sub": subject, "exp": int(until.timestamp()), "job": job}
     signed = f"{_encode(_HEADER)}.{_encode(claims)}"
@@ -66,7 +68,7 @@ def environment_of(token: str) -> str:
     return _claims(token).env
 
 
-def check(key: Ed25519PrivateKey, token: str, use: Use, environment: str, now: datetime) -> Claims:
+def check(key: Ed25519PrivateKey, token: str, use: TokenPurpose, environment: str, now: datetime) -> Claims:
     """Read a token of ours.
 
     Raises:
