@@ -45,7 +45,7 @@ class World:
         self.state = self.states[0]
         self.operators = Admission(SqlIdentities(self.state), self.state, lambda: self.now)
 
-    def another(self, most_pending: int = 1_000) -> Enrollment:
+    def another(self, max_pending: int = 1_000) -> Enrollment:
         state = SqlState(self.folder / "state.db")
         self.states.append(state)
         return Enrollment(
@@ -54,7 +54,7 @@ class World:
             lambda: self.authority,
             lambda device: device in self.listed,
             lambda: self.now,
-            most_pending=most_pending,
+            max_pending=max_pending,
         )
 
     def ask(
@@ -305,8 +305,8 @@ def test_of_keys_that_race_for_one_name_one_is_let_in(world: World) -> None:
 def test_no_more_than_so_many_wait_and_those_that_ask_no_more_make_place(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(enrollment, "_COUNTED_FOR", 0.0)
-    few = world.another(most_pending=3)
+    monkeypatch.setattr(enrollment, "_COUNT_KEPT", 0.0)
+    few = world.another(max_pending=3)
     waiting = new_key()
     assert world.ask(waiting, "lane-0", of=few).status == 202
     for number in (1, 2):

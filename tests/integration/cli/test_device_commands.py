@@ -141,7 +141,7 @@ def test_a_mender_clients_key_is_approved_as_the_inventorys_device(shop: Shop) -
     shop.run("pending").expect(0, "mender", "ddi")
 
     shop.run("approve", "02-00-00-00-00-07", "--as", "lane-2").expect(0, "lane-2: key", "(mender)")
-    shop.run("approve", "lane-3", "--as", "lane-4").expect(1, "cannot speak for lane-4")
+    shop.run("approve", "lane-3", "--as", "lane-4").expect(1, "cannot be accepted for lane-4")
     shop.run("approve", "lane-3").expect(0)
 
     assert shop.standings("lane-2") == ["accepted"]

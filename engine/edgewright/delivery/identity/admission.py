@@ -1,6 +1,6 @@
-"""What operators decide about keys and tokens that say they are a device's, of every update system alike.
+"""Operators' decisions on keys and tokens that claim to be a device's, for every update system alike.
 
-Called by ``edgewright devices``. Every decision may be repeated.
+Called by ``edgewright devices``. Every decision is idempotent.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -14,18 +14,18 @@ from edgewright.ports import Identity, IdentityStore
 
 AGENT, MENDER = "agent", "mender"
 DEVICE_SYSTEMS = (AGENT, MENDER, "ddi")
-"""Update systems whose devices ask to be believed."""
-NOT_ACCEPTED = "tokenProblem"
-"""Where a key's details say why the token it came with was not accepted."""
+"""Update systems whose devices ask to be accepted."""
+REFUSED_BECAUSE = "tokenProblem"
+"""Field of a key's details: why the token it came with was not accepted."""
 SHOWN = 15
-"""Characters of a key that tell it from others: ``sha256:`` and eight digits."""
+"""Characters of a fingerprint that messages show: ``sha256:`` and eight digits."""
 
 
-class Registry(Protocol):
-    """Where enrolled devices are kept; the state store."""
+class DeviceRegistry(Protocol):
+    """Stores enrolled devices; the state store implements it."""
 
     def enrolled(self) -> Mapping[str, Mapping[str, str]]:
-        """Labels of enrolled devices, by id."""
+        """Return the labels of enrolled devices, by id."""
         ...
 
     def enroll(self, devices: Mapping[str, Mapping[str, str]]) -> None:
@@ -34,9 +34,9 @@ class Registry(Protocol):
 
 
 class Admission:
-    """Decides, for one environment."""
+    """Accepts, rejects and retires keys of one environment."""
 
-    def __init__(self, store: IdentityStore, registry: Registry, clock: Callable[[], datetime]) -> None:
+    def __init__(self, store: IdentityStore, registry: DeviceRegistry, clock: Callable[[], datetime]) -> None:
         self._store = store
         self._registry = registry
         self._clock = clock
@@ -47,13 +47,12 @@ class Admission:
         return [key for key in found if key.system in DEVICE_SYSTEMS]
 
     def find(self, device: str, fingerprint: str | None, standings: Sequence[IdentityStatus]) -> Identity:
-        """Find the one key that is meant.
+        """Find the one key that a device and a fingerprint name.
 
         Args:
-            device: Whose it says it is.
-            fingerprint: Its beginning, with or without ``sha256:``; needed where several keys ask.
-            standings: How it may stand.
-
+            device: The device that the key claims to be.
+            fingerprint: Its beginning, with or without ``sha256:``; needed where a device has several keys.
+            standings: Its status may be one of these.
         Raises:
             DeliveryError: There is none, or more than one.
         """
@@ -79,12 +78,12 @@ class Admission:
         )
 
     def approve(self, key: Identity, labels: Mapping[str, str], device: str | None = None) -> Identity:
-        """Believe a key: the device's other keys are retired, and it is enrolled.
+        """Accept a key: retire the device's other keys, and enroll the device.
 
         Args:
             key: The key.
-            labels: Count before those the device was enrolled with, and these before what it says of itself.
-            device: Whose it is, where Mender's identity says another.
+            labels: Override those the device was enrolled with, which override those it sent itself.
+            device: The device's id, where Mender's identity claims another.
 
         Raises:
             DeliveryError: The key cannot be this device's.
@@ -93,7 +92,8 @@ class Admission:
         name = device or key.device
         if name != key.device and key.system != MENDER:
             raise DeliveryError(
-                f"this key is {key.device}'s, and cannot speak for {name}", hint="have it asked for by the right name"
+                f"this key belongs to {key.device}, and cannot be accepted for {name}",
+                hint=f"let the device request it under the id {name}",
             )
         known = self._registry.enrolled().get(name, {})
         self._registry.enroll({name: {**key.labels, **known, **labels}})
@@ -102,11 +102,11 @@ class Admission:
         return self._store.decide(key.system, key.key, IdentityStatus.ACCEPTED, self._clock()) or key
 
     def reject(self, key: Identity) -> None:
-        """Believe a key never."""
+        """Reject a key."""
         self._store.decide(key.system, key.key, IdentityStatus.REJECTED, self._clock())
 
     def retire(self, device: str) -> Sequence[Identity]:
-        """Believe none of a device's keys any more; gives those that were believed until now."""
+        """Retire all keys of a device; return those that were accepted."""
         gone: list[Identity] = []
         for system in DEVICE_SYSTEMS:
             gone += self._retire(system, device)
@@ -134,11 +134,11 @@ def accept_as(store: IdentityStore, key: str, device: str, now: datetime) -> Ide
     Args:
         store: Keeps keys.
         key: Its fingerprint.
-        device: The inventory's id.
+        device: Its id in the inventory.
         now: Aware UTC time.
 
     Raises:
-        DeliveryError: There is no such key, or it counts no more.
+        DeliveryError: There is no such key, or it is retired.
         StateError, StateUnavailable, StorageFull: The store cannot be used.
     """
     known = store.identity(MENDER, key)

@@ -1,4 +1,4 @@
-"""Certificates of the devices' authority: requests read, certificates issued, and what is shown checked.
+"""Certificates of the devices' authority: parses requests, issues certificates, and verifies those that devices show.
 
 Called by ``enrollment``, by the server's agent API, and by ``edgewright devices server-certificate``.
 """
@@ -26,14 +26,14 @@ from edgewright_wire.messages import DeviceId
 
 LONGEST_REQUEST = 16 << 10
 _EARLIER = timedelta(hours=1)
-"""Certificates count from a little before they are issued: controllers' clocks differ."""
+"""Certificates are valid from a little before they are issued: controllers' clocks differ."""
 _HOST = re.compile(r"(\*\.)?[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?)*")
 _DEVICE: TypeAdapter[str] = TypeAdapter(DeviceId)
 
 
 @dataclass(frozen=True, slots=True)
 class CertificateRequest:
-    """A certificate request whose sender holds its key."""
+    """A certificate request, signed by its key."""
 
     device: str
     fingerprint: str
@@ -42,7 +42,7 @@ class CertificateRequest:
 
 @dataclass(frozen=True, slots=True)
 class IssuedCertificate:
-    """A certificate and who it is from."""
+    """A certificate, with its authority's."""
 
     chain: str
     """PEM."""
@@ -52,7 +52,7 @@ class IssuedCertificate:
 
 @dataclass(frozen=True, slots=True)
 class CertifiedDevice:
-    """Who has shown a certificate of ours."""
+    """The device named by a valid certificate of the authority."""
 
     device: str
     fingerprint: str
@@ -61,14 +61,14 @@ class CertifiedDevice:
 
 
 class CertificateRejected(Exception):
-    """A certificate says nothing here; why, in words."""
+    """A certificate is not accepted; the text says why."""
 
 
 def parse_request(pem: str) -> CertificateRequest:
-    """Read a PKCS#10 request.
+    """Parse a PKCS#10 request.
 
     Raises:
-        ValueError: It is none, its signature does not fit, or it names no device; in words for its sender.
+        ValueError: It is none, its signature is wrong, or it names no device; in words for its sender.
     """
     if len(pem) > LONGEST_REQUEST:
         raise ValueError(f"csr: longer than {LONGEST_REQUEST} characters")
@@ -85,18 +85,18 @@ def parse_request(pem: str) -> CertificateRequest:
 
 
 def fingerprint_of(key: CertificatePublicKeyTypes) -> str:
-    """Name a public key: the sha256 of its SubjectPublicKeyInfo."""
+    """Return the fingerprint of a public key: the sha256 of its SubjectPublicKeyInfo."""
     return f"sha256:{sha256(key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).hexdigest()}"
 
 
 def issue_certificate(
     authority: DevicesCA, request: CertificateRequest, now: datetime, life: timedelta
 ) -> IssuedCertificate:
-    """Certify that a key is a device's, for a client of TLS."""
+    """Issue a device's certificate, for a client of TLS."""
     until = min(now + life, authority.certificate.not_valid_after_utc)
     serial = x509.random_serial_number()
     names = [x509.NameAttribute(NameOID.COMMON_NAME, request.device)]
-    certificate = _signed(
+    certificate = _sign(
         authority,
         x509.Name(names),
         request.key,
@@ -110,16 +110,16 @@ def issue_certificate(
 def issue_server_certificate(
     authority: DevicesCA, hosts: Sequence[str], now: datetime, life: timedelta
 ) -> tuple[str, bytes]:
-    """Make a key and certify it for a server of these names and addresses; gives the chain and the key, both PEM.
+    """Create a key and certify it for a server of these names and addresses; return the chain and the key, both PEM.
 
     Raises:
-        ValueError: One is neither a host's name nor an address.
+        ValueError: One is neither a host name nor an address.
     """
     key = ec.generate_private_key(ec.SECP256R1())
     names = x509.SubjectAlternativeName([_host(host) for host in hosts])
     until = min(now + life, authority.certificate.not_valid_after_utc)
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, hosts[0][:CERTIFICATE_NAME_LENGTH])])
-    certificate = _signed(
+    certificate = _sign(
         authority,
         subject,
         key.public_key(),
@@ -133,20 +133,20 @@ def issue_server_certificate(
 
 
 def check_certificate(authority: DevicesCA, pem: str, now: datetime) -> CertifiedDevice:
-    """Say whose certificate this is.
+    """Verify a certificate, and return the device it names.
 
     Raises:
-        NotTrusted: It is not of this authority, for no device, or out of date.
+        CertificateRejected: It is not of this authority, not for a device, or out of date.
     """
-    speaker = _read(authority.certificate_pem, pem)
-    if not speaker.not_before <= now <= speaker.not_after:
-        raise CertificateRejected(f"the certificate is out of date: it ended {speaker.not_after:%Y-%m-%d %H:%M} UTC")
-    return speaker
+    shown = _verify(authority.certificate_pem, pem)
+    if not shown.not_before <= now <= shown.not_after:
+        raise CertificateRejected(f"the certificate is out of date: it ended {shown.not_after:%Y-%m-%d %H:%M} UTC")
+    return shown
 
 
 @lru_cache(maxsize=20_000)
-def _read(authority: bytes, pem: str) -> CertifiedDevice:
-    """Check a signature; connections are kept, and each of their requests shows the same certificate."""
+def _verify(authority: bytes, pem: str) -> CertifiedDevice:
+    """Verify a certificate's signature; cached, because every request of a connection shows the same certificate."""
     try:
         certificate = x509.load_pem_x509_certificate(pem.encode())
         certificate.verify_directly_issued_by(x509.load_pem_x509_certificate(authority))
@@ -161,10 +161,10 @@ def _read(authority: bytes, pem: str) -> CertifiedDevice:
 
 
 def _named(subject: x509.Name) -> str:
-    """Find the device that a subject names.
+    """Return the device that a subject names.
 
     Raises:
-        ValueError: It names none that could be one.
+        ValueError: It names no valid device id.
     """
     names = subject.get_attributes_for_oid(NameOID.COMMON_NAME)
     try:
@@ -184,7 +184,7 @@ def _host(text: str) -> x509.GeneralName:
         return x509.DNSName(text)
 
 
-def _signed(
+def _sign(
     authority: DevicesCA,
     subject: x509.Name,
     key: ec.EllipticCurvePublicKey,

@@ -1,14 +1,15 @@
-"""Keys that devices trust besides the repository's: what signs bundles, who vouches for devices, what signs tokens.
+"""Keys that devices trust besides the repository's: of bundles, of the devices' certificate authority, and of tokens.
 
 They lie in the folder of the signing keys (``keys``), made once by ``edgewright init`` and never at run time:
 
 ========================================  ===========================================================================
-bundles.pem, bundles.crt                  RSA 3072, self-signed: signs what SWUpdate, RAUC and Mender install
+bundles.pem, bundles.crt                  RSA 3072, self-signed: signs bundles for SWUpdate, RAUC and Mender
 devices-ca.pem, devices-ca.crt            ECDSA P-256: the authority of agents' client certificates
 mender-jwt.pem                            Ed25519: signs the tokens of devices with Mender's client
 ========================================  ===========================================================================
 
-Private keys are PKCS#8, and only their owner may read them. Called by ``edgewright init`` and by what serves devices.
+Private keys are PKCS#8, and only their owner may read them. Called by ``edgewright init``, ``delivery.bundles`` and
+``wiring``.
 """
 
 import fcntl
@@ -42,7 +43,7 @@ DEVICES_CA = "devices-ca"
 TOKENS = "mender-jwt"
 _YEARS = timedelta(days=20 * 365)
 _EARLIER = timedelta(days=1)
-"""Certificates count from a little before they are made: devices' clocks go wrong."""
+"""Certificates are valid from a little before they are made: devices' clocks go wrong."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,18 +57,18 @@ class BundleKeys:
 
     @property
     def certificate_pem(self) -> bytes:
-        """What devices with SWUpdate or RAUC trust."""
+        """The certificate that devices with SWUpdate or RAUC trust."""
         return self.certificate.public_bytes(Encoding.PEM)
 
     @property
     def public_pem(self) -> bytes:
-        """What devices with Mender's client trust."""
+        """The public key that devices with Mender's client trust."""
         return self.key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
 
 
 @dataclass(frozen=True, slots=True)
 class DevicesCA:
-    """Vouches for devices."""
+    """The authority that certifies devices."""
 
     key: ec.EllipticCurvePrivateKey
     certificate: x509.Certificate
@@ -75,7 +76,7 @@ class DevicesCA:
 
     @property
     def certificate_pem(self) -> bytes:
-        """What is needed to check devices' certificates."""
+        """The authority's own certificate, which verifies those of devices."""
         return self.certificate.public_bytes(Encoding.PEM)
 
 
@@ -87,10 +88,10 @@ class TokenKey:
 
 
 def create_credentials(folder: Path, now: datetime | None = None) -> tuple[str, ...]:
-    """Make what is lacking of them; what is there is never touched. Gives the names of the files made.
+    """Create the files that are missing; existing ones are never changed. Return the names of the new files.
 
     Raises:
-        DeliveryError: What is there of a pair cannot be used.
+        DeliveryError: An existing file of a pair cannot be used.
         DeliveryUnavailable, StorageFull: The folder cannot be written.
     """
     now = now or datetime.now(UTC)
@@ -109,7 +110,7 @@ def create_credentials(folder: Path, now: datetime | None = None) -> tuple[str, 
 
 
 def load_bundle_keys(folder: Path) -> BundleKeys:
-    """Read what signs bundles.
+    """Load the key that signs bundles.
 
     Raises:
         DeliveryError: It is not here, cannot be used, or others may read it.
@@ -120,7 +121,7 @@ def load_bundle_keys(folder: Path) -> BundleKeys:
 
 
 def load_devices_ca(folder: Path) -> DevicesCA:
-    """Read the authority of devices' certificates.
+    """Load the authority of devices' certificates.
 
     Raises:
         DeliveryError: It is not here, cannot be used, or others may read it.
@@ -130,7 +131,7 @@ def load_devices_ca(folder: Path) -> DevicesCA:
 
 
 def load_token_key(folder: Path) -> TokenKey:
-    """Read what signs devices' tokens.
+    """Load the key that signs devices' tokens.
 
     Raises:
         DeliveryError: It is not here, cannot be used, or others may read it.
@@ -141,7 +142,7 @@ def load_token_key(folder: Path) -> TokenKey:
     return TokenKey(key)
 
 
-# ── making ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── creation ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def _make(
@@ -150,7 +151,7 @@ def _make(
     generate: Callable[[], PrivateKeyTypes],
     certify: Callable[[], x509.Certificate] | None = None,
 ) -> Sequence[str]:
-    """Make a key, and then its certificate, which can be made again. A key whose certificate is here is elsewhere."""
+    """Make a key, then its certificate. A certificate without a key says that the key was moved away: make neither."""
     key_file, certificate_file = folder / f"{name}.pem", folder / f"{name}.crt"
     made = []
     if not key_file.exists() and not certificate_file.exists():
@@ -171,7 +172,7 @@ def _new_ecdsa() -> ec.EllipticCurvePrivateKey:
 
 
 def _bundle_certificate(key: rsa.RSAPrivateKey, now: datetime) -> x509.Certificate:
-    """Certify what signs bundles: SWUpdate and RAUC ask for e-mail protection, or for code signing where told to."""
+    """Certify the key of bundles. SWUpdate and RAUC require e-mail protection, or code signing where configured so."""
     purposes = (ExtendedKeyUsageOID.EMAIL_PROTECTION, ExtendedKeyUsageOID.CODE_SIGNING)
     builder = (
         _self_signed("edgewright bundles", key.public_key(), now)
@@ -192,7 +193,7 @@ def _ca_certificate(key: ec.EllipticCurvePrivateKey, now: datetime) -> x509.Cert
 
 
 def _short_name(key: ec.EllipticCurvePrivateKey) -> str:
-    """Tell authorities of several environments apart: TLS chooses among them by name."""
+    """Return a short name of an authority, so that TLS can choose among those of several environments."""
     return x509.SubjectKeyIdentifier.from_public_key(key.public_key()).digest.hex()[:12]
 
 
@@ -207,7 +208,7 @@ def _self_signed(name: str, public: CertificatePublicKeyTypes, now: datetime) ->
 
 
 def key_usage(*, signs: bool = False, certifies: bool = False) -> x509.KeyUsage:
-    """Say what a certificate's key is for: to sign, or to certify other keys."""
+    """Build the key usage of a certificate: to sign, or to certify other keys."""
     return x509.KeyUsage(
         digital_signature=signs,
         content_commitment=False,
@@ -227,7 +228,7 @@ def _private_pem(key: PrivateKeyTypes) -> bytes:
 
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
-    """Keep others from making keys in the same folder meanwhile."""
+    """Lock the folder against other processes that make keys."""
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX)
@@ -236,7 +237,7 @@ def _alone(folder: Path) -> Iterator[None]:
         os.close(handle)
 
 
-# ── reading ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── loading ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def _bundle_key(folder: Path) -> rsa.RSAPrivateKey:

@@ -1,7 +1,7 @@
-"""Who agents are: keys that ask, keys that are believed, and the certificates they get. One for each environment.
+"""Enrolls agents: accepts or queues their keys, and issues certificates. One for each environment.
 
-Called by the server's agent API; what operators decide is in ``admitting``. Nothing is kept in memory that counts:
-several controllers may serve the same devices.
+Called by ``server.devices``; operators' decisions are in ``admission``. No state of record is kept in memory: several
+controllers may serve the same devices.
 """
 
 import threading
@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from edgewright.core.fleet.enrollment import IdentityStatus, Verdict, judge
-from edgewright.delivery.identity.admission import NOT_ACCEPTED, Registry
+from edgewright.delivery.identity.admission import REFUSED_BECAUSE, DeviceRegistry
 from edgewright.delivery.identity.certificates import (
     CertificateRequest,
     CertifiedDevice,
@@ -19,42 +19,42 @@ from edgewright.delivery.identity.certificates import (
     parse_request,
 )
 from edgewright.delivery.identity.credentials import DevicesCA
-from edgewright.delivery.identity.tokens import Tokens
+from edgewright.delivery.identity.tokens import EnrollmentTokens
 from edgewright.ports import Identity, IdentityStore
 from edgewright_wire.enrollment import EnrollmentRequest, IssuedCertificate, PendingEnrollment, Refusal, RenewalRequest
 from edgewright_wire.messages import WireModel
 
 SYSTEM = "agent"
 LIFE = timedelta(days=7)
-MOST_PENDING = 1_000
-"""Keys that may wait for an operator; anybody may ask."""
+MAX_PENDING = 1_000
+"""Keys that may wait for an operator; anybody may send one."""
 _ASK_AGAIN = 60
-_FORGOTTEN_AFTER = timedelta(days=7)
-"""A pending key that asks no more makes place for others."""
-_SEEN_EVERY = timedelta(minutes=10)
-_COUNTED_FOR = 5.0
+_PENDING_KEPT = timedelta(days=7)
+"""A pending key that has not asked for so long is forgotten when too many wait."""
+_SEEN_INTERVAL = timedelta(minutes=10)
+_COUNT_KEPT = 5.0
 _MOST_LABELS, _LONGEST_LABEL = 64, 256
 
-_WORDS = {
+_MESSAGES = {
     Verdict.OTHER_KEY: "the device is known by another key; an operator has to approve this one",
     Verdict.OTHER_DEVICE: "this key belongs to another device",
     Verdict.REJECTED: "an operator rejected this key",
-    Verdict.RETIRED: "this key is retired; it speaks for no device any more",
+    Verdict.RETIRED: "this key is retired; no device may use it any more",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class EnrollmentOutcome:
-    """An answer, as HTTP's status and what to say."""
+    """The response to an enrollment request: HTTP status and body."""
 
     status: int
     said: WireModel
     retry_after: int = 0
-    """Seconds; 0: nothing is said of it."""
+    """Seconds; 0: no such header."""
     note: str = ""
-    """For the log: what was decided."""
+    """For the log: the decision."""
     token: str = ""
-    """For the log: why the token that came was not accepted."""
+    """For the log: why the request's token was not accepted."""
 
 
 class Enrollment:
@@ -62,23 +62,23 @@ class Enrollment:
 
     Args:
         store: Keeps keys.
-        registry: Keeps which devices there are.
-        authority: Reads what certifies them.
-        listed: Whether the inventory lets a device in, where that is declared to be enough.
+        registry: Keeps the enrolled devices.
+        authority: Loads the authority that certifies them.
+        listed: Returns True if a device is in the inventory, where that is declared to be enough.
         clock: Gives aware UTC times.
-        life: How long certificates hold.
+        life: Lifetime of certificates.
     """
 
     def __init__(
         self,
         store: IdentityStore,
-        registry: Registry,
+        registry: DeviceRegistry,
         authority: Callable[[], DevicesCA],
         listed: Callable[[str], bool],
         clock: Callable[[], datetime],
         *,
         life: timedelta = LIFE,
-        most_pending: int = MOST_PENDING,
+        max_pending: int = MAX_PENDING,
     ) -> None:
         self._store = store
         self._registry = registry
@@ -86,13 +86,13 @@ class Enrollment:
         self._listed = listed
         self._clock = clock
         self._life = life
-        self._most_pending = most_pending
-        self.tokens = Tokens(store)
+        self._max_pending = max_pending
+        self.tokens = EnrollmentTokens(store)
         self._counting = threading.Lock()
-        self._pending, self._counted = 0, -_COUNTED_FOR
+        self._pending, self._counted = 0, -_COUNT_KEPT
 
     def enroll(self, asked: EnrollmentRequest, peer: str) -> EnrollmentOutcome:
-        """Answer a device that asks to be known; asking again with the same is harmless.
+        """Answer an enrollment request; idempotent.
 
         Raises:
             DeliveryError: The authority cannot be used.
@@ -112,8 +112,8 @@ class Enrollment:
             )
         return self._answer(asked, request, peer)
 
-    def renew(self, asked: RenewalRequest, speaker: CertifiedDevice) -> EnrollmentOutcome:
-        """Give the holder of a certificate the next one.
+    def renew(self, asked: RenewalRequest, shown: CertifiedDevice) -> EnrollmentOutcome:
+        """Renew a certificate for its holder.
 
         Raises:
             DeliveryError, StateError, StateUnavailable, StorageFull: As in enroll.
@@ -122,19 +122,21 @@ class Enrollment:
             request = parse_request(asked.csr)
         except ValueError as error:
             return EnrollmentOutcome(422, Refusal(error=str(error), reason="Malformed"))
-        if (request.device, request.fingerprint) != (speaker.device, speaker.fingerprint):
+        if (request.device, request.fingerprint) != (shown.device, shown.fingerprint):
             return EnrollmentOutcome(
                 422, Refusal(error="csr: renewing needs the key and the name of the certificate shown")
             )
-        known = self._store.identity(SYSTEM, speaker.fingerprint)
-        if known is None or known.device != speaker.device:
+        known = self._store.identity(SYSTEM, shown.fingerprint)
+        if known is None or known.device != shown.device:
             return EnrollmentOutcome(401, Refusal(error="this key is not known here; enroll again"))
         verdict = judge(known.standing, (), vouched=False)
-        return self._issue(request, "renewed") if verdict is Verdict.ISSUE else self._wait_or_refuse(verdict, request)
+        return (
+            self._issue(request, "renewed") if verdict is Verdict.ISSUE else self._pending_or_refused(verdict, request)
+        )
 
     def _answer(self, asked: EnrollmentRequest, request: CertificateRequest, peer: str) -> EnrollmentOutcome:
         now, token = self._clock(), asked.token
-        problem = self.tokens.refusal(token, request.fingerprint, now) if token else None
+        problem = self.tokens.problem_for(token, request.fingerprint, now) if token else None
         by_token = bool(token) and problem is None
         vouched = self._listed(request.device) or by_token
         fresh = Identity(SYSTEM, request.device, request.fingerprint, IdentityStatus.PENDING, now, labels=asked.labels)
@@ -145,38 +147,38 @@ class Enrollment:
             own = next((key for key in keys if key.key == request.fingerprint), None)
             others = [key.standing for key in keys if key.key != request.fingerprint]
             verdict = judge(own.standing if own is not None else None, others, vouched=vouched)
-            if own is None or (own.standing is IdentityStatus.PENDING and _is_news(own, asked, problem, now)):
+            if own is None or (own.standing is IdentityStatus.PENDING and _needs_write(own, asked, problem, now)):
                 detail = {
                     "peer": peer,
                     "seen": now.isoformat(),
                     "class": asked.device_class,
-                    NOT_ACCEPTED: problem,
+                    REFUSED_BECAUSE: problem,
                 }
                 yield replace(own or fresh, labels=asked.labels, detail={**(own.detail if own else {}), **detail})
 
         self._store.change(SYSTEM, request.device, work)
         if verdict is Verdict.ADMIT:
-            return self._admit(asked, request, by_token=by_token)
+            return self._accept(asked, request, by_token=by_token)
         if verdict is Verdict.ISSUE:
             return self._issue(request, "issued")
-        return self._wait_or_refuse(verdict, request, problem)
+        return self._pending_or_refused(verdict, request, problem)
 
-    def _admit(self, asked: EnrollmentRequest, request: CertificateRequest, *, by_token: bool) -> EnrollmentOutcome:
-        """Believe a device's first key. It is enrolled before it is believed: what a crash leaves is done again."""
+    def _accept(self, asked: EnrollmentRequest, request: CertificateRequest, *, by_token: bool) -> EnrollmentOutcome:
+        """Accept a device's first key. The device is enrolled first, so that a repeated request completes a crash."""
         labels = dict(asked.labels)
         if by_token:
-            token = self.tokens.use(asked.token or "", request.fingerprint, request.device, self._clock())
-            if token is None:  # others were quicker
-                problem = self.tokens.refusal(asked.token or "", request.fingerprint, self._clock())
-                self._store.note(SYSTEM, request.fingerprint, {NOT_ACCEPTED: problem})
-                return self._wait_or_refuse(Verdict.PENDING, request, problem)
+            token = self.tokens.redeem(asked.token or "", request.fingerprint, request.device, self._clock())
+            if token is None:  # other devices have used it up meanwhile
+                problem = self.tokens.problem_for(asked.token or "", request.fingerprint, self._clock())
+                self._store.note(SYSTEM, request.fingerprint, {REFUSED_BECAUSE: problem})
+                return self._pending_or_refused(Verdict.PENDING, request, problem)
             labels |= token.labels
         self._registry.enroll({request.device: labels})
         decided = self._accept_first(request)
-        return self._issue(request, "admitted") if decided else self._wait_or_refuse(Verdict.PENDING, request)
+        return self._issue(request, "admitted") if decided else self._pending_or_refused(Verdict.PENDING, request)
 
     def _accept_first(self, request: CertificateRequest) -> bool:
-        """Accept a key if it still is the device's only one that counts."""
+        """Accept a key if no other key of the device was accepted meanwhile."""
         now, accepted = self._clock(), False
 
         def work(keys: Sequence[Identity]) -> Iterator[Identity]:
@@ -201,35 +203,35 @@ class Enrollment:
         )
         return EnrollmentOutcome(200, said, note=note)
 
-    def _wait_or_refuse(
+    def _pending_or_refused(
         self, verdict: Verdict, request: CertificateRequest, problem: str | None = None
     ) -> EnrollmentOutcome:
-        """Answer a device that is not let in; what is wrong with its token is told to operators alone."""
+        """Answer a device that is not accepted; only operators see the problem of its token."""
         if verdict is not Verdict.PENDING:
             return replace(_refused(verdict), token=problem or "")
         said = PendingEnrollment(fingerprint=request.fingerprint, token_accepted=False if problem else None)
         return EnrollmentOutcome(202, said, _ASK_AGAIN, "pending", problem or "")
 
     def _is_full(self) -> bool:
-        """Whether too many wait; those that ask no more are forgotten first."""
+        """Return True if too many keys wait; forgets those that have not asked for long first."""
         with self._counting:
-            if time.monotonic() - self._counted >= _COUNTED_FOR:
+            if time.monotonic() - self._counted >= _COUNT_KEPT:
                 pending = self._store.identities(system=SYSTEM, standing=IdentityStatus.PENDING)
-                if len(pending) >= self._most_pending:
-                    before = self._clock() - _FORGOTTEN_AFTER
+                if len(pending) >= self._max_pending:
+                    before = self._clock() - _PENDING_KEPT
                     gone = [key.key for key in pending if _seen(key) < before]
                     self._store.forget(SYSTEM, gone)
                     pending = [key for key in pending if key.key not in set(gone)]
                 self._pending, self._counted = len(pending), time.monotonic()
             self._pending += 1
-            return self._pending > self._most_pending
+            return self._pending > self._max_pending
 
 
 def _check(asked: EnrollmentRequest, request: CertificateRequest) -> None:
-    """Compare what is asked with what the key has signed.
+    """Compare a request's fields with the signed certificate request.
 
     Raises:
-        ValueError: They differ, or something is out of bounds; in words for the sender.
+        ValueError: They differ, or a field is too long; in words for the sender.
     """
     if request.device != asked.device:
         raise ValueError(f"csr: its common name is {request.device}, and the device says it is {asked.device}")
@@ -241,9 +243,11 @@ def _check(asked: EnrollmentRequest, request: CertificateRequest) -> None:
         raise ValueError(f"deviceClass: at most {_LONGEST_LABEL} characters")
 
 
-def _is_news(key: Identity, asked: EnrollmentRequest, problem: str | None, now: datetime) -> bool:
-    """Whether asking again is worth a write."""
-    return key.labels != asked.labels or key.detail.get(NOT_ACCEPTED) != problem or now - _seen(key) >= _SEEN_EVERY
+def _needs_write(key: Identity, asked: EnrollmentRequest, problem: str | None, now: datetime) -> bool:
+    """Return True if a repeated request changes something that is stored."""
+    return (
+        key.labels != asked.labels or key.detail.get(REFUSED_BECAUSE) != problem or now - _seen(key) >= _SEEN_INTERVAL
+    )
 
 
 def _seen(key: Identity) -> datetime:
@@ -252,4 +256,6 @@ def _seen(key: Identity) -> datetime:
 
 
 def _refused(verdict: Verdict) -> EnrollmentOutcome:
-    return EnrollmentOutcome(403, Refusal(error=_WORDS[verdict], reason=verdict.value), 10 * _ASK_AGAIN, verdict.value)
+    return EnrollmentOutcome(
+        403, Refusal(error=_MESSAGES[verdict], reason=verdict.value), 10 * _ASK_AGAIN, verdict.value
+    )

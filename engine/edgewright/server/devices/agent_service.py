@@ -7,7 +7,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from edgewright.delivery.identity.admission import Registry
+from edgewright.delivery.identity.admission import DeviceRegistry
 from edgewright.delivery.identity.certificates import CertifiedDevice, check_certificate
 from edgewright.delivery.identity.credentials import DevicesCA, load_devices_ca
 from edgewright.delivery.identity.enrollment import LIFE, Enrollment
@@ -41,7 +41,7 @@ class AgentService:
         repository: Path,
         keys: Path,
         identities: IdentityStore,
-        registry: Registry,
+        registry: DeviceRegistry,
         inbox: ReportInbox,
         devices: Callable[[], int],
         listed: Callable[[str], bool],

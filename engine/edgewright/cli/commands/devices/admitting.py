@@ -104,7 +104,7 @@ def reject(
 
 
 def _row(key: "Identity", others: "Iterable[Identity]") -> dict[str, Any]:
-    from edgewright.delivery.identity.admission import NOT_ACCEPTED
+    from edgewright.delivery.identity.admission import REFUSED_BECAUSE
 
     known = [each for each in others if each.key != key.key and each.standing.value == "accepted"]
     return {
@@ -117,7 +117,7 @@ def _row(key: "Identity", others: "Iterable[Identity]") -> dict[str, Any]:
         "labels": dict(key.labels),
         "deviceClass": key.detail.get("class") or None,
         "otherKey": known[0].key if known else None,
-        "tokenProblem": key.detail.get(NOT_ACCEPTED),
+        "tokenProblem": key.detail.get(REFUSED_BECAUSE),
     }
 
 

@@ -11,7 +11,7 @@ from edgewright.cli.options import HERE, EnvOption, Output, OutputOption, RepoOp
 from edgewright.errors import EdgewrightError
 
 if TYPE_CHECKING:  # annotations alone must not import what a command may not need
-    from edgewright.delivery.identity.tokens import Token
+    from edgewright.delivery.identity.tokens import EnrollmentToken
 
 _MOST_USES = 1_000
 _LONGEST = timedelta(days=365)
@@ -51,7 +51,7 @@ def token(
 
     It is shown once, now: only its digest is kept. Its labels count before what an agent says of itself.
     """
-    from edgewright.delivery.identity.tokens import Tokens
+    from edgewright.delivery.identity.tokens import EnrollmentTokens
     from edgewright.state.twins import SqlIdentities
 
     life, labels = duration_of("--expires", expires, least=timedelta(minutes=1)), labels_of(label)
@@ -62,7 +62,7 @@ def token(
     place = Place(repo, state, env)
     workspace = place.workspace
     identities, now = SqlIdentities(workspace.state), workspace.clock()
-    tokens = Tokens(identities)
+    tokens = EnrollmentTokens(identities)
     if listed:
         _list([_row(each, each.problem(now)) for each in tokens.tokens()], output)
     elif revoke is not None:
@@ -129,7 +129,7 @@ def _for_hawkbit(identities: Any, device: str | None, gateway: str | None, works
     stdout().print(secret.reveal())
 
 
-def _row(token: "Token", problem: str | None) -> dict[str, Any]:
+def _row(token: "EnrollmentToken", problem: str | None) -> dict[str, Any]:
     return {
         "name": token.name,
         "madeAt": token.made_at.isoformat(),
