@@ -4,9 +4,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import TypeVar
 
 from edgewright.core.address import Address
+from edgewright.core.facts import Facts, StoredFacts, expect
+from edgewright.errors import StateError
+
+F = TypeVar("F", bound=StoredFacts)
 
 
 class Action(StrEnum):
@@ -51,7 +55,7 @@ class FileRef:
 
 @dataclass(frozen=True, slots=True)
 class Artifact:
-    """What a build step made.
+    """The immutable output of a build step.
 
     ``digest`` names the *meaning* of the output (rows, tensors, graph, evidence), not the bytes that hold it,
     so a rebuild that comes to the same result has the same digest and stops the change there.
@@ -63,11 +67,35 @@ class Artifact:
     digest: str
     files: Mapping[str, FileRef]
     """Stored files by name. Which names each step writes is in docs/reference/artifacts.md."""
-    facts: Mapping[str, Any]
-    """Small figures that plans, gates and people need; plain JSON."""
+    facts: Facts
+    """Small figures that plans, gates and people need; typed by action."""
     components: Mapping[str, str] = field(default_factory=dict)
     """What went into the fingerprint, part by part; ``explain`` compares these."""
     environment: Mapping[str, str] = field(default_factory=dict)
     """Library versions it was made with."""
+    inputs: Mapping[str, str] = field(default_factory=dict)
+    """Fingerprints of the artifacts it was made from, by role."""
     created_at: datetime | None = None
     seconds: float = 0.0
+
+    def facts_as(self, kind: type[F]) -> F:
+        """Return the facts as those of one step.
+
+        Raises:
+            StateError: They lack a required key, or are another step's.
+        """
+        return expect(kind, self.facts, self.action, self.address)
+
+    def input(self, role: str) -> str:
+        """Return the fingerprint of the artifact that was read in a role.
+
+        Raises:
+            StateError: None is recorded.
+        """
+        try:
+            return self.inputs[role]
+        except KeyError:
+            raise StateError(
+                f"the recorded {self.action} of {self.address} names no input {role!r}",
+                hint="it was recorded by another version or is damaged; change its spec, so that it is made again",
+            ) from None

@@ -7,8 +7,8 @@ inconclusive, and inconclusive does not pass.
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
+from edgewright.core.facts import Evidence
 from edgewright_schemas.thresholds import Gate
 
 _LOWER_IS_BETTER = frozenset({"loss", "mae", "rmse", "sizeBytes"})
@@ -92,7 +92,7 @@ def _figure(metric: str, value: float) -> str:
 
 
 def judge(
-    gates: Sequence[Gate], evidence: Mapping[str, Any], champion: Mapping[str, Any] | None
+    gates: Sequence[Gate], evidence: Evidence, champion: Evidence | None
 ) -> tuple[GateOutcome, ...]:
     """Judge one variant by its evidence. Gates with a device class are left to the rollout.
 
@@ -124,8 +124,8 @@ def judge(
 def choose_variant(
     order: Sequence[str],
     gates: Sequence[Gate],
-    variants: Mapping[str, Mapping[str, Any]],
-    champion: Mapping[str, Any] | None,
+    variants: Mapping[str, Evidence],
+    champion: Evidence | None,
 ) -> Choice:
     """Pick the first variant whose gates all pass.
 
@@ -147,7 +147,7 @@ def choose_variant(
     return Choice(None, outcomes)
 
 
-def _judge(gate: Gate, key: str, found: object, champion: Mapping[str, Any] | None) -> GateOutcome:
+def _judge(gate: Gate, key: str, found: object, champion: Evidence | None) -> GateOutcome:
     words = _describe(gate, key)
     value = _finite(found)
     if value is None:
@@ -179,20 +179,20 @@ def _limit(gate: Gate) -> float | None:
     return gate.min if gate.min is not None else gate.max
 
 
-def _overall(evidence: Mapping[str, Any], metric: str) -> object:
+def _overall(evidence: Evidence, metric: str) -> object:
     overall = evidence.get("overall")
     if isinstance(overall, Mapping) and metric in overall:
         return overall[metric]
     return evidence.get(metric)
 
 
-def _sliced(evidence: Mapping[str, Any], key: str, metric: str) -> object:
+def _sliced(evidence: Evidence, key: str, metric: str) -> object:
     slices = evidence.get("slices")
     figures = slices.get(key) if isinstance(slices, Mapping) else None
     return figures.get(metric) if isinstance(figures, Mapping) else None
 
 
-def _slices(evidence: Mapping[str, Any], column: str) -> list[str]:
+def _slices(evidence: Evidence, column: str) -> list[str]:
     slices = evidence.get("slices")
     if not isinstance(slices, Mapping):
         return []

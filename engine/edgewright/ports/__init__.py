@@ -10,7 +10,7 @@ from edgewright.core.status.events import Event
 from edgewright.core.status.notifications import Notification
 from edgewright.core.status.reasons import Severity
 from edgewright.ports.blobs import BlobReader, BlobStore, BlobWriter
-from edgewright.ports.builds import Builder, BuildTask, Built, Cancel, Progress
+from edgewright.ports.builds import Builder, BuildTask, Built, Cancel, Progress, TaskCheckout, TaskInput
 from edgewright.ports.configs import ConfigRenderer, ConfigRequest
 from edgewright.ports.deliveries import (
     DeliveryReader,
@@ -70,6 +70,8 @@ __all__ = [
     "StateReader",
     "StateWriter",
     "StatusState",
+    "TaskCheckout",
+    "TaskInput",
     "TwinStore",
     "Upstream",
 ]

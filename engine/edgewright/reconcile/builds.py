@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgewright.core.artifact import Artifact
+from edgewright.core.artifact import Artifact, FileRef
 from edgewright.core.planning.plan import BuildStep, Command, Import, Package, Train, action_of
 from edgewright.core.snapshot import Snapshot
 from edgewright.errors import Cancelled, StepFailed
@@ -24,7 +24,8 @@ from edgewright.ports import (
     Cancel,
     Intent,
     Progress,
-    SnapshotSource,
+    TaskCheckout,
+    TaskInput,
 )
 from edgewright.reconcile.run import RunContext
 from edgewright_schemas.base import is_code_reference
@@ -73,8 +74,8 @@ def one_at_a_time(lock: Path, cancel: Cancel) -> Iterator[bool]:
 class BuildRunner:
     """Runs build steps, one at a time for each fingerprint."""
 
-    context: RunContext
-    source: SnapshotSource
+    TaskCheckout,
+    TaskInput,
     blobs: BlobStore
     builder: Builder
     folder: Path
@@ -116,9 +117,9 @@ class BuildRunner:
         )
         workdir = self._workdir(step.fingerprint)
         started = time.monotonic()
-        task = self._task(desired, step, workdir)
+        task = self._task(desired, step)
         try:
-            built = self.builder.build(task, progress, cancel)
+            built = self.builder.build(task, workdir, progress, cancel)
         except (Cancelled, StepFailed) as error:
             self.context.writer.finish(name, "cancelled" if isinstance(error, Cancelled) else "failed")
             raise
@@ -129,9 +130,10 @@ class BuildRunner:
             address=step.address,
             digest=built.digest,
             files=files,
-            facts={**built.facts, "inputs": dict(step.inputs)},
+            facts=built.facts,
             components=step.components,
             environment=built.environment,
+            inputs=dict(step.inputs),
             created_at=self.context.clock(),
             seconds=time.monotonic() - started,
         )
@@ -150,42 +152,46 @@ class BuildRunner:
     def _workdir(self, fingerprint: str) -> Path:
         return self.folder / work_name(fingerprint)
 
-    def _task(self, desired: Snapshot, step: BuildStep, workdir: Path) -> BuildTask:
+    def _task(self, desired: Snapshot, step: BuildStep) -> BuildTask:
         assert step.fingerprint is not None
         document = desired.resources[step.address].document
         assert isinstance(document, Dataset | Model)
         recorded = self.context.reader.artifacts(step.inputs.values())
-        inputs: dict[str, Mapping[str, Path]] = {}
-        facts: dict[str, Mapping[str, Any]] = {}
+        inputs: dict[str, TaskInput] = {}
         for role, fingerprint in step.inputs.items():
             artifact = recorded.get(fingerprint)
             if artifact is None:
                 raise StepFailed(f"{role} of {step.address} is not there", hint="apply again")
-            inputs[role] = {name: self.blobs.path(file.digest) for name, file in artifact.files.items()}
-            facts[role] = artifact.facts
+            inputs[role] = _input(artifact, artifact.files)
         if isinstance(step, Train) and isinstance(document, Model) and document.spec.training_or_default.warm_start:
             inputs |= self._warm_start(document)
-        checkout = workdir / "checkout"
-        self.source.materialize(desired.revision, _paths(desired, step, document), checkout)
         return BuildTask(
             action=action_of(step),
             address=step.address,
             fingerprint=step.fingerprint,
             spec=document.spec.model_dump(mode="json", by_alias=True),
-            checkout=checkout,
+            checkout=_checkout(desired, step, document),
             inputs=inputs,
-            facts=facts,
-            workdir=workdir,
             params=_params(step, document),
         )
 
-    def _warm_start(self, model: Model) -> dict[str, Mapping[str, Path]]:
+    def _warm_start(self, model: Model) -> dict[str, TaskInput]:
         champion = self.context.reader.champions().get(model.metadata.name)
         of = champion.train_fingerprint if champion else ""
         weights = self.context.reader.artifacts([of]).get(of)
         if weights is None or "weights.pt" not in weights.files:
             return {}
-        return {"warmStart": {"weights.pt": self.blobs.path(weights.files["weights.pt"].digest)}}
+        return {"warmStart": _input(weights, {"weights.pt": weights.files["weights.pt"]})}
+
+
+def _input(artifact: Artifact, files: Mapping[str, FileRef]) -> TaskInput:
+    return TaskInput(artifact.action, artifact.address, artifact.digest, files, artifact.facts)
+
+
+def _checkout(desired: Snapshot, step: BuildStep, document: Dataset | Model) -> TaskCheckout:
+    paths = tuple(_paths(desired, step, document))
+    known = {**desired.content, **desired.code}
+    return TaskCheckout(desired.revision, paths, {path: known[path] for path in paths if path in known})
 
 
 def _params(step: BuildStep, document: Dataset | Model) -> dict[str, Any]:

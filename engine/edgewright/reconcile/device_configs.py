@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from edgewright.core.address import Address
 from edgewright.core.artifact import Action, Artifact
+from edgewright.core.facts import OtherFacts
 from edgewright.core.snapshot import Snapshot
 from edgewright.errors import StepFailed
 from edgewright.ports import BlobStore, ConfigRenderer, ConfigRequest, SnapshotSource
@@ -45,7 +46,7 @@ class Configurator:
                 address=Address("fleet", fleet.metadata.name),
                 digest=config,
                 files={_FILE: file},
-                facts={},
+                facts=OtherFacts(),
                 created_at=self.context.clock(),
             )
         )

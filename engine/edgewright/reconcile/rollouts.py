@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from edgewright.core.address import Address
+from edgewright.core.facts import PackageFacts
 from edgewright.core.fleet.membership import members
 from edgewright.core.fleet.routes import Proof
 from edgewright.core.gates import device_gates
@@ -153,7 +154,7 @@ class RolloutDriver:
         package = self.context.reader.package(after.release.package)
         if package is None:
             return None
-        export_fingerprint = package.facts["inputs"]["export"]
+        export_fingerprint = package.input("export")
         export = self.context.reader.artifacts([export_fingerprint]).get(export_fingerprint)
         if export is None:
             return None
@@ -161,8 +162,8 @@ class RolloutDriver:
             package=package.digest,
             export=export.digest,
             export_fingerprint=export_fingerprint,
-            variant=str(package.facts["variant"]),
-            train_fingerprint=export.facts["inputs"].get("model", ""),
+            variant=package.facts_as(PackageFacts).variant,
+            train_fingerprint=export.inputs.get("model", ""),
         )
 
 

@@ -15,7 +15,8 @@ from pydantic_core import from_json
 from pydantic_core import to_json as pydantic_json
 
 from edgewright.core.address import Address, parse_address
-from edgewright.core.artifact import Action, Artifact, FileRef
+from edgewright.core.artifact import BUILD_ACTIONS, Action, Artifact, FileRef
+from edgewright.core.facts import parse_facts
 from edgewright.core.planning.observed import Champion
 from edgewright.core.rollout.state import (
     Controls,
@@ -131,7 +132,7 @@ def artifact_row(artifact: Artifact) -> Row:
     """Write an artifact in the order of ARTIFACT_COLUMNS."""
     body = {
         "files": {name: [file.digest, file.size] for name, file in artifact.files.items()},
-        "facts": dict(artifact.facts),
+        "facts": _facts_json(artifact),
         "components": dict(artifact.components),
         "environment": dict(artifact.environment),
     }
@@ -146,19 +147,27 @@ def artifact_row(artifact: Artifact) -> Row:
     )
 
 
+def _facts_json(artifact: Artifact) -> dict[str, Any]:
+    """Return the stored facts; the artifact's inputs are kept among them, as every version has."""
+    facts = artifact.facts.to_json()
+    return {**facts, "inputs": dict(artifact.inputs)} if artifact.action in BUILD_ACTIONS else facts
+
+
 def artifact_of(row: Row) -> Artifact:
     """Read an artifact."""
     fingerprint, action, address, digest, seconds, created_at, text = row
     body = from_json(text)
+    facts = {key: value for key, value in body["facts"].items() if key != "inputs"}
     return Artifact(
         fingerprint=fingerprint,
         action=Action(action),
         address=parse_address(address),
         digest=digest,
         files={name: FileRef(*file) for name, file in body["files"].items()},
-        facts=body["facts"],
+        facts=parse_facts(action, facts),
         components=body["components"],
         environment=body["environment"],
+        inputs=body["facts"].get("inputs", {}),
         created_at=to_time(created_at),
         seconds=seconds,
     )

@@ -388,7 +388,8 @@ class Workspace:
         source_status: "Callable[[], SourceStatus] | None" = None,
     ) -> "Reconciler":
         """Wire a run; ``source`` and its status take the place of the workspace's own."""
-        from edgewright.pipeline.executors.local import ProcessBuilder
+        from edgewright.pipeline.executors.local import LocalExecutor
+        from edgewright.pipeline.executors.staging import Staging, StagingBuilder
         from edgewright.reconcile.builds import BuildRunner
         from edgewright.reconcile.device_configs import Configurator
         from edgewright.reconcile.drift_scan import SCAN_BYTES, DriftMemory
@@ -402,14 +403,14 @@ class Workspace:
         delivery = self.delivery(desired, source)
         blobs = self.blobs
         context = RunContext(self.state, self.state, listener, self.clock)
-        builder = ProcessBuilder(folders=[self.root])
+        builder = StagingBuilder(Staging(blobs, source), LocalExecutor(folders=[self.root]))
         configurator = Configurator(context, source, blobs, TemplateRenderer())
         return Reconciler(
             context=context,
             source=source,
             observer=Observer(self.state, blobs, delivery, self.sources, DriftMemory(SCAN_BYTES)),
             delivery=delivery,
-            build_runner=BuildRunner(context, source, blobs, builder, self.folder / "work"),
+            build_runner=BuildRunner(context, blobs, builder, self.folder / "work"),
             publisher=Publisher(context, blobs, delivery),
             rollout_driver=RolloutDriver(context, configurator, delivery, delivery),
             lease=lease,

@@ -17,7 +17,7 @@ from edgewright.core.artifact import Action
 from edgewright.durable import digest_file
 from edgewright.errors import Cancelled, StepFailed, Transient
 from edgewright.pipeline.executors.local import ProcessBuilder
-from edgewright.pipeline.external.command import build
+from edgewright.pipeline.command.step import build
 from edgewright.ports import BuildTask, Progress
 from samples.training_data import ProgressLog, start, table_dataset
 

@@ -15,7 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 from edgewright.core.address import Address
 from edgewright.core.artifact import Action
 from edgewright.errors import SourceUnavailable, StepFailed
-from edgewright.pipeline.external.imported import build, without_secrets
+from edgewright.pipeline.imported.step import build, without_secrets
 from edgewright.pipeline.runner.tasks import StepContext
 from edgewright.ports import BuildTask
 from samples.training_data import ProgressLog, start

@@ -12,6 +12,7 @@ from typing import Any
 
 from edgewright.core.address import Address
 from edgewright.core.artifact import Artifact
+from edgewright.core.facts import AssumedFacts, Facts, PackageFacts
 from edgewright.core.planning.fingerprint import fingerprint
 from edgewright.core.planning.observed import Observed
 from edgewright.core.planning.plan import ACTIONS, Package
@@ -48,9 +49,9 @@ class AssumingWorkbench(Workbench):
 
 
 def _assume(kind: type[Any], address: Address, of: str, components: Mapping[str, str]) -> Artifact:
-    facts: dict[str, Any] = {"assumed": True}
+    facts: Facts = AssumedFacts()
     if kind is Package:
-        facts |= {"manifestSize": 0, "packageSize": 0}
+        facts = PackageFacts(manifest_digest="", manifest_size=0, package_size=0, variant="", size_bytes=0)
     return Artifact(of, ACTIONS[kind], address, digest_json({"output of": of}), {}, facts, components)
 
 

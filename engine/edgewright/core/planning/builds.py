@@ -6,6 +6,7 @@ from typing import Any
 
 from edgewright.core import gates
 from edgewright.core.address import Address
+from edgewright.core.facts import AssumedFacts, EvaluationFacts, Evidence
 from edgewright.core.gates import GateOutcome
 from edgewright.core.planning.fingerprint import (
     dataset_components,
@@ -154,7 +155,7 @@ def _plan_evaluation(
 class _ChampionEvidence:
     """The champion's figures on today's data: there, to be measured first, or none because there is no champion."""
 
-    figures: Mapping[str, Any] | None = None
+    figures: Evidence | None = None
     pending: Node | None = None
 
 
@@ -187,7 +188,9 @@ def _champion_evidence(
         )
     if measured.artifact is None:
         return _ChampionEvidence(figures={}) if measured.blocked else _ChampionEvidence(pending=measured)
-    return _ChampionEvidence(measured.artifact.facts.get("variants", {}).get(champion.variant, {}))
+    if isinstance(measured.artifact.facts, AssumedFacts):
+        return _ChampionEvidence(figures={})
+    return _ChampionEvidence(measured.artifact.facts_as(EvaluationFacts).variants.get(champion.variant, {}))
 
 
 def _plan_package(
@@ -226,14 +229,14 @@ def _judge(
     model: Model,
     gate_list: Sequence[Gate],
     evaluation: Node,
-    champion: Mapping[str, Any] | None,
+    champion: Evidence | None,
 ) -> str | None:
     """Choose the first variant whose gates pass; note it when none does."""
     assert evaluation.artifact is not None
-    if evaluation.artifact.facts.get("assumed"):
+    if isinstance(evaluation.artifact.facts, AssumedFacts):
         return variant_order(model.spec)[0]
     address = Address("model", model.metadata.name)
-    evidence = evaluation.artifact.facts.get("variants", {})
+    evidence = evaluation.artifact.facts_as(EvaluationFacts).variants
     choice = gates.choose_variant(variant_order(model.spec), gate_list, evidence, champion)
     tried = [name for name in variant_order(model.spec) if name in choice.outcomes]
     shown: tuple[GateOutcome, ...] = choice.outcomes[choice.variant or tried[-1]] if tried else ()

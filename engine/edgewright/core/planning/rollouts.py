@@ -1,11 +1,13 @@
 """From package to devices: which delivery steps rollouts need."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from edgewright.core.address import Address
+from edgewright.core.artifact import Artifact
 from edgewright.core.config_drift import DRIFTED
+from edgewright.core.facts import PackageFacts
 from edgewright.core.fleet.membership import members, membership_digest
 from edgewright.core.fleet.routes import Proof, conflicts_of_routes, delivery_of
 from edgewright.core.planning.builds import ModelNodes
@@ -36,13 +38,22 @@ class Aim:
     key: str | None
 
 
-def release_of(package: Mapping[str, object], digest: str, config: str | None) -> Release:
-    """Describe a package as a release. ``package`` is the facts of the package step."""
+def release_of(artifact: Artifact, config: str | None) -> Release:
+    """Describe a package as a release.
+
+    Args:
+        artifact: The package.
+        config: The digest of the device configuration that goes with it, where there is one.
+
+    Raises:
+        StateError: The package's facts are incomplete.
+    """
+    package, digest = artifact.facts_as(PackageFacts), artifact.digest
     return Release(
         fingerprint=release_fingerprint(digest, config),
         package=digest,
-        manifest_size=int(str(package["manifestSize"])),
-        package_size=int(str(package["packageSize"])),
+        manifest_size=package.manifest_size,
+        package_size=package.package_size,
         config=config,
     )
 
@@ -53,7 +64,7 @@ def aim_of(bench: Workbench, rollout: Rollout, fleet: Fleet, nodes: ModelNodes) 
     artifact = nodes.package.artifact
     if artifact is None:
         return Aim(rollout, fleet, None, membership, None)
-    release = release_of(artifact.facts, artifact.digest, config_digest(fleet.spec, bench.desired.content))
+    release = release_of(artifact, config_digest(fleet.spec, bench.desired.content))
     specs = {
         "release": release.fingerprint,
         "rollout": rollout.spec.model_dump(mode="json", by_alias=True, include=_RESTARTING),
@@ -91,7 +102,7 @@ def plan_publish(bench: Workbench, name: str, nodes: ModelNodes) -> str | None:
         reasons=(reason,),
         package=artifact.digest if artifact else None,
         package_fingerprint=package.fingerprint,
-        bytes=int(artifact.facts["packageSize"]) if artifact else None,
+        bytes=artifact.facts_as(PackageFacts).package_size if artifact else None,
     )
     bench.steps.append(step)
     return f"publish {address}"

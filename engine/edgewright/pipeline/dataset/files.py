@@ -6,7 +6,6 @@ Which files and facts there are is in docs/reference/artifacts.md; ``dataset_wri
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from edgewright.core.facts import Column, DatasetFacts
 from edgewright.errors import StepFailed
 
 SPLITS = ("train", "validation", "test")
@@ -42,7 +42,7 @@ def file_name(split: str) -> str:
     return f"{split}.parquet"
 
 
-def load_split(files: Mapping[str, Path], facts: Mapping[str, Any], split: str, *, limit: int | None = None) -> Split:
+def load_split(files: Mapping[str, Path], facts: DatasetFacts, split: str, *, limit: int | None = None) -> Split:
     """Read one split, or its first ``limit`` rows.
 
     Args:
@@ -57,19 +57,19 @@ def load_split(files: Mapping[str, Path], facts: Mapping[str, Any], split: str, 
     path = files.get(file_name(split))
     if path is None:
         raise StepFailed(f"the dataset has no {file_name(split)}", hint="rebuild the dataset")
-    label, slices = facts["label"], list(facts["slices"])
-    wanted = list(dict.fromkeys([*facts["features"], label, *slices]))
+    label, slices = facts.label, list(facts.slices)
+    wanted = list(dict.fromkeys([*facts.features, label, *slices]))
     with pq.ParquetFile(path) as file:
         rows = file.metadata.num_rows if limit is None else min(limit, file.metadata.num_rows)
-        features = np.empty((rows, *facts["inputShape"]), dtype=np.float32)
-        labels = np.empty(rows, dtype=np.int64 if label_values(facts) else np.float32)
+        features = np.empty((rows, *facts.input_shape), dtype=np.float32)
+        labels = np.empty(rows, dtype=np.int64 if facts.label_values else np.float32)
         kept: list[pa.Table] = []
         done = 0
         for batch in file.iter_batches(batch_size=_BATCH_ROWS, columns=wanted):
             part = batch.slice(0, rows - done)
             end = done + part.num_rows
             features[done:end] = _features(part, facts)
-            labels[done:end] = _labels(part.column(label), facts["columns"][label])
+            labels[done:end] = _labels(part.column(label), facts.columns[label])
             kept.append(pa.table({name: as_strings(part.column(name)) for name in slices}))
             done = end
             if done == rows:
@@ -78,43 +78,37 @@ def load_split(files: Mapping[str, Path], facts: Mapping[str, Any], split: str, 
     return Split(features=features, labels=labels, columns=pa.concat_tables([empty, *kept]).combine_chunks())
 
 
-def label_values(facts: Mapping[str, Any]) -> list[str] | None:
-    """Return the label's categories in the order of a model's outputs; None when the label is a number."""
-    values = facts["columns"][facts["label"]].get("values")
-    return None if values is None else list(values)
-
-
 def as_strings(column: pa.Array) -> pa.Array:
     """Turn a column of any type but images into strings, null where it is null; booleans are true and false."""
     return column.cast(pa.string())
 
 
-def _features(batch: pa.RecordBatch, facts: Mapping[str, Any]) -> npt.NDArray[np.float32]:
-    names: Sequence[str] = facts["features"]
-    if facts["columns"][names[0]]["type"] == "image":
-        shape = facts["inputShape"]
+def _features(batch: pa.RecordBatch, facts: DatasetFacts) -> npt.NDArray[np.float32]:
+    names = facts.features
+    if facts.columns[names[0]].type == "image":
         pixels = np.frombuffer(b"".join(batch.column(names[0]).to_pylist()), dtype=np.uint8)
-        return pixels.reshape(batch.num_rows, *shape).astype(np.float32) / np.float32(255)
-    parts = [_feature(batch.column(name), facts["columns"][name]) for name in names]
+        return pixels.reshape(batch.num_rows, *facts.input_shape).astype(np.float32) / np.float32(255)
+    parts = [_feature(batch.column(name), facts.columns[name]) for name in names]
     return np.concatenate(parts, axis=1)
 
 
-def _feature(column: pa.Array, fact: Mapping[str, Any]) -> npt.NDArray[np.float32]:
-    if fact["type"] == "category":
-        found = _positions(column, fact["values"])
-        one_hot: npt.NDArray[np.float32] = np.eye(len(fact["values"]), dtype=np.float32)[found]
+def _feature(column: pa.Array, described: Column) -> npt.NDArray[np.float32]:
+    if described.type == "category":
+        values = described.values or ()
+        found = _positions(column, values)
+        one_hot: npt.NDArray[np.float32] = np.eye(len(values), dtype=np.float32)[found]
         return one_hot
     numbers: npt.NDArray[np.float32] = _numbers(column)
     return numbers.reshape(-1, 1)
 
 
-def _labels(column: pa.Array, fact: Mapping[str, Any]) -> npt.NDArray[np.int64] | npt.NDArray[np.float32]:
-    return _positions(column, fact["values"]) if fact.get("values") is not None else _numbers(column)
+def _labels(column: pa.Array, described: Column) -> npt.NDArray[np.int64] | npt.NDArray[np.float32]:
+    return _positions(column, described.values) if described.values is not None else _numbers(column)
 
 
 def _positions(column: pa.Array, values: Sequence[str]) -> npt.NDArray[np.int64]:
     # By value: the order of a Parquet file's own dictionary is not promised to survive.
-    found = pc.index_in(as_strings(column), value_set=pa.array(values, pa.string()))
+    found = pc.index_in(as_strings(column), value_set=pa.array(list(values), pa.string()))
     positions: npt.NDArray[np.int64] = found.cast(pa.int64()).to_numpy(zero_copy_only=False)
     return positions
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from edgewright.core.facts import DatasetFacts
 from edgewright.core.suggestions import suggestion
 from edgewright.errors import StepFailed
 from edgewright.pipeline.dataset.checks import Checks
@@ -29,7 +30,7 @@ from edgewright_schemas.dataset import DatasetSpec
 _LIBRARIES = ("numpy", "pillow", "pyarrow")
 
 
-def build(context: StepContext) -> Built:
+def build(context: StepContext) -> Built[DatasetFacts]:
     """Build a dataset.
 
     ``params["folders"]``, when given, lists further folders in which a relative source path is looked for; the
@@ -71,7 +72,7 @@ def build(context: StepContext) -> Built:
     return Built(
         digest=digest,
         files=files,
-        facts={**schema, "rows": dict(rows), "contentDigest": digest},
+        facts=DatasetFacts.from_json({**schema, "rows": dict(rows), "contentDigest": digest}),
         environment={name: version(name) for name in _LIBRARIES},
     )
 

@@ -14,8 +14,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from edgewright.core.facts import DatasetFacts, EvaluationFacts, ExportFacts
 from edgewright.errors import StepFailed
-from edgewright.pipeline.dataset.files import Split, label_values, load_split
+from edgewright.pipeline.dataset.files import Split, load_split
 from edgewright.pipeline.evaluation.metrics import Judge, slices
 from edgewright.pipeline.export.onnx_runtime import (
     FP32,
@@ -37,7 +38,7 @@ _LATENCIES = ("latencyP50Ms", "latencyP95Ms")
 _LIBRARIES = ("numpy", "onnxruntime", "torch", "torchmetrics")
 
 
-def build(context: StepContext) -> Built:
+def build(context: StepContext) -> Built[EvaluationFacts]:
     """Evaluate every variant.
 
     Raises:
@@ -45,7 +46,7 @@ def build(context: StepContext) -> Built:
             to test on.
     """
     task, spec = context.task, ModelSpec.model_validate(context.task.spec)
-    facts = task.facts["dataset"]
+    facts = context.facts("dataset", DatasetFacts)
     test = load_split(task.inputs["dataset"], facts, "test")
     if not len(test):
         raise StepFailed(
@@ -55,7 +56,7 @@ def build(context: StepContext) -> Built:
     judge = Judge(len(classes) if classes is not None else None)
     variants: dict[str, dict[str, Any]] = {}
     predictions: dict[str, torch.Tensor] = {}
-    names = variants_in_order(task.facts["export"])
+    names = variants_in_order(context.facts("export", ExportFacts).variants)
     for done, name in enumerate(names):
         context.progress(done, len(names), "variant")
         path = _variant_path(task.inputs["export"], name)
@@ -73,7 +74,7 @@ def build(context: StepContext) -> Built:
     return Built(
         digest=digest_json(without_latency(evidence)),
         files={EVIDENCE: path},
-        facts={"variants": {name: _small(found) for name, found in variants.items()}},
+        facts=EvaluationFacts(variants={name: _small(found) for name, found in variants.items()}),
         environment={name: version(name) for name in _LIBRARIES},
     )
 
@@ -87,22 +88,22 @@ def without_latency(evidence: Mapping[str, Any]) -> dict[str, Any]:
     return {**evidence, "variants": variants}
 
 
-def _classes(spec: ModelSpec, facts: Mapping[str, Any]) -> list[str] | None:
+def _classes(spec: ModelSpec, facts: DatasetFacts) -> list[str] | None:
     """List the classes in the order of the outputs; None for regression."""
-    values = label_values(facts)
+    values = facts.label_values
     if spec.task == "regression":
         if values is not None:
             raise StepFailed(
-                f"task regression needs a numeric label, but {facts['label']!r} has {len(values)} categories",
+                f"task regression needs a numeric label, but {facts.label!r} has {len(values)} categories",
                 hint="use a classification task, or declare the column's type number",
             )
         return None
     if not values:
         raise StepFailed(
-            f"task {spec.task} needs a label with categories, but {facts['label']!r} has none",
+            f"task {spec.task} needs a label with categories, but {facts.label!r} has none",
             hint="declare the column's type category, or use the task regression",
         )
-    return values
+    return list(values)
 
 
 def _variant_path(files: Mapping[str, Path], name: str) -> Path:

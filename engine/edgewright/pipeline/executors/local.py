@@ -1,4 +1,4 @@
-"""The builder that cli and server wire: each step runs in a worker process of its own.
+"""The executor of this machine: each step runs in a worker process of its own.
 
 The worker can be cancelled at any moment, gives its memory back, and cannot take the controller down. What its code
 prints goes to ``log.txt`` in the task's folder.
@@ -18,11 +18,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from edgewright.core.facts import Facts
 from edgewright.errors import Cancelled, EdgewrightError, StepFailed, StorageFull, Transient
 from edgewright.pipeline.executors.environment import without_ours
-from edgewright.pipeline.runner.tasks import built_from_json, error_from_json, task_to_json
+from edgewright.pipeline.runner.tasks import StagedTask, built_from_json, error_from_json, staged_to_json
 from edgewright.pipeline.runner.worker import RESULT
-from edgewright.ports import BuildTask, Built, Cancel, Progress
+from edgewright.ports import Built, Cancel, Progress
 
 LOG = "log.txt"
 TASK = "task.json"
@@ -30,11 +31,11 @@ _POLL_SECONDS = 0.1
 _LOG_LINES = 15
 
 
-class ProcessBuilder:
-    """Runs build steps in worker processes; implements ports.Builder. Safe to call from several threads."""
+class LocalExecutor:
+    """Runs staged tasks in worker processes; implements staging.Executor. Safe to call from several threads."""
 
     def __init__(self, *, folders: Sequence[Path] = (), grace_seconds: float = 5.0, threads: int | None = None) -> None:
-        """Make a builder.
+        """Configure the workers.
 
         Args:
             folders: Where a dataset's relative source path is looked for when the commit does not have it: the
@@ -46,8 +47,8 @@ class ProcessBuilder:
         self._grace = grace_seconds
         self._threads = threads
 
-    def build(self, task: BuildTask, progress: Callable[[Progress], None], cancel: Cancel) -> Built:
-        """Run one step in a worker; see ports.Builder.build.
+    def run(self, task: StagedTask, progress: Callable[[Progress], None], cancel: Cancel) -> Built[Facts]:
+        """Run one step in a worker process.
 
         Raises:
             StepFailed, UserCodeFailed: As the step says, or the worker ended without a result.
@@ -61,7 +62,7 @@ class ProcessBuilder:
                 folder.mkdir(parents=True, exist_ok=True)
             (task.workdir / RESULT).unlink(missing_ok=True)
             sent = replace(task, params={"folders": self._folders, **task.params})
-            (task.workdir / TASK).write_text(json.dumps(task_to_json(sent)))
+            (task.workdir / TASK).write_text(json.dumps(staged_to_json(sent)))
         except OSError as error:
             raise StorageFull(
                 f"cannot write {task.workdir}: {error.strerror}", hint="make space, or check who may write there"
@@ -87,7 +88,7 @@ class ProcessBuilder:
 
     def _follow(
         self,
-        task: BuildTask,
+        task: StagedTask,
         process: "subprocess.Popen[bytes]",
         fd: int,
         progress: Callable[[Progress], None],
@@ -138,7 +139,7 @@ class _Lines:
 
 @contextmanager
 def _worker(
-    task: BuildTask, environment: dict[str, str], grace: float
+    task: StagedTask, environment: dict[str, str], grace: float
 ) -> Iterator[tuple["subprocess.Popen[bytes]", int]]:
     """Start a worker and yield it with the pipe it reports through; end it and all it started on the way out."""
     progress_read, progress_write = os.pipe()
@@ -185,8 +186,8 @@ def _end(process: "subprocess.Popen[bytes]", grace: float) -> None:
     process.wait()
 
 
-def _died(task: BuildTask, code: int) -> EdgewrightError:
-    """Say how a worker ended that sent neither a result nor an error."""
+def _died(task: StagedTask, code: int) -> EdgewrightError:
+    """Describe the end of a worker that sent neither a result nor an error."""
     what = f"the worker of {task.action} for {task.address}"
     tail = log_tail(task.workdir)
     if code >= 0:

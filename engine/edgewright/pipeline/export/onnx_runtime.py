@@ -5,7 +5,7 @@ One thread and onnxruntime's default graph optimisation: what the agent uses too
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -194,9 +194,8 @@ def variant_file(variant: str) -> str:
     return f"model.{variant}.onnx"
 
 
-def variants_in_order(facts: Mapping[str, Any]) -> list[str]:
-    """List the variants an export made, the preferred first."""
-    made = facts["variants"]
+def variants_in_order(made: Collection[str]) -> list[str]:
+    """Sort the variants an export made, the preferred first."""
     return [name for name in ORDER if name in made] + sorted(set(made) - set(ORDER))
 
 

@@ -6,7 +6,7 @@ is in docs/reference/artifacts.md. The planner calls nothing here: which variant
 
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from edgewright.core.facts import (
+    DatasetFacts,
+    ExportedVariant,
+    ExportFacts,
+    ModelFacts,
+    QuantizationFacts,
+    TrainingFacts,
+)
 from edgewright.durable import digest_file
 from edgewright.errors import StepFailed
 from edgewright.pipeline.dataset.files import load_split
@@ -49,7 +57,7 @@ class _Exported:
     reference: npt.NDArray[np.float32] | None
 
 
-def build(context: StepContext) -> Built:
+def build(context: StepContext) -> Built[ExportFacts]:
     """Export a model and, where its spec asks for it, quantize it.
 
     Raises:
@@ -73,22 +81,21 @@ def build(context: StepContext) -> Built:
     context.progress(1, total, "variant")
 
     paths = {FP32: exported.path}
-    facts: dict[str, Any] = {}
+    calibrated: QuantizationFacts | None = None
     if wanted:
         calibrated = _quantize(context, spec, model, validation, paths)
-        facts["quantization"] = calibrated
         if INT8 in paths:
             quantized = OnnxModel(paths[INT8]).run(validation[:PARITY_ROWS])
             parity[INT8] = _max_error(fp32_output if exported.reference is None else exported.reference, quantized)
             if quantization.fallback == "none":
                 paths.pop(FP32).unlink()
         context.progress(2, total, "variant")
-    return _built(model.interface, {name: paths[name] for name in ORDER if name in paths}, parity, context, facts)
+    return _built(model.interface, {name: paths[name] for name in ORDER if name in paths}, parity, context, calibrated)
 
 
 def _rows(context: StepContext) -> npt.NDArray[np.float32]:
     """Read the rows that parity and calibration use: validation rows, or train rows where a dataset has no others."""
-    files, facts = context.task.inputs["dataset"], context.task.facts["dataset"]
+    files, facts = context.task.inputs["dataset"], context.facts("dataset", DatasetFacts)
     for split in ("validation", "train"):
         found = load_split(files, facts, split).features
         if len(found):
@@ -101,28 +108,28 @@ def _built(
     paths: Mapping[str, Path],
     parity: Mapping[str, float | None],
     context: StepContext,
-    facts: Mapping[str, Any],
-) -> Built:
+    quantization: QuantizationFacts | None,
+) -> Built[ExportFacts]:
     spec = ModelSpec.model_validate(context.task.spec)
-    parameters = context.task.facts.get("model", {}).get("parameters")
+    model = context.task.facts.get("model")
     variants = {
-        name: {"digest": digest_file(path), "size": path.stat().st_size, "precision": PRECISIONS[name]}
+        name: ExportedVariant(digest=digest_file(path), size=path.stat().st_size, precision=PRECISIONS[name])
         for name, path in paths.items()
     }
     libraries = _LIBRARIES + (("onnxscript", "torch") if spec.origin == "trained" else ())
     return Built(
-        digest=digest_json({name: fact["digest"] for name, fact in variants.items()}),
+        digest=digest_json({name: variant.digest for name, variant in variants.items()}),
         files={variant_file(name): path for name, path in paths.items()},
-        facts={
-            "variants": variants,
-            "parity": dict(parity),
-            "inputName": interface.input_name,
-            "outputName": interface.output_name,
-            "inputShape": list(interface.input_shape),
-            "inputType": interface.input_type,
-            "parameters": parameters,
-            **facts,
-        },
+        facts=ExportFacts(
+            variants=variants,
+            parity=dict(parity),
+            input_name=interface.input_name,
+            output_name=interface.output_name,
+            input_shape=tuple(interface.input_shape),
+            input_type=interface.input_type,
+            parameters=model.parameters if isinstance(model, TrainingFacts | ModelFacts) else None,
+            quantization=quantization,
+        ),
         environment={name: version(name) for name in libraries},
     )
 
@@ -146,7 +153,7 @@ def _export(context: StepContext, spec: ModelSpec, rows: npt.NDArray[np.float32]
 
     task = context.task
     assert spec.architecture is not None
-    module = load_trained(task.spec, task.checkout, files["weights.pt"], task.facts["dataset"])
+    module = load_trained(task.spec, task.checkout, files["weights.pt"], context.facts("dataset", DatasetFacts))
     with torch.random.fork_rng(devices=[]), usercode.user_errors(task.checkout, spec.architecture.use):
         reference = run_module(module, rows)
     write_model(export_module(module, rows.shape[1:], spec.package.opset), path)
@@ -159,8 +166,8 @@ def _quantize(
     model: OnnxModel,
     validation: npt.NDArray[np.float32],
     paths: dict[str, Path],
-) -> dict[str, Any]:
-    """Add the int8 variant to ``paths``; return the facts about how it went."""
+) -> QuantizationFacts:
+    """Add the int8 variant to ``paths`` where the model can be quantized."""
     from edgewright.pipeline.export.quantization import choose_rows, quantize
 
     quantization = spec.package.quantization
@@ -168,7 +175,7 @@ def _quantize(
     chosen = choose_rows(len(validation), quantization.calibration_samples, seed)
     target = context.out / variant_file(INT8)
     problem = quantize(paths[FP32], target, model.interface, model.prepare(validation[chosen]))
-    facts = {"mode": quantization.mode, "calibrationSamples": len(chosen)}
+    facts = QuantizationFacts(mode=quantization.mode, calibration_samples=len(chosen))
     if problem is None:
         paths[INT8] = target
         return facts
@@ -177,7 +184,7 @@ def _quantize(
             f"the model cannot be quantized to int8: {first_lines(ValueError(problem.reason))}",
             hint="set package.quantization.fallback to fp32, or mode to none",
         )
-    return facts | {"notPossible": problem.reason}
+    return replace(facts, not_possible=problem.reason)
 
 
 def _check_parity(expected: npt.NDArray[np.float32], found: npt.NDArray[Any]) -> float | None:

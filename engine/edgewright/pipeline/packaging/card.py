@@ -9,6 +9,7 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
+from edgewright.core.facts import DatasetFacts, ExportFacts
 from edgewright.pipeline.packaging.manifest import Description
 from edgewright_schemas.model import ModelSpec
 from edgewright_templates.model_card import render_model_card
@@ -35,7 +36,8 @@ def make_card(
     description: Description,
     spec: ModelSpec,
     variant: str,
-    facts: Mapping[str, Mapping[str, Any]],
+    exported: ExportFacts,
+    dataset: DatasetFacts,
     evidence: Mapping[str, Any],
     golden_samples: int,
 ) -> bytes:
@@ -45,13 +47,13 @@ def make_card(
         description: What the package says of the model.
         spec: The Model's spec.
         variant: The variant that is packaged.
-        facts: Facts of roles ``export`` and ``dataset``.
+        exported: Facts of the export.
+        dataset: Facts of the dataset.
         evidence: What ``evidence.json`` holds.
         golden_samples: How many golden samples the package has.
     """
-    exported, dataset = facts["export"], facts["dataset"]
     found = evidence["variants"][variant]
-    quantization = exported.get("quantization", {})
+    quantization = exported.quantization
     metrics = list(found["overall"])
     classes = evidence.get("classes")
     text = render_model_card(
@@ -64,24 +66,24 @@ def make_card(
             "architecture": description.architecture or f"not known ({spec.origin})",
             "parameters": description.parameters,
             "size_bytes": found["sizeBytes"],
-            "input_name": exported["inputName"],
-            "input_type": exported["inputType"],
-            "input_shape": ["any" if n is None else n for n in exported["inputShape"]],
-            "input_meaning": _input_meaning(exported["inputType"], image=description.image),
-            "output_name": exported["outputName"],
+            "input_name": exported.input_name,
+            "input_type": exported.input_type,
+            "input_shape": ["any" if n is None else n for n in exported.input_shape],
+            "input_meaning": _input_meaning(exported.input_type, image=description.image),
+            "output_name": exported.output_name,
             "output_meaning": f"one number for each of {len(classes)} classes" if classes else "the predicted number",
             "rows": found["rows"],
             "overall": list(found["overall"].items()),
             "slice_metrics": metrics,
             "slices": _slices(found["slices"], metrics),
             "dataset": spec.dataset,
-            "dataset_digest": dataset["contentDigest"],
-            "dataset_rows": dataset["rows"],
-            "features": [] if description.image else list(dataset["features"]),
+            "dataset_digest": dataset.content_digest,
+            "dataset_rows": dataset.rows,
+            "features": [] if description.image else list(dataset.features),
             "classes": classes,
-            "target": dataset["label"],
-            "calibration_samples": quantization.get("calibrationSamples"),
-            "not_quantized": quantization.get("notPossible"),
+            "target": dataset.label,
+            "calibration_samples": quantization.calibration_samples if quantization else None,
+            "not_quantized": quantization.not_possible if quantization else None,
             "same_class": evidence.get("agreementWithFp32", {}).get(variant, {}).get("sameClass"),
             "golden_samples": golden_samples,
             "atol": description.atol,
@@ -104,7 +106,7 @@ def _input_meaning(input_type: str, *, image: bool) -> str:
 
 
 def _front_matter(
-    description: Description, spec: ModelSpec, overall: Mapping[str, float | None], dataset: Mapping[str, Any]
+    description: Description, spec: ModelSpec, overall: Mapping[str, float | None], dataset: DatasetFacts
 ) -> str:
     """Write the YAML that the Hugging Face Hub reads; a figure that could not be computed is left out."""
     pipeline = _PIPELINES[spec.task]
@@ -115,7 +117,7 @@ def _front_matter(
             "type": spec.dataset,
             "name": spec.dataset,
             "split": "test",
-            "revision": dataset["contentDigest"],
+            "revision": dataset.content_digest,
         },
         "metrics": [{"type": _HUB_METRICS.get(n, n), "value": v, "name": n} for n, v in known.items()],
     }

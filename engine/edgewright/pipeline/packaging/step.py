@@ -11,9 +11,10 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from edgewright.core.facts import DatasetFacts, ExportedVariant, ExportFacts, PackageFacts
 from edgewright.durable import digest_file
 from edgewright.errors import StepFailed
-from edgewright.pipeline.dataset.files import label_values, load_split
+from edgewright.pipeline.dataset.files import load_split
 from edgewright.pipeline.export.onnx_runtime import FP32, OnnxModel, variant_file
 from edgewright.pipeline.packaging.card import make_card
 from edgewright.pipeline.packaging.golden import golden_samples
@@ -38,7 +39,7 @@ CONFIG_FILE = "config.json"
 _STEPS = 3
 
 
-def build(context: StepContext) -> Built:
+def build(context: StepContext) -> Built[PackageFacts]:
     """Package one variant.
 
     Raises:
@@ -48,18 +49,18 @@ def build(context: StepContext) -> Built:
     task, spec = context.task, ModelSpec.model_validate(context.task.spec)
     variant = str(task.params["variant"])
     path, evidence = _variant_path(task.inputs["export"], variant), _evidence(task.inputs["evaluation"], variant)
-    _check_same_file(path, variant, task.facts["export"])
+    exported, dataset = context.facts("export", ExportFacts), context.facts("dataset", DatasetFacts)
+    _check_same_file(path, exported.variants[variant])
     context.progress(0, _STEPS, "part")
-    dataset = task.facts["dataset"]
     test = load_split(task.inputs["dataset"], dataset, "test")
     golden, samples = golden_samples(OnnxModel(path), test.features, test.labels, spec.package.golden.samples)
     context.progress(1, _STEPS, "part")
-    description = _describe(context, spec, variant)
+    description = _describe(context, spec, variant, exported, dataset)
     parts = [
         Part(MODEL_FILE, WEIGHT_TYPE, path.read_bytes()),
         Part(GOLDEN_FILE, DATASET_TYPE, golden),
-        Part(LABELS_FILE, WEIGHT_CONFIG_TYPE, canonical_json(label_values(dataset) or {"target": dataset["label"]})),
-        Part(CARD_FILE, DOC_TYPE, make_card(description, spec, variant, task.facts, evidence, samples)),
+        Part(LABELS_FILE, WEIGHT_CONFIG_TYPE, canonical_json(dataset.label_values or {"target": dataset.label})),
+        Part(CARD_FILE, DOC_TYPE, make_card(description, spec, variant, exported, dataset, evidence, samples)),
     ]
     context.progress(2, _STEPS, "part")
     config = make_config(description, parts)
@@ -71,14 +72,14 @@ def build(context: StepContext) -> Built:
     return Built(
         digest=digest_bytes(manifest),
         files={name: context.out / name for name in written},
-        facts={
-            "manifestDigest": digest_bytes(manifest),
-            "manifestSize": len(manifest),
-            "packageSize": sum(len(data) for data in written.values()),
-            "variant": variant,
-            "sizeBytes": path.stat().st_size,
-            "goldenSamples": samples,
-        },
+        facts=PackageFacts(
+            manifest_digest=digest_bytes(manifest),
+            manifest_size=len(manifest),
+            package_size=sum(len(data) for data in written.values()),
+            variant=variant,
+            size_bytes=path.stat().st_size,
+            golden_samples=samples,
+        ),
         environment={name: version(name) for name in ("numpy", "onnxruntime")},
     )
 
@@ -102,8 +103,8 @@ def _evidence(files: Mapping[str, Path], variant: str) -> dict[str, Any]:
     return evidence
 
 
-def _check_same_file(path: Path, variant: str, exported: Mapping[str, Any]) -> None:
-    wanted = exported["variants"][variant]["digest"]
+def _check_same_file(path: Path, exported: ExportedVariant) -> None:
+    wanted = exported.digest
     found = digest_file(path)
     if found != wanted:
         raise StepFailed(
@@ -112,21 +113,22 @@ def _check_same_file(path: Path, variant: str, exported: Mapping[str, Any]) -> N
         )
 
 
-def _describe(context: StepContext, spec: ModelSpec, variant: str) -> Description:
+def _describe(
+    context: StepContext, spec: ModelSpec, variant: str, exported: ExportFacts, dataset: DatasetFacts
+) -> Description:
     task = context.task
-    exported, dataset = task.facts["export"], task.facts["dataset"]
     params: Mapping[str, Any] = task.params
     return Description(
         name=str(params.get("name") or task.address.name),
         task=spec.task,
         architecture=spec.architecture.use if spec.architecture is not None else "",
-        parameters=exported.get("parameters"),
-        precision=exported["variants"][variant]["precision"],
+        parameters=exported.parameters,
+        precision=exported.variants[variant].precision,
         quantization=spec.package.quantization.mode if variant != FP32 else "",
         atol=spec.package.golden.atol,
-        input_name=exported["inputName"],
-        output_name=exported["outputName"],
-        image=dataset["columns"][dataset["features"][0]]["type"] == "image",
+        input_name=exported.input_name,
+        output_name=exported.output_name,
+        image=dataset.columns[dataset.features[0]].type == "image",
         title=str(params.get("title") or ""),
         revision=str(params.get("revision") or ""),
         created_at=str(params.get("createdAt") or ""),

@@ -21,15 +21,23 @@ from pathlib import Path
 from typing import Any, cast
 
 from edgewright.core.artifact import Action
+from edgewright.core.facts import Facts
 from edgewright.errors import StepFailed
-from edgewright.pipeline.runner.tasks import StepContext, built_to_json, error_to_json, finite, task_from_json
-from edgewright.ports import BuildTask, Built
+from edgewright.pipeline.runner.tasks import (
+    StagedTask,
+    StepContext,
+    built_to_json,
+    error_to_json,
+    finite,
+    staged_from_json,
+)
+from edgewright.ports import Built
 
 STEPS: Mapping[Action, str] = {
     Action.BUILD_DATASET: "edgewright.pipeline.dataset.step:build",
     Action.TRAIN: "edgewright.pipeline.training.step:build",
-    Action.IMPORT: "edgewright.pipeline.external.imported:build",
-    Action.COMMAND: "edgewright.pipeline.external.command:build",
+    Action.IMPORT: "edgewright.pipeline.imported.step:build",
+    Action.COMMAND: "edgewright.pipeline.command.step:build",
     Action.EXPORT: "edgewright.pipeline.export.step:build",
     Action.EVALUATE: "edgewright.pipeline.evaluation.step:build",
     Action.PACKAGE: "edgewright.pipeline.packaging.step:build",
@@ -68,7 +76,7 @@ class Channel:
             self.send({"progress": value})
 
 
-def run_step(task: BuildTask, channel: Channel) -> Built:
+def run_step(task: StagedTask, channel: Channel) -> Built[Facts]:
     """Run a task's step in this process.
 
     Raises:
@@ -82,7 +90,7 @@ def run_step(task: BuildTask, channel: Channel) -> Built:
     context.out.mkdir(parents=True)
     context.checkpoint.mkdir(parents=True, exist_ok=True)
     seed_everything(seed_of(task.spec))
-    return cast(Built, getattr(importlib.import_module(module), function)(context))
+    return cast(Built[Facts], getattr(importlib.import_module(module), function)(context))
 
 
 def seed_of(spec: Mapping[str, Any]) -> int:
@@ -99,7 +107,7 @@ def seed_everything(seed: int) -> None:
     np.random.seed(seed % 2**32)
 
 
-def write_result(workdir: Path, built: Built) -> None:
+def write_result(workdir: Path, built: Built[Facts]) -> None:
     """Write the result beside its place, then rename it there."""
     beside = workdir / f".{RESULT}.{os.getpid()}"
     with beside.open("w") as file:
@@ -134,7 +142,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         end_with_parent(options.lifeline_fd)
     channel = Channel(options.progress_fd)
     try:
-        task = task_from_json(json.loads(options.task.read_text()))
+        task = staged_from_json(json.loads(options.task.read_text()))
         write_result(task.workdir, run_step(task, channel))
     except BaseException as error:  # noqa: BLE001 - the parent raises it again, whatever it is
         traceback.print_exc()

@@ -3,11 +3,11 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 
+from edgewright.core.facts import DatasetFacts
 from edgewright.errors import StepFailed
 from edgewright.pipeline.dataset.files import load_split
 from edgewright.pipeline.training.module import Shape
@@ -30,7 +30,7 @@ class Rows:
         return len(self.labels)
 
 
-def load_rows(files: Mapping[str, Path], facts: Mapping[str, Any], split: str, shape: Shape) -> Rows:
+def load_rows(files: Mapping[str, Path], facts: DatasetFacts, split: str, shape: Shape) -> Rows:
     """Read a split of the dataset and check that it can be learned from.
 
     Raises:
@@ -41,7 +41,7 @@ def load_rows(files: Mapping[str, Path], facts: Mapping[str, Any], split: str, s
     labels = loaded.labels
     bad = ~np.isfinite(labels) if shape.regression else (labels < 0) | (labels >= shape.outputs)
     if bad.any():
-        problems.append(f"{facts['label']} ({int(bad.sum())} rows)")
+        problems.append(f"{facts.label} ({int(bad.sum())} rows)")
     if problems:
         raise StepFailed(
             f"the {split} split has missing or infinite values in {', '.join(problems)}", hint=_MISSING_HINT
@@ -49,14 +49,14 @@ def load_rows(files: Mapping[str, Path], facts: Mapping[str, Any], split: str, s
     return Rows(torch.from_numpy(loaded.features), torch.from_numpy(labels))
 
 
-def _missing_features(features: "np.typing.NDArray[np.float32]", facts: Mapping[str, Any]) -> list[str]:
+def _missing_features(features: "np.typing.NDArray[np.float32]", facts: DatasetFacts) -> list[str]:
     """Name the feature columns with values that are not finite; a category never has one."""
     if features.ndim != 2 or np.isfinite(features).all():
         return []
     bad = (~np.isfinite(features)).sum(axis=0)
     names: list[str] = []
-    for name in facts["features"]:
-        names += [name] * len(facts["columns"][name].get("values") or [name])
+    for name in facts.features:
+        names += [name] * len(facts.columns[name].values or [name])
     return [f"{name} ({int(count)} rows)" for name, count in zip(names, bad, strict=True) if count]
 
 

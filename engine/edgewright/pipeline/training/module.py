@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from edgewright.core.facts import DatasetFacts
 from edgewright.errors import StepFailed
 from edgewright.pipeline.runner import user_code as usercode
 from edgewright.pipeline.training.architectures import Mlp, ScaledOutput, build_architecture
@@ -36,28 +37,26 @@ class Shape:
     regression: bool
 
 
-def shape_of(spec: ModelSpec, dataset_facts: Mapping[str, Any]) -> Shape:
+def shape_of(spec: ModelSpec, dataset_facts: DatasetFacts) -> Shape:
     """Read a model's shape from its task and the facts of its dataset.
 
     Raises:
         StepFailed: The dataset's label does not fit the task.
     """
-    label = dataset_facts["label"]
-    column = dataset_facts["columns"][label]
-    inputs = tuple(int(n) for n in dataset_facts["inputShape"])
-    values = column.get("values")
+    label, inputs, values = dataset_facts.label, dataset_facts.input_shape, dataset_facts.label_values
+    column = dataset_facts.columns[label]
     if spec.task == REGRESSION:
-        if column["type"] not in {"number", "integer"}:
+        if column.type not in {"number", "integer"}:
             raise StepFailed(
                 f"task regression needs a numeric label, but column {label!r} of dataset {spec.dataset} is of type "
-                f"{column['type']}",
+                f"{column.type}",
                 hint="use a classification task, or declare the column's type number",
             )
         return Shape(inputs, 1, regression=True)
     if not values:
         raise StepFailed(
             f"task {spec.task} needs a label with categories, but column {label!r} of dataset {spec.dataset} is of "
-            f"type {column['type']}",
+            f"type {column.type}",
             hint="declare the column's type category, or use the task regression",
         )
     return Shape(inputs, len(values), regression=False)
@@ -104,7 +103,7 @@ def built_in_parts(module: nn.Module) -> tuple[Mlp | None, ScaledOutput | None]:
 
 
 def load_trained(
-    task_spec: Mapping[str, Any], checkout: Path, weights: Path, dataset_facts: Mapping[str, Any]
+    task_spec: Mapping[str, Any], checkout: Path, weights: Path, dataset_facts: DatasetFacts
 ) -> nn.Module:
     """Load a trained model on the CPU, in evaluation mode.
 

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from edgewright.core.facts import DatasetFacts, TrainingFacts
 from edgewright.errors import StepFailed
 from edgewright.pipeline.runner import user_code as usercode
 from edgewright.pipeline.runner.tasks import StepContext
@@ -45,7 +46,7 @@ _SGD_MOMENTUM = 0.9
 _EVALUATION_ROWS = 512
 
 
-def build(context: StepContext) -> Built:
+def build(context: StepContext) -> Built[TrainingFacts]:
     """Train the model of the task, from its checkpoint where there is one.
 
     Raises:
@@ -55,7 +56,7 @@ def build(context: StepContext) -> Built:
     """
     task = context.task
     spec = ModelSpec.model_validate(task.spec)
-    facts = task.facts["dataset"]
+    facts = context.facts("dataset", DatasetFacts)
     shape = shape_of(spec, facts)
     device = choose_device(os.environ)
     checkpoint = load_checkpoint(context.checkpoint, fingerprint=task.fingerprint, device=str(device))
@@ -138,7 +139,7 @@ class _Run:
             self._save(epoch)
             self._context.progress(epoch, total, "epoch", figures)
 
-    def finish(self) -> Built:
+    def finish(self) -> Built[TrainingFacts]:
         """Write the best epoch's weights and the history."""
         out = self._context.out
         torch.save(self._best_model, out / WEIGHTS)
@@ -149,13 +150,13 @@ class _Run:
         return Built(
             digest=weights_digest(self._best_model),
             files={WEIGHTS: out / WEIGHTS, HISTORY: out / HISTORY},
-            facts={
-                "epochs": len(self._history),
-                "bestEpoch": self._best.epoch,
-                "metrics": metrics,
-                "parameters": sum(p.numel() for p in self._module.parameters()),
-                "architecture": self._spec.architecture.use,
-            },
+            facts=TrainingFacts(
+                epochs=len(self._history),
+                best_epoch=self._best.epoch,
+                metrics=metrics,
+                parameters=sum(p.numel() for p in self._module.parameters()),
+                architecture=self._spec.architecture.use,
+            ),
             environment=environment(self._device, self._threads),
         )
 

@@ -1,14 +1,14 @@
 """Checks ONNX files that edgewright did not write. ``imported`` and ``command`` call it on what they were given."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import onnx
 import onnxruntime
 from onnxruntime.capi import onnxruntime_pybind11_state as states
 
+from edgewright.core.facts import DatasetFacts, ModelFacts
 from edgewright.durable import digest_file
 from edgewright.errors import StepFailed
 from edgewright.ports import Built
@@ -27,27 +27,27 @@ _LOAD_ERRORS = (
 )
 
 
-def built_from_onnx(path: Path, origin: str, facts: Mapping[str, Mapping[str, Any]]) -> Built:
+def built_from_onnx(path: Path, origin: str, dataset: DatasetFacts | None) -> Built[ModelFacts]:
     """Check a file and make it the result of a step; its digest is the file's.
 
     Args:
         path: The file.
         origin: Where it came from, for messages.
-        facts: The task's facts by role; the file must take the dataset's rows where there is a dataset.
+        dataset: Facts of the dataset whose rows the file must take, where there is one.
 
     Raises:
         StepFailed: It is no ONNX file that onnxruntime can run, or does not have one input and one output.
     """
-    parameters = check_onnx(path, origin, facts.get("dataset"))
+    parameters = check_onnx(path, origin, dataset)
     return Built(
         digest=digest_file(path),
         files={MODEL: path},
-        facts={"parameters": parameters},
+        facts=ModelFacts(parameters=parameters),
         environment={"onnx": onnx.__version__, "onnxruntime": onnxruntime.__version__},
     )
 
 
-def check_onnx(path: Path, origin: str, dataset_facts: Mapping[str, Any] | None) -> int:
+def check_onnx(path: Path, origin: str, dataset: DatasetFacts | None) -> int:
     """Check a file as built_from_onnx says; returns how many numbers its initializers hold.
 
     Raises:
@@ -78,11 +78,11 @@ def check_onnx(path: Path, origin: str, dataset_facts: Mapping[str, Any] | None)
             f"onnxruntime {onnxruntime.__version__} cannot run {origin}: {_first_line(error)}",
             hint="use operators and an opset that onnxruntime knows; devices run the same one",
         ) from error
-    _check_ends(session, origin, dataset_facts)
+    _check_ends(session, origin, dataset)
     return sum(math.prod(t.dims) for t in tensors)
 
 
-def _check_ends(session: onnxruntime.InferenceSession, origin: str, dataset_facts: Mapping[str, Any] | None) -> None:
+def _check_ends(session: onnxruntime.InferenceSession, origin: str, dataset: DatasetFacts | None) -> None:
     inputs, outputs = session.get_inputs(), session.get_outputs()
     for what, found in (("input", inputs), ("output", outputs)):
         if len(found) != 1:
@@ -91,10 +91,10 @@ def _check_ends(session: onnxruntime.InferenceSession, origin: str, dataset_fact
                 f"{origin} has {len(found)} {what}s ({names or 'none'}); it must have exactly one",
                 hint="cut the graph with onnx.utils.extract_model, or export it with one input and one output",
             )
-    if dataset_facts is not None and not _takes(inputs[0].shape, dataset_facts["inputShape"]):
+    if dataset is not None and not _takes(inputs[0].shape, dataset.input_shape):
         raise StepFailed(
             f"{origin} takes {inputs[0].name} of shape {inputs[0].shape}, but the dataset's rows are "
-            f"{['N', *dataset_facts['inputShape']]}",
+            f"{['N', *dataset.input_shape]}",
             hint="add a resize step to the dataset, or export the model for this shape",
         )
 

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any, BinaryIO
 from urllib.parse import urlsplit, urlunsplit
 
+from edgewright.core.facts import ModelFacts
 from edgewright.durable import space_for
 from edgewright.errors import SourceUnavailable, StepFailed
 from edgewright.pipeline.dataset.locations import is_url
-from edgewright.pipeline.external.onnx_checks import MODEL, built_from_onnx
+from edgewright.pipeline.imported.onnx_checks import MODEL, built_from_onnx
 from edgewright.pipeline.runner.tasks import StepContext
 from edgewright.ports import Built
 from edgewright_schemas.model import ModelSpec
@@ -21,7 +22,7 @@ _TRY_AGAIN = frozenset({408, 425, 429})
 """HTTP statuses below 500 that may pass."""
 
 
-def build(context: StepContext) -> Built:
+def build(context: StepContext) -> Built[ModelFacts]:
     """Copy the file the spec names, verify its digest and check that it is a model.
 
     A relative path is looked for in the checkout, then in the folders of ``params["folders"]``.
@@ -44,7 +45,7 @@ def build(context: StepContext) -> Built:
             f"{shown} is not the file the spec pins: found {found}, expected {source.digest}",
             hint="if the new file is meant, write its digest to source.digest; otherwise restore the file",
         )
-    return built_from_onnx(target, shown, task.facts)
+    return built_from_onnx(target, shown, context.dataset_or_none())
 
 
 def without_secrets(uri: str) -> str:

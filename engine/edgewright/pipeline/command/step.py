@@ -18,8 +18,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import IO
 
+from edgewright.core.facts import ModelFacts
 from edgewright.errors import EdgewrightError, StepFailed, Transient
-from edgewright.pipeline.external.onnx_checks import MODEL, built_from_onnx
+from edgewright.pipeline.imported.onnx_checks import MODEL, built_from_onnx
 from edgewright.pipeline.runner.tasks import StepContext
 from edgewright.ports import Built
 from edgewright_schemas.model import ModelSpec
@@ -36,7 +37,7 @@ _PROGRESS = re.compile(r"^edgewright: (?P<unit>[a-z]+) (?P<done>\d+)/(?P<total>\
 _KILLED_HINT = "most often the system ran out of memory; free some, or make the command use less"
 
 
-def build(context: StepContext) -> Built:
+def build(context: StepContext) -> Built[ModelFacts]:
     """Run the command in the checkout and check the file it wrote.
 
     Raises:
@@ -62,7 +63,7 @@ def build(context: StepContext) -> Built:
             f"{shlex.join(spec.command)} ended well, but wrote no {spec.output}",
             hint=f"it must write the file $EDGEWRIGHT_OUTPUT names; it printed:\n{_shown(listener.tail)}",
         )
-    built = built_from_onnx(output, f"{spec.output} of {shlex.join(spec.command)}", task.facts)
+    built = built_from_onnx(output, f"{spec.output} of {shlex.join(spec.command)}", context.dataset_or_none())
     return Built(
         digest=built.digest,
         files={MODEL: output},

@@ -1,0 +1,1 @@
+"""The command step: a program that writes an ONNX file; ``step.build`` is its entry point."""
