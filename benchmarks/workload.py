@@ -153,7 +153,7 @@ def apply_all(repository: Path, devices: Iterable[str]) -> None:
             source=source,
             observer=Observer(state, blobs, delivery, workspace.sources),
             delivery=delivery,
-            build_runner=BuildRunner(context, source, blobs, instant_builder(), folder / "work"),
+            build_runner=BuildRunner(context, blobs, instant_builder(), folder / "work"),
             publisher=Publisher(context, blobs, delivery),
             rollout_driver=RolloutDriver(context, configurator, delivery, delivery),
             lease=lease,

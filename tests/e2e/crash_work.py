@@ -20,6 +20,7 @@ from edgewright import durable
 from edgewright.core.address import Address
 from edgewright.core.artifact import Action
 from edgewright.core.config_drift import Inspection
+from edgewright.core.facts import Facts
 from edgewright.core.fleet.routes import Capability
 from edgewright.core.rollout.state import RolloutState
 from edgewright.errors import Cancelled
@@ -82,11 +83,13 @@ class CountingBuilder:
         self._log = log
         self._fake = FakeBuilder()
 
-    def build(self, task: BuildTask, progress: Callable[[Progress], None], cancel: Cancel) -> Built:
+    def build(
+        self, task: BuildTask, workdir: Path, progress: Callable[[Progress], None], cancel: Cancel
+    ) -> Built[Facts]:
         if task.action is not Action.TRAIN:
             note(self._log, f"{task.action} {task.address}")
-            return self._fake.build(task, progress, cancel)
-        checkpoint = task.workdir / "checkpoint"
+            return self._fake.build(task, workdir, progress, cancel)
+        checkpoint = workdir / "checkpoint"
         checkpoint.mkdir(parents=True, exist_ok=True)
         file = checkpoint / "epochs"
         for epoch in range(int(file.read_text()) + 1 if file.exists() else 1, EPOCHS + 1):
@@ -95,7 +98,7 @@ class CountingBuilder:
             note(self._log, f"{task.action} {task.address} epoch {epoch}")
             durable.write_atomic(file, str(epoch).encode())
             progress(Progress(task.address, task.action, epoch, EPOCHS, "epoch"))
-        return self._fake.build(task, progress, cancel)
+        return self._fake.build(task, workdir, progress, cancel)
 
 
 class Devices:

@@ -20,6 +20,7 @@ from e2e.crash_work import DEVICES, SWITCHED_OFF, facts, make_world, note
 from e2e.fleet import PATIENCE, Fleet, Running, wait_for
 from edgewright.blobs.file_store import FileBlobStore
 from edgewright.core.artifact import Action
+from edgewright.core.facts import TrainingFacts
 from edgewright.core.rollout.state import DeviceState, Phase
 from edgewright.state.store import SqlState
 from harness.profiles import THOROUGH
@@ -225,7 +226,7 @@ def test_a_newer_commit_ends_training_that_nobody_needs_any_more(tmp_path: Path)
         assert len(fleet.happened("StepCancelled")) == 1
         with SqlState(fleet.root / ".edgewright/state.db") as state:
             (trained,) = [a for a in state.artifacts().values() if a.action is Action.TRAIN]
-            assert trained.facts["epochs"] == 3
+            assert trained.facts_as(TrainingFacts).epochs == 3
             assert state.last_revision() == newer
             assert not state.open_intents()
         assert not fleet.plan()["steps"]

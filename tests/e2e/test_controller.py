@@ -12,6 +12,7 @@ import pytest
 from e2e.controllers import Served
 from e2e.fleet import Fleet, wait_for
 from edgewright.core.artifact import Action
+from edgewright.core.facts import TrainingFacts
 from edgewright.pipeline.training.checkpoint import load_checkpoint
 from edgewright.state.store import SqlState
 from harness.command_line import DATA_ONLY, DATASET
@@ -194,7 +195,7 @@ def test_what_a_killed_controller_left_the_next_one_finishes(tmp_path: Path) -> 
                 assert last.running.wait(SOON) == 0
             with SqlState(shop.state / "state.db") as state:
                 (trained,) = [a for a in state.artifacts().values() if a.action is Action.TRAIN]
-                assert trained.facts["epochs"] == 120
+                assert trained.facts_as(TrainingFacts).epochs == 120
                 assert not state.open_intents()
             assert len(fleet.happened("DeviceVerified")) == len(fleet.devices), "each device was verified once"
             assert shop.done("train") == 1

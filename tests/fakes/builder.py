@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from edgewright.core.artifact import Action
+from edgewright.core.facts import ExportFacts, Facts, parse_facts
 from edgewright.errors import Cancelled, EdgewrightError
 from edgewright.ports import BuildTask, Built, Cancel, Progress
 from edgewright_wire import package
@@ -43,6 +44,8 @@ class FakeBuilder:
         """Set when a held step has started."""
         self.tasks: list[BuildTask] = []
         """Every task begun, in order."""
+        self.workdirs: list[Path] = []
+        """The folder each of them was given."""
         self._lock = threading.Lock()
 
     @property
@@ -50,12 +53,15 @@ class FakeBuilder:
         """What was begun, in order."""
         return [(task.action, task.address.name) for task in self.tasks]
 
-    def build(self, task: BuildTask, progress: Callable[[Progress], None], cancel: Cancel) -> Built:
+    def build(
+        self, task: BuildTask, workdir: Path, progress: Callable[[Progress], None], cancel: Cancel
+    ) -> Built[Facts]:
         """Make the artifact of a step; see ports.Builder.build."""
         if cancel.is_set():
             raise Cancelled(f"{task.action} of {task.address} was cancelled before it started")
         with self._lock:
             self.tasks.append(task)
+            self.workdirs.append(workdir)
         work = (task.action, task.address.name)
         progress(Progress(task.address, task.action, 0, 1, "step"))
         if work in self.failures:
@@ -65,13 +71,13 @@ class FakeBuilder:
             cancel.wait()
             raise Cancelled(f"{task.action} of {task.address} was cancelled")
         content = self.contents.get(work, task.fingerprint)
-        out = task.workdir / "out"
+        out = workdir / "out"
         out.mkdir(parents=True, exist_ok=True)
         built = self._make(task, content, out)
         progress(Progress(task.address, task.action, 1, 1, "step", self._figures(task)))
         return built
 
-    def _make(self, task: BuildTask, content: str, out: Path) -> Built:
+    def _make(self, task: BuildTask, content: str, out: Path) -> Built[Facts]:
         name = task.address.name
         match task.action:
             case Action.EXPORT:
@@ -93,7 +99,8 @@ class FakeBuilder:
                 facts |= {"architecture": "small-cnn"}
             case Action.EVALUATE:
                 figures = self.metrics.get(name, METRICS)
-                variants = [*task.facts.get("export", {}).get("variants", {"fp32": {}})]
+                export = task.inputs.get("export")
+                variants = [*export.facts.variants] if export and isinstance(export.facts, ExportFacts) else ["fp32"]
                 facts = {"variants": {variant: self._evidence(figures) for variant in variants}}
             case _:
                 facts = {"parameters": 10}
@@ -101,9 +108,10 @@ class FakeBuilder:
         for file in FILES[task.action]:
             files[file] = out / file
             files[file].write_text(json.dumps([name, file, content]))
-        return Built(digest_json([task.action, name, content, facts]), files, facts, {"fake": "1"})
+        digest = digest_json([task.action, name, content, facts])
+        return Built(digest, files, parse_facts(task.action, facts), {"fake": "1"})
 
-    def _export(self, task: BuildTask, content: str, out: Path) -> Built:
+    def _export(self, task: BuildTask, content: str, out: Path) -> Built[Facts]:
         variants = ["fp32"]
         if task.spec.get("package", {}).get("quantization", {}).get("mode", "none") != "none":
             variants.append("int8")
@@ -121,9 +129,10 @@ class FakeBuilder:
             "inputShape": [1, 8, 8],
             "inputType": "float32",
         }
-        return Built(digest_json([task.address.name, "export", content]), files, facts, {"fake": "1"})
+        digest = digest_json([task.address.name, "export", content])
+        return Built(digest, files, parse_facts(task.action, facts), {"fake": "1"})
 
-    def _package(self, task: BuildTask, content: str, out: Path) -> Built:
+    def _package(self, task: BuildTask, content: str, out: Path) -> Built[Facts]:
         variant = str(task.params.get("variant") or "fp32")
         contents = {
             "config.json": b"{}",
@@ -157,7 +166,7 @@ class FakeBuilder:
             "variant": variant,
             "sizeBytes": len(contents[package.MODEL_FILE]),
         }
-        return Built(digest, {name: out / name for name in contents}, facts, {"fake": "1"})
+        return Built(digest, {name: out / name for name in contents}, parse_facts(task.action, facts), {"fake": "1"})
 
     def _figures(self, task: BuildTask) -> Mapping[str, float]:
         return self.metrics.get(task.address.name, METRICS) if task.action is Action.TRAIN else {}

@@ -11,6 +11,7 @@ from typing import Any
 
 from edgewright.core.address import Address
 from edgewright.core.artifact import Artifact
+from edgewright.core.facts import EvaluationFacts, Facts, OtherFacts, PackageFacts
 from edgewright.core.planning.observed import Champion, Observed
 from edgewright.core.planning.plan import BuildStep, Evaluate, Export, Package, Step, action_of, step_id
 from edgewright.core.planning.planner import aims, plan
@@ -69,16 +70,24 @@ def _make(desired: Snapshot, step: BuildStep, outputs: Outputs, at: datetime) ->
     content = outputs.contents.get(step_id(step), step.fingerprint)
     digest = digest_json([step_id(step), content])
     document = desired.resources[step.address].document
-    facts: dict[str, Any] = {"inputs": dict(step.inputs)}
+    facts: Facts = OtherFacts()
     if isinstance(step, Export | Evaluate):
         assert isinstance(document, Model)
         quantized = document.spec.package.quantization.mode != "none"
         figures = outputs.figures.get(step.address.name, {})
         variants = {name: figures.get(name, GOOD) for name in (("int8", "fp32") if quantized else ("fp32",))}
-        facts["variants"] = {name: value for name, value in variants.items() if value is not None}
+        known = {name: value for name, value in variants.items() if value is not None}
+        facts = EvaluationFacts(variants=known) if isinstance(step, Evaluate) else OtherFacts()
     if isinstance(step, Package):
-        facts |= {"manifestSize": 700, "packageSize": 100_000, "variant": step.variant}
-    return Artifact(step.fingerprint, action_of(step), step.address, digest, {}, facts, step.components, {}, at, 12.5)
+        facts = PackageFacts(
+            manifest_digest=digest,
+            manifest_size=700,
+            package_size=100_000,
+            variant=str(step.variant),
+            size_bytes=90_000,
+        )
+    action, components = action_of(step), step.components
+    return Artifact(step.fingerprint, action, step.address, digest, {}, facts, components, {}, at, 12.5, step.inputs)
 
 
 def standing(aim: Aim, phase: Phase, **fields: Any) -> RolloutSummary:
@@ -103,11 +112,11 @@ def roll_out(desired: Snapshot, observed: Observed, now: datetime) -> Observed:
         if aim.release is None:
             continue
         package = by_digest[aim.release.package]
-        export = observed.artifacts[package.facts["inputs"]["export"]]
+        export = observed.artifacts[package.input("export")]
         published.add(package.digest)
         rollouts[address] = standing(aim, Phase.SUCCEEDED, counts={DeviceState.VERIFIED: 6})
         champions[aim.rollout.spec.model] = Champion(
-            package.digest, export.digest, export.fingerprint, str(package.facts["variant"])
+            package.digest, export.digest, export.fingerprint, package.facts_as(PackageFacts).variant
         )
     return replace(
         observed,

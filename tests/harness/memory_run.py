@@ -193,7 +193,7 @@ class World:
             source=self.source,
             observer=self._observer(),
             delivery=self.devices,
-            build_runner=BuildRunner(context, self.source, self.blobs, self.builder, self.folder / "work"),
+            build_runner=BuildRunner(context, self.blobs, self.builder, self.folder / "work"),
             publisher=Publisher(context, self.blobs, self.devices),
             rollout_driver=RolloutDriver(context, configurator, self.devices, self.devices),
             lease=lease,

@@ -6,13 +6,13 @@ from typing import Any
 
 from edgewright.core.address import Address
 from edgewright.core.artifact import Action
-from edgewright.pipeline.runner.tasks import task_from_json, task_to_json
+from edgewright.pipeline.runner.tasks import StagedTask, staged_from_json, staged_to_json
 from edgewright.pipeline.runner.worker import Channel, run_step
-from edgewright.ports import BuildTask, Built
+from edgewright.ports import Built
 
 
-def dataset_task(checkout: Path, spec: Mapping[str, Any], workdir: Path) -> BuildTask:
-    return BuildTask(
+def dataset_task(checkout: Path, spec: Mapping[str, Any], workdir: Path) -> StagedTask:
+    return StagedTask(
         action=Action.BUILD_DATASET,
         address=Address("dataset", "goods"),
         fingerprint="sha256:" + "1" * 64,
@@ -24,7 +24,7 @@ def dataset_task(checkout: Path, spec: Mapping[str, Any], workdir: Path) -> Buil
     )
 
 
-def run_dataset(checkout: Path, spec: Mapping[str, Any], *, workdir: str = "work") -> Built:
+def run_dataset(checkout: Path, spec: Mapping[str, Any], *, workdir: str = "work") -> Built[Any]:
     """Build a dataset from files below ``checkout``; the task crosses JSON, as it does on its way to a worker."""
     task = dataset_task(checkout, spec, checkout.parent / f"{checkout.name}-{workdir}")
-    return run_step(task_from_json(task_to_json(task)), Channel(None))
+    return run_step(staged_from_json(staged_to_json(task)), Channel(None))

@@ -187,10 +187,10 @@ class FatedBuilder(FakeBuilder):
         super().__init__()
         self.fates = fates
 
-    def build(self, task, progress, cancel):  # type: ignore[no-untyped-def] # as its base
+    def build(self, task, workdir, progress, cancel):  # type: ignore[no-untyped-def] # as its base
         if "disk" in self.fates.down:
             raise StorageFull("no space is left")
-        return super().build(task, progress, cancel)
+        return super().build(task, workdir, progress, cancel)
 
 
 class _Steps(threading.Event):

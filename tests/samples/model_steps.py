@@ -14,9 +14,10 @@ from onnx import TensorProto, helper, numpy_helper
 
 from edgewright.core.address import Address
 from edgewright.core.artifact import Action
-from edgewright.pipeline.runner.tasks import StepContext
+from edgewright.core.facts import DatasetFacts, ModelFacts
+from edgewright.pipeline.runner.tasks import StagedTask, StepContext
 from edgewright.pipeline.training.module import make_module, shape_of
-from edgewright.ports import BuildTask, Built
+from edgewright.ports import Built
 from edgewright_schemas.model import ModelSpec
 from samples.training_data import DatasetFiles, start
 
@@ -63,7 +64,7 @@ def table_rows(
         "inputShape": [len(names)],
         "contentDigest": "sha256:" + "1" * 64,
     }
-    return DatasetFiles(files, facts)
+    return DatasetFiles(files, DatasetFacts.from_json(facts))
 
 
 def linear_onnx(
@@ -95,13 +96,13 @@ def step(
     action: Action,
     workdir: Path,
     spec: Mapping[str, Any],
-    roles: Mapping[str, Built | DatasetFiles],
+    roles: Mapping[str, Built[Any] | DatasetFiles],
     *,
     checkout: Path | None = None,
     **params: Any,
 ) -> StepContext:
     """Start a step that reads what other steps built."""
-    task = BuildTask(
+    task = StagedTask(
         action=action,
         address=Address("model", "reader"),
         fingerprint="f" * 64,
@@ -117,7 +118,7 @@ def step(
 
 def fresh_weights(
     folder: Path, spec: Mapping[str, Any], dataset: DatasetFiles, checkout: Path | None = None, scale: float = 1.0
-) -> Built:
+) -> Built[Any]:
     """What a train step would hand on, with weights as they are drawn, times ``scale``."""
     folder.mkdir(parents=True, exist_ok=True)
     parsed = ModelSpec.model_validate(spec)
@@ -127,9 +128,9 @@ def fresh_weights(
     state = {n: v * scale if v.is_floating_point() else v for n, v in module.state_dict().items()}
     torch.save(state, folder / "weights.pt")
     parameters = sum(p.numel() for p in module.parameters())
-    return Built("sha256:" + "2" * 64, {"weights.pt": folder / "weights.pt"}, {"parameters": parameters})
+    return Built("sha256:" + "2" * 64, {"weights.pt": folder / "weights.pt"}, ModelFacts(parameters=parameters))
 
 
-def made_onnx(path: Path) -> Built:
+def made_onnx(path: Path) -> Built[Any]:
     """What an import step would hand on."""
-    return Built("sha256:" + "3" * 64, {"model.onnx": path}, {"parameters": 6})
+    return Built("sha256:" + "3" * 64, {"model.onnx": path}, ModelFacts(parameters=6))

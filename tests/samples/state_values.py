@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 from edgewright.core.address import Address
 from edgewright.core.artifact import Action, Artifact, FileRef
+from edgewright.core.facts import PackageFacts, TrainingFacts
 from edgewright.core.rollout.state import (
     Controls,
     DeviceProgress,
@@ -29,6 +30,19 @@ def digest(name: str) -> str:
     return digest_bytes(name.encode())
 
 
+TRAINED = TrainingFacts(
+    epochs=3,
+    best_epoch=2,
+    metrics={"accuracy": 0.97, "loss": None},
+    parameters=10,
+    architecture="small-cnn",
+    extra={"name": "Prüfung", "list": [1, 2.5, "x"]},
+)
+PACKAGED = PackageFacts(
+    manifest_digest="sha256:" + "7" * 64, manifest_size=700, package_size=400_000, variant="int8", size_bytes=390_000
+)
+
+
 def an_artifact(name: str = "a", *, age: int = 0, action: Action = Action.TRAIN, address: Address = MODEL) -> Artifact:
     """An artifact with every field filled in; ``age`` in minutes."""
     return Artifact(
@@ -37,11 +51,12 @@ def an_artifact(name: str = "a", *, age: int = 0, action: Action = Action.TRAIN,
         address=address,
         digest=digest(f"output {name}"),
         files={"weights.pt": FileRef(digest(f"weights {name}"), 123), "history.json": FileRef(digest(name), 0)},
-        facts={"metrics": {"accuracy": 0.97, "loss": None}, "epochs": 3, "name": "Prüfung", "list": [1, 2.5, "x"]},
+        facts=PACKAGED if action is Action.PACKAGE else TRAINED,
         components={"spec.training.epochs": "3", "code": digest("code")},
         environment={"torch": "2.13.0"},
         created_at=NOW - timedelta(minutes=age),
         seconds=12.5 + age,
+        inputs={"dataset": digest("fingerprint of the dataset")},
     )
 
 

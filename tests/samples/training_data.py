@@ -12,8 +12,8 @@ import pyarrow.parquet as pq
 
 from edgewright.core.address import Address
 from edgewright.core.artifact import Action
-from edgewright.pipeline.runner.tasks import StepContext
-from edgewright.ports import BuildTask
+from edgewright.core.facts import DatasetFacts
+from edgewright.pipeline.runner.tasks import StagedTask, StepContext
 
 SPLITS = ("train", "validation", "test")
 
@@ -21,7 +21,7 @@ SPLITS = ("train", "validation", "test")
 @dataclass(frozen=True, slots=True)
 class DatasetFiles:
     files: dict[str, Path]
-    facts: dict[str, Any]
+    facts: DatasetFacts
 
 
 def image_dataset(
@@ -73,7 +73,7 @@ def _write(
         "inputShape": shape,
         "contentDigest": "sha256:" + "0" * 64,
     }
-    return DatasetFiles(files, facts)
+    return DatasetFiles(files, DatasetFacts.from_json(facts))
 
 
 def stripes(folder: Path, rows: int = 120, size: int = 8, seed: int = 0) -> DatasetFiles:
@@ -88,9 +88,9 @@ def stripes(folder: Path, rows: int = 120, size: int = 8, seed: int = 0) -> Data
 
 def train_task(
     workdir: Path, dataset: DatasetFiles, spec: Mapping[str, Any], checkout: Path | None = None, **more: Any
-) -> BuildTask:
+) -> StagedTask:
     """A train task; ``spec`` completes a Model's spec."""
-    return BuildTask(
+    return StagedTask(
         action=Action.TRAIN,
         address=Address("model", "stripes"),
         fingerprint=more.pop("fingerprint", "f" * 64),
@@ -113,7 +113,7 @@ class ProgressLog:
         self.calls.append((done, total, unit, dict(figures or {})))
 
 
-def start(task: BuildTask, progress: ProgressLog | None = None) -> StepContext:
+def start(task: StagedTask, progress: ProgressLog | None = None) -> StepContext:
     """Make a step's context and folders, as the worker does."""
     context = StepContext(task, progress or ProgressLog())
     context.out.mkdir(parents=True, exist_ok=True)

@@ -73,10 +73,10 @@ class Artifact:
     """What went into the fingerprint, part by part; ``explain`` compares these."""
     environment: Mapping[str, str] = field(default_factory=dict)
     """Library versions it was made with."""
-    inputs: Mapping[str, str] = field(default_factory=dict)
-    """Fingerprints of the artifacts it was made from, by role."""
     created_at: datetime | None = None
     seconds: float = 0.0
+    inputs: Mapping[str, str] = field(default_factory=dict)
+    """Fingerprints of the artifacts it was made from, by role."""
 
     def facts_as(self, kind: type[F]) -> F:
         """Return the facts as those of one step.

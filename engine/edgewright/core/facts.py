@@ -1,7 +1,7 @@
 """Facts: the small figures a build step records beside its files, typed by step.
 
-Plans, gates, model cards and people read them without opening a file. docs/reference/artifacts.md describes each. The stored
-form is plain JSON in camelCase; keys this version does not know are kept in ``extra`` and written back.
+Plans, gates, model cards and people read them without opening a file. docs/reference/artifacts.md describes each. The
+stored form is plain JSON in camelCase; keys this version does not know are kept in ``extra`` and written back.
 """
 
 from collections.abc import Callable, Mapping, Sequence

@@ -91,9 +91,7 @@ def _figure(metric: str, value: float) -> str:
 # ── the engine's figures ──────────────────────────────────────────────────────────────────────────────────────
 
 
-def judge(
-    gates: Sequence[Gate], evidence: Evidence, champion: Evidence | None
-) -> tuple[GateOutcome, ...]:
+def judge(gates: Sequence[Gate], evidence: Evidence, champion: Evidence | None) -> tuple[GateOutcome, ...]:
     """Judge one variant by its evidence. Gates with a device class are left to the rollout.
 
     Args:

@@ -74,8 +74,7 @@ def one_at_a_time(lock: Path, cancel: Cancel) -> Iterator[bool]:
 class BuildRunner:
     """Runs build steps, one at a time for each fingerprint."""
 
-    TaskCheckout,
-    TaskInput,
+    context: RunContext
     blobs: BlobStore
     builder: Builder
     folder: Path

@@ -9,12 +9,16 @@ from typing import Any
 
 import pytest
 
+from edgewright.core.address import Address
 from edgewright.core.artifact import Action
+from edgewright.core.facts import DatasetFacts
 from edgewright.errors import Cancelled, StepFailed
-from edgewright.pipeline.executors.local import ProcessBuilder
-from edgewright.ports import Builder, BuildTask, Progress
+from edgewright.pipeline.executors.local import LocalExecutor
+from edgewright.pipeline.executors.staging import Staging, StagingBuilder
+from edgewright.ports import Builder, BuildTask, Built, Cancel, Progress, TaskCheckout
+from fakes.blobs import InMemoryBlobs
 from fakes.builder import FakeBuilder
-from harness.steps import dataset_task
+from fakes.repository import FolderFiles
 
 GOOD = "    for n in range(50): yield {'x': n, 'label': 'ab'[n % 2]}\n"
 FAILING = "    raise ValueError('no')\n"
@@ -26,6 +30,10 @@ class Site:
     builder: Builder
     task: Callable[[str], BuildTask]
     """A task that goes ``good``, ``failing`` or ``endless``."""
+    workdir: Path
+
+    def build(self, kind: str, progress: Callable[[Progress], None], cancel: Cancel) -> Built[Any]:
+        return self.builder.build(self.task(kind), self.workdir, progress, cancel)
 
 
 @pytest.fixture(params=["process", "fake"])
@@ -34,7 +42,7 @@ def site(request: pytest.FixtureRequest, tmp_path: Path) -> Site:
 
     def task(kind: str) -> BuildTask:
         body = {"good": GOOD, "failing": FAILING, "endless": ENDLESS}[kind]
-        checkout = tmp_path / "checkout"
+        checkout = tmp_path / "repository"
         checkout.mkdir(exist_ok=True)
         (checkout / "frames.py").write_text(f"import time\ndef generate():\n{body}")
         spec: dict[str, Any] = {
@@ -48,10 +56,17 @@ def site(request: pytest.FixtureRequest, tmp_path: Path) -> Site:
             fake.failures.pop(work, None)
         if kind == "endless":
             fake.held.add(work)
-        return dataset_task(checkout, spec, tmp_path / "work")
+        return BuildTask(
+            action=Action.BUILD_DATASET,
+            address=Address("dataset", "goods"),
+            fingerprint="sha256:" + "1" * 64,
+            spec=spec,
+            checkout=TaskCheckout("head", ("frames.py",)),
+        )
 
-    builder: Builder = fake if request.param == "fake" else ProcessBuilder(threads=1, grace_seconds=1)
-    return Site(builder, task)
+    staging = Staging(InMemoryBlobs(tmp_path / "blobs"), FolderFiles(tmp_path / "repository"))
+    process = StagingBuilder(staging, LocalExecutor(threads=1, grace_seconds=1))
+    return Site(fake if request.param == "fake" else process, task, tmp_path / "work")
 
 
 def ignore(moment: Progress) -> None:
@@ -59,25 +74,23 @@ def ignore(moment: Progress) -> None:
 
 
 def test_what_is_built_is_there_below_the_work_folder(site: Site) -> None:
-    task = site.task("good")
-    built = site.builder.build(task, ignore, threading.Event())
+    built = site.build("good", ignore, threading.Event())
     assert built.digest.startswith("sha256:") and len(built.digest) == 71
     assert set(built.files) == {"train.parquet", "validation.parquet", "test.parquet", "schema.json"}
-    assert all(path.is_file() and path.is_relative_to(task.workdir / "out") for path in built.files.values())
-    assert json.loads(json.dumps(dict(built.facts))) == built.facts
-    assert {"rows", "columns", "features", "label", "slices", "inputShape", "contentDigest"} <= set(built.facts)
+    assert all(path.is_file() and path.is_relative_to(site.workdir / "out") for path in built.files.values())
+    assert DatasetFacts.from_json(json.loads(json.dumps(built.facts.to_json()))) == built.facts
 
 
 def test_building_again_comes_to_the_same(site: Site) -> None:
-    first = site.builder.build(site.task("good"), ignore, threading.Event())
-    again = site.builder.build(site.task("good"), ignore, threading.Event())
+    first = site.build("good", ignore, threading.Event())
+    again = site.build("good", ignore, threading.Event())
     assert (again.digest, again.facts) == (first.digest, first.facts)
 
 
 def test_progress_names_its_step_and_never_goes_back(site: Site) -> None:
     moments: list[Progress] = []
     task = site.task("good")
-    site.builder.build(task, moments.append, threading.Event())
+    site.builder.build(task, site.workdir, moments.append, threading.Event())
     assert {(m.address, m.action) for m in moments} == {(task.address, task.action)}
     done = [m.done for m in moments]
     assert done == sorted(done)
@@ -86,18 +99,18 @@ def test_progress_names_its_step_and_never_goes_back(site: Site) -> None:
 
 def test_a_step_that_cannot_succeed_raises_and_may_be_repaired(site: Site) -> None:
     with pytest.raises(StepFailed, match="no"):
-        site.builder.build(site.task("failing"), ignore, threading.Event())
-    assert site.builder.build(site.task("good"), ignore, threading.Event()).digest
+        site.build("failing", ignore, threading.Event())
+    assert site.build("good", ignore, threading.Event()).digest
 
 
 def test_cancelled_before_it_starts(site: Site) -> None:
     cancel = threading.Event()
     cancel.set()
     with pytest.raises(Cancelled):
-        site.builder.build(site.task("good"), ignore, cancel)
+        site.build("good", ignore, cancel)
 
 
 def test_cancelled_while_it_runs(site: Site) -> None:
     cancel = threading.Event()
     with pytest.raises(Cancelled):
-        site.builder.build(site.task("endless"), lambda moment: cancel.set(), cancel)
+        site.build("endless", lambda moment: cancel.set(), cancel)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from edgewright.pipeline.executors.local import ProcessBuilder
+from edgewright.pipeline.executors.local import LocalExecutor
 from harness.steps import dataset_task
 
 CODE = """
@@ -47,7 +47,7 @@ def test_code_that_builds_sees_no_token_of_ours_but_what_it_reads_data_with(
         "columns": {"x": {"type": "number"}, "label": {"type": "category"}},
     }
     task = dataset_task(checkout, spec, tmp_path / "work")
-    ProcessBuilder(threads=1).build(task, lambda moment: None, threading.Event())
+    LocalExecutor(threads=1).run(task, lambda moment: None, threading.Event())
     environment = json.loads(seen.read_text())
     assert not environment.keys() & set(HIDDEN)
     assert environment.keys() >= set(SHOWN)

@@ -14,8 +14,9 @@ import psutil  # type: ignore[import-untyped]  # its stubs are another distribut
 import pytest
 
 from edgewright.errors import Cancelled, EdgewrightError, StepFailed, StorageFull, Transient, UserCodeFailed
-from edgewright.pipeline.executors.local import LOG, ProcessBuilder
-from edgewright.ports import BuildTask, Built, Progress
+from edgewright.pipeline.executors.local import LOG, LocalExecutor
+from edgewright.pipeline.runner.tasks import StagedTask
+from edgewright.ports import Built, Progress
 from harness.steps import dataset_task
 from paths import TESTS
 
@@ -23,7 +24,7 @@ BODY = "import os, sys, time, signal, subprocess, threading\ndef generate(**opti
 ROWS = "    for n in range(50): yield {'x': n, 'label': 'ab'[n % 2]}\n"
 
 
-def task_of(tmp_path: Path, body: str, **options: Any) -> BuildTask:
+def task_of(tmp_path: Path, body: str, **options: Any) -> StagedTask:
     checkout = tmp_path / "checkout"
     checkout.mkdir(exist_ok=True)
     (checkout / "frames.py").write_text(BODY + body)
@@ -34,11 +35,11 @@ def task_of(tmp_path: Path, body: str, **options: Any) -> BuildTask:
     return dataset_task(checkout, spec, tmp_path / "work")
 
 
-def build(task: BuildTask, progress: Callable[[Progress], None] = lambda moment: None) -> Built:
-    return ProcessBuilder(threads=1).build(task, progress, threading.Event())
+def build(task: StagedTask, progress: Callable[[Progress], None] = lambda moment: None) -> Built[Any]:
+    return LocalExecutor(threads=1).run(task, progress, threading.Event())
 
 
-def error_of(task: BuildTask) -> EdgewrightError:
+def error_of(task: StagedTask) -> EdgewrightError:
     with pytest.raises(EdgewrightError) as caught:
         build(task)
     return caught.value
@@ -47,7 +48,7 @@ def error_of(task: BuildTask) -> EdgewrightError:
 def test_a_build_gives_files_facts_and_progress(tmp_path: Path) -> None:
     moments: list[Progress] = []
     built = build(task_of(tmp_path, ROWS), moments.append)
-    assert sum(built.facts["rows"].values()) == 50
+    assert sum(built.facts.rows.values()) == 50
     assert all(path.is_file() and path.is_relative_to(tmp_path / "work" / "out") for path in built.files.values())
     assert moments and moments[0].unit == "row" and moments[0].address.name == "goods"
     assert [m.done for m in moments] == sorted(m.done for m in moments)
@@ -119,9 +120,9 @@ def test_cancelling_ends_the_worker_and_all_it_started(tmp_path: Path) -> None:
     )
     task = task_of(tmp_path, body, at=str(tmp_path))
     cancel = threading.Event()
-    builder = ProcessBuilder(threads=1, grace_seconds=0.2)
+    builder = LocalExecutor(threads=1, grace_seconds=0.2)
     with pytest.raises(Cancelled, match="build-dataset of dataset/goods was cancelled"):
-        builder.build(task, lambda moment: cancel.set(), cancel)
+        builder.run(task, lambda moment: cancel.set(), cancel)
     pids = [int(pid) for pid in (tmp_path / "pids").read_text().split()]
     assert len(pids) == 2
     _, alive = psutil.wait_procs([psutil.Process(p) for p in pids if psutil.pid_exists(p)], timeout=10)
@@ -132,7 +133,7 @@ def test_a_cancelled_task_does_not_start(tmp_path: Path) -> None:
     cancel = threading.Event()
     cancel.set()
     with pytest.raises(Cancelled):
-        ProcessBuilder().build(task_of(tmp_path, ROWS), lambda moment: None, cancel)
+        LocalExecutor().run(task_of(tmp_path, ROWS), lambda moment: None, cancel)
     assert not (tmp_path / "work").exists()
 
 
@@ -140,10 +141,10 @@ PARENT = """
 import sys, threading
 from pathlib import Path
 from harness.steps import dataset_task
-from edgewright.pipeline.executors.local import ProcessBuilder
+from edgewright.pipeline.executors.local import LocalExecutor
 import json
 task = dataset_task(Path(sys.argv[1]), json.loads(sys.argv[2]), Path(sys.argv[3]))
-ProcessBuilder(threads=1).build(task, lambda moment: print(moment.done, flush=True), threading.Event())
+LocalExecutor(threads=1).run(task, lambda moment: print(moment.done, flush=True), threading.Event())
 """
 
 
@@ -171,9 +172,10 @@ def test_a_source_beside_the_commit_is_found_in_the_work_tree(tmp_path: Path) ->
     task = task_of(tmp_path, ROWS)
     (tmp_path / "ignored.csv").write_text("x,label\n" + "".join(f"{n},{'ab'[n % 2]}\n" for n in range(50)))
     spec = {**task.spec, "source": {"uri": "ignored.csv", "format": "csv", "follow": True}}
-    builder = ProcessBuilder(threads=1, folders=[tmp_path])
-    built = builder.build(dataset_task(task.checkout, spec, task.workdir), lambda moment: None, threading.Event())
-    assert sum(built.facts["rows"].values()) == 50
+    builder = LocalExecutor(threads=1, folders=[tmp_path])
+    again = dataset_task(task.checkout, spec, task.workdir)
+    built: Built[Any] = builder.run(again, lambda moment: None, threading.Event())
+    assert sum(built.facts.rows.values()) == 50
 
 
 def test_the_checkout_cannot_shadow_the_engine(tmp_path: Path) -> None:

@@ -14,11 +14,13 @@ from onnx import TensorProto, helper
 
 from edgewright.core.address import Address
 from edgewright.core.artifact import Action
+from edgewright.core.facts import ModelFacts
 from edgewright.durable import digest_file
 from edgewright.errors import Cancelled, StepFailed, Transient
-from edgewright.pipeline.executors.local import ProcessBuilder
 from edgewright.pipeline.command.step import build
-from edgewright.ports import BuildTask, Progress
+from edgewright.pipeline.executors.local import LocalExecutor
+from edgewright.pipeline.runner.tasks import StagedTask
+from edgewright.ports import Progress
 from samples.training_data import ProgressLog, start, table_dataset
 
 MODEL = onnx.helper.make_model(
@@ -37,14 +39,14 @@ pathlib.Path(os.environ['EDGEWRIGHT_OUTPUT']).write_bytes(pathlib.Path('m.onnx')
 """
 
 
-def command_task(tmp_path: Path, command: list[str], script: str = "", **spec: Any) -> BuildTask:
+def command_task(tmp_path: Path, command: list[str], script: str = "", **spec: Any) -> StagedTask:
     """A command step in a repository with ``make.py`` and ``m.onnx``."""
     repo = tmp_path / "repo"
     repo.mkdir(exist_ok=True)
     (repo / "make.py").write_text(script)
     (repo / "m.onnx").write_bytes(MODEL)
     data = table_dataset(tmp_path / "blobs", {"a": [1.0] * 20, "b": [2.0] * 20}, ["p", "q"] * 10, ["p", "q"])
-    return BuildTask(
+    return StagedTask(
         action=Action.COMMAND,
         address=Address("model", "m"),
         fingerprint="f" * 64,
@@ -69,7 +71,7 @@ def test_a_command_reads_the_dataset_and_writes_the_model(tmp_path: Path, monkey
     built = build(start(task))
 
     assert built.digest == digest_file(built.files["model.onnx"]) == digest_file(task.checkout / "m.onnx")
-    assert built.facts == {"parameters": 0}
+    assert built.facts == ModelFacts(parameters=0)
     seen = json.loads((tmp_path / "work/checkpoint/seen.json").read_text())
     assert seen["names"] == ["schema.json", "test.parquet", "train.parquet", "validation.parquet"]
     assert seen["python"] == sys.prefix
@@ -126,7 +128,7 @@ def test_no_shell_reads_the_arguments_and_a_script_of_the_repository_runs(tmp_pa
     tool = task.checkout / "tool.sh"
     tool.write_text(script)
     tool.chmod(tool.stat().st_mode | stat.S_IXUSR)
-    assert build(start(task)).facts == {"parameters": 0}
+    assert build(start(task)).facts == ModelFacts(parameters=0)
 
 
 def test_progress_lines_are_reported_and_others_are_not(tmp_path: Path) -> None:
@@ -146,7 +148,7 @@ def test_a_program_the_command_leaves_running_is_not_waited_for(tmp_path: Path) 
     script = WRITE + "import subprocess\nprint(subprocess.Popen(['sleep', '600']).pid, file=open('pid', 'w'))\n"
     task = command_task(tmp_path, ["python", "make.py"], script)
     try:
-        assert build(start(task)).facts == {"parameters": 0}
+        assert build(start(task)).facts == ModelFacts(parameters=0)
     finally:
         os.kill(int((task.checkout / "pid").read_text()), signal.SIGKILL)
 
@@ -162,7 +164,7 @@ def test_cancelling_ends_the_command_too(tmp_path: Path) -> None:
         cancel.set()
 
     with pytest.raises(Cancelled):
-        ProcessBuilder(threads=1).build(command_task(tmp_path, ["python", "make.py"], script), progress, cancel)
+        LocalExecutor(threads=1).run(command_task(tmp_path, ["python", "make.py"], script), progress, cancel)
 
     with (tmp_path / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # waits for as long as the command lives

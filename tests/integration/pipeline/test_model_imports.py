@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
@@ -14,10 +13,10 @@ from onnx import TensorProto, helper, numpy_helper
 
 from edgewright.core.address import Address
 from edgewright.core.artifact import Action
+from edgewright.core.facts import DatasetFacts, ModelFacts
 from edgewright.errors import SourceUnavailable, StepFailed
 from edgewright.pipeline.imported.step import build, without_secrets
-from edgewright.pipeline.runner.tasks import StepContext
-from edgewright.ports import BuildTask
+from edgewright.pipeline.runner.tasks import StagedTask, StepContext
 from samples.training_data import ProgressLog, start
 
 
@@ -38,20 +37,27 @@ def digest(data: bytes) -> str:
 
 
 def context(
-    tmp_path: Path, uri: str, pinned: str, *, progress: ProgressLog | None = None, facts: dict[str, Any] | None = None
+    tmp_path: Path, uri: str, pinned: str, *, progress: ProgressLog | None = None, rows: tuple[int, ...] | None = None
 ) -> StepContext:
     (tmp_path / "repo").mkdir(exist_ok=True)
-    task = BuildTask(
+    task = StagedTask(
         action=Action.IMPORT,
         address=Address("model", "m"),
         fingerprint="f" * 64,
         spec={"task": "tabular-classification", "dataset": "d", "source": {"uri": uri, "digest": pinned}},
         checkout=tmp_path / "repo",
         inputs={},
-        facts=facts or {},
+        facts={"dataset": dataset_of(rows)} if rows else {},
         workdir=tmp_path / "work",
     )
     return start(task, progress)
+
+
+def dataset_of(shape: tuple[int, ...]) -> DatasetFacts:
+    """Facts of a dataset whose rows have a shape."""
+    return DatasetFacts(
+        columns={}, features=(), label="label", slices={}, input_shape=shape, rows={}, content_digest="sha256:0"
+    )
 
 
 def put(tmp_path: Path, data: bytes, name: str = "model.onnx") -> str:
@@ -66,10 +72,10 @@ def test_a_file_of_the_repository_is_copied_and_named_by_its_digest(tmp_path: Pa
     pinned = put(tmp_path, linear().SerializeToString(), "models/m.onnx")
     progress = ProgressLog()
 
-    built = build(context(tmp_path, "models/m.onnx", pinned, progress=progress, facts={"dataset": {"inputShape": [3]}}))
+    built = build(context(tmp_path, "models/m.onnx", pinned, progress=progress, rows=(3,)))
 
     assert built.digest == pinned
-    assert built.facts == {"parameters": 8}
+    assert built.facts == ModelFacts(parameters=8)
     assert built.files["model.onnx"].read_bytes() == (tmp_path / "repo/models/m.onnx").read_bytes()
     size = built.files["model.onnx"].stat().st_size
     assert progress.calls[-1] == (size, size, "byte", {})
@@ -124,7 +130,7 @@ def test_a_model_of_another_input_shape_than_the_dataset_is_refused(tmp_path: Pa
     with pytest.raises(
         StepFailed, match=r"takes x0 of shape \['n', 3\], but the dataset's rows are \['N', 1, 16, 16\]"
     ):
-        build(context(tmp_path, "model.onnx", pinned, facts={"dataset": {"inputShape": [1, 16, 16]}}))
+        build(context(tmp_path, "model.onnx", pinned, rows=(1, 16, 16)))
 
 
 @pytest.mark.parametrize("uri", ["nothing.onnx", "../outside.onnx", "link.onnx", "/etc/hostname"])

@@ -11,8 +11,9 @@ from sklearn.datasets import load_digits
 from edgewright.core.address import Address
 from edgewright.core.artifact import Action
 from edgewright.core.gates import choose_variant
-from edgewright.pipeline.executors.local import ProcessBuilder
-from edgewright.ports import BuildTask, Built
+from edgewright.pipeline.executors.local import LocalExecutor
+from edgewright.pipeline.runner.tasks import StagedTask
+from edgewright.ports import Built
 from edgewright_agent.models.packages import read_package
 from edgewright_agent.probing.golden import probe_slot
 from edgewright_agent.runtime import OnnxRuntime
@@ -34,8 +35,8 @@ def digits(folder: Path) -> DatasetFiles:
     return image_dataset(folder, pixels, labels, [str(n) for n in range(10)])
 
 
-def run(action: Action, workdir: Path, roles: Mapping[str, Built | DatasetFiles], **params: Any) -> Built:
-    task = BuildTask(
+def run(action: Action, workdir: Path, roles: Mapping[str, Built[Any] | DatasetFiles], **params: Any) -> Built[Any]:
+    task = StagedTask(
         action=action,
         address=Address("model", "digits"),
         fingerprint="f" * 64,
@@ -46,7 +47,7 @@ def run(action: Action, workdir: Path, roles: Mapping[str, Built | DatasetFiles]
         workdir=workdir,
         params=params,
     )
-    return ProcessBuilder(threads=1).build(task, lambda _: None, threading.Event())
+    return LocalExecutor(threads=1).run(task, lambda _: None, threading.Event())
 
 
 @pytest.mark.timeout(180)
@@ -58,14 +59,14 @@ def test_handwritten_digits_go_from_pixels_to_a_package_that_a_device_proves(tmp
     again = run(Action.EXPORT, tmp_path / "again", {"model": trained, "dataset": data})
     evaluated = run(Action.EVALUATE, tmp_path / "evaluate", {"export": exported, "dataset": data})
     gates = [Gate(metric="accuracy", min=0.9), Gate(metric="sizeBytes", max=60_000)]
-    choice = choose_variant(list(exported.facts["variants"]), gates, evaluated.facts["variants"], None)
+    choice = choose_variant(list(exported.facts.variants), gates, evaluated.facts.variants, None)
     assert choice.variant == "int8", choice
-    roles: dict[str, Built | DatasetFiles] = {"export": exported, "dataset": data, "evaluation": evaluated}
+    roles: dict[str, Built[Any] | DatasetFiles] = {"export": exported, "dataset": data, "evaluation": evaluated}
     built = run(Action.PACKAGE, tmp_path / "package", roles, variant=choice.variant, name="digits")
 
     # Another process has another hash seed; the bytes are the same all the same.
     assert again.digest == exported.digest
-    figures = evaluated.facts["variants"]
+    figures = evaluated.facts.variants
     assert figures["int8"]["sizeBytes"] < figures["fp32"]["sizeBytes"] / 2
     assert abs(figures["int8"]["overall"]["accuracy"] - figures["fp32"]["overall"]["accuracy"]) < 0.03
     slot = tmp_path / "slot"

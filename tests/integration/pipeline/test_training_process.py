@@ -5,8 +5,9 @@ from typing import Any
 import pytest
 
 from edgewright.errors import Transient, UserCodeFailed
-from edgewright.pipeline.executors.local import ProcessBuilder
-from edgewright.ports import BuildTask, Built, Progress
+from edgewright.pipeline.executors.local import LocalExecutor
+from edgewright.pipeline.runner.tasks import StagedTask
+from edgewright.ports import Built, Progress
 from samples.training_data import stripes, train_task
 
 EPOCHS = 6
@@ -44,13 +45,13 @@ def repository(folder: Path, net: str) -> Path:
     return folder
 
 
-def run(task: BuildTask) -> tuple[Built, list[int]]:
+def run(task: StagedTask) -> tuple[Built[Any], list[int]]:
     seen: list[int] = []
 
     def progress(moment: Progress) -> None:
         seen.append(moment.done)
 
-    return ProcessBuilder(threads=1).build(task, progress, threading.Event()), seen
+    return LocalExecutor(threads=1).run(task, progress, threading.Event()), seen
 
 
 def test_a_training_killed_in_the_middle_of_an_epoch_resumes_and_ends_with_the_same_bits(tmp_path: Path) -> None:

@@ -199,7 +199,7 @@ def test_a_run_that_is_stopped_can_be_resumed(tmp_path: Path) -> None:
 
     def stop() -> None:
         world.builder.started.wait()
-        workdir = world.builder.tasks[-1].workdir
+        workdir = world.builder.workdirs[-1]
         workdir.mkdir(parents=True)
         (workdir / "checkpoint.pt").write_bytes(b"epoch 2")
         run.stop()
@@ -217,7 +217,7 @@ def test_a_run_that_is_stopped_can_be_resumed(tmp_path: Path) -> None:
 
     def look(progress: Progress) -> None:
         if progress.action is Action.TRAIN and not found:
-            found.append((world.builder.tasks[-1].workdir / "checkpoint.pt").read_bytes())
+            found.append((world.builder.workdirs[-1] / "checkpoint.pt").read_bytes())
 
     world.log.on_progress = look
     assert world.run().converged

@@ -49,13 +49,13 @@ def test_a_folder_per_label(tmp_path: Path) -> None:
     folder_of(tmp_path / "tags", {f"{n % 2}/{n:02}.png": grey(n) for n in range(40)})
     (tmp_path / "tags" / "notes.txt").write_text("no image")
     built = run_dataset(tmp_path, spec())
-    assert built.facts["inputShape"] == [1, 4, 6]
-    assert built.facts["features"] == ["image"]
-    assert built.facts["columns"]["label"]["values"] == ["0", "1"]
+    assert built.facts.input_shape == (1, 4, 6)
+    assert built.facts.features == ("image",)
+    assert built.facts.columns["label"].values == ("0", "1")
     seen: dict[int, int] = {}
     for name in ("train", "validation", "test"):
         split = load_split(built.files, built.facts, name)
-        assert split.features.shape == (built.facts["rows"][name], 1, 4, 6)
+        assert split.features.shape == (built.facts.rows[name], 1, 4, 6)
         assert split.features.dtype == np.float32
         seen |= {
             round(float(image.max()) * 255): int(label)
@@ -69,7 +69,7 @@ def test_colour_is_channels_first(tmp_path: Path) -> None:
     pixels[0, 1] = (255, 51, 102)
     folder_of(tmp_path / "tags", {"a/1.png": pixels})
     built = run_dataset(tmp_path, spec(split=ALL_TRAIN))
-    assert built.facts["inputShape"] == [3, 4, 6]
+    assert built.facts.input_shape == (3, 4, 6)
     image = load_split(built.files, built.facts, "train").features[0]
     assert image[:, 0, 1] == pytest.approx([1.0, 0.2, 0.4])
     assert image.sum() == pytest.approx(1.6)
@@ -84,7 +84,7 @@ def test_metadata_adds_columns_and_labels(tmp_path: Path) -> None:
     train = load_split(built.files, built.facts, "train")
     assert train.labels.tolist() == [0, 1, 0]
     assert train.columns.to_pydict() == {"store": ["s1", "s2", "s2"], "lighting": ["day", "night", "day"]}
-    assert built.facts["slices"] == {"store": ["s1", "s2"], "lighting": ["day", "night"]}
+    assert built.facts.slices == {"store": ("s1", "s2"), "lighting": ("day", "night")}
 
 
 def test_missing_and_damaged_images_are_all_listed(tmp_path: Path) -> None:

@@ -231,7 +231,7 @@ def test_a_table_on_a_web_server(tmp_path: Path, served: str) -> None:
         "source": {"uri": f"{served}/x.csv", "format": "csv", "digest": first.digest},
         "columns": {"x": {"type": "number"}, "label": {"type": "category"}},
     }
-    assert sum(run_dataset(tmp_path / "checkout", spec).facts["rows"].values()) == 50
+    assert sum(run_dataset(tmp_path / "checkout", spec).facts.rows.values()) == 50
     (tmp_path / "x.csv").write_text("x,label\n1,a\n")
     assert index.observe(Source(uri=f"{served}/x.csv", format="csv")).digest != first.digest
     with pytest.raises(StepFailed, match="the spec pins"):

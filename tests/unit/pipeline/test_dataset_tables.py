@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from edgewright.core.facts import Column
 from edgewright.errors import StepFailed, UserCodeFailed
 from edgewright.pipeline.dataset.columns import coerce
 from edgewright.pipeline.dataset.files import load_split
@@ -23,7 +24,7 @@ COLUMNS = {
     "kind": {"type": "category", "values": ["fruit", "bread"]},
     "label": {"type": "category"},
 }
-Make = Callable[..., Built]
+Make = Callable[..., Built[Any]]
 
 
 def rows_of(count: int, **changes: Any) -> list[dict[str, Any]]:
@@ -56,16 +57,16 @@ def test_a_table_becomes_features_and_labels(tmp_path: Path) -> None:
     built = run_dataset(tmp_path, spec(slices=["store"]))
 
     assert set(built.files) == {"train.parquet", "validation.parquet", "test.parquet", "schema.json"}
-    assert built.facts["features"] == ["weight", "organic", "kind"]
-    assert built.facts["label"] == "label"
-    assert built.facts["inputShape"] == [4]
-    assert built.facts["columns"]["label"] == {"type": "category", "values": ["cheap", "dear", "free"]}
-    assert built.facts["slices"]["store"] == sorted(f"s{n}" for n in range(12))
-    assert sum(built.facts["rows"].values()) == 60
+    assert built.facts.features == ("weight", "organic", "kind")
+    assert built.facts.label == "label"
+    assert built.facts.input_shape == (4,)
+    assert built.facts.columns["label"] == Column(type="category", values=("cheap", "dear", "free"))
+    assert built.facts.slices["store"] == tuple(sorted(f"s{n}" for n in range(12)))
+    assert sum(built.facts.rows.values()) == 60
 
     train = load_split(built.files, built.facts, "train")
     assert train.features.dtype == np.float32 and train.labels.dtype == np.int64
-    assert train.features.shape == (built.facts["rows"]["train"], 4)
+    assert train.features.shape == (built.facts.rows["train"], 4)
     for features, label, store in zip(train.features, train.labels, train.columns["store"].to_pylist(), strict=True):
         number = round(float(features[0]) * 2)
         assert features[1] == number % 2
@@ -98,7 +99,7 @@ def test_the_same_data_gives_the_same_digest_and_other_data_another(tmp_path: Pa
         (tmp_path / name).mkdir()
         write_csv(tmp_path / name / "data.csv", content)
         built = run_dataset(tmp_path / name, spec())
-        assert built.digest == built.facts["contentDigest"]
+        assert built.digest == built.facts.content_digest
         digests.append(built.digest)
     assert digests[0] == digests[1] != digests[2]
 
@@ -115,7 +116,7 @@ def test_csv_and_parquet_of_the_same_rows_are_the_same_dataset(tmp_path: Path) -
     assert from_csv.digest == from_parquet.digest
 
 
-def split_of(built: Built, column: str) -> dict[Any, str]:
+def split_of(built: Built[Any], column: str) -> dict[Any, str]:
     return {
         value: split
         for split in ("train", "validation", "test")
@@ -144,7 +145,7 @@ def test_a_group_never_parts(tmp_path: Path) -> None:
         for split in ("train", "validation", "test")
     ]
     assert sum(map(len, stores)) == len(set.union(*stores)) == 12
-    assert "store" not in built.facts["features"]
+    assert "store" not in built.facts.features
 
 
 def test_an_empty_split_names_itself_and_the_groups(tmp_path: Path) -> None:
@@ -157,7 +158,7 @@ def test_an_empty_split_names_itself_and_the_groups(tmp_path: Path) -> None:
 def test_a_split_of_share_zero_may_be_empty(tmp_path: Path) -> None:
     write_csv(tmp_path / "data.csv", rows_of(60))
     built = run_dataset(tmp_path, spec(split={"train": 0.8, "validation": 0, "test": 0.2}))
-    assert built.facts["rows"]["validation"] == 0
+    assert built.facts.rows["validation"] == 0
     assert len(load_split(built.files, built.facts, "validation")) == 0
 
 

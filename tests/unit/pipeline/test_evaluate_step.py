@@ -9,6 +9,7 @@ import torch
 from sklearn import metrics
 
 from edgewright.core.artifact import Action
+from edgewright.core.facts import ExportedVariant, ExportFacts
 from edgewright.core.gates import judge
 from edgewright.errors import StepFailed
 from edgewright.pipeline.evaluation.metrics import Judge
@@ -22,12 +23,20 @@ CLASSES = ["a", "b", "c"]
 REGRESSION = {**IMPORTED, "task": "regression"}
 
 
-def exported(**variants: Path) -> Built:
+def exported(**variants: Path) -> Built[Any]:
     files = {f"model.{name}.onnx": path for name, path in variants.items()}
-    return Built("sha256:" + "4" * 64, files, {"variants": {name: {} for name in variants}})
+    facts = ExportFacts(
+        variants={name: ExportedVariant(digest="", size=0, precision="") for name in variants},
+        parity={},
+        input_name="rows",
+        output_name="scores",
+        input_shape=(3,),
+        input_type="float32",
+    )
+    return Built("sha256:" + "4" * 64, files, facts)
 
 
-def evaluate(folder: Path, dataset: DatasetFiles, spec: Mapping[str, Any] = IMPORTED, **variants: Path) -> Built:
+def evaluate(folder: Path, dataset: DatasetFiles, spec: Mapping[str, Any] = IMPORTED, **variants: Path) -> Built[Any]:
     return build(step(Action.EVALUATE, folder, spec, {"export": exported(**variants), "dataset": dataset}))
 
 
@@ -36,8 +45,8 @@ def one_hot(predicted: Sequence[int], confidence: float = 4.0) -> Any:
     return np.eye(3)[list(predicted)] * confidence
 
 
-def overall(built: Built, variant: str = "fp32") -> dict[str, Any]:
-    found: dict[str, Any] = built.facts["variants"][variant]["overall"]
+def overall(built: Built[Any], variant: str = "fp32") -> dict[str, Any]:
+    found: dict[str, Any] = built.facts.variants[variant]["overall"]
     return found
 
 
@@ -68,7 +77,7 @@ def test_classification_figures_are_those_of_scikit_learn_overall_and_in_every_s
             "loss": metrics.log_loss(truth[rows], shifted / shifted.sum(1, keepdims=True), labels=[0, 1, 2]),
         }
 
-    found = built.facts["variants"]["fp32"]
+    found = built.facts.variants["fp32"]
     assert found["overall"] == pytest.approx(expected(np.arange(60)), abs=1e-6)
     assert set(found["slices"]) == {"light=bright", "light=dark"}
     for value, start in (("dark", 0), ("bright", 1)):
@@ -87,7 +96,7 @@ def test_an_accuracy_exactly_at_a_gate_passes_it(tmp_path: Path, identity: Path)
 
     built = evaluate(tmp_path / "work", data, fp32=identity)
 
-    (outcome,) = judge([Gate(metric="accuracy", min=0.95)], built.facts["variants"]["fp32"], None)
+    (outcome,) = judge([Gate(metric="accuracy", min=0.95)], built.facts.variants["fp32"], None)
     assert outcome.passed is True
 
 
@@ -104,7 +113,7 @@ def test_regression_figures_are_those_of_scikit_learn(tmp_path: Path) -> None:
 
     for found, rows in (
         (overall(built), slice(None)),
-        (built.facts["variants"]["fp32"]["slices"]["lane=2"], slice(1, None, 2)),
+        (built.facts.variants["fp32"]["slices"]["lane=2"], slice(1, None, 2)),
     ):
         predicted = (features @ weights).ravel()[rows]
         assert found["mae"] == pytest.approx(metrics.mean_absolute_error(truth[rows], predicted), rel=1e-5)
@@ -131,7 +140,7 @@ def test_an_output_that_is_no_finite_number_leaves_its_slice_and_the_whole_witho
 
     built = evaluate(tmp_path / "work", data, fp32=identity)
 
-    found = built.facts["variants"]["fp32"]
+    found = built.facts.variants["fp32"]
     assert set(found["overall"].values()) == {None}
     assert found["rowsNotFinite"] == 1
     assert found["slices"]["light=dark"] == {**dict.fromkeys(found["overall"]), "rows": 2}

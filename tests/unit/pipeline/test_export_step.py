@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from edgewright.core.artifact import Action
+from edgewright.core.facts import ExportedVariant, QuantizationFacts
 from edgewright.durable import digest_file
 from edgewright.errors import StepFailed, UserCodeFailed
 from edgewright.pipeline.export.onnx_export import opset_of
@@ -20,11 +21,11 @@ from samples.model_steps import CNN, IMPORTED, fresh_weights, int8, linear_onnx,
 from samples.training_data import DatasetFiles, stripes
 
 
-def export(folder: Path, spec: Mapping[str, Any], dataset: DatasetFiles, model: Built) -> Built:
+def export(folder: Path, spec: Mapping[str, Any], dataset: DatasetFiles, model: Built[Any]) -> Built[Any]:
     return build(step(Action.EXPORT, folder, spec, {"model": model, "dataset": dataset}))
 
 
-def trained(tmp_path: Path, spec: Mapping[str, Any], name: str = "export", scale: float = 1.0) -> Built:
+def trained(tmp_path: Path, spec: Mapping[str, Any], name: str = "export", scale: float = 1.0) -> Built[Any]:
     data = stripes(tmp_path / "data")
     return export(tmp_path / name, spec, data, fresh_weights(tmp_path / "weights", spec, data, tmp_path, scale))
 
@@ -62,11 +63,11 @@ def test_the_exported_file_computes_what_torch_does_for_any_number_of_rows(tmp_p
 
     assert list(built.files) == ["model.fp32.onnx"]
     path = built.files["model.fp32.onnx"]
-    assert built.facts["variants"] == {
-        "fp32": {"digest": digest_file(path), "size": path.stat().st_size, "precision": "float32"}
+    assert built.facts.variants == {
+        "fp32": ExportedVariant(digest=digest_file(path), size=path.stat().st_size, precision="float32")
     }
-    assert 0 <= built.facts["parity"]["fp32"] < 1e-5
-    assert {k: built.facts[k] for k in ("inputName", "outputName", "inputShape", "inputType")} == {
+    assert 0 <= built.facts.parity["fp32"] < 1e-5
+    assert {k: v for k, v in built.facts.to_json().items() if k.startswith(("input", "output"))} == {
         "inputName": "input",
         "outputName": "output",
         "inputShape": [1, 8, 8],
@@ -95,17 +96,17 @@ def test_the_declared_opset_is_written(tmp_path: Path, opset: int) -> None:
     built = trained(tmp_path, CNN | {"package": {"opset": opset}})
 
     assert opset_of(onnx.load(str(built.files["model.fp32.onnx"]))) == opset
-    assert built.facts["parity"]["fp32"] < 1e-5
+    assert built.facts.parity["fp32"] < 1e-5
 
 
 def test_int8_comes_first_with_signed_weights_per_channel_and_is_smaller(tmp_path: Path) -> None:
     spec = CNN | {"architecture": {"use": "small-cnn", "with": {"width": 16}}} | int8()
     built = trained(tmp_path, spec)
 
-    assert list(built.facts["variants"]) == ["int8", "fp32"]
-    assert built.facts["variants"]["int8"]["precision"] == "int8"
-    assert built.facts["variants"]["int8"]["size"] < built.facts["variants"]["fp32"]["size"] / 2
-    assert 0 < built.facts["parity"]["int8"] < 1
+    assert list(built.facts.variants) == ["int8", "fp32"]
+    assert built.facts.variants["int8"].precision == "int8"
+    assert built.facts.variants["int8"].size < built.facts.variants["fp32"].size / 2
+    assert 0 < built.facts.parity["int8"] < 1
     graph = onnx.load(str(built.files["model.int8.onnx"])).graph
     initializers = {tensor.name: tensor for tensor in graph.initializer}
     convolutions = [node for node in graph.node if node.op_type == "Conv"]
@@ -124,7 +125,7 @@ def test_int8_comes_first_with_signed_weights_per_channel_and_is_smaller(tmp_pat
 def test_without_a_fallback_only_int8_is_made(tmp_path: Path) -> None:
     built = trained(tmp_path, CNN | int8("none"))
 
-    assert list(built.facts["variants"]) == ["int8"]
+    assert list(built.facts.variants) == ["int8"]
     assert list(built.files) == ["model.int8.onnx"]
 
 
@@ -133,8 +134,8 @@ def test_what_cannot_be_quantized_is_exported_as_it_is_and_says_why(tmp_path: Pa
 
     built = export(tmp_path / "export", IMPORTED | int8(), table(tmp_path), model)
 
-    assert list(built.facts["variants"]) == ["fp32"]
-    assert "Abs" in built.facts["quantization"]["notPossible"]
+    assert list(built.facts.variants) == ["fp32"]
+    assert "Abs" in built.facts.quantization.not_possible
 
     with pytest.raises(StepFailed, match=r"cannot be quantized to int8: none of its operators \(Abs\)"):
         export(tmp_path / "only", IMPORTED | int8("none"), table(tmp_path), model)
@@ -146,11 +147,11 @@ def test_an_imported_file_keeps_its_bytes_and_names_and_is_quantized_alike(tmp_p
     built = export(tmp_path / "export", IMPORTED | int8(), table(tmp_path), made_onnx(path))
 
     assert built.files["model.fp32.onnx"].read_bytes() == path.read_bytes()
-    assert (built.facts["inputName"], built.facts["outputName"]) == ("rows", "scores")
-    assert list(built.facts["parity"]) == ["int8"]
-    assert built.facts["parity"]["int8"] < 0.2
-    assert built.facts["quantization"] == {"mode": "static-int8", "calibrationSamples": 40}
-    assert built.facts["parameters"] == 6
+    assert (built.facts.input_name, built.facts.output_name) == ("rows", "scores")
+    assert list(built.facts.parity) == ["int8"]
+    assert built.facts.parity["int8"] < 0.2
+    assert built.facts.quantization == QuantizationFacts(mode="static-int8", calibration_samples=40)
+    assert built.facts.parameters == 6
 
 
 def test_an_imported_file_that_takes_one_row_at_a_time_is_quantized_too(tmp_path: Path) -> None:
@@ -158,8 +159,8 @@ def test_an_imported_file_that_takes_one_row_at_a_time_is_quantized_too(tmp_path
 
     built = export(tmp_path / "export", IMPORTED | int8(calibrationSamples=10), table(tmp_path), made_onnx(path))
 
-    assert list(built.facts["variants"]) == ["int8", "fp32"]
-    assert built.facts["quantization"]["calibrationSamples"] == 10
+    assert list(built.facts.variants) == ["int8", "fp32"]
+    assert built.facts.quantization.calibration_samples == 10
 
 
 @pytest.mark.parametrize(
@@ -210,8 +211,8 @@ def test_without_validation_rows_train_rows_check_and_calibrate(tmp_path: Path) 
 
     built = export(tmp_path / "export", IMPORTED | int8(), data, made_onnx(path))
 
-    assert built.facts["quantization"]["calibrationSamples"] == 40
-    assert built.facts["parity"]["int8"] < 0.2
+    assert built.facts.quantization.calibration_samples == 40
+    assert built.facts.parity["int8"] < 0.2
 
 
 def test_calibration_rows_are_chosen_by_the_seed() -> None:

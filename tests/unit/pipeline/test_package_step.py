@@ -3,7 +3,7 @@ import json
 import zipfile
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -11,6 +11,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from edgewright.core.artifact import Action
+from edgewright.core.facts import EvaluationFacts, ExportFacts
 from edgewright.durable import digest_file
 from edgewright.errors import StepFailed
 from edgewright.pipeline.evaluation.step import build as evaluate
@@ -31,7 +32,7 @@ WEIGHTS = np.array([[1.0, 0, 0.5], [0, 1, 0], [0.25, 0, 1]])
 PARTS = ["model.onnx", "golden.npz", "labels.json", "README.md"]
 
 
-def exported(path: Path) -> Built:
+def exported(path: Path) -> Built[Any]:
     fact = {"digest": digest_file(path), "size": path.stat().st_size, "precision": "float32"}
     facts = {
         "variants": {"fp32": fact},
@@ -42,7 +43,7 @@ def exported(path: Path) -> Built:
         "inputType": "float32",
         "parameters": 9,
     }
-    return Built("sha256:" + "5" * 64, {"model.fp32.onnx": path}, facts)
+    return Built("sha256:" + "5" * 64, {"model.fp32.onnx": path}, ExportFacts.from_json(facts))
 
 
 @pytest.fixture
@@ -54,18 +55,18 @@ def data(tmp_path: Path) -> DatasetFiles:
 
 
 @pytest.fixture
-def roles(tmp_path: Path, data: DatasetFiles) -> dict[str, Built | DatasetFiles]:
+def roles(tmp_path: Path, data: DatasetFiles) -> dict[str, Built[Any] | DatasetFiles]:
     made = exported(linear_onnx(tmp_path / "model.onnx", WEIGHTS))
-    roles: dict[str, Built | DatasetFiles] = {"export": made, "dataset": data}
+    roles: dict[str, Built[Any] | DatasetFiles] = {"export": made, "dataset": data}
     return {**roles, "evaluation": evaluate(step(Action.EVALUATE, tmp_path / "evaluation", IMPORTED, roles))}
 
 
-def package(folder: Path, roles: dict[str, Built | DatasetFiles], **params: Any) -> Built:
+def package(folder: Path, roles: dict[str, Built[Any] | DatasetFiles], **params: Any) -> Built[Any]:
     given = {"variant": "fp32", "name": "reader", **params}
     return build(step(Action.PACKAGE, folder, IMPORTED, roles, **given))
 
 
-def slot(folder: Path, built: Built) -> Path:
+def slot(folder: Path, built: Built[Any]) -> Path:
     """What an agent stages of a package."""
     folder.mkdir()
     for name, _ in read_package(built.files["manifest.json"].read_bytes()).files:
@@ -75,7 +76,7 @@ def slot(folder: Path, built: Built) -> Path:
 
 
 def test_a_device_proves_the_package_with_its_golden_samples(
-    tmp_path: Path, roles: dict[str, Built | DatasetFiles]
+    tmp_path: Path, roles: dict[str, Built[Any] | DatasetFiles]
 ) -> None:
     built = package(tmp_path / "work", roles)
 
@@ -87,7 +88,7 @@ def test_a_device_proves_the_package_with_its_golden_samples(
     assert probe_slot(other, OnnxRuntime()).reason == "ProbeMismatch"
 
 
-def test_the_manifest_names_every_part_by_digest(tmp_path: Path, roles: dict[str, Built | DatasetFiles]) -> None:
+def test_the_manifest_names_every_part_by_digest(tmp_path: Path, roles: dict[str, Built[Any] | DatasetFiles]) -> None:
     built = package(tmp_path / "work", roles)
 
     content = built.files["manifest.json"].read_bytes()
@@ -106,14 +107,16 @@ def test_the_manifest_names_every_part_by_digest(tmp_path: Path, roles: dict[str
     }
     metadata = json.loads(layers["model.onnx"]["annotations"]["org.cncf.model.file.metadata+json"])
     assert metadata["size"] == built.files["model.onnx"].stat().st_size
-    assert built.digest == built.facts["manifestDigest"] == digest_bytes(content)
-    assert built.facts["manifestSize"] == len(content)
-    assert built.facts["packageSize"] == sum(path.stat().st_size for path in built.files.values())
-    assert built.facts["sizeBytes"] == len(built.files["model.onnx"].read_bytes())
+    assert built.digest == built.facts.manifest_digest == digest_bytes(content)
+    assert built.facts.manifest_size == len(content)
+    assert built.facts.package_size == sum(path.stat().st_size for path in built.files.values())
+    assert built.facts.size_bytes == len(built.files["model.onnx"].read_bytes())
     assert json.loads(built.files["labels.json"].read_bytes()) == CLASSES
 
 
-def test_the_config_holds_only_what_modelpack_allows(tmp_path: Path, roles: dict[str, Built | DatasetFiles]) -> None:
+def test_the_config_holds_only_what_modelpack_allows(
+    tmp_path: Path, roles: dict[str, Built[Any] | DatasetFiles]
+) -> None:
     built = package(tmp_path / "work", roles, revision="abc123", title="Reader")
 
     config = json.loads(built.files["config.json"].read_bytes())
@@ -130,7 +133,7 @@ def test_the_config_holds_only_what_modelpack_allows(tmp_path: Path, roles: dict
 
 
 def test_the_same_inputs_give_the_same_package_although_latencies_differ(
-    tmp_path: Path, roles: dict[str, Built | DatasetFiles]
+    tmp_path: Path, roles: dict[str, Built[Any] | DatasetFiles]
 ) -> None:
     measured_again = evaluate(step(Action.EVALUATE, tmp_path / "again", IMPORTED, roles))
 
@@ -144,11 +147,11 @@ def test_the_same_inputs_give_the_same_package_although_latencies_differ(
 
 
 def test_the_model_card_has_figures_slices_and_front_matter(
-    tmp_path: Path, roles: dict[str, Built | DatasetFiles]
+    tmp_path: Path, roles: dict[str, Built[Any] | DatasetFiles]
 ) -> None:
     built = package(tmp_path / "work", roles)
 
-    evaluation = roles["evaluation"].facts["variants"]["fp32"]
+    evaluation = cast(EvaluationFacts, roles["evaluation"].facts).variants["fp32"]
     _, front, body = built.files["README.md"].read_text().split("---\n", 2)
     matter = YAML(typ="safe").load(front)
     (result,) = matter["model-index"][0]["results"]
@@ -165,12 +168,12 @@ def test_the_model_card_has_figures_slices_and_front_matter(
 
 
 def test_a_figure_that_could_not_be_computed_is_a_dash_and_no_zero(
-    tmp_path: Path, roles: dict[str, Built | DatasetFiles]
+    tmp_path: Path, roles: dict[str, Built[Any] | DatasetFiles]
 ) -> None:
     evidence = json.loads(roles["evaluation"].files["evidence.json"].read_bytes())
     evidence["variants"]["fp32"]["overall"]["accuracy"] = None
     (tmp_path / "evidence.json").write_text(json.dumps(evidence))
-    evaluation = Built("", {"evidence.json": tmp_path / "evidence.json"}, roles["evaluation"].facts)
+    evaluation: Built[Any] = Built("", {"evidence.json": tmp_path / "evidence.json"}, roles["evaluation"].facts)
 
     card = package(tmp_path / "work", {**roles, "evaluation": evaluation}).files["README.md"].read_text()
 
@@ -179,7 +182,7 @@ def test_a_figure_that_could_not_be_computed_is_a_dash_and_no_zero(
 
 
 def test_only_what_was_exported_and_evaluated_is_packaged(
-    tmp_path: Path, roles: dict[str, Built | DatasetFiles]
+    tmp_path: Path, roles: dict[str, Built[Any] | DatasetFiles]
 ) -> None:
     with pytest.raises(StepFailed, match="the export has no variant int8"):
         package(tmp_path / "missing", roles, variant="int8")
@@ -197,7 +200,7 @@ def test_only_what_was_exported_and_evaluated_is_packaged(
 
 
 def test_golden_samples_without_finite_outputs_are_refused(
-    tmp_path: Path, roles: dict[str, Built | DatasetFiles]
+    tmp_path: Path, roles: dict[str, Built[Any] | DatasetFiles]
 ) -> None:
     bad = exported(linear_onnx(tmp_path / "bad.onnx", np.full((3, 3), np.inf)))
 
@@ -209,7 +212,7 @@ def test_a_regression_package_names_its_target(tmp_path: Path) -> None:
     features = np.random.default_rng(3).normal(size=(20, 3))
     data = table_rows(tmp_path / "data", features, features.sum(1).tolist(), None)
     spec = {**IMPORTED, "task": "regression", "package": {"golden": {"samples": 4, "atol": 0.5}}}
-    roles: dict[str, Built | DatasetFiles] = {
+    roles: dict[str, Built[Any] | DatasetFiles] = {
         "export": exported(linear_onnx(tmp_path / "model.onnx", np.ones((3, 1)))),
         "dataset": data,
     }

@@ -36,7 +36,7 @@ def spec(**more: Any) -> dict[str, Any]:
     }
 
 
-def train(folder: Path, data: DatasetFiles, progress: ProgressLog | None = None, **more: Any) -> Built:
+def train(folder: Path, data: DatasetFiles, progress: ProgressLog | None = None, **more: Any) -> Built[Any]:
     return build(start(train_task(folder, data, more.pop("spec", spec()), **more), progress))
 
 
@@ -67,11 +67,11 @@ def test_patience_and_the_best_epoch_survive_a_crash(tmp_path: Path) -> None:
     stopping = spec(epochs=30, learningRate=0.03, earlyStopping={"metric": "accuracy", "patience": 3})
     whole = train(tmp_path / "whole", data, spec=stopping)
 
-    cut(tmp_path / "work", data, whole.facts["bestEpoch"] + 1, spec=stopping)
+    cut(tmp_path / "work", data, whole.facts.best_epoch + 1, spec=stopping)
     resumed = train(tmp_path / "work", data, spec=stopping)
 
     assert resumed.facts == whole.facts
-    assert resumed.facts["bestEpoch"] == resumed.facts["epochs"] - 3
+    assert resumed.facts.best_epoch == resumed.facts.epochs - 3
     assert resumed.digest == whole.digest
 
 

@@ -20,7 +20,7 @@ def cnn(**training: Any) -> dict[str, Any]:
     return {**CNN, "training": {"epochs": 4, "batchSize": 16, "learningRate": 0.01, **training}}
 
 
-def run(folder: Path, dataset: DatasetFiles, spec: Mapping[str, Any], **more: Any) -> Built:
+def run(folder: Path, dataset: DatasetFiles, spec: Mapping[str, Any], **more: Any) -> Built[Any]:
     return build(start(train_task(folder, dataset, spec, **more)))
 
 
@@ -44,11 +44,11 @@ def test_training_learns_and_says_what_it_made(tmp_path: Path) -> None:
 
     built = build(start(task, progress))
 
-    assert built.facts["metrics"]["accuracy"] == 1.0
-    assert built.facts["epochs"] == built.facts["bestEpoch"] == 6
-    assert built.facts["architecture"] == "small-cnn"
+    assert built.facts.metrics["accuracy"] == 1.0
+    assert built.facts.epochs == built.facts.best_epoch == 6
+    assert built.facts.architecture == "small-cnn"
     weights = torch.load(built.files["weights.pt"], weights_only=True)
-    assert built.facts["parameters"] == sum(
+    assert built.facts.parameters == sum(
         w.numel() for n, w in weights.items() if "running" not in n and "tracked" not in n
     )
     assert built.digest == weights_digest(weights)
@@ -94,8 +94,8 @@ def test_early_stopping_keeps_the_best_epoch(tmp_path: Path) -> None:
     built = run(tmp_path / "work", data, spec)
 
     history = json.loads(built.files["history.json"].read_text())["epochs"]
-    best = built.facts["bestEpoch"]
-    assert built.facts["epochs"] == len(history) == best + 2 < 40
+    best = built.facts.best_epoch
+    assert built.facts.epochs == len(history) == best + 2 < 40
     assert history[best - 1]["accuracy"] == max(e["accuracy"] for e in history)
     again = run(tmp_path / "again", data, cnn(epochs=best))
     assert again.digest == built.digest
@@ -137,8 +137,8 @@ def test_an_mlp_takes_raw_features_and_predicts_in_the_labels_unit(tmp_path: Pat
     raw = torch.tensor([[50_000.0, 0.002]])
     assert module(raw).shape == (1, 1)
     assert abs(module(raw).item() - 2_800) < 60
-    assert built.facts["metrics"]["mae"] < 60
-    assert set(built.facts["metrics"]) == {"loss", "mae", "rmse"}
+    assert built.facts.metrics["mae"] < 60
+    assert set(built.facts.metrics) == {"loss", "mae", "rmse"}
 
 
 def test_a_constant_feature_and_a_constant_target_do_no_harm(tmp_path: Path) -> None:
@@ -147,7 +147,7 @@ def test_a_constant_feature_and_a_constant_target_do_no_harm(tmp_path: Path) -> 
 
     built = run(tmp_path / "work", data, spec)
 
-    assert built.facts["metrics"]["mae"] < 3.0
+    assert built.facts.metrics["mae"] < 3.0
 
 
 def test_missing_values_are_named_by_column_before_any_epoch(tmp_path: Path) -> None:
@@ -206,8 +206,8 @@ def test_the_repositorys_own_module_is_trained_and_told_its_shape(tmp_path: Path
 
     built = run(tmp_path / "work", data, own(width=3), checkout=checkout)
 
-    assert built.facts["architecture"] == "code/net.py:Net"
-    assert built.facts["parameters"] == 3 * 9 + 3 + 3 * 64 * 2 + 2
+    assert built.facts.architecture == "code/net.py:Net"
+    assert built.facts.parameters == 3 * 9 + 3 + 3 * 64 * 2 + 2
     module = load_trained({"dataset": "d", **own(width=3)}, checkout, built.files["weights.pt"], data.facts)
     assert weights_digest(module.state_dict()) == built.digest
 
@@ -242,7 +242,7 @@ def test_a_warm_start_continues_from_the_champion(tmp_path: Path) -> None:
     warm = run(tmp_path / "warm", data, cnn(epochs=1, learningRate=1e-5, seed=9, warmStart=True), inputs=inputs)
     unasked = run(tmp_path / "unasked", data, cnn(epochs=1, learningRate=1e-5, seed=9), inputs=inputs)
 
-    assert warm.facts["metrics"]["accuracy"] == 1.0 > cold.facts["metrics"]["accuracy"]
+    assert warm.facts.metrics["accuracy"] == 1.0 > cold.facts.metrics["accuracy"]
     assert unasked.digest == cold.digest
 
 
@@ -273,5 +273,5 @@ def test_a_last_batch_of_one_row_does_not_stop_batch_normalisation(tmp_path: Pat
         "        super().__init__(nn.Flatten(), nn.BatchNorm1d(64), nn.Linear(64, 2))\n",
     )
     data = stripes(tmp_path / "data", rows=62)
-    assert data.facts["rows"]["train"] % 16 == 1
-    assert run(tmp_path / "work", data, own(), checkout=tmp_path / "repo").facts["epochs"] == 2
+    assert data.facts.rows["train"] % 16 == 1
+    assert run(tmp_path / "work", data, own(), checkout=tmp_path / "repo").facts.epochs == 2

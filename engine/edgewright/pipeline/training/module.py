@@ -102,9 +102,7 @@ def built_in_parts(module: nn.Module) -> tuple[Mlp | None, ScaledOutput | None]:
     return (body if isinstance(body, Mlp) else None), scaled
 
 
-def load_trained(
-    task_spec: Mapping[str, Any], checkout: Path, weights: Path, dataset_facts: DatasetFacts
-) -> nn.Module:
+def load_trained(task_spec: Mapping[str, Any], checkout: Path, weights: Path, dataset_facts: DatasetFacts) -> nn.Module:
     """Load a trained model on the CPU, in evaluation mode.
 
     Args:
