@@ -65,7 +65,8 @@ STORED: dict[str, dict[str, Any]] = {
 
 def row(action: str, facts: dict[str, Any]) -> encoding.Row:
     body = {"files": {"f": ["sha256:4", 1]}, "facts": facts, "components": {"a": "b"}, "environment": {}}
-    return ("sha256:5", action, "model/reader", "sha256:6", 1.5, "2026-03-01T12:00:00.000000+00:00", encoding.to_json(body))
+    at = "2026-03-01T12:00:00.000000+00:00"
+    return ("sha256:5", action, "model/reader", "sha256:6", 1.5, at, encoding.to_json(body))
 
 
 def artifact(action: Action, facts: dict[str, Any]) -> Artifact:
