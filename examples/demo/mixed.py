@@ -153,8 +153,8 @@ class Demo:
         text = "(1 shows installation only)"
         self.claim("and who can only show installation", text, unproved == 1 and text in planned)
         row = self.lab.standings()[PLAIN]
-        seen = f"{row['canShow']}, {row['state']}, shown: {row['shown']}"
-        told = {row["canShow"], row["state"], row["shown"]} == {"installed"}
+        seen = f"{row['proof']}, {row['state']}, shown: {row['shown']}"
+        told = {row["proof"], row["state"], row["shown"]} == {"installed"}
         self.claim("status says the same of it", seen, told)
 
     def broken(self, number: int, system: str, *, absent: str | None = None) -> None:

@@ -177,8 +177,16 @@ class MixedLab(Bench):
                 time.sleep(0.1)
 
     def standings(self) -> dict[str, dict[str, Any]]:
-        """What ``edgewright status --devices`` says of each device."""
-        return {row["device"]: row for row in self.edgewright("status", "--devices", "-o", "json").json()}
+        """Return what ``edgewright status --devices`` shows of each device, with its state in the one rollout there is."""
+        rows = self.edgewright("status", "--devices", "-o", "json").json()
+        return {
+            row["device"]: {
+                **row,
+                "state": next((rollout["state"] for rollout in row["rollouts"]), None),
+                "shown": next((model["shown"] for model in row["models"] if model["model"] == MODEL), None),
+            }
+            for row in rows
+        }
 
     def running(self) -> dict[str, Running | None]:
         """What each device has active, by its own disk."""

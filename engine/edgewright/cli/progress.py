@@ -12,13 +12,13 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from edgewright.cli.render.quantities import seconds_text
 from edgewright.core.address import Address
 from edgewright.core.planning.plan import Step, action_of, step_id
 from edgewright.core.rollout.state import PROVED, DeviceState, RolloutState, summarize
 from edgewright.errors import EdgewrightError
 from edgewright.ports import Event, Progress
-from edgewright.reconcile.listener import Listener, NullListener
+from edgewright.render.quantities import seconds_text
+from edgewright.services.runs import Listener, NullListener
 
 _BARS = "▁▂▃▄▅▆▇█"
 _CURVE = 24

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from edgewright.cli.console import print_warning
-from edgewright.wiring.workspace import Workspace
+from edgewright.wiring.operations import OperatorWorkspace
 
 
 def open_workspace(
@@ -13,7 +13,7 @@ def open_workspace(
     worktree: bool = False,
     state: str | None = None,
     env: str | None = None,
-) -> Workspace:
+) -> OperatorWorkspace:
     """Open a spec repository as the options of a command name it; warnings go to stderr.
 
     Args:
@@ -23,4 +23,4 @@ def open_workspace(
         state: Folder for state, blobs and keys, or the URL of a database.
         env: One of the environments that the repository declares.
     """
-    return Workspace(repo, ref=ref, worktree=worktree, state=state, env=env, warn=print_warning)
+    return OperatorWorkspace(repo, ref=ref, worktree=worktree, state=state, env=env, warn=print_warning)

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import Any, assert_never
 
+from edgewright.core.address import Address
+from edgewright.core.artifact import Artifact
 from edgewright.core.config_drift import Drift
 from edgewright.core.gates import GateOutcome
 from edgewright.core.planning.plan import (
@@ -54,6 +56,33 @@ def plan_json(plan: Plan, findings: Sequence[ReviewWarning] | None = None) -> di
             "devices": plan.summary.devices,
             "bytes": plan.summary.bytes,
         },
+    }
+
+
+def explanation_json(plan: Plan, address: Address, reused: Sequence[Artifact]) -> dict[str, Any]:
+    """Turn one resource's part in a plan into JSON values.
+
+    Args:
+        plan: The whole plan.
+        address: The resource.
+        reused: Its artifacts that are up to date.
+    """
+    return {
+        "address": str(address),
+        "steps": [_step(step) for step in plan.steps if step.address == address],
+        "notes": [_note(note) for note in plan.notes if note.address == address],
+        "verdict": [_gate(outcome) for outcome in plan.verdicts.get(address, ())],
+        "reused": [
+            {
+                "action": artifact.action.value,
+                "fingerprint": artifact.fingerprint,
+                "digest": artifact.digest,
+                "createdAt": artifact.created_at.isoformat() if artifact.created_at else None,
+                "components": dict(artifact.components),
+                "environment": dict(artifact.environment),
+            }
+            for artifact in reused
+        ],
     }
 
 

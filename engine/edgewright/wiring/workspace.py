@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from edgewright.core.snapshot import Snapshot
 from edgewright.errors import EdgewrightError, SourceError, SourceUnavailable, StateError
@@ -24,7 +24,7 @@ if TYPE_CHECKING:  # annotations alone must not import what a command may not ne
     from edgewright.delivery.agent.driver import AgentDelivery
     from edgewright.delivery.routing import RoutedDelivery
     from edgewright.pipeline.dataset.source_index import SourceIndex
-    from edgewright.ports import SnapshotSource, Upstream
+    from edgewright.ports import Lease, SnapshotSource, Upstream
     from edgewright.reconcile.accepted import AcceptedSource
     from edgewright.reconcile.listener import Listener
     from edgewright.reconcile.reconciler import Reconciler
@@ -82,9 +82,9 @@ class Workspace:
         self.stale: SourceUnavailable | None = None
         """Why what is desired is no newer than what was fetched before."""
 
-    def for_environment(self, env: str) -> "Workspace":
+    def for_environment(self, env: str) -> Self:
         """The same repository and state, as another environment."""
-        return Workspace(
+        return type(self)(
             self._repo,
             ref=self._ref,
             worktree=self._worktree,
@@ -382,7 +382,7 @@ class Workspace:
     def reconciler(
         self,
         desired: Snapshot,
-        lease: "SqlLease",
+        lease: "Lease",
         listener: "Listener",
         source: "SnapshotSource | None" = None,
         source_status: "Callable[[], SourceStatus] | None" = None,

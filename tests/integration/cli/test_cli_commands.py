@@ -200,7 +200,7 @@ def test_status(applied: Path, fresh: Path) -> None:
     ready = {r["address"]: r["conditions"][0] for r in found["resources"]}
     assert {c["status"] for c in ready.values()} == {"True"}
     rollout = next(r for r in found["resources"] if r["address"] == "rollout/reader")
-    assert rollout["devices"] == {"verified": 2}
+    assert {state: n for state, n in rollout["rollout"]["counts"].items() if n} == {"verified": 2}
     edgewright(applied, "status").expect(0, "2/2 verified", "applied last:")
     edgewright(fresh, "status").expect(0, "nothing applied yet", "Reconciling")
 

@@ -43,7 +43,8 @@ def test_a_device_that_was_never_reached_says_why(workspace: Workspace) -> None:
 
     assert rows(workspace, "status", "--devices")["lane-1"]["reason"] == f"HostKeyMismatch: {MISMATCH}"
     listed = rows(workspace, "devices", "list")
-    assert (listed["lane-1"]["trouble"], listed["lane-2"]["trouble"]) == (f"HostKeyMismatch: {MISMATCH}", "")
+    assert (listed["lane-1"]["reason"], listed["lane-2"]["reason"]) == (f"HostKeyMismatch: {MISMATCH}", "")
+    assert listed == rows(workspace, "status", "--devices")
     edgewright(workspace.root, "status", "--devices").expect(0, "HostKeyMismatch")
 
 

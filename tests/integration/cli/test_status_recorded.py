@@ -66,7 +66,8 @@ def test_when_the_newest_specs_are_wrong(shop: Path) -> None:
     assert (found["stale"], found["commit"], found["inForceCommit"]) == (True, None, IN_FORCE)
     assert "inventroy" in found["problem"]
     assert [one["address"] for one in found["resources"]] == ["repository/shop", "dataset/tags", "rollout/reader"]
-    assert found["resources"][2]["devices"] == {"verified": 1, "pending": 1}
+    counts = found["resources"][2]["rollout"]["counts"]
+    assert {state: n for state, n in counts.items() if n} == {"verified": 1, "pending": 1}
 
 
 def test_when_the_followed_tag_is_gone(tmp_path: Path) -> None:

@@ -29,8 +29,8 @@ def test_every_device_is_verified_and_nothing_is_to_be_done(applied: Path) -> No
     plan = json.loads(_run("edgewright.cli.main", "plan", "--detailed-exitcode", "-o", "json", folder=applied))
     assert plan["steps"] == []
     status = json.loads(_run("edgewright.cli.main", "status", "-o", "json", folder=applied))
-    rollouts = [r["devices"] for r in status["resources"] if r["address"].startswith("rollout/")]
-    assert rollouts == [{"verified": 3}, {"verified": 3}]
+    rollouts = [r["rollout"]["counts"] for r in status["resources"] if r["address"].startswith("rollout/")]
+    assert [{state: n for state, n in counts.items() if n} for counts in rollouts] == [{"verified": 3}, {"verified": 3}]
 
 
 def test_webhooks_lead_to_plans_and_previews_and_passes_end(applied: Path) -> None:

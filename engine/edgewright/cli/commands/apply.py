@@ -1,6 +1,5 @@
-"""``edgewright apply``: make reality match."""
+"""``edgewright apply``: make reality match the specs."""
 
-import json
 import signal
 import sys
 from collections.abc import Iterator
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from edgewright.cli.commands.plan import current, show
+from edgewright.cli.commands.plan import show
 from edgewright.cli.console import print_json, stderr, stdout
 from edgewright.cli.options import (
     HERE,
@@ -25,19 +24,13 @@ from edgewright.cli.options import (
     StateOption,
     duration_of,
 )
-from edgewright.cli.render.quantities import short
 from edgewright.cli.workspaces import open_workspace
-from edgewright.core.artifact import Action
-from edgewright.core.planning.plan import Plan, step_id
-from edgewright.errors import EdgewrightError, PlanRefused
-from edgewright.render.plan_json import FORMAT_VERSION
-from edgewright.wiring.workspace import Workspace
+from edgewright.core.planning.plan import step_id
+from edgewright.errors import EdgewrightError
+from edgewright.services import plans
 
 if TYPE_CHECKING:  # the machinery of a run is imported when one starts
-    from edgewright.core.snapshot import Snapshot
-    from edgewright.reconcile.accepted import AcceptedSource
-    from edgewright.reconcile.reconciler import Reconciler
-    from edgewright.reconcile.run import RunOptions
+    from edgewright.services.runs import Run, RunEnvironment, RunOptions
 
 _EXAMPLES = "Examples: edgewright apply · edgewright apply --yes --timeout 30m · edgewright apply next.plan"
 
@@ -64,80 +57,60 @@ def apply(
     Ctrl-C and crashes leave a state that the next apply resumes. Exit codes: 0 reality matches, 1 error, 3 stopped
     by a gate, a failed step or a rejected release, 4 still waiting, 130 interrupted.
     """
-    from edgewright.reconcile.run import RunOptions
+    from edgewright.services.runs import RunOptions
 
     workspace = open_workspace(repo, ref=ref, state=state, env=env)
     until = workspace.clock() + duration_of("--timeout", timeout) if timeout else None
-    # A plan that was saved without a look for drift is held to what it shows.
-    deep = plan_file is None or _has_repairs(plan_file)
-    found = current(workspace, retry=retry, deep=deep)
+    saved = plans.read_saved(plan_file) if plan_file else None
+    # A plan that was saved without a scan for drift is held to what it shows.
+    drift = saved is None or saved.has_repairs
+    found = plans.current_plan(workspace, retry_failures=retry, drift=drift)
     if workspace.stale is not None:
         raise workspace.stale
-    plan_id = _check_saved(plan_file, found) if plan_file else None
-    if plan_file is None and not yes:
+    if saved is not None:
+        saved.check(found)
+    elif not yes:
         show(found, PlanOutput.TEXT, stderr() if output is Output.JSON else None)
         if not found.empty:
             _ask()
-    follows = yes and plan_file is None
-    allowed = None if follows else frozenset(step_id(step) for step in found.steps)
-    terms = RunOptions(
-        allowed=allowed,
+    follows = yes and saved is None
+    options = RunOptions(
+        allowed=None if follows else frozenset(step_id(step) for step in found.steps),
         revision=None if follows else found.commit,
         follow=follows,
-        drift=deep,
+        drift=drift,
         until=until,
         retry_failures=retry,
         jobs=jobs,
     )
-    raise typer.Exit(_run(workspace, terms, output, plan_id))
+    raise typer.Exit(_run(workspace, options, output, saved.plan_id if saved else None))
 
 
-def _run(workspace: Workspace, terms: "RunOptions", output: Output, plan_id: str | None) -> Exit:
+def _run(workspace: "RunEnvironment", options: "RunOptions", output: Output, plan_id: str | None) -> Exit:
     from edgewright.cli.progress import listener_for
-    from edgewright.cli.render.outcome import exit_code, outcome_json, outcome_text
+    from edgewright.cli.render.outcome import exit_code, outcome_text
+    from edgewright.render.status_json import run_json
+    from edgewright.services.runs import open_run
 
-    desired = workspace.source.snapshot()
-    with workspace.lease("edgewright apply") as lease, listener_for(stderr()) as listener:
-        if plan_id is not None and not workspace.state.use_plan(plan_id, workspace.clock()):
-            raise PlanRefused("this plan was used before", hint="look at a new one: edgewright plan --out FILE")
-        source = _verified(workspace, desired)
-        reconciler = workspace.reconciler(source.snapshot() if source else desired, lease, listener, source)
-        with _stopping(reconciler):
-            outcome = reconciler.run(terms)
-    code = exit_code(outcome)
+    with open_run(workspace, lambda: listener_for(stderr()), plan_id=plan_id) as run, _stopping(run):
+        result = run.run(options)
+    code = exit_code(result)
     if output is Output.JSON:
-        print_json(outcome_json(outcome, code))
+        print_json(run_json(result, code))
     else:
-        for line in outcome_text(outcome):
+        for line in outcome_text(result):
             stdout().print(line)
     return code
 
 
-def _verified(workspace: Workspace, desired: "Snapshot") -> "AcceptedSource | None":
-    """Where signatures are asked for, follow only revisions that carry them.
-
-    Raises:
-        EdgewrightError: This one is refused.
-    """
-    from edgewright.reconcile.accepted import SIGNED, raise_for
-
-    repository = desired.repository()
-    kept = workspace.state.accepted_revision() or ""
-    if (repository is None or repository.spec.verification is None) and not kept.endswith(SIGNED):
-        return None
-    followed = workspace.followed(workspace.upstream, lambda: None, eager=True)
-    raise_for(followed.look())
-    return followed
-
-
 @contextmanager
-def _stopping(reconciler: "Reconciler") -> Iterator[None]:
-    """Let Ctrl-C and SIGTERM end the run softly; a second Ctrl-C ends it at once."""
+def _stopping(run: "Run") -> Iterator[None]:
+    """End the run softly on Ctrl-C and SIGTERM; a second Ctrl-C ends it at once."""
 
     def soft(number: int, frame: FrameType | None) -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
         stderr().print("stopping; what is under way can be resumed (Ctrl-C again stops at once)", style="yellow")
-        reconciler.stop()
+        run.stop()
 
     before = {number: signal.signal(number, soft) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
@@ -147,34 +120,12 @@ def _stopping(reconciler: "Reconciler") -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _has_repairs(path: Path) -> bool:
-    """Whether a saved plan repairs drift; what cannot be read is refused later, with the reason."""
-    try:
-        return any(step["action"] == Action.REPAIR for step in json.loads(path.read_bytes())["steps"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return False
-
-
-def _check_saved(path: Path, found: Plan) -> str:
-    """Refuse a saved plan that is not what would be done now; returns its id."""
-    try:
-        saved = json.loads(path.read_bytes())
-        keys = ("formatVersion", "commit", "observedDigest", "planId")
-        version, commit, observed, plan_id = (saved[key] for key in keys)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is no saved plan"
-        raise PlanRefused(f"cannot read {path}: {reason}", hint="save one with: edgewright plan --out FILE") from error
-    again = f"look at a new one: edgewright plan --out {path}"
-    if version != FORMAT_VERSION:
-        raise PlanRefused(f"{path} has format {version}; this edgewright reads {FORMAT_VERSION}", hint=again)
-    if commit != found.commit:
-        raise PlanRefused(f"{path} was made for commit {short(commit)}; this is {short(found.commit)}", hint=again)
-    if observed != found.observed_digest:
-        raise PlanRefused(f"{path} is stale: reality has changed since it was made", hint=again)
-    return str(plan_id)
-
-
 def _ask() -> None:
+    """Ask a person to confirm.
+
+    Raises:
+        EdgewrightError: The input is no terminal.
+    """
     if not sys.stdin.isatty():
         raise EdgewrightError("nobody is there to say yes", hint="add --yes, or apply a plan saved with plan --out")
     console = stderr()

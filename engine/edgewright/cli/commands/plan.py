@@ -1,6 +1,5 @@
 """``edgewright plan``: show what a run would do, now or after a merge."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -21,9 +20,8 @@ from edgewright.cli.options import (
 )
 from edgewright.cli.workspaces import open_workspace
 from edgewright.core.planning.plan import Plan
-from edgewright.core.planning.planner import plan as compute
-from edgewright.errors import EdgewrightError, StorageFull
-from edgewright.wiring.workspace import Workspace
+from edgewright.errors import EdgewrightError
+from edgewright.services import plans
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -75,19 +73,13 @@ def plan(
         compared = between(open_workspace(repo, ref=head or ref, worktree=worktree, state=state, env=env), base)
         found, findings = compared.plan, compared.findings
     else:
-        found = current(open_workspace(repo, ref=ref, worktree=worktree, state=state, env=env), retry=retry, deep=drift)
+        workspace = open_workspace(repo, ref=ref, worktree=worktree, state=state, env=env)
+        found = plans.current_plan(workspace, retry_failures=retry, drift=drift)
     show(found, output, findings=findings)
     if out is not None:
-        _save(found, out)
+        plans.save(found, out)
     if detailed_exitcode and not found.empty:
         raise typer.Exit(Exit.CHANGES)
-
-
-def current(workspace: Workspace, *, retry: bool = False, deep: bool = False) -> Plan:
-    """Compute the plan against reality; ``deep``: with what has drifted."""
-    desired = workspace.source.snapshot()
-    observed = workspace.reality(desired).observe(desired, retry_failures=retry, deep=deep)
-    return compute(desired, observed, workspace.clock())
 
 
 def show(
@@ -127,13 +119,3 @@ def _check_savable(*, worktree: bool, comparison: bool) -> None:
             "a comparison of two revisions cannot be saved: it is not about reality",
             hint="leave out --base and --head to save a plan for apply",
         )
-
-
-def _save(found: Plan, out: Path) -> None:
-    from edgewright.durable import write_atomic
-    from edgewright.render.plan_json import plan_json
-
-    try:
-        write_atomic(out, json.dumps(plan_json(found), indent=2).encode())
-    except OSError as error:
-        raise StorageFull(f"cannot write {out}: {error.strerror}", hint="name another file with --out") from error

@@ -1,21 +1,24 @@
-"""``edgewright devices pending | approve | reject``: whose keys are believed."""
+"""``edgewright devices pending | approve | reject``: the keys that devices are known by."""
 
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Annotated, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from edgewright.cli.commands.devices.places import LabelsOption, Place, labels_of
+from edgewright.cli.commands.devices.options import LabelsOption, labels_of
 from edgewright.cli.console import print_json, stdout
 from edgewright.cli.options import HERE, EnvOption, Output, OutputOption, RepoOption, StateOption
+from edgewright.cli.workspaces import open_workspace
 
 if TYPE_CHECKING:  # annotations alone must not import what a command may not need
-    from edgewright.ports import Identity
+    from edgewright.services.admission import PendingKey
 
 DeviceArgument = Annotated[str, typer.Argument(help="The device's id.")]
 FingerprintOption = Annotated[
     str | None, typer.Option("--fingerprint", help="The key that is meant, or its beginning.", show_default=False)
 ]
+_SHOWN = 15
+"""Characters of a key that tell it from others: ``sha256:`` and eight digits."""
 
 
 def register(app: typer.Typer) -> None:
@@ -28,23 +31,21 @@ def register(app: typer.Typer) -> None:
 def pending(
     repo: RepoOption = HERE, state: StateOption = None, env: EnvOption = None, output: OutputOption = Output.TEXT
 ) -> None:
-    """List the keys that wait to be believed, oldest first.
+    """List the keys that wait for an operator, oldest first.
 
     Anybody may ask in any device's name: compare a key with what the device itself shows before you approve it.
     """
-    from edgewright.ports import IdentityStatus
+    from edgewright.services.admission import list_pending
 
-    admission = Place(repo, state, env).admission()
-    rows = [
-        _row(key, admission.identities(key.device)) for key in admission.identities(standing=IdentityStatus.PENDING)
-    ]
-    rows.sort(key=lambda row: (row["askedAt"], row["device"]))
+    found = list_pending(open_workspace(repo, state=state, env=env))
     if output is Output.JSON:
-        print_json(rows)
-    elif not rows:
+        from edgewright.render.device_json import identity_json
+
+        print_json([identity_json(each.identity, each.other_key) for each in found])
+    elif not found:
         stdout().print("no device waits")
     else:
-        _print(rows)
+        _print(found)
 
 
 def approve(
@@ -60,27 +61,25 @@ def approve(
     env: EnvOption = None,
     output: OutputOption = Output.TEXT,
 ) -> None:
-    """Believe that a key is a device's, and enroll the device.
+    """Accept a key as a device's, and enroll the device.
 
-    Another key that was believed until now is retired. Labels given here count before those the device was enrolled
+    Another key that was accepted until now is retired. Labels given here count before those the device was enrolled
     with, and these before what it says of itself.
     """
-    from edgewright.ports import IdentityStatus
+    from edgewright.services import admission
 
-    admission = Place(repo, state, env).admission()
-    key = admission.find(device, fingerprint, [IdentityStatus.PENDING] if fingerprint is None else list(IdentityStatus))
-    before = [
-        each for each in admission.identities(as_device or device, IdentityStatus.ACCEPTED) if each.key != key.key
-    ]
-    decided = admission.approve(key, labels_of(label), as_device)
+    workspace = open_workspace(repo, state=state, env=env)
+    done = admission.approve(workspace, device, fingerprint, labels_of(label), as_device)
+    key = done.identity
     if output is Output.JSON:
-        print_json({**_row(decided, ()), "retired": [each.key for each in before if each.system == key.system]})
+        from edgewright.render.device_json import identity_json
+
+        print_json({**identity_json(key), "retired": list(done.retired)})
         return
     console = stdout()
-    console.print(f"{decided.device}: key {decided.key} is believed ({decided.system})")
-    for each in before:
-        if each.system == key.system:
-            console.print(f"{decided.device}: key {each.key} is retired")
+    console.print(f"{key.device}: key {key.key} is accepted ({key.system})")
+    for retired in done.retired:
+        console.print(f"{key.device}: key {retired} is retired")
 
 
 def reject(
@@ -91,45 +90,30 @@ def reject(
     env: EnvOption = None,
     output: OutputOption = Output.TEXT,
 ) -> None:
-    """Turn a key away for good. The device may ask with another one."""
-    from edgewright.ports import IdentityStatus
+    """Reject a key for good. The device may ask with another one."""
+    from edgewright.services import admission
 
-    admission = Place(repo, state, env).admission()
-    key = admission.find(device, fingerprint, [IdentityStatus.PENDING])
-    admission.reject(key)
+    key = admission.reject(open_workspace(repo, state=state, env=env), device, fingerprint)
     if output is Output.JSON:
-        print_json({**_row(key, ()), "standing": IdentityStatus.REJECTED.value})
+        from edgewright.render.device_json import identity_json
+
+        print_json(identity_json(key))
         return
     stdout().print(f"{device}: key {key.key} is rejected")
 
 
-def _row(key: "Identity", others: "Iterable[Identity]") -> dict[str, Any]:
-    from edgewright.delivery.identity.admission import REFUSED_BECAUSE
-
-    known = [each for each in others if each.key != key.key and each.standing.value == "accepted"]
-    return {
-        "device": key.device,
-        "system": key.system,
-        "key": key.key,
-        "standing": key.standing.value,
-        "askedAt": key.asked_at.isoformat(),
-        "from": key.detail.get("peer"),
-        "labels": dict(key.labels),
-        "deviceClass": key.detail.get("class") or None,
-        "otherKey": known[0].key if known else None,
-        "tokenProblem": key.detail.get(REFUSED_BECAUSE),
-    }
-
-
-def _print(rows: list[dict[str, Any]]) -> None:
+def _print(found: "Sequence[PendingKey]") -> None:
     from edgewright.cli.render.table import print_table
+    from edgewright.render.device_json import token_problem
 
     lines = []
-    for row in rows:
-        labels = ", ".join(f"{name}={value}" for name, value in sorted(row["labels"].items()))
-        notes = [f"believed until now: {row['otherKey'][:15]}"] if row["otherKey"] else []
-        notes += [f"token not accepted: {row['tokenProblem']}"] if row["tokenProblem"] else []
-        asked = row["askedAt"][:19].replace("T", " ")
-        lines.append((row["device"], row["system"], row["key"], asked, row["from"] or "-", labels, "; ".join(notes)))
+    for each in found:
+        key = each.identity
+        labels = ", ".join(f"{name}={value}" for name, value in sorted(key.labels.items()))
+        notes = [f"accepted until now: {each.other_key[:_SHOWN]}"] if each.other_key else []
+        if problem := token_problem(key):
+            notes.append(f"token not accepted: {problem}")
+        asked = f"{key.asked_at:%Y-%m-%d %H:%M:%S}"
+        lines.append((key.device, key.system, key.key, asked, key.detail.get("peer") or "-", labels, "; ".join(notes)))
     headings = ("DEVICE", "SYSTEM", "KEY", "ASKED (UTC)", "FROM", "LABELS", "NOTE")
     print_table(stdout(), headings, lines, whole={"DEVICE", "SYSTEM", "KEY"})

@@ -6,10 +6,11 @@ from typing import Annotated
 
 import typer
 
-from edgewright.cli.commands.devices.places import Place
 from edgewright.cli.console import print_json, stdout
 from edgewright.cli.options import HERE, EnvOption, Output, OutputOption, RepoOption, StateOption
+from edgewright.cli.workspaces import open_workspace
 from edgewright.errors import EdgewrightError
+from edgewright.services.devices import named_environment
 
 _EXAMPLE = "Example: edgewright devices server-certificate edge.example.com 10.0.0.5 --out tls"
 _FILES = ("server.key", "server.crt", "ca.crt")
@@ -37,26 +38,21 @@ def server_certificate(
     For `edgewright serve --tls-cert … --tls-key …` or a proxy before it, where there is no certificate from elsewhere.
     Devices are given ca.crt (`edgewright-agent init --ca`).
     """
-    from edgewright.delivery.identity.certificates import issue_server_certificate
-    from edgewright.delivery.identity.credentials import load_devices_ca
     from edgewright.durable import make_folder, write_atomic
 
-    workspace = Place(repo, state, env).workspace
+    workspace = open_workspace(repo, state=state, env=env)
+    named_environment(workspace)
     there = [name for name in _FILES if (out / name).exists()]
     if there and not replace:
         raise EdgewrightError(
             f"{out} has {', '.join(there)} already", hint="name another folder; or --replace, to put new ones there"
         )
-    authority = load_devices_ca(workspace.keys)
-    try:
-        chain, key = issue_server_certificate(authority, hosts, workspace.clock(), timedelta(days=days))
-    except ValueError as error:
-        raise EdgewrightError(str(error), hint="name hosts and addresses alone, without https:// or a port") from error
+    chain, key, authority = workspace.issue_server_certificate(hosts, timedelta(days=days))
     try:
         make_folder(out.absolute())
         write_atomic(out / "server.key", key, mode=0o600)
-        write_atomic(out / "server.crt", chain.encode())
-        write_atomic(out / "ca.crt", authority.certificate_pem)
+        write_atomic(out / "server.crt", chain)
+        write_atomic(out / "ca.crt", authority)
     except OSError as error:
         raise EdgewrightError(
             f"cannot write to {out}: {error.strerror}", hint="make it writable, or name another folder"

@@ -1,20 +1,22 @@
-"""``edgewright devices token``: what lets devices in without an operator."""
+"""``edgewright devices token``: tokens that admit devices without an operator."""
 
+from collections.abc import Sequence
 from datetime import timedelta
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from edgewright.cli.commands.devices.places import LabelsOption, Place, check_device, labels_of
+from edgewright.cli.commands.devices.options import LabelsOption, labels_of
 from edgewright.cli.console import print_json, stderr, stdout
 from edgewright.cli.options import HERE, EnvOption, Output, OutputOption, RepoOption, StateOption, duration_of
+from edgewright.cli.workspaces import open_workspace
 from edgewright.errors import EdgewrightError
 
 if TYPE_CHECKING:  # annotations alone must not import what a command may not need
-    from edgewright.delivery.identity.tokens import EnrollmentToken
+    from edgewright.core.status.devices import TokenStatus
+    from edgewright.secret import Secret
 
 _MOST_USES = 1_000
-_LONGEST = timedelta(days=365)
 _EXAMPLES = (
     "Examples: edgewright devices token --uses 20 --expires 24h --label region=eu · edgewright devices token --list · "
     "edgewright devices token lane-9"
@@ -39,9 +41,7 @@ def token(
     expires: Annotated[str, typer.Option("--expires", help="How long it lets agents in.")] = "24h",
     label: LabelsOption = None,
     listed: Annotated[bool, typer.Option("--list", help="List the tokens for agents instead.")] = False,
-    revoke: Annotated[
-        str | None, typer.Option("--revoke", help="Let nobody in any more by the token of this name.")
-    ] = None,
+    revoke: Annotated[str | None, typer.Option("--revoke", help="Revoke the token of this name.")] = None,
     repo: RepoOption = HERE,
     state: StateOption = None,
     env: EnvOption = None,
@@ -51,109 +51,59 @@ def token(
 
     It is shown once, now: only its digest is kept. Its labels count before what an agent says of itself.
     """
-    from edgewright.delivery.identity.tokens import EnrollmentTokens
-    from edgewright.state.twins import SqlIdentities
+    from edgewright.render.device_json import token_json
+    from edgewright.services import tokens
 
     life, labels = duration_of("--expires", expires, least=timedelta(minutes=1)), labels_of(label)
-    if life > _LONGEST:
+    if life > tokens.LONGEST_LIFE:
         raise EdgewrightError(f"--expires {expires} is too long", hint="give at most 365d")
     if sum((device is not None, gateway is not None, listed, revoke is not None)) > 1:
         raise EdgewrightError("give one of DEVICE, --gateway, --list and --revoke", hint="or none, for agents")
-    place = Place(repo, state, env)
-    workspace = place.workspace
-    identities, now = SqlIdentities(workspace.state), workspace.clock()
-    tokens = EnrollmentTokens(identities)
+    workspace = open_workspace(repo, state=state, env=env)
     if listed:
-        _list([_row(each, each.problem(now)) for each in tokens.tokens()], output)
+        _list(tokens.list_tokens(workspace), output)
     elif revoke is not None:
-        if not tokens.revoke(revoke, now):
-            raise EdgewrightError(f"there is no token {revoke}", hint="edgewright devices token --list shows them")
+        tokens.revoke_token(workspace, revoke)
         stdout().print(f"token {revoke} lets nobody in any more; those it let in stay")
-    elif device is not None or gateway is not None:
-        if device is not None:
-            _check_route(place, device)
-        _for_hawkbit(identities, device, gateway, workspace, output)
+    elif device is not None:
+        _print_hawkbit(tokens.issue_device_token(workspace, device), "TargetToken", device, output)
+    elif gateway is not None:
+        _print_hawkbit(tokens.issue_gateway_token(workspace, gateway), "GatewayToken", gateway, output)
     else:
-        workspace.make_folder()
-        secret, made = tokens.make(uses=uses, life=life, labels=labels, now=now)
+        secret, made = tokens.make_token(workspace, uses=uses, life=life, labels=labels)
         if output is Output.JSON:
-            print_json({"token": secret.reveal(), **_row(made, None)})
+            print_json({"token": secret.reveal(), **token_json(made)})
             return
         agents = "one agent" if uses == 1 else f"{uses} agents"
         stderr().print(f"token {made.name} lets in {agents} until {made.expires:%Y-%m-%d %H:%M} UTC; it is shown once:")
         stdout().print(secret.reveal())
 
 
-def _check_route(place: Place, device: str) -> None:
-    """Refuse a device that would not be let in by such a token.
-
-    Raises:
-        EdgewrightError: No fleet has it, or it is reached by another update system.
-    """
-    from edgewright.core.fleet.routes import find_routes
-    from edgewright.core.suggestions import suggestion
-    from edgewright.delivery.served.ddi.authentication import SYSTEM
-
-    check_device(device)
-    routes = find_routes(place.desired, place.workspace.state.enrolled())
-    ours = [name for name, route in routes.items() if route.delivery.type == SYSTEM]
-    route = routes.get(device)
-    if route is None:
-        nearest = suggestion(device, ours)
-        raise EdgewrightError(
-            f"no fleet has a device {device}",
-            hint=nearest or f"list it in the inventory of a fleet with delivery: {{type: {SYSTEM}}}, and commit that",
-        )
-    if route.delivery.type != SYSTEM:
-        agents = "; a token that lets agents in names no device: edgewright devices token"
-        raise EdgewrightError(
-            f"device {device} of fleet/{route.fleet} is reached by {route.delivery.type}, and this is a token for "
-            f"hawkBit's device API",
-            hint=f"edgewright devices list shows how each is reached{agents * (route.delivery.type == 'agent')}",
-        )
-
-
-def _for_hawkbit(identities: Any, device: str | None, gateway: str | None, workspace: Any, output: Output) -> None:
-    from edgewright.delivery.served.ddi.authentication import issue_gateway_token, issue_token
-
-    workspace.make_folder()
-    if device is not None:
-        secret, whose, kind = issue_token(identities, device, workspace.clock()), device, "TargetToken"
-    else:
-        whose, kind = gateway or "", "GatewayToken"
-        secret = issue_gateway_token(identities, whose, workspace.clock())
+def _print_hawkbit(secret: "Secret", kind: str, name: str, output: Output) -> None:
     if output is Output.JSON:
-        print_json({"token": secret.reveal(), "kind": kind, "name": whose})
+        print_json({"token": secret.reveal(), "kind": kind, "name": name})
         return
-    stderr().print(f"{kind} of {whose}; those before count no more, and it is shown once:")
+    stderr().print(f"{kind} of {name}; those before count no more, and it is shown once:")
     stdout().print(secret.reveal())
 
 
-def _row(token: "EnrollmentToken", problem: str | None) -> dict[str, Any]:
-    return {
-        "name": token.name,
-        "madeAt": token.made_at.isoformat(),
-        "expires": token.expires.isoformat(),
-        "uses": token.uses,
-        "letIn": sorted(token.used.values()),
-        "labels": dict(token.labels),
-        "ended": problem,
-    }
-
-
-def _list(rows: list[dict[str, Any]], output: Output) -> None:
+def _list(found: "Sequence[TokenStatus]", output: Output) -> None:
     if output is Output.JSON:
-        print_json(rows)
+        from edgewright.render.device_json import token_json
+
+        print_json([token_json(token) for token in found])
         return
-    if not rows:
+    if not found:
         stdout().print("no tokens")
         return
     from edgewright.cli.render.table import print_table
 
     lines = []
-    for row in rows:
-        labels = ", ".join(f"{name}={value}" for name, value in sorted(row["labels"].items()))
-        until = row["expires"][:16].replace("T", " ")
-        used = f"{len(row['letIn'])} of {row['uses']}"
-        lines.append((row["name"], row["ended"] or "good", until, used, labels, ", ".join(row["letIn"])))
-    print_table(stdout(), ("NAME", "STATE", "UNTIL (UTC)", "USED", "LABELS", "LET IN"), lines, whole={"NAME", "STATE"})
+    for each in found:
+        labels = ", ".join(f"{name}={value}" for name, value in sorted(each.labels.items()))
+        used = f"{len(each.admitted)} of {each.uses}"
+        until = f"{each.expires:%Y-%m-%d %H:%M}"
+        lines.append((each.name, each.problem or "good", until, used, labels, ", ".join(each.admitted)))
+    print_table(
+        stdout(), ("NAME", "STATE", "UNTIL (UTC)", "USED", "LABELS", "ADMITTED"), lines, whole={"NAME", "STATE"}
+    )

@@ -1,0 +1,106 @@
+"""The status of devices: those of a fleet, or every device that a fleet reaches. Called by ``devices list`` and
+``status --devices``.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from edgewright.core.address import Address
+from edgewright.core.fleet.enrollment import IdentityStatus
+from edgewright.core.fleet.membership import members
+from edgewright.core.fleet.routes import find_routes
+from edgewright.core.fleet.twins import Twin
+from edgewright.core.rollout.state import RolloutState
+from edgewright.core.snapshot import Snapshot
+from edgewright.core.status.devices import DeviceStatus, KnownDevices
+from edgewright.core.suggestions import suggestion
+from edgewright.errors import EdgewrightError
+from edgewright.ports import Identity
+from edgewright.services.environment import DeviceEnvironment
+from edgewright_schemas.fleet import Fleet
+
+Labels = Mapping[str, str]
+_RETIRED = "Retired: its key is believed no more; see docs/how-to/enroll-devices.md for letting it in again"
+
+
+def list_devices(environment: DeviceEnvironment, fleet: str | None = None) -> Sequence[DeviceStatus]:
+    """List the devices of all fleets, or of one, in order of fleet and device.
+
+    A device of several fleets is listed with each. Devices that report and are in no fleet come last: most likely
+    their ids are written differently in an inventory.
+
+    Raises:
+        EdgewrightError: There is no such fleet.
+        SpecError, SourceError, StateError, DeliveryUnavailable: Something cannot be read.
+    """
+    desired = environment.source.snapshot()
+    known = _known(environment, desired)
+    fleets = _fleets(desired, environment.state.enrolled())
+    if fleet is not None and fleet not in fleets:
+        raise EdgewrightError(f"there is no fleet/{fleet}", hint=suggestion(fleet, fleets))
+    found = [
+        known.status(device, name, labels)
+        for name, devices in fleets.items()
+        if fleet in {None, name}
+        for device, labels in devices.items()
+    ]
+    if fleet is None:
+        enrolled = environment.state.enrolled()
+        counted = {device for devices in fleets.values() for device in devices}
+        found += [known.status(d, None, enrolled.get(d, {})) for d in sorted(known.reports.keys() - counted)]
+    return found
+
+
+def devices_in_rollouts(environment: DeviceEnvironment) -> Sequence[DeviceStatus]:
+    """List each device that a fleet reaches once, in order of rollout, wave, update system and device.
+
+    Raises:
+        SpecError, SourceError, StateError, DeliveryError, DeliveryUnavailable: Something cannot be read.
+    """
+    desired = environment.source.snapshot()
+    environment.delivery(desired).published()
+    known = _known(environment, desired)
+    found = [known.status(device, route.fleet, route.device.labels) for device, route in known.routes.items()]
+    return sorted(found, key=_order)
+
+
+def _order(status: DeviceStatus) -> tuple[str, int, str, str]:
+    first = status.rollouts[0] if status.rollouts else None
+    return (first.rollout if first else "", first.progress.wave if first else 0, status.system or "", status.device)
+
+
+def _known(environment: DeviceEnvironment, desired: Snapshot) -> KnownDevices:
+    store = environment.state
+    reports = dict(store.reports())
+    for report in environment.delivery(desired).observe({id_: each.sequence for id_, each in reports.items()}):
+        reports[report.device] = report
+    return KnownDevices(
+        routes=find_routes(desired, store.enrolled()),
+        rollouts=_rollouts(environment, desired),
+        assignments={device: entry.assignment for device, entry in store.assignments().items()},
+        reports=reports,
+        problems=find_problems(environment.twins.twins(), environment.identities.identities()),
+    )
+
+
+def _fleets(desired: Snapshot, enrolled: Mapping[str, Labels]) -> dict[str, Mapping[str, Labels]]:
+    documents = (resource.document for resource in desired.resources.values())
+    return {each.metadata.name: members(desired, each, enrolled) for each in documents if isinstance(each, Fleet)}
+
+
+def _rollouts(environment: DeviceEnvironment, desired: Snapshot) -> dict[str, tuple[str, RolloutState]]:
+    found = {}
+    for rollout in desired.rollouts():
+        state = environment.state.rollout(Address("rollout", rollout.metadata.name))
+        if state is not None:
+            found[rollout.metadata.name] = (rollout.spec.model, state)
+    return found
+
+
+def find_problems(twins: Iterable[Twin], identities: Iterable[Identity]) -> Mapping[str, str]:
+    """Find what no report says, by device: why devices without our agent cannot be reached, and retired devices."""
+    found = {twin.device: f"{twin.reason}: {twin.message}" for twin in twins if twin.reason}
+    keys: dict[str, set[IdentityStatus]] = {}
+    for identity in identities:
+        keys.setdefault(identity.device, set()).add(identity.standing)
+    retired = [d for d, its in keys.items() if IdentityStatus.RETIRED in its and IdentityStatus.ACCEPTED not in its]
+    return found | dict.fromkeys(retired, _RETIRED)

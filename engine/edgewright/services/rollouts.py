@@ -1,0 +1,59 @@
+"""Rollouts and their controls. A control is a request that the running or the next apply takes up."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from edgewright.core.address import Address
+from edgewright.core.rollout import controls
+from edgewright.core.rollout.state import RolloutState
+from edgewright.core.suggestions import suggestion
+from edgewright.errors import EdgewrightError
+from edgewright.services.environment import Environment
+
+
+def rollout_address(name: str) -> Address:
+    """Return the address of a rollout that is named ``NAME`` or ``rollout/NAME``."""
+    return Address("rollout", name.removeprefix("rollout/"))
+
+
+def find_rollout(environment: Environment, name: str) -> RolloutState:
+    """Find a rollout that has started.
+
+    Raises:
+        EdgewrightError: There is none, with the nearest name.
+    """
+    address = rollout_address(name)
+    found = environment.state.rollout(address)
+    if found is None:
+        known = [known.name for known in environment.state.rollout_summaries()]
+        hint = suggestion(address.name, known) or "no rollout has started yet: edgewright apply"
+        raise EdgewrightError(f"{address} has not started", hint=hint)
+    return found
+
+
+def pause(environment: Environment, name: str) -> Address:
+    """Assign nothing more until the rollout is resumed. Raises as ``find_rollout``."""
+    return _request(environment, name, controls.pause)
+
+
+def resume(environment: Environment, name: str) -> Address:
+    """Resume a rollout. Raises as ``find_rollout``."""
+    return _request(environment, name, controls.resume)
+
+
+def approve(environment: Environment, name: str, wave: int | None = None) -> Address:
+    """Approve the waves of a rollout up to one (1 is the first); None: the next. Raises as ``find_rollout``."""
+    return _request(environment, name, lambda found: controls.approve(found, wave or found.wave + 1))
+
+
+def abort(environment: Environment, name: str) -> Address:
+    """Abort a rollout: its devices return, and the release is rejected. Raises as ``find_rollout``."""
+    return _request(environment, name, controls.abort)
+
+
+def _request(environment: Environment, name: str, change: Callable[[RolloutState], RolloutState]) -> Address:
+    address = rollout_address(name)
+    found = find_rollout(environment, name)
+    asked = environment.state.requested_controls().get(address, found.controls)
+    environment.state.request_controls(address, change(replace(found, controls=asked)).controls)
+    return address
