@@ -177,7 +177,7 @@ class MixedLab(Bench):
                 time.sleep(0.1)
 
     def standings(self) -> dict[str, dict[str, Any]]:
-        """Return what ``edgewright status --devices`` shows of each device, with its state in the one rollout there is."""
+        """Return what ``edgewright status --devices`` shows of each device, with its state in the one rollout."""
         rows = self.edgewright("status", "--devices", "-o", "json").json()
         return {
             row["device"]: {

@@ -78,7 +78,7 @@ def test_a_device_that_waits_is_shown_and_approved(shop: Shop) -> None:
     )
     shop.run("pending").expect(0, row["key"], "note=[red]x", "192.0.2.7")
 
-    shop.run("approve", "lane-7", "--label", "ring=canary").expect(0, f"lane-7: key {row['key']} is believed")
+    shop.run("approve", "lane-7", "--label", "ring=canary").expect(0, f"lane-7: key {row['key']} is accepted")
 
     assert shop.ask(key, "lane-7").status == 200
     assert shop.state.enrolled() == {"lane-7": {"region": "eu", "note": "[red]x", "ring": "canary"}}
@@ -114,7 +114,7 @@ def test_a_second_key_is_shown_with_the_one_it_would_replace(shop: Shop) -> None
     shop.ask(new, "lane-7")
     (row,) = shop.run("pending", "-o", "json").json()
     assert row["otherKey"] == known.key
-    shop.run("pending").expect(0, f"believed until now: {known.key[:15]}")
+    shop.run("pending").expect(0, f"accepted until now: {known.key[:15]}")
 
     done = shop.run("approve", "lane-7", "-o", "json").expect(0).json()
 
@@ -226,10 +226,10 @@ def test_a_token_is_shown_once_lets_agents_in_and_is_listed_and_revoked(shop: Sh
     listed = shop.run("token", "--list").expect(0, "1 of 2", "region=eu", "lane-7")
     assert token not in listed.said
     (row,) = shop.run("token", "--list", "-o", "json").json()
-    assert (row["uses"], row["letIn"], row["ended"]) == (2, ["lane-7"], None)
+    assert (row["uses"], row["admitted"], row["problem"]) == (2, ["lane-7"], None)
     shop.run("token", "--revoke", row["name"]).expect(0, "lets nobody in")
     assert shop.ask(new_key(), "lane-8", token).status == 202
-    assert shop.run("token", "--list", "-o", "json").json()[0]["ended"] == "revoked"
+    assert shop.run("token", "--list", "-o", "json").json()[0]["problem"] == "revoked"
     shop.run("token", "--revoke", "nobody").expect(1, "--list")
     one = shop.run("token", "-o", "json").expect(0).json()
     assert (one["uses"], one["token"][:4]) == (1, "ewt_")
