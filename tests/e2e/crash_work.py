@@ -19,7 +19,7 @@ from e2e.crash_points import Fuse, FusedBlobs, FusedDelivery, FusedState
 from edgewright import durable
 from edgewright.core.address import Address
 from edgewright.core.artifact import Action
-from edgewright.core.config_drift import Inspection
+from edgewright.core.config_drift import RepositoryInspection
 from edgewright.core.facts import Facts
 from edgewright.core.fleet.routes import Capability
 from edgewright.core.rollout.state import RolloutState
@@ -127,7 +127,7 @@ class Devices:
     def damaged(self) -> Mapping[str, str]:
         return self._real.damaged()
 
-    def inspect(self, configs: Mapping[str, int], budget: int | None) -> Inspection:
+    def inspect(self, configs: Mapping[str, int], budget: int | None) -> RepositoryInspection:
         return self._real.inspect(configs, budget)
 
     def capabilities(self, devices: Collection[str]) -> Mapping[str, Capability]:

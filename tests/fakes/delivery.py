@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
-from edgewright.core.config_drift import Flaw, Inspection
+from edgewright.core.config_drift import RepositoryFault, RepositoryInspection
 from edgewright.core.fleet.routes import Capability
 from edgewright.errors import BlobCorrupt, DeliveryError, EdgewrightError
 from edgewright.ports import PackageContent
@@ -23,7 +23,7 @@ class InMemoryDelivery:
         self.assignments: dict[str, Assignment] = {}
         self.blobs: dict[str, bytes] = {}
         self.reports: dict[str, Report] = {}
-        self.flaws: dict[str, Flaw] = {}
+        self.flaws: dict[str, RepositoryFault] = {}
         """What a test has damaged, by path; publishing or assigning it again mends it."""
         self.fail_with: Exception | None = None
         self.calls: list[str] = []
@@ -39,13 +39,13 @@ class InMemoryDelivery:
         missing = [flaw for flaw in self.flaws.values() if flaw.kind == "package" and flaw.found is None]
         return {flaw.name: f"{flaw.path} missing or of another size" for flaw in missing}
 
-    def inspect(self, configs: Mapping[str, int], budget: int | None) -> Inspection:
+    def inspect(self, configs: Mapping[str, int], budget: int | None) -> RepositoryInspection:
         if any(flaw.kind == "metadata" for flaw in self.flaws.values()):
-            return Inspection(flaws=tuple(self.flaws.values()))
+            return RepositoryInspection(flaws=tuple(self.flaws.values()))
         assigned = {d: (a.version, digest_bytes(a.to_bytes())) for d, a in self.assignments.items()}
-        return Inspection(assigned, tuple(self.flaws.values()))
+        return RepositoryInspection(assigned, tuple(self.flaws.values()))
 
-    def damage(self, flaw: Flaw) -> None:
+    def damage(self, flaw: RepositoryFault) -> None:
         self.flaws[flaw.path] = flaw
 
     def _mend(self, kind: str, *names: str) -> None:

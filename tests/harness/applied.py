@@ -14,8 +14,8 @@ from edgewright.core.artifact import Artifact
 from edgewright.core.facts import EvaluationFacts, Facts, OtherFacts, PackageFacts
 from edgewright.core.planning.observed import Champion, Observed
 from edgewright.core.planning.plan import BuildStep, Evaluate, Export, Package, Step, action_of, step_id
-from edgewright.core.planning.planner import aims, plan
-from edgewright.core.planning.rollouts import Aim
+from edgewright.core.planning.planner import plan, rollout_targets
+from edgewright.core.planning.rollouts import RolloutTarget
 from edgewright.core.rollout.state import DeviceState, Phase, RolloutSummary
 from edgewright.core.snapshot import Snapshot
 from edgewright_schemas.base import PRUNE_ANNOTATION
@@ -90,14 +90,14 @@ def _make(desired: Snapshot, step: BuildStep, outputs: Outputs, at: datetime) ->
     return Artifact(step.fingerprint, action, step.address, digest, {}, facts, components, {}, at, 12.5, step.inputs)
 
 
-def standing(aim: Aim, phase: Phase, **fields: Any) -> RolloutSummary:
-    """Describe a rollout of what it aims at."""
+def standing(target: RolloutTarget, phase: Phase, **fields: Any) -> RolloutSummary:
+    """Describe a rollout of what it targets at."""
     given: dict[str, Any] = {
-        "release": aim.release,
-        "key": aim.key or "",
-        "wave": len(aim.rollout.spec.waves) - 1 if phase is Phase.SUCCEEDED else 0,
+        "release": target.release,
+        "key": target.key or "",
+        "wave": len(target.rollout.spec.waves) - 1 if phase is Phase.SUCCEEDED else 0,
         "counts": {},
-        "fleet_digest": aim.fleet_digest,
+        "fleet_digest": target.fleet_digest,
         "rejected": (),
     }
     return RolloutSummary(phase, **{**given, **fields})
@@ -108,14 +108,14 @@ def roll_out(desired: Snapshot, observed: Observed, now: datetime) -> Observed:
     rollouts, champions = dict(observed.rollouts), dict(observed.champions)
     published = set(observed.published)
     by_digest = {artifact.digest: artifact for artifact in observed.artifacts.values()}
-    for address, aim in aims(desired, observed, now).items():
-        if aim.release is None:
+    for address, target in rollout_targets(desired, observed, now).items():
+        if target.release is None:
             continue
-        package = by_digest[aim.release.package]
+        package = by_digest[target.release.package]
         export = observed.artifacts[package.input("export")]
         published.add(package.digest)
-        rollouts[address] = standing(aim, Phase.SUCCEEDED, counts={DeviceState.VERIFIED: 6})
-        champions[aim.rollout.spec.model] = Champion(
+        rollouts[address] = standing(target, Phase.SUCCEEDED, counts={DeviceState.VERIFIED: 6})
+        champions[target.rollout.spec.model] = Champion(
             package.digest, export.digest, export.fingerprint, package.facts_as(PackageFacts).variant
         )
     return replace(

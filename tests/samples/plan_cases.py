@@ -17,10 +17,10 @@ from ruamel.yaml.scalarstring import LiteralScalarString
 from edgewright.cli.render.plan_text import plan_text
 from edgewright.core.address import Address, parse_address
 from edgewright.core.artifact import Action
-from edgewright.core.config_drift import Drift, Remedy, Subject
+from edgewright.core.config_drift import ConfigDrift, DriftSubject, Remedy
 from edgewright.core.planning.observed import Observed, SourceState
 from edgewright.core.planning.plan import BuildStep, Plan, Step, action_of, step_id
-from edgewright.core.planning.planner import aims, plan
+from edgewright.core.planning.planner import plan, rollout_targets
 from edgewright.core.rollout.state import Controls, DeviceState, Phase, Rejection, RolloutSummary
 from edgewright.core.snapshot import Snapshot
 from edgewright.errors import SpecError
@@ -242,18 +242,26 @@ class Case:
     ) -> RolloutSummary:
         fields = dict(tweak)
         which = base if fields.pop("of", "head") == "base" and base else head
-        aim = aims(which, observed, self.now)[address]
+        target = rollout_targets(which, observed, self.now)[address]
         phase = Phase(fields.pop("phase"))
         if "requested" in fields:
             fields["requested"] = Controls(**fields["requested"])
         fields["counts"] = {DeviceState(name): count for name, count in fields.get("counts", {}).items()}
         if "rejected" in fields:
             given = fields.pop("rejected")
-            assert aim.release is not None and aim.key is not None
+            release = target.release
+            assert release is not None and target.key is not None
             fields["rejected"] = (
-                Rejection(aim.key, aim.release.fingerprint, aim.release.package, NOW, given["reason"], given["device"]),
+                Rejection(
+                    target.key,
+                    target.release.fingerprint,
+                    target.release.package,
+                    NOW,
+                    given["reason"],
+                    given["device"],
+                ),
             )
-        return standing(aim, phase, **fields)
+        return standing(target, phase, **fields)
 
 
 _MARKS = {True: "passed", False: "failed", None: "inconclusive"}
@@ -264,14 +272,14 @@ def _figure(gate: Mapping[str, Any]) -> str:
     return f"{value} ({gate['detail']})" if gate["detail"] else value
 
 
-def _drift(given: Mapping[str, Any]) -> list[Drift]:
+def _drift(given: Mapping[str, Any]) -> list[ConfigDrift]:
     fields = dict(given)
     names = [fields["name"].format(n) for n in range(1, fields.pop("times", 1) + 1)]
-    fields |= {"subject": Subject(fields["subject"]), "address": parse_address(fields["address"])}
+    fields |= {"subject": DriftSubject(fields["subject"]), "address": parse_address(fields["address"])}
     fields |= {"remedy": Remedy(fields["remedy"])}
     if "wait" in fields:
         fields["not_before"] = NOW + timedelta(minutes=fields.pop("wait"))
-    return [Drift(**{**fields, "name": name}) for name in names]
+    return [ConfigDrift(**{**fields, "name": name}) for name in names]
 
 
 def _short(step: Mapping[str, Any], action: Action) -> dict[str, Any]:
@@ -333,11 +341,11 @@ class Names:
             self._add(digest, path)
         for artifact in sorted(observed.artifacts.values(), key=lambda a: (str(a.created_at), a.fingerprint)):
             self._add(artifact.digest, f"{_NOUNS[artifact.action]} of {artifact.address.name}")
-        for address, aim in aims(desired, observed, NOW).items():
-            if aim.release is not None:
-                self._add(aim.release.fingerprint, f"release of {address.name}")
-                if aim.release.config is not None:
-                    self._add(aim.release.config, f"config of {aim.fleet.metadata.name}")
+        for address, target in rollout_targets(desired, observed, NOW).items():
+            if target.release is not None:
+                self._add(target.release.fingerprint, f"release of {address.name}")
+                if target.release.config is not None:
+                    self._add(target.release.config, f"config of {target.fleet.metadata.name}")
 
     def put_in(self, value: Any) -> Any:
         """Replace the digests in JSON values, short ones too."""

@@ -21,24 +21,24 @@ TRY_AGAIN = timedelta(hours=1)
 __all__ = [
     "DRIFTED",
     "TRY_AGAIN",
-    "Assigned",
-    "Drift",
-    "Facts",
-    "Flaw",
-    "Inspection",
+    "ConfigDrift",
+    "DriftInputs",
+    "DriftRollout",
+    "DriftSubject",
+    "RecordedAssignment",
     "Remedy",
-    "RolloutView",
-    "Subject",
-    "find_drift",
-    "sentence",
-    "several",
+    "RepositoryFault",
+    "RepositoryInspection",
+    "describe_drift",
+    "describe_drifts",
+    "find_config_drift",
 ]
 _CREDIBLE = 1_000_000
 """So many versions beyond its newest assignment, what a device says of itself is not followed."""
 _AT_WORK = frozenset({DevicePhase.FETCHING, DevicePhase.STAGED, DevicePhase.PROBING})
 
 
-class Subject(StrEnum):
+class DriftSubject(StrEnum):
     """What has drifted."""
 
     DEVICE = "device"
@@ -69,10 +69,10 @@ class Remedy(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Drift:
+class ConfigDrift:
     """One thing that is not what it should be."""
 
-    subject: Subject
+    subject: DriftSubject
     name: str
     """The device, the file's path below the repository, or the blob's name in its artifact."""
     address: Address
@@ -88,7 +88,7 @@ class Drift:
 
 
 @dataclass(frozen=True, slots=True)
-class Flaw:
+class RepositoryFault:
     """One published file that is not what the repository's metadata says, or metadata that does not hold."""
 
     kind: str
@@ -103,12 +103,12 @@ class Flaw:
 
 
 @dataclass(frozen=True, slots=True)
-class Inspection:
+class RepositoryInspection:
     """What a deep look at a published repository saw."""
 
     assigned: Mapping[str, tuple[int, str]] = field(default_factory=dict)
     """Version and digest of the assignments it names, by device."""
-    flaws: tuple[Flaw, ...] = ()
+    flaws: tuple[RepositoryFault, ...] = ()
 
     @property
     def trusted(self) -> bool:
@@ -117,7 +117,7 @@ class Inspection:
 
 
 @dataclass(frozen=True, slots=True)
-class Assigned:
+class RecordedAssignment:
     """What the state store says a device is assigned."""
 
     assignment: Assignment
@@ -125,7 +125,7 @@ class Assigned:
 
 
 @dataclass(frozen=True, slots=True)
-class RolloutView:
+class DriftRollout:
     """One rollout, as drift is judged by."""
 
     model: str
@@ -135,22 +135,22 @@ class RolloutView:
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
+class DriftInputs:
     """Everything drift is found in."""
 
     repository: Address
     """What drift belongs to that no other resource does."""
-    rollouts: Mapping[Address, RolloutView] = field(default_factory=dict)
-    assignments: Mapping[str, Assigned] = field(default_factory=dict)
+    rollouts: Mapping[Address, DriftRollout] = field(default_factory=dict)
+    assignments: Mapping[str, RecordedAssignment] = field(default_factory=dict)
     reports: Mapping[str, Report] = field(default_factory=dict)
     fleets: Mapping[str, Address] = field(default_factory=dict)
     """The fleet of each device."""
     packages: Mapping[str, tuple[Address, str]] = field(default_factory=dict)
     """Recorded packages: the model and the artifact's fingerprint, by digest."""
-    inspection: Inspection = Inspection()
+    inspection: RepositoryInspection = RepositoryInspection()
 
 
-def find_drift(facts: Facts) -> tuple[Drift, ...]:
+def find_config_drift(facts: DriftInputs) -> tuple[ConfigDrift, ...]:
     """List everything that has drifted, in a stable order."""
     found = [*_devices(facts), *_strangers(facts), *_assignments(facts), *_files(facts)]
     return tuple(sorted(found, key=lambda d: (d.address, d.subject, d.name, d.field)))
@@ -159,7 +159,7 @@ def find_drift(facts: Facts) -> tuple[Drift, ...]:
 # ── devices ───────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _devices(facts: Facts) -> Iterator[Drift]:
+def _devices(facts: DriftInputs) -> Iterator[ConfigDrift]:
     for address, view in facts.rollouts.items():
         if view.state.phase not in ENDED:
             continue
@@ -172,15 +172,15 @@ def _devices(facts: Facts) -> Iterator[Drift]:
                     yield _allowed(drift, view, progress, rejected)
 
 
-def _is_newer(facts: Facts, device: str) -> bool:
+def _is_newer(facts: DriftInputs, device: str) -> bool:
     """Say whether the repository is ahead of the state store, which is told once, as that."""
     there = facts.inspection.assigned.get(device)
     return there is not None and there[0] > facts.assignments[device].assignment.version
 
 
 def _device(
-    address: Address, view: RolloutView, device: str, progress: DeviceProgress, assignment: Assignment, report: Report
-) -> Drift | None:
+    address: Address, view: DriftRollout, device: str, progress: DeviceProgress, assignment: Assignment, report: Report
+) -> ConfigDrift | None:
     """Compare one device's newest report with its assignment."""
     wanted = next((model for model in assignment.models if model.model == view.model), None)
     fingerprint = progress.release.fingerprint if progress.release else None
@@ -191,15 +191,15 @@ def _device(
 
 def _of_member(
     address: Address,
-    view: RolloutView,
+    view: DriftRollout,
     device: str,
     progress: DeviceProgress,
     assignment: Assignment,
     report: Report,
     wanted: ModelAssignment | None,
-) -> Drift | None:
+) -> ConfigDrift | None:
     said = report.model(view.model)
-    drift = Drift(Subject.DEVICE, device, address, "package", None, None, Remedy.ASSIGN)
+    drift = ConfigDrift(DriftSubject.DEVICE, device, address, "package", None, None, Remedy.ASSIGN)
     if progress.state in IN_FLIGHT and progress.reason == DRIFTED:
         package, active = wanted.package.digest if wanted else None, said.active if said else None
         detail = f"assigned again as version {assignment.version}"
@@ -255,7 +255,7 @@ def _left_over(said: ModelReport | None) -> tuple[str, str | None, str | None] |
     return None if said is None or said.active is None else ("package", None, said.active)
 
 
-def _allowed(drift: Drift, view: RolloutView, progress: DeviceProgress, rejected: set[str]) -> Drift:
+def _allowed(drift: ConfigDrift, view: DriftRollout, progress: DeviceProgress, rejected: set[str]) -> ConfigDrift:
     """Leave to a person what the rollout's state forbids, and to later what was tried a while ago."""
     if drift.remedy is not Remedy.ASSIGN:
         return drift
@@ -270,7 +270,7 @@ def _allowed(drift: Drift, view: RolloutView, progress: DeviceProgress, rejected
     return drift
 
 
-def _strangers(facts: Facts) -> Iterator[Drift]:
+def _strangers(facts: DriftInputs) -> Iterator[ConfigDrift]:
     """Find models that run on devices of a fleet without ever having been assigned to them."""
     under_way = {view.model for view in facts.rollouts.values() if view.state.phase not in ENDED}
     for device, report in facts.reports.items():
@@ -281,13 +281,13 @@ def _strangers(facts: Facts) -> Iterator[Drift]:
             if said.active is not None and said.model not in under_way:
                 detail = "nobody assigned it; nothing is taken off a device that nobody put there"
                 name = f"model {said.model}"
-                yield Drift(Subject.DEVICE, device, address, name, None, said.active, Remedy.PERSON, detail)
+                yield ConfigDrift(DriftSubject.DEVICE, device, address, name, None, said.active, Remedy.PERSON, detail)
 
 
 # ── the repository ────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _assignments(facts: Facts) -> Iterator[Drift]:
+def _assignments(facts: DriftInputs) -> Iterator[ConfigDrift]:
     """Compare the assignments that devices can fetch with those decided."""
     if not facts.inspection.trusted:
         return
@@ -300,8 +300,8 @@ def _assignments(facts: Facts) -> Iterator[Drift]:
         if there is not None and there[0] == version:
             if (content := digest_bytes(entry.assignment.to_bytes())) != there[1]:
                 other = "it was signed elsewhere: find out who else uses these keys, then restore the newer state store"
-                yield Drift(
-                    Subject.ASSIGNMENT,
+                yield ConfigDrift(
+                    DriftSubject.ASSIGNMENT,
                     device,
                     owners.get(device, facts.repository),
                     "assignment",
@@ -317,18 +317,18 @@ def _assignments(facts: Facts) -> Iterator[Drift]:
             detail = "the state store is older than the repository: restore the newer one"
         found = f"version {there[0]}" if there else None
         address = owners.get(device, facts.repository)
-        yield Drift(
-            Subject.ASSIGNMENT, device, address, "assignment", f"version {version}", found, remedy, detail, device
+        yield ConfigDrift(
+            DriftSubject.ASSIGNMENT, device, address, "assignment", f"version {version}", found, remedy, detail, device
         )
     for device in assigned.keys() - facts.assignments.keys():
         detail = "the state store does not know of it, so it stays: restore the newer store, or assign the device"
         found = f"version {assigned[device][0]}"
-        yield Drift(
-            Subject.ASSIGNMENT, device, facts.repository, "assignment", None, found, Remedy.PERSON, detail, device
+        yield ConfigDrift(
+            DriftSubject.ASSIGNMENT, device, facts.repository, "assignment", None, found, Remedy.PERSON, detail, device
         )
 
 
-def _files(facts: Facts) -> Iterator[Drift]:
+def _files(facts: DriftInputs) -> Iterator[ConfigDrift]:
     if not facts.inspection.flaws:
         return
     owners, users = _owners(facts), _users(facts)
@@ -346,10 +346,10 @@ def _files(facts: Facts) -> Iterator[Drift]:
         else:
             detail = "nothing unsigned is signed again: restore the newest copy of the repository"
         field_ = "metadata" if flaw.kind == "metadata" else f"{flaw.kind} file"
-        yield Drift(Subject.FILE, flaw.path, address, field_, flaw.expected, flaw.found, remedy, detail, key)
+        yield ConfigDrift(DriftSubject.FILE, flaw.path, address, field_, flaw.expected, flaw.found, remedy, detail, key)
 
 
-def _owners(facts: Facts) -> dict[str, Address]:
+def _owners(facts: DriftInputs) -> dict[str, Address]:
     """The rollout of each device; the first by name where there are several."""
     owners: dict[str, Address] = {}
     for address in sorted(facts.rollouts):
@@ -358,7 +358,7 @@ def _owners(facts: Facts) -> dict[str, Address]:
     return owners
 
 
-def _users(facts: Facts) -> dict[str, str]:
+def _users(facts: DriftInputs) -> dict[str, str]:
     """A device of each configuration."""
     return {
         model.config.digest: device
@@ -371,17 +371,17 @@ def _users(facts: Facts) -> dict[str, str]:
 # ── words ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def sentence(drift: Drift) -> str:
+def describe_drift(drift: ConfigDrift) -> str:
     """Say it in a line: ``lane-7 package: expected 12ab…, found nothing``."""
     tail = f" ({drift.detail})" if drift.detail else ""
     return f"{drift.name} {drift.field}: expected {_short(drift.expected)}, found {_short(drift.found)}{tail}"
 
 
-def several(drifts: Iterable[Drift], most: int = 3) -> str:
+def describe_drifts(drifts: Iterable[ConfigDrift], most: int = 3) -> str:
     """Say many in a bounded line."""
     listed = list(drifts)
     more = f"; and {len(listed) - most:,} more" if len(listed) > most else ""
-    return "; ".join(sentence(drift) for drift in listed[:most]) + more
+    return "; ".join(describe_drift(drift) for drift in listed[:most]) + more
 
 
 def _short(value: str | None) -> str:

@@ -91,8 +91,8 @@ def _figure(metric: str, value: float) -> str:
 # ── the engine's figures ──────────────────────────────────────────────────────────────────────────────────────
 
 
-def judge(gates: Sequence[Gate], evidence: Evidence, champion: Evidence | None) -> tuple[GateOutcome, ...]:
-    """Judge one variant by its evidence. Gates with a device class are left to the rollout.
+def evaluate_gates(gates: Sequence[Gate], evidence: Evidence, champion: Evidence | None) -> tuple[GateOutcome, ...]:
+    """Evaluate one variant by its evidence. Gates with a device class are left to the rollout.
 
     Args:
         gates: The thresholds' gates.
@@ -108,14 +108,14 @@ def judge(gates: Sequence[Gate], evidence: Evidence, champion: Evidence | None) 
         if gate.device_class is not None:
             continue
         if gate.slice is None:
-            outcomes.append(_judge(gate, "", _overall(evidence, gate.metric), champion))
+            outcomes.append(_evaluate(gate, "", _overall(evidence, gate.metric), champion))
             continue
         column, wanted = next(iter(gate.slice.items()))
         keys = [f"{column}={wanted}"] if wanted != "*" else _slices(evidence, column)
         if not keys:
             detail = f"the evidence has no slice of {column}"
             outcomes.append(GateOutcome(describe(gate), None, None, _limit(gate), detail))
-        outcomes += [_judge(gate, key, _sliced(evidence, key, gate.metric), champion) for key in keys]
+        outcomes += [_evaluate(gate, key, _sliced(evidence, key, gate.metric), champion) for key in keys]
     return tuple(outcomes)
 
 
@@ -130,7 +130,7 @@ def choose_variant(
     Args:
         order: Variant names, the preferred first.
         gates: The thresholds' gates.
-        variants: Evidence by variant (``judge`` gives its shape). A variant without evidence is not picked.
+        variants: Evidence by variant (``evaluate_gates`` gives its shape). A variant without evidence is not picked.
         champion: Evidence of the champion's variant; None when there is no champion yet.
     """
     outcomes: dict[str, tuple[GateOutcome, ...]] = {}
@@ -139,13 +139,13 @@ def choose_variant(
         if evidence is None:
             outcomes[variant] = (GateOutcome(f"{variant} is evaluated", None, None, None, "no evidence"),)
             continue
-        outcomes[variant] = judge(gates, evidence, champion)
+        outcomes[variant] = evaluate_gates(gates, evidence, champion)
         if passes(outcomes[variant]):
             return Choice(variant, outcomes)
     return Choice(None, outcomes)
 
 
-def _judge(gate: Gate, key: str, found: object, champion: Evidence | None) -> GateOutcome:
+def _evaluate(gate: Gate, key: str, found: object, champion: Evidence | None) -> GateOutcome:
     words = _describe(gate, key)
     value = _finite(found)
     if value is None:
@@ -220,10 +220,10 @@ def device_gates(gates: Iterable[Gate]) -> tuple[Gate, ...]:
     return tuple(gate for gate in gates if gate.device_class is not None)
 
 
-def judge_device_gates(
+def evaluate_device_gates(
     gates: Iterable[Gate], measurements: Mapping[str, Sequence[float | None]]
 ) -> tuple[GateOutcome, ...]:
-    """Judge device gates by the worst figure measured on a device of their class.
+    """Evaluate device gates by the worst figure measured on a device of their class.
 
     Args:
         gates: Any gates; those without a device class are left out.

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from contextlib import ExitStack, contextmanager
 from typing import Protocol
 
-from edgewright.core.config_drift import Inspection
+from edgewright.core.config_drift import RepositoryInspection
 from edgewright.core.fleet.routes import Capability, Route
 from edgewright.errors import DeliveryError, EdgewrightError
 from edgewright.ports import DeliveryReader, DeliveryWriter, Driver, PackageContent
@@ -71,14 +71,14 @@ class RoutedDelivery:
                 found[device] = max(version, found.get(device, 0))
         return found
 
-    def inspect(self, configs: Mapping[str, int], budget: int | None) -> Inspection:
+    def inspect(self, configs: Mapping[str, int], budget: int | None) -> RepositoryInspection:
         """As in ports.DeviceReader."""
         looks = [driver.inspect(configs, budget) for driver in self._drivers.values()]
         assigned: dict[str, tuple[int, str]] = {}
         for look in looks:
             for device, there in look.assigned.items():
                 assigned[device] = max(there, assigned.get(device, there))
-        return Inspection(assigned, tuple(flaw for look in looks for flaw in look.flaws))
+        return RepositoryInspection(assigned, tuple(flaw for look in looks for flaw in look.flaws))
 
     def observe(self, known: Mapping[str, int]) -> Sequence[Report]:
         """As in ports.DeviceReader; each device is heard through the system it is reached by alone."""

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from datetime import datetime
 
 from edgewright import __version__
-from edgewright.core.config_drift import Inspection
+from edgewright.core.config_drift import RepositoryInspection
 from edgewright.core.fleet import twins
 from edgewright.core.fleet.routes import Capability, Proof, Route
 from edgewright.delivery.repository.depot import Depot
@@ -61,14 +61,14 @@ class TwinDriver:
         twins_ = self.store.twins(self.system)
         return {twin.device: twin.assignment.version for twin in twins_ if twin.assignment is not None}
 
-    def inspect(self, configs: Mapping[str, int], budget: int | None) -> Inspection:
+    def inspect(self, configs: Mapping[str, int], budget: int | None) -> RepositoryInspection:
         """What is assigned; its files are looked at where they are published."""
         assigned = {
             twin.device: (twin.assignment.version, digest_bytes(twin.assignment.to_bytes()))
             for twin in self.store.twins(self.system)
             if twin.assignment is not None
         }
-        return Inspection(assigned)
+        return RepositoryInspection(assigned)
 
     def observe(self, known: Mapping[str, int]) -> Sequence[Report]:
         """What devices would say, as far as it is news."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from edgewright.core.config_drift import Inspection
+from edgewright.core.config_drift import RepositoryInspection
 from edgewright.core.fleet.routes import Capability
 from edgewright.errors import EdgewrightError
 from edgewright_wire.messages import Assignment, Report
@@ -86,7 +86,7 @@ class DeviceReader(Protocol):
         """
         ...
 
-    def inspect(self, configs: Mapping[str, int], budget: int | None) -> Inspection:
+    def inspect(self, configs: Mapping[str, int], budget: int | None) -> RepositoryInspection:
         """Look deep: is everything that is there for devices still what was put there?
 
         Args:

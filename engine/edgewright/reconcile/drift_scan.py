@@ -12,7 +12,15 @@ from datetime import datetime, timedelta
 
 from edgewright.core.address import Address
 from edgewright.core.artifact import Action, Artifact
-from edgewright.core.config_drift import Assigned, Drift, Facts, Remedy, RolloutView, Subject, find_drift
+from edgewright.core.config_drift import (
+    ConfigDrift,
+    DriftInputs,
+    DriftRollout,
+    DriftSubject,
+    RecordedAssignment,
+    Remedy,
+    find_config_drift,
+)
 from edgewright.core.fleet.membership import members
 from edgewright.core.rollout.state import RolloutState
 from edgewright.core.snapshot import Snapshot
@@ -34,7 +42,7 @@ class DriftMemory:
 
     budget: int | None = None
     """Bytes of blobs, and of published files, to read in one scan; None: all."""
-    found: tuple[Drift, ...] = ()
+    found: tuple[ConfigDrift, ...] = ()
     corrupt: set[str] = field(default_factory=set)
     """Blobs with other bytes than their digests say."""
     version: str = ""
@@ -64,7 +72,7 @@ class DriftScan:
     delivery: DeliveryReader
     memory: DriftMemory
 
-    def full(self, desired: Snapshot) -> tuple[Drift, ...]:
+    def full(self, desired: Snapshot) -> tuple[ConfigDrift, ...]:
         """Scan everything, reading bytes within the budget.
 
         Raises:
@@ -73,7 +81,7 @@ class DriftScan:
         """
         return self._scan(desired, self.memory.budget)
 
-    def recheck(self, desired: Snapshot) -> tuple[Drift, ...]:
+    def recheck(self, desired: Snapshot) -> tuple[ConfigDrift, ...]:
         """Return what is left of the drift that the last scan found; costs nothing where it found none.
 
         Raises:
@@ -86,20 +94,21 @@ class DriftScan:
             return memory.found
         return self._scan(desired, 0)
 
-    def _scan(self, desired: Snapshot, budget: int | None) -> tuple[Drift, ...]:
+    def _scan(self, desired: Snapshot, budget: int | None) -> tuple[ConfigDrift, ...]:
         begun = time.monotonic()
         memory = self.memory
         memory.version = self.state.version()
         recorded = self.state.artifacts()
-        drift = find_drift(self._facts(desired, recorded, budget))
+        drift = find_config_drift(self._facts(desired, recorded, budget))
         memory.found = (*drift, *self._blobs(recorded, budget))
         memory.rest_until = time.monotonic() + _REST * (time.monotonic() - begun)
         return memory.found
 
-    def _facts(self, desired: Snapshot, recorded: Mapping[str, Artifact], budget: int | None) -> Facts:
+    def _facts(self, desired: Snapshot, recorded: Mapping[str, Artifact], budget: int | None) -> DriftInputs:
         repository = desired.repository()
         assignments = {
-            device: Assigned(entry.assignment, entry.published) for device, entry in self.state.assignments().items()
+            device: RecordedAssignment(entry.assignment, entry.published)
+            for device, entry in self.state.assignments().items()
         }
         configs = {
             model.config.digest: model.config.size
@@ -110,7 +119,7 @@ class DriftScan:
         reports: dict[str, Report] = dict(self.state.reports())
         for report in self.delivery.observe(self.state.report_sequences()):
             reports[report.device] = report
-        return Facts(
+        return DriftInputs(
             repository=repository_address(repository.metadata.name if repository else ""),
             rollouts=dict(self._rollouts(desired)),
             assignments=assignments,
@@ -120,7 +129,7 @@ class DriftScan:
             inspection=self.delivery.inspect(configs, budget),
         )
 
-    def _rollouts(self, desired: Snapshot) -> Iterator[tuple[Address, RolloutView]]:
+    def _rollouts(self, desired: Snapshot) -> Iterator[tuple[Address, DriftRollout]]:
         for rollout in desired.rollouts():
             address = Address("rollout", rollout.metadata.name)
             state = self.state.rollout(address)
@@ -140,7 +149,7 @@ class DriftScan:
                 found |= dict.fromkeys(wanted & here.keys(), address)
         return found
 
-    def _blobs(self, recorded: Mapping[str, Artifact], budget: int | None) -> Iterator[Drift]:
+    def _blobs(self, recorded: Mapping[str, Artifact], budget: int | None) -> Iterator[ConfigDrift]:
         """Read stored blobs, from where the last scan ended, and yield drift of artifacts with a corrupt one."""
         memory = self.memory
         memory.corrupt = {digest for digest in memory.corrupt if self._is_corrupt(digest)}
@@ -165,8 +174,8 @@ class DriftScan:
             for name, file in artifact.files.items():
                 if file.digest in memory.corrupt:
                     what = f"{artifact.action} blob"
-                    yield Drift(
-                        subject=Subject.BLOB,
+                    yield ConfigDrift(
+                        subject=DriftSubject.BLOB,
                         name=name,
                         address=artifact.address,
                         field=what,
@@ -180,9 +189,9 @@ class DriftScan:
         return self.blobs.has(digest) and not self.blobs.intact(digest)
 
 
-def rollout_view(rollout: Rollout, state: RolloutState) -> RolloutView:
+def rollout_view(rollout: Rollout, state: RolloutState) -> DriftRollout:
     """Describe a rollout as drift is judged by; what was paused or suspended is not assigned anything."""
     held = "the rollout is paused" if state.controls.paused else ""
     if rollout.spec.suspend:
         held = "the rollout's spec says suspend: true"
-    return RolloutView(rollout.spec.model, state, held)
+    return DriftRollout(rollout.spec.model, state, held)

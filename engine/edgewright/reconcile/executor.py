@@ -22,7 +22,7 @@ from edgewright.core.planning.plan import (
     Step,
     step_id,
 )
-from edgewright.core.planning.rollouts import Aim
+from edgewright.core.planning.rollouts import RolloutTarget
 from edgewright.core.snapshot import Snapshot
 from edgewright.errors import BlobCorrupt, Cancelled, EdgewrightError, LeaseLost, StepFailed
 from edgewright.reconcile.backoff import Backoff
@@ -65,7 +65,7 @@ class PlanExecutor:
         self,
         desired: Snapshot,
         current: Plan,
-        aims: Mapping[Address, Aim],
+        aims: Mapping[Address, RolloutTarget],
         options: RunOptions,
         pool: BuildPool,
         touched: Set[Address],
@@ -234,7 +234,7 @@ class PlanExecutor:
     def _advance_rollouts(
         self,
         desired: Snapshot,
-        aims: Mapping[Address, Aim],
+        aims: Mapping[Address, RolloutTarget],
         targets: set[Address],
         held: set[Address],
         news: Set[Address],
@@ -258,7 +258,7 @@ class PlanExecutor:
                 wakes.append(wake)
         return wakes
 
-    def _give_up_rollout(self, desired: Snapshot, address: Address, aim: Aim, error: EdgewrightError) -> None:
+    def _give_up_rollout(self, desired: Snapshot, address: Address, aim: RolloutTarget, error: EdgewrightError) -> None:
         """Give up a rollout for this run; where it cannot succeed as declared, until its key changes."""
         self.failures[str(address)] = Failure(str(address), error)
         self.backoff.failed(str(address), error)

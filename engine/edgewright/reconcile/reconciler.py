@@ -11,8 +11,8 @@ from datetime import datetime, timedelta
 
 from edgewright.core.address import Address
 from edgewright.core.planning.plan import Plan
-from edgewright.core.planning.planner import plan_with_aims
-from edgewright.core.planning.rollouts import Aim
+from edgewright.core.planning.planner import plan_with_targets
+from edgewright.core.planning.rollouts import RolloutTarget
 from edgewright.core.rollout.windows import in_window
 from edgewright.core.snapshot import Snapshot
 from edgewright.core.status.source import SourceStatus, repository_address
@@ -202,9 +202,9 @@ class Reconciler:
 
     def _plan_with_aims(
         self, desired: Snapshot, options: RunOptions, *, deep: bool = False
-    ) -> tuple[Plan, Mapping[Address, Aim]]:
+    ) -> tuple[Plan, Mapping[Address, RolloutTarget]]:
         observed = self.observer.observe(desired, retry_failures=options.retry_failures, deep=deep)
-        found, aims = plan_with_aims(desired, observed, self.context.clock())
+        found, aims = plan_with_targets(desired, observed, self.context.clock())
         self.context.listener.planned(found)
         return found, aims
 

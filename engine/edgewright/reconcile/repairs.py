@@ -4,7 +4,14 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from edgewright.core.address import Address
-from edgewright.core.config_drift import Assigned, Drift, Facts, Remedy, find_drift, sentence
+from edgewright.core.config_drift import (
+    ConfigDrift,
+    DriftInputs,
+    RecordedAssignment,
+    Remedy,
+    describe_drift,
+    find_config_drift,
+)
 from edgewright.core.planning.plan import Repair
 from edgewright.core.rollout.repair import reassign
 from edgewright.core.snapshot import Snapshot
@@ -39,7 +46,7 @@ class Repairer:
             BlobCorrupt: Nor is it whole; it is set aside, and the next plan makes it again.
             DeliveryError, DeliveryUnavailable, StorageFull, LeaseLost: As the ports' writers.
         """
-        by_remedy: dict[Remedy, list[Drift]] = {}
+        by_remedy: dict[Remedy, list[ConfigDrift]] = {}
         for drift in step.drifts:
             by_remedy.setdefault(drift.remedy, []).append(drift)
         try:
@@ -52,7 +59,7 @@ class Repairer:
         finally:
             self.memory.invalidate()
 
-    def _publish(self, desired: Snapshot, drifts: Sequence[Drift]) -> None:
+    def _publish(self, desired: Snapshot, drifts: Sequence[ConfigDrift]) -> None:
         recorded = self.context.reader.artifacts({drift.key for drift in drifts})
         found = {drift.key: recorded[drift.key] for drift in drifts if drift.key in recorded}
         refused = self.publisher.publish(found.values())
@@ -66,9 +73,9 @@ class Repairer:
     def _journaled(
         self,
         address: Address,
-        drifts: Sequence[Drift],
+        drifts: Sequence[ConfigDrift],
         desired: Snapshot,
-        act: Callable[[Sequence[Drift]], None],
+        act: Callable[[Sequence[ConfigDrift]], None],
     ) -> None:
         subject = digest_json([[drift.name, drift.key, drift.expected] for drift in drifts])
         name = f"repair:{subject}"
@@ -82,7 +89,7 @@ class Repairer:
         self._record(desired, drifts)
         self.context.writer.finish(name, "done")
 
-    def _write(self, drifts: Sequence[Drift]) -> None:
+    def _write(self, drifts: Sequence[ConfigDrift]) -> None:
         """Publish assignments and configurations again, as they were decided."""
         lone = {drift.key for drift in drifts if drift.key.startswith("sha256:")}
         entries = self.context.reader.assignments({drift.key for drift in drifts} - lone)
@@ -110,16 +117,18 @@ class Repairer:
         entries = self.context.reader.assignments(names)
         reports = self.context.reader.reports(names)
         few = replace(state, devices={name: state.devices[name] for name in names if name in state.devices})
-        facts = Facts(
+        facts = DriftInputs(
             repository=address,
             rollouts={address: rollout_view(resource.document, few)},
-            assignments={name: Assigned(entry.assignment, entry.published) for name, entry in entries.items()},
+            assignments={
+                name: RecordedAssignment(entry.assignment, entry.published) for name, entry in entries.items()
+            },
             reports=reports,
         )
         now = self.context.clock()
         still = {
             drift.name: drift
-            for drift in find_drift(facts)
+            for drift in find_config_drift(facts)
             if drift.address == address
             and drift.remedy is Remedy.ASSIGN
             and (drift.not_before is None or drift.not_before <= now)
@@ -132,15 +141,15 @@ class Repairer:
             before = entries[name].assignment
             version = 1 + max(before.version, reports[name].assignment_version, published.get(name, 0))
             made.append(Assignment(device=name, version=version, models=before.models))
-        versions = {each.device: (each.version, sentence(still[each.device])) for each in made}
+        versions = {each.device: (each.version, describe_drift(still[each.device])) for each in made}
         events = [self._event("Drifted", still[each.device], desired, version=each.version) for each in made]
         self.context.writer.save_rollout_with_assignments(address, reassign(state, versions, now), made, events)
         self.context.announce(events)
 
-    def _record(self, desired: Snapshot, drifts: Iterable[Drift]) -> None:
+    def _record(self, desired: Snapshot, drifts: Iterable[ConfigDrift]) -> None:
         self.context.record([self._event("Repaired", drift, desired) for drift in drifts])
 
-    def _event(self, reason: str, drift: Drift, desired: Snapshot, version: int = 0) -> Event:
+    def _event(self, reason: str, drift: ConfigDrift, desired: Snapshot, version: int = 0) -> Event:
         data: dict[str, str | int | None] = {
             "subject": drift.subject.value,
             "name": drift.name,
@@ -152,5 +161,5 @@ class Repairer:
             data["device"] = drift.name
         then = f": assigned again as version {version}" if version else ""
         return Event(
-            self.context.clock(), reason, str(drift.address), f"{sentence(drift)}{then}", data, desired.revision
+            self.context.clock(), reason, str(drift.address), f"{describe_drift(drift)}{then}", data, desired.revision
         )

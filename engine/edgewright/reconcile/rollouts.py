@@ -10,7 +10,7 @@ from edgewright.core.fleet.membership import members
 from edgewright.core.fleet.routes import Proof
 from edgewright.core.gates import device_gates
 from edgewright.core.planning.observed import Champion
-from edgewright.core.planning.rollouts import Aim
+from edgewright.core.planning.rollouts import RolloutTarget
 from edgewright.core.rollout.devices import DEADLINE_EXCEEDED
 from edgewright.core.rollout.goal import Advance, DeviceView, Goal, RolloutEvent, view_device
 from edgewright.core.rollout.machine import advance, resume
@@ -35,7 +35,7 @@ class RolloutDriver:
     delivery: DeliveryReader
     device_writer: DeviceWriter
 
-    def advance(self, desired: Snapshot, address: Address, aim: Aim) -> datetime | None:
+    def advance(self, desired: Snapshot, address: Address, aim: RolloutTarget) -> datetime | None:
         """Move one rollout on by what is known now.
 
         Returns:
@@ -106,7 +106,7 @@ class RolloutDriver:
         return views
 
     def _assignments(
-        self, decisions: Sequence[tuple[str, Release | None]], aim: Aim, labels: Mapping[str, Labels]
+        self, decisions: Sequence[tuple[str, Release | None]], aim: RolloutTarget, labels: Mapping[str, Labels]
     ) -> list[Assignment]:
         model = aim.rollout.spec.model
         current = self.context.reader.assignments([device for device, _ in decisions])
@@ -133,7 +133,7 @@ class RolloutDriver:
         return made
 
     def _configs(
-        self, decisions: Sequence[tuple[str, Release | None]], aim: Aim, labels: Mapping[str, Labels]
+        self, decisions: Sequence[tuple[str, Release | None]], aim: RolloutTarget, labels: Mapping[str, Labels]
     ) -> dict[tuple[str, str | None], ConfigFile]:
         by_config: dict[str, dict[str, Labels]] = {}
         for device, release in decisions:
@@ -173,7 +173,7 @@ def _steered(stored: RolloutState, requested: Controls) -> RolloutState:
     return replace(resumed, controls=requested)
 
 
-def _goal(desired: Snapshot, aim: Aim, state: RolloutState) -> Goal | None:
+def _goal(desired: Snapshot, aim: RolloutTarget, state: RolloutState) -> Goal | None:
     """Aim at the desired release; without one, let what is under way finish."""
     release, key = (aim.release, aim.key) if aim.release else (state.release, state.key)
     if release is None or not key:

@@ -10,7 +10,7 @@ from datetime import datetime
 from edgewright.core.address import Address
 from edgewright.core.planning.plan import Plan
 from edgewright.core.snapshot import Snapshot
-from edgewright.core.status.conditions import Condition, conditions_of_all, headline, standing_for
+from edgewright.core.status.conditions import Condition, conditions_for, conditions_of_all, headline
 from edgewright.core.status.source import SourceStatus, repository_address, repository_conditions, transitions
 from edgewright.errors import EdgewrightError
 from edgewright.ports import Event
@@ -54,7 +54,7 @@ class StatusWriter:
                 reason, message = "Retrying", failed[address].error.message
             elif suspended:
                 reason, message = "Suspended", f"reconciliation is suspended; {message}"
-            found[address] = standing_for(
+            found[address] = conditions_for(
                 "Reconciling", reason, message, revision=desired.revision, now=now, before=before.get(address, ())
             )
         repository = desired.repository()
@@ -64,7 +64,7 @@ class StatusWriter:
         general = next((f for key, f in failures.items() if "/" not in key), None)
         if general is not None and not status.reason:
             message = f"{general.step}: {general.error.message}"
-            conditions = standing_for(
+            conditions = conditions_for(
                 "Reconciling",
                 "Retrying",
                 message,
@@ -86,7 +86,7 @@ class StatusWriter:
         before = self.context.reader.conditions()
         repository = desired.repository()
         address = repository_address(repository.metadata.name if repository else "")
-        mine = standing_for(
+        mine = conditions_for(
             "Reconciling",
             "Retrying",
             error.message,

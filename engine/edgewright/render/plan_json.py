@@ -5,7 +5,7 @@ from typing import Any, assert_never
 
 from edgewright.core.address import Address
 from edgewright.core.artifact import Artifact
-from edgewright.core.config_drift import Drift
+from edgewright.core.config_drift import ConfigDrift
 from edgewright.core.gates import GateOutcome
 from edgewright.core.planning.plan import (
     AdvanceWave,
@@ -152,7 +152,7 @@ def _fixed_particulars(step: BuildStep | Publish | Repair | Prune) -> dict[str, 
             return _build_particulars(step)
 
 
-def drift_json(drift: Drift) -> dict[str, Any]:
+def drift_json(drift: ConfigDrift) -> dict[str, Any]:
     """Turn one thing that has drifted into JSON values."""
     return {
         "subject": drift.subject.value,

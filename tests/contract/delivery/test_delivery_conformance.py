@@ -8,7 +8,7 @@ from typing import Protocol
 import pytest
 
 from devices.tuf import TufDevice
-from edgewright.core.config_drift import Inspection
+from edgewright.core.config_drift import RepositoryInspection
 from edgewright.delivery.agent.driver import AgentDelivery
 from edgewright.delivery.repository.keys import create_keys
 from edgewright.errors import BlobCorrupt, DeliveryError
@@ -196,7 +196,7 @@ def test_reports_newer_than_known_are_observed(site: Site) -> None:
 
 
 def test_a_deep_look_finds_what_was_assigned_and_nothing_wrong(site: Site, package: PackageContent) -> None:
-    assert site.delivery.inspect({}, None) == Inspection()
+    assert site.delivery.inspect({}, None) == RepositoryInspection()
     site.delivery.publish([package])
     config = b"threshold = 0.8"
     assignment = an_assignment("lane-1", package, 4, config=config)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from edgewright.core.config_drift import Flaw
+from edgewright.core.config_drift import RepositoryFault
 from edgewright.delivery.agent.driver import AgentDelivery
 from edgewright.delivery.repository.keys import create_keys
 from edgewright.ports import PackageContent
@@ -26,7 +26,7 @@ class Site:
     package: PackageContent
     delivery: AgentDelivery
 
-    def flaws(self, budget: int | None = None) -> list[Flaw]:
+    def flaws(self, budget: int | None = None) -> list[RepositoryFault]:
         return list(self.delivery.inspect(CONFIGS, budget).flaws)
 
     def mend(self) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from edgewright.core.address import Address
-from edgewright.core.config_drift import Flaw
+from edgewright.core.config_drift import RepositoryFault
 from edgewright.core.planning.plan import Plan, action_of
 from edgewright.core.planning.planner import plan
 from edgewright.core.rollout.state import DeviceState
@@ -131,9 +131,9 @@ def test_published_files_are_mended_and_written_down(world: World) -> None:
     package = next(iter(world.devices.packages))
     config = next(m.config for m in world.devices.assignments["lane-2"].models if m.config)
     for flaw in (
-        Flaw("package", package, "blobs/sha256/aa", package, "other"),
-        Flaw("assignment", "lane-1", "targets/assignments/bb", "x", None),
-        Flaw("configuration", config.digest, "blobs/sha256/cc", config.digest, None),
+        RepositoryFault("package", package, "blobs/sha256/aa", package, "other"),
+        RepositoryFault("assignment", "lane-1", "targets/assignments/bb", "x", None),
+        RepositoryFault("configuration", config.digest, "blobs/sha256/cc", config.digest, None),
     ):
         world.devices.damage(flaw)
     assert _actions(_look(world)) == ["repair", "repair"]
@@ -147,7 +147,7 @@ def test_published_files_are_mended_and_written_down(world: World) -> None:
 
 def test_a_repair_that_cannot_be_made_now_is_made_by_the_next_run(world: World) -> None:
     package = next(iter(world.devices.packages))
-    world.devices.damage(Flaw("package", package, "blobs/sha256/aa", package, "other"))
+    world.devices.damage(RepositoryFault("package", package, "blobs/sha256/aa", package, "other"))
     world.devices.fail_with = DeliveryUnavailable("the share is gone")
     assert [f.step for f in world.run().failures] == ["refresh", "repair model/reader"]
     world.devices.fail_with = None
@@ -178,7 +178,7 @@ def test_without_self_heal_drift_is_told_once_and_nothing_is_touched(tmp_path: P
     package = next(iter(world.devices.packages))
     artifact = next(a for a in world.state.artifacts().values() if a.action == "train")
     del world.blobs.contents[next(iter(artifact.files.values())).digest]
-    world.devices.damage(Flaw("package", package, "blobs/sha256/aa", package, None))
+    world.devices.damage(RepositoryFault("package", package, "blobs/sha256/aa", package, None))
     _lose(world)
     before, running = world.devices.calls[:], world.running()
     outcome = world.run()
@@ -215,7 +215,9 @@ def test_many_devices_are_repaired_a_part_at_a_time(world: World, monkeypatch: p
 
 
 def test_metadata_that_does_not_hold_is_told_and_hides_the_rest(world: World) -> None:
-    world.devices.damage(Flaw("metadata", "snapshot", "metadata/4.snapshot.json", "signed metadata", "something else"))
+    world.devices.damage(
+        RepositoryFault("metadata", "snapshot", "metadata/4.snapshot.json", "signed metadata", "something else")
+    )
     found = _look(world)
     assert found.steps == ()
     (note,) = found.notes

@@ -11,15 +11,15 @@ from edgewright.core.address import Address
 from edgewright.core.config_drift import (
     DRIFTED,
     TRY_AGAIN,
-    Assigned,
-    Drift,
-    Facts,
-    Flaw,
-    Inspection,
+    ConfigDrift,
+    DriftInputs,
+    DriftRollout,
+    RecordedAssignment,
     Remedy,
-    RolloutView,
-    find_drift,
-    several,
+    RepositoryFault,
+    RepositoryInspection,
+    describe_drifts,
+    find_config_drift,
 )
 from edgewright.core.rollout.repair import reassign
 from edgewright.core.rollout.state import DeviceProgress, DeviceState, Phase, Rejection, Release, RolloutState
@@ -76,28 +76,28 @@ def _facts(
     held: str = "",
     assignment: Assignment | None = None,
     rejected: tuple[Rejection, ...] = (),
-) -> Facts:
+) -> DriftInputs:
     progress = progress or DeviceProgress(DeviceState.VERIFIED, after=2, release=RELEASE, verified=RELEASE)
     state = RolloutState(RELEASE, "key", phase, devices={"lane-1": progress}, rejected=rejected)
     assignment = assignment or _assignment()
     there = {"lane-1": (assignment.version, digest_bytes(assignment.to_bytes()))}
-    return Facts(
+    return DriftInputs(
         repository=HERE,
-        rollouts={ROLLOUT: RolloutView("reader", state, held)},
-        assignments={"lane-1": Assigned(assignment, published=True)},
+        rollouts={ROLLOUT: DriftRollout("reader", state, held)},
+        assignments={"lane-1": RecordedAssignment(assignment, published=True)},
         reports={"lane-1": report} if report else {},
-        inspection=Inspection(there),
+        inspection=RepositoryInspection(there),
     )
 
 
-def _only(facts: Facts) -> Drift:
-    (found,) = find_drift(facts)
+def _only(facts: DriftInputs) -> ConfigDrift:
+    (found,) = find_config_drift(facts)
     return found
 
 
 def test_a_device_that_runs_what_it_should_has_not_drifted() -> None:
-    assert find_drift(_facts(_report())) == ()
-    assert find_drift(_facts(None)) == (), "silence is no drift"
+    assert find_config_drift(_facts(_report())) == ()
+    assert find_config_drift(_facts(None)) == (), "silence is no drift"
 
 
 @pytest.mark.parametrize(
@@ -131,17 +131,17 @@ def test_what_an_agent_does_by_itself_is_left_to_it() -> None:
 
 @pytest.mark.parametrize("phase", [p for p in Phase if p not in {Phase.SUCCEEDED, Phase.FAILED, Phase.ABORTED}])
 def test_a_rollout_under_way_judges_its_own_devices(phase: Phase) -> None:
-    assert find_drift(_facts(_report(**LOST), phase=phase)) == ()
+    assert find_config_drift(_facts(_report(**LOST), phase=phase)) == ()
 
 
 @pytest.mark.parametrize("state", [DeviceState.PENDING, DeviceState.FETCHING, DeviceState.DEFERRED])
 def test_a_device_that_is_changing_has_not_drifted(state: DeviceState) -> None:
-    assert find_drift(_facts(_report(**LOST), DeviceProgress(state, release=RELEASE))) == ()
+    assert find_config_drift(_facts(_report(**LOST), DeviceProgress(state, release=RELEASE))) == ()
 
 
 def test_a_device_that_never_took_the_release_has_not_lost_it() -> None:
     failed = DeviceProgress(DeviceState.FAILED, release=RELEASE, verified=None, reason="ProbeMismatch")
-    assert find_drift(_facts(_report(**LOST), failed)) == ()
+    assert find_config_drift(_facts(_report(**LOST), failed)) == ()
 
 
 def test_a_pause_and_a_rejection_forbid_the_repair() -> None:
@@ -169,8 +169,8 @@ def test_a_device_from_the_future_gets_a_version_beyond_it_if_that_can_be_true()
 
 
 def test_a_model_nobody_assigned_is_told_of_and_stays() -> None:
-    facts = replace(_facts(_report()), rollouts={}, assignments={}, inspection=Inspection())
-    assert find_drift(facts) == (), "a device of no fleet is nobody's"
+    facts = replace(_facts(_report()), rollouts={}, assignments={}, inspection=RepositoryInspection())
+    assert find_config_drift(facts) == (), "a device of no fleet is nobody's"
     drift = _only(replace(facts, fleets={"lane-1": Address("fleet", "lanes")}))
     assert (drift.field, drift.found, drift.remedy) == ("model reader", GOOD, Remedy.PERSON)
 
@@ -187,43 +187,45 @@ def test_a_model_nobody_assigned_is_told_of_and_stays() -> None:
 def test_assignments_that_are_gone_or_older_are_published_again_and_newer_ones_stay(
     there: Mapping[str, tuple[int, str]], remedy: Remedy
 ) -> None:
-    drift = _only(replace(_facts(_report()), inspection=Inspection(there)))
+    drift = _only(replace(_facts(_report()), inspection=RepositoryInspection(there)))
     assert (drift.subject, drift.name, drift.remedy) == ("assignment", "lane-1", remedy)
 
 
 def test_an_assignment_on_its_way_out_is_not_missed_and_an_unknown_one_is_kept() -> None:
     facts = _facts(_report())
-    waiting = {"lane-1": Assigned(_assignment(), published=False)}
-    assert find_drift(replace(facts, assignments=waiting, inspection=Inspection())) == ()
+    waiting = {"lane-1": RecordedAssignment(_assignment(), published=False)}
+    assert find_config_drift(replace(facts, assignments=waiting, inspection=RepositoryInspection())) == ()
     known = dict(facts.inspection.assigned)
-    drift = _only(replace(facts, inspection=Inspection({**known, "lane-9": (1, OTHER)})))
+    drift = _only(replace(facts, inspection=RepositoryInspection({**known, "lane-9": (1, OTHER)})))
     assert (drift.name, drift.expected, drift.remedy, drift.address) == ("lane-9", None, Remedy.PERSON, HERE)
 
 
 def test_files_are_put_right_by_whoever_has_them_and_metadata_by_a_person() -> None:
     facts = replace(_facts(_report()), packages={GOOD: (Address("model", "reader"), "fingerprint")})
     flaws = (
-        Flaw("package", GOOD, "blobs/sha256/aa", GOOD, None),
-        Flaw("package", OTHER, "blobs/sha256/bb", OTHER, None),
-        Flaw("assignment", "lane-1", "targets/assignments/cc.lane-1.json", GOOD, OTHER),
-        Flaw("configuration", OTHER, "blobs/sha256/dd", OTHER, "3 bytes"),
+        RepositoryFault("package", GOOD, "blobs/sha256/aa", GOOD, None),
+        RepositoryFault("package", OTHER, "blobs/sha256/bb", OTHER, None),
+        RepositoryFault("assignment", "lane-1", "targets/assignments/cc.lane-1.json", GOOD, OTHER),
+        RepositoryFault("configuration", OTHER, "blobs/sha256/dd", OTHER, "3 bytes"),
     )
-    found = find_drift(replace(facts, inspection=replace(facts.inspection, flaws=flaws)))
+    found = find_config_drift(replace(facts, inspection=replace(facts.inspection, flaws=flaws)))
     assert {d.name.rpartition("/")[2]: d.remedy for d in found} == {
         "aa": Remedy.PUBLISH,
         "bb": Remedy.PERSON,
         "cc.lane-1.json": Remedy.WRITE,
         "dd": Remedy.WRITE,
     }
-    bad = Inspection(flaws=(Flaw("metadata", "timestamp", "metadata/timestamp.json", "version 9", "version 4"),))
+    bad = RepositoryInspection(
+        flaws=(RepositoryFault("metadata", "timestamp", "metadata/timestamp.json", "version 9", "version 4"),)
+    )
     drift = _only(replace(facts, inspection=bad))
     assert (drift.field, drift.remedy) == ("metadata", Remedy.PERSON), "nothing else there means anything then"
 
 
 def test_many_are_said_in_a_bounded_line() -> None:
     drift = _only(_facts(_report(**LOST)))
-    assert several([drift] * 944).endswith("; and 941 more")
-    assert several([drift]).startswith(f"lane-1 package: expected {GOOD[7:19]}, found {OTHER[7:19]}")
+    assert describe_drifts([drift] * 944).endswith("; and 941 more")
+    assert describe_drifts([drift]).startswith(f"lane-1 package: expected {GOOD[7:19]}, found {OTHER[7:19]}")
 
 
 def test_a_repair_is_under_way_until_the_device_shows_it() -> None:
@@ -232,7 +234,7 @@ def test_a_repair_is_under_way_until_the_device_shows_it() -> None:
     progress = state.devices["lane-1"]
     assert (progress.state, progress.after, progress.reason) == (DeviceState.OFFERED, 3, DRIFTED)
     view = replace(facts.rollouts[ROLLOUT], state=state)
-    again = {"lane-1": Assigned(_assignment(4), published=False)}
+    again = {"lane-1": RecordedAssignment(_assignment(4), published=False)}
     assert _only(replace(facts, rollouts={ROLLOUT: view}, assignments=again)).remedy is Remedy.UNDER_WAY
 
 

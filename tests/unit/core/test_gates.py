@@ -7,7 +7,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgewright.core.gates import GateOutcome, choose_variant, describe, device_gates, judge, judge_device_gates, passes
+from edgewright.core.gates import (
+    GateOutcome,
+    choose_variant,
+    describe,
+    device_gates,
+    evaluate_device_gates,
+    evaluate_gates,
+    passes,
+)
 from edgewright_schemas.thresholds import Gate
 
 
@@ -65,7 +73,7 @@ def test_a_gate_is_described_in_words(fields: dict[str, Any], words: str) -> Non
     ],
 )
 def test_a_bound_is_judged(fields: dict[str, Any], passed: bool | None, value: float | None, limit: float) -> None:
-    outcome = only(judge([gate(**fields)], EVIDENCE, None))
+    outcome = only(evaluate_gates([gate(**fields)], EVIDENCE, None))
     assert (outcome.passed, outcome.value, outcome.limit) == (passed, value, limit)
 
 
@@ -73,7 +81,7 @@ def test_a_bound_is_judged(fields: dict[str, Any], passed: bool | None, value: f
     "figure", [None, math.nan, math.inf, -math.inf, "0.99", True, [], {"accuracy": 1.0}, 10**400, b"1"]
 )
 def test_what_is_no_finite_number_is_inconclusive(figure: object) -> None:
-    outcome = only(judge([gate(metric="accuracy", min=0.0)], {"overall": {"accuracy": figure}}, None))
+    outcome = only(evaluate_gates([gate(metric="accuracy", min=0.0)], {"overall": {"accuracy": figure}}, None))
     assert outcome.passed is None
     assert outcome.detail
     assert not passes([outcome])
@@ -90,7 +98,7 @@ def test_what_is_no_finite_number_is_inconclusive(figure: object) -> None:
 )
 def test_malformed_evidence_never_passes_by_accident(evidence: Any) -> None:
     gates = [gate(metric="accuracy", min=0.5), gate(metric="accuracy", min=0.5, slice={"lighting": "*"})]
-    for outcome in judge(gates, evidence, None):
+    for outcome in evaluate_gates(gates, evidence, None):
         if outcome.passed:
             assert outcome.value is not None
             assert math.isfinite(outcome.value)
@@ -99,12 +107,12 @@ def test_malformed_evidence_never_passes_by_accident(evidence: Any) -> None:
 
 def test_every_slice_has_its_own_outcome() -> None:
     every = gate(metric="accuracy", slice={"lighting": "*"}, min=0.9)
-    found = judge([every], EVIDENCE, None)
+    found = evaluate_gates([every], EVIDENCE, None)
     assert [(o.gate, o.passed) for o in found] == [
         ("accuracy ≥ 0.9 (lighting=day)", True),
         ("accuracy ≥ 0.9 (lighting=dim)", False),
     ]
-    nothing = only(judge([every], {"overall": {"accuracy": 1.0}}, None))
+    nothing = only(evaluate_gates([every], {"overall": {"accuracy": 1.0}}, None))
     assert nothing.passed is None
     assert "no slice of lighting" in nothing.detail
 
@@ -126,23 +134,23 @@ def test_degradation_counts_in_the_direction_of_the_metric(
     metric: str, value: float, champion: float, allowed: float, passed: bool
 ) -> None:
     against = gate(metric=metric, maxDegradation=allowed, against="champion")
-    outcome = only(judge([against], {"overall": {metric: value}}, {"overall": {metric: champion}}))
+    outcome = only(evaluate_gates([against], {"overall": {metric: value}}, {"overall": {metric: champion}}))
     assert outcome.passed is passed
 
 
 def test_without_a_champion_nothing_has_degraded_but_without_evidence_nothing_passes() -> None:
     against = gate(metric="accuracy", maxDegradation=0.01, against="champion")
-    first = only(judge([against], EVIDENCE, None))
+    first = only(evaluate_gates([against], EVIDENCE, None))
     assert (first.passed, first.detail) == (True, "no champion yet")
-    assert only(judge([against], {}, None)).passed is None
-    assert only(judge([against], EVIDENCE, {"overall": {}})).passed is None
-    assert only(judge([against], EVIDENCE, {"overall": {"accuracy": math.nan}})).passed is None
+    assert only(evaluate_gates([against], {}, None)).passed is None
+    assert only(evaluate_gates([against], EVIDENCE, {"overall": {}})).passed is None
+    assert only(evaluate_gates([against], EVIDENCE, {"overall": {"accuracy": math.nan}})).passed is None
 
 
 def test_a_slice_is_compared_with_the_champion_s_slice() -> None:
     against = gate(metric="accuracy", maxDegradation=0.01, against="champion", slice={"lighting": "dim"})
     champion = {"overall": {"accuracy": 0.5}, "slices": {"lighting=dim": {"accuracy": 0.95}}}
-    assert only(judge([against], EVIDENCE, champion)).passed is False
+    assert only(evaluate_gates([against], EVIDENCE, champion)).passed is False
 
 
 def test_the_first_variant_whose_gates_pass_is_chosen() -> None:
@@ -168,10 +176,10 @@ def test_device_gates_are_judged_by_the_worst_device_of_their_class() -> None:
     camera = gate(metric="latencyP95Ms", deviceClass="camera", max=40)
     gates = [gate(metric="accuracy", min=0.5), camera]
     assert device_gates(gates) == (camera,)
-    assert judge([camera], EVIDENCE, None) == ()
+    assert evaluate_gates([camera], EVIDENCE, None) == ()
 
     def passed(**figures: list[float | None]) -> bool | None:
-        return only(judge_device_gates(gates, figures)).passed
+        return only(evaluate_device_gates(gates, figures)).passed
 
     assert passed(camera=[10, 40]) is True
     assert passed(camera=[10, 40.5], kiosk=[1]) is False

@@ -10,9 +10,9 @@ from sklearn import metrics
 
 from edgewright.core.artifact import Action
 from edgewright.core.facts import ExportedVariant, ExportFacts
-from edgewright.core.gates import judge
+from edgewright.core.gates import evaluate_gates
 from edgewright.errors import StepFailed
-from edgewright.pipeline.evaluation.metrics import Judge
+from edgewright.pipeline.evaluation.metrics import MetricEvaluator
 from edgewright.pipeline.evaluation.step import build, without_latency
 from edgewright.ports import Built
 from edgewright_schemas.thresholds import Gate
@@ -96,7 +96,7 @@ def test_an_accuracy_exactly_at_a_gate_passes_it(tmp_path: Path, identity: Path)
 
     built = evaluate(tmp_path / "work", data, fp32=identity)
 
-    (outcome,) = judge([Gate(metric="accuracy", min=0.95)], built.facts.variants["fp32"], None)
+    (outcome,) = evaluate_gates([Gate(metric="accuracy", min=0.95)], built.facts.variants["fp32"], None)
     assert outcome.passed is True
 
 
@@ -145,7 +145,7 @@ def test_an_output_that_is_no_finite_number_leaves_its_slice_and_the_whole_witho
     assert found["rowsNotFinite"] == 1
     assert found["slices"]["light=dark"] == {**dict.fromkeys(found["overall"]), "rows": 2}
     assert found["slices"]["light=bright"]["accuracy"] == 1.0
-    (outcome,) = judge([Gate(metric="accuracy", min=0.5)], found, None)
+    (outcome,) = evaluate_gates([Gate(metric="accuracy", min=0.5)], found, None)
     assert outcome.passed is None
 
 
@@ -212,7 +212,7 @@ def test_without_test_rows_there_is_no_evidence(tmp_path: Path, identity: Path) 
 
 
 def test_no_rows_give_no_figures() -> None:
-    figures = Judge(3).figures(torch.zeros((0, 3)), torch.zeros(0, dtype=torch.int64))
+    figures = MetricEvaluator(3).figures(torch.zeros((0, 3)), torch.zeros(0, dtype=torch.int64))
 
     assert set(figures.values()) == {None}
     assert set(figures) == {"accuracy", "f1Macro", "precisionMacro", "recallMacro", "loss"}

@@ -35,7 +35,7 @@ class Verdict(StrEnum):
     RETIRED = "Retired"
 
 
-def judge(own: IdentityStatus | None, others: Sequence[IdentityStatus], *, vouched: bool) -> Verdict:
+def decide(own: IdentityStatus | None, others: Sequence[IdentityStatus], *, vouched: bool) -> Verdict:
     """Judge a key that asks.
 
     Only the first key that a device is ever known by is admitted without an operator: whoever brings a token, or the

@@ -16,7 +16,7 @@ from edgewright.core.facts import AssumedFacts, Facts, PackageFacts
 from edgewright.core.planning.fingerprint import fingerprint
 from edgewright.core.planning.observed import Observed
 from edgewright.core.planning.plan import ACTIONS, Package
-from edgewright.core.planning.planner import aims_on
+from edgewright.core.planning.planner import targets_on
 from edgewright.core.planning.workbench import BLOCKED, Node, Workbench
 from edgewright.core.rollout.state import Phase, RolloutSummary
 from edgewright.core.snapshot import Snapshot
@@ -60,17 +60,17 @@ def assume_applied(base: Snapshot, observed: Observed, now: datetime) -> Observe
     bench = AssumingWorkbench(base, observed, now)
     rollouts = {}
     published = set(observed.published)
-    for address, aim in aims_on(bench).items():
-        if aim.release is None or aim.key is None:
+    for address, target in targets_on(bench).items():
+        if target.release is None or target.key is None:
             continue
-        published.add(aim.release.package)
+        published.add(target.release.package)
         rollouts[address] = RolloutSummary(
             phase=Phase.SUCCEEDED,
-            release=aim.release,
-            key=aim.key,
-            wave=len(aim.rollout.spec.waves) - 1,
+            release=target.release,
+            key=target.key,
+            wave=len(target.rollout.spec.waves) - 1,
             counts={},
-            fleet_digest=aim.fleet_digest,
+            fleet_digest=target.fleet_digest,
             rejected=(),
         )
     return replace(

@@ -208,7 +208,7 @@ def _plan_package(
     if any(node.blocked for node in inputs.values()):
         return BLOCKED, None
     known = all(node.artifact for node in inputs.values())
-    variant = _judge(bench, model, gate_list, evaluation, champion.figures) if known else KNOWN_AFTER_APPLY
+    variant = _choose_variant(bench, model, gate_list, evaluation, champion.figures) if known else KNOWN_AFTER_APPLY
     if variant is None:
         return BLOCKED, None
     name, spec = model.metadata.name, model.spec
@@ -224,7 +224,7 @@ def _plan_package(
     return package, variant if known else None
 
 
-def _judge(
+def _choose_variant(
     bench: Workbench,
     model: Model,
     gate_list: Sequence[Gate],

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from edgewright.core.address import Address
 from edgewright.core.artifact import Action, Artifact
-from edgewright.core.config_drift import Drift
+from edgewright.core.config_drift import ConfigDrift
 from edgewright.core.rollout.state import RolloutSummary
 
 
@@ -47,7 +47,7 @@ class Observed:
     """Digests of the packages devices can fetch."""
     damaged: Mapping[str, str] = field(default_factory=dict)
     """Packages that were published and are not whole any more: what is missing, by digest."""
-    drift: tuple[Drift, ...] = ()
+    drift: tuple[ConfigDrift, ...] = ()
     """What a deep look found and has not been put right since; empty without one."""
     rollouts: Mapping[Address, RolloutSummary] = field(default_factory=dict)
     enrolled: Mapping[str, Mapping[str, str]] = field(default_factory=dict)

@@ -11,7 +11,7 @@ from typing import Any
 
 from edgewright.core.address import Address
 from edgewright.core.artifact import Action
-from edgewright.core.config_drift import Drift
+from edgewright.core.config_drift import ConfigDrift
 from edgewright.core.gates import GateOutcome
 from edgewright.core.rollout.state import Release
 
@@ -165,9 +165,9 @@ class Prune(_Step):
 class Repair(_Step):
     """Put right what has drifted of a resource: publish again what was changed, assign again what was lost."""
 
-    drifts: tuple[Drift, ...]
+    drifts: tuple[ConfigDrift, ...]
     """What this step acts on. ``reasons`` say the same: ``old`` is what was found, ``new`` what should be."""
-    under_way: tuple[Drift, ...] = ()
+    under_way: tuple[ConfigDrift, ...] = ()
     """What has been repaired already and has not shown it yet."""
 
 

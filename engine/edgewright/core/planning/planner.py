@@ -9,7 +9,7 @@ from edgewright.core.planning.observed import Observed
 from edgewright.core.planning.plan import Plan, PlanSummary, StartRollout, action_of
 from edgewright.core.planning.pruning import plan_prunes
 from edgewright.core.planning.repairs import plan_repairs
-from edgewright.core.planning.rollouts import Aim, aim_of, conflicts, plan_publish, plan_rollout
+from edgewright.core.planning.rollouts import RolloutTarget, conflicts, plan_publish, plan_rollout, target_of
 from edgewright.core.planning.workbench import BLOCKED, Workbench
 from edgewright.core.snapshot import Snapshot
 from edgewright.errors import SpecError
@@ -27,11 +27,13 @@ def plan(desired: Snapshot, observed: Observed, now: datetime) -> Plan:
     Raises:
         SpecError: Two rollouts claim the same model on the same device.
     """
-    return plan_with_aims(desired, observed, now)[0]
+    return plan_with_targets(desired, observed, now)[0]
 
 
-def plan_with_aims(desired: Snapshot, observed: Observed, now: datetime) -> tuple[Plan, dict[Address, Aim]]:
-    """As ``plan``, with what ``aims`` says of the same observation.
+def plan_with_targets(
+    desired: Snapshot, observed: Observed, now: datetime
+) -> tuple[Plan, dict[Address, RolloutTarget]]:
+    """As ``plan``, with what ``rollout_targets`` says of the same observation.
 
     Raises:
         SpecError: As in plan.
@@ -40,7 +42,7 @@ def plan_with_aims(desired: Snapshot, observed: Observed, now: datetime) -> tupl
     if problems := conflicts(bench):
         raise SpecError(problems)
     nodes = _plan_builds(bench)
-    found = _aims(bench, nodes)
+    found = _targets(bench, nodes)
     _plan_deliveries(bench, nodes, found)
     plan_repairs(bench)
     plan_prunes(bench)
@@ -58,14 +60,14 @@ def plan_with_aims(desired: Snapshot, observed: Observed, now: datetime) -> tupl
     return made, found
 
 
-def aims(desired: Snapshot, observed: Observed, now: datetime) -> dict[Address, Aim]:
+def rollout_targets(desired: Snapshot, observed: Observed, now: datetime) -> dict[Address, RolloutTarget]:
     """Say what each rollout should bring about; those of models without a package have no release yet."""
-    return aims_on(Workbench(desired, observed, now))
+    return targets_on(Workbench(desired, observed, now))
 
 
-def aims_on(bench: Workbench) -> dict[Address, Aim]:
-    """As ``aims``, on a workbench of the caller's."""
-    return _aims(bench, _plan_builds(bench))
+def targets_on(bench: Workbench) -> dict[Address, RolloutTarget]:
+    """As ``rollout_targets``, on a workbench of the caller's."""
+    return _targets(bench, _plan_builds(bench))
 
 
 def reachable(desired: Snapshot, observed: Observed, now: datetime) -> frozenset[str]:
@@ -86,24 +88,24 @@ def _plan_builds(bench: Workbench) -> dict[str, ModelNodes]:
     }
 
 
-def _aims(bench: Workbench, nodes: dict[str, ModelNodes]) -> dict[Address, Aim]:
+def _targets(bench: Workbench, nodes: dict[str, ModelNodes]) -> dict[Address, RolloutTarget]:
     found = {}
     for rollout in bench.desired.rollouts():
         fleet = bench.desired.fleet(rollout.spec.fleet)
         if fleet:
             address = Address("rollout", rollout.metadata.name)
-            found[address] = aim_of(bench, rollout, fleet, nodes.get(rollout.spec.model, _UNDECLARED))
+            found[address] = target_of(bench, rollout, fleet, nodes.get(rollout.spec.model, _UNDECLARED))
     return found
 
 
-def _plan_deliveries(bench: Workbench, nodes: dict[str, ModelNodes], found: dict[Address, Aim]) -> None:
+def _plan_deliveries(bench: Workbench, nodes: dict[str, ModelNodes], found: dict[Address, RolloutTarget]) -> None:
     published: dict[str, str | None] = {}
-    for aim in found.values():
-        name = aim.rollout.spec.model
+    for target in found.values():
+        name = target.rollout.spec.model
         model = nodes.get(name, _UNDECLARED)
         if name not in published:
             published[name] = plan_publish(bench, name, model)
-        plan_rollout(bench, aim, model, published[name])
+        plan_rollout(bench, target, model, published[name])
 
 
 def _summarize(bench: Workbench) -> PlanSummary:

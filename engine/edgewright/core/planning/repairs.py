@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from edgewright.core.address import Address
-from edgewright.core.config_drift import DRIFTED, Drift, Remedy, several
+from edgewright.core.config_drift import DRIFTED, ConfigDrift, Remedy, describe_drifts
 from edgewright.core.planning.plan import AdvanceWave, BuildStep, Publish, Reason, Repair, Rollback, StartRollout
 from edgewright.core.planning.workbench import Workbench
 
@@ -12,7 +12,7 @@ _BY_THE_ENGINE = frozenset({Remedy.ASSIGN, Remedy.WRITE, Remedy.PUBLISH})
 
 def plan_repairs(bench: Workbench) -> None:
     """Plan what puts drift right, a step for each resource; note what nothing here will put right."""
-    by_address: dict[Address, list[Drift]] = {}
+    by_address: dict[Address, list[ConfigDrift]] = {}
     for drift in bench.observed.drift:
         by_address.setdefault(drift.address, []).append(drift)
     publishes = {step.address for step in bench.steps if isinstance(step, Publish)}
@@ -32,7 +32,7 @@ def plan_repairs(bench: Workbench) -> None:
         _note(bench, address, left)
 
 
-def _plan(bench: Workbench, address: Address, drifts: Iterable[Drift]) -> list[Drift]:
+def _plan(bench: Workbench, address: Address, drifts: Iterable[ConfigDrift]) -> list[ConfigDrift]:
     """Plan one step for what can be repaired now; gives the rest."""
     now, under_way, rest = [], [], []
     for drift in drifts:
@@ -50,16 +50,16 @@ def _plan(bench: Workbench, address: Address, drifts: Iterable[Drift]) -> list[D
     return rest
 
 
-def _note(bench: Workbench, address: Address, drifts: list[Drift]) -> None:
-    by_severity: dict[str, list[Drift]] = {}
+def _note(bench: Workbench, address: Address, drifts: list[ConfigDrift]) -> None:
+    by_severity: dict[str, list[ConfigDrift]] = {}
     for drift in drifts:
         by_severity.setdefault(_severity(bench, drift), []).append(drift)
     for severity, some in sorted(by_severity.items()):
         why = "" if bench.heals or severity == "info" else "; selfHeal is false, so it stays so"
-        bench.note(address, severity, DRIFTED, f"{several(some)}{why}")
+        bench.note(address, severity, DRIFTED, f"{describe_drifts(some)}{why}")
 
 
-def _severity(bench: Workbench, drift: Drift) -> str:
+def _severity(bench: Workbench, drift: ConfigDrift) -> str:
     """Choose ``warning`` for what stays as it is, ``info`` for what comes right without a person."""
     if drift.remedy in {Remedy.ITSELF, Remedy.UNDER_WAY, Remedy.REBUILD}:
         return "info"

@@ -27,7 +27,7 @@ _RESTARTING = {"waves", "fleet", "model", "max_unavailable", "success", "on_fail
 
 
 @dataclass(frozen=True, slots=True)
-class Aim:
+class RolloutTarget:
     """What a rollout should bring about."""
 
     rollout: Rollout
@@ -58,12 +58,12 @@ def release_of(artifact: Artifact, config: str | None) -> Release:
     )
 
 
-def aim_of(bench: Workbench, rollout: Rollout, fleet: Fleet, nodes: ModelNodes) -> Aim:
+def target_of(bench: Workbench, rollout: Rollout, fleet: Fleet, nodes: ModelNodes) -> RolloutTarget:
     """Say what a rollout should bring about, as far as it is known."""
     membership = membership_digest(bench.desired, fleet, bench.observed.enrolled_digest)
     artifact = nodes.package.artifact
     if artifact is None:
-        return Aim(rollout, fleet, None, membership, None)
+        return RolloutTarget(rollout, fleet, None, membership, None)
     release = release_of(artifact, config_digest(fleet.spec, bench.desired.content))
     specs = {
         "release": release.fingerprint,
@@ -71,7 +71,7 @@ def aim_of(bench: Workbench, rollout: Rollout, fleet: Fleet, nodes: ModelNodes) 
         "fleet": fleet.spec.model_dump(mode="json", by_alias=True),
         "inventory": membership if fleet.spec.selector is None else "",
     }
-    return Aim(rollout, fleet, release, membership, digest_json(specs))
+    return RolloutTarget(rollout, fleet, release, membership, digest_json(specs))
 
 
 def plan_publish(bench: Workbench, name: str, nodes: ModelNodes) -> str | None:
@@ -116,9 +116,9 @@ def _lost(bench: Workbench, package: str) -> str:
     return "nothing" if package in released else ""
 
 
-def plan_rollout(bench: Workbench, aim: Aim, nodes: ModelNodes, publish: str | None) -> None:
+def plan_rollout(bench: Workbench, target: RolloutTarget, nodes: ModelNodes, publish: str | None) -> None:
     """Plan what one rollout needs now, or note what it waits for."""
-    address = Address("rollout", aim.rollout.metadata.name)
+    address = Address("rollout", target.rollout.metadata.name)
     summary = bench.observed.rollouts.get(address)
     bench.consulted[str(address)] = _standing(summary)
     if summary and summary.phase is Phase.RETURNING and summary.release:
@@ -126,13 +126,13 @@ def plan_rollout(bench: Workbench, aim: Aim, nodes: ModelNodes, publish: str | N
         bench.steps.append(Rollback(address=address, release=summary.release, devices=left))
         return
     if nodes.package.blocked:
-        bench.note(address, "info", "ModelBlocked", f"model/{aim.rollout.spec.model} has no new package to roll out")
-        _resume(bench, address, aim, summary)
+        bench.note(address, "info", "ModelBlocked", f"model/{target.rollout.spec.model} has no new package to roll out")
+        _resume(bench, address, target, summary)
         return
-    if aim.release is None or aim.key is None:
-        _start(bench, address, aim, summary, publish)
+    if target.release is None or target.key is None:
+        _start(bench, address, target, summary, publish)
         return
-    if rejection := next((r for r in summary.rejected if r.key == aim.key), None) if summary else None:
+    if rejection := next((r for r in summary.rejected if r.key == target.key), None) if summary else None:
         why = rejection.message or rejection.reason
         bench.note(
             address,
@@ -141,18 +141,18 @@ def plan_rollout(bench: Workbench, aim: Aim, nodes: ModelNodes, publish: str | N
             f"package {_short(rejection.package)} was rejected at {rejection.at:%Y-%m-%d %H:%M} UTC and is not tried "
             f"again until the spec changes: {why}",
         )
-    elif _settled(aim, summary):
+    elif _settled(target, summary):
         _note_deferred(bench, address, summary)
         _note_failed(bench, address, summary)
-    elif summary and summary.key == aim.key and summary.phase not in ENDED:
-        _resume(bench, address, aim, summary)
-    elif aim.rollout.spec.suspend:
+    elif summary and summary.key == target.key and summary.phase not in ENDED:
+        _resume(bench, address, target, summary)
+    elif target.rollout.spec.suspend:
         bench.note(address, "waiting", "Suspended", "spec.suspend is true: nothing is assigned")
-    elif failure := bench.observed.failures.get(aim.key):
-        bench.consulted[f"failure {aim.key}"] = failure
+    elif failure := bench.observed.failures.get(target.key):
+        bench.consulted[f"failure {target.key}"] = failure
         bench.note(address, "blocked", "StepFailed", f"nothing is assigned: {failure}")
     else:
-        _start(bench, address, aim, summary, publish)
+        _start(bench, address, target, summary, publish)
 
 
 def _standing(summary: RolloutSummary | None) -> object:
@@ -162,14 +162,14 @@ def _standing(summary: RolloutSummary | None) -> object:
     return [summary.phase, summary.key, summary.fleet_digest, summary.paused, [r.key for r in summary.rejected]]
 
 
-def _settled(aim: Aim, summary: RolloutSummary | None) -> bool:
+def _settled(target: RolloutTarget, summary: RolloutSummary | None) -> bool:
     return (
         summary is not None
         and summary.phase is Phase.SUCCEEDED
         and summary.release is not None
-        and aim.release is not None
-        and summary.release.fingerprint == aim.release.fingerprint
-        and summary.fleet_digest == aim.fleet_digest
+        and target.release is not None
+        and summary.release.fingerprint == target.release.fingerprint
+        and summary.fleet_digest == target.fleet_digest
     )
 
 
@@ -191,12 +191,12 @@ def _note_failed(bench: Workbench, address: Address, summary: RolloutSummary | N
         bench.note(address, severity, DRIFTED, f"{devices} not run what was verified there; {what}")
 
 
-def _resume(bench: Workbench, address: Address, aim: Aim, summary: RolloutSummary | None) -> None:
+def _resume(bench: Workbench, address: Address, target: RolloutTarget, summary: RolloutSummary | None) -> None:
     """Go on with what is under way, or say what it waits for."""
     if summary is None or summary.release is None or summary.phase in ENDED:
         return
-    spec = aim.rollout.spec
-    name = aim.rollout.metadata.name
+    spec = target.rollout.spec
+    name = target.rollout.metadata.name
     wave = summary.wave + 1
     if summary.requested is not None and summary.requested.aborted:
         touched = sum(n for state, n in summary.counts.items() if state is not DeviceState.PENDING)
@@ -206,7 +206,7 @@ def _resume(bench: Workbench, address: Address, aim: Aim, summary: RolloutSummar
             address, "waiting", "Pausing", "a pause was asked for: devices under way finish, nothing more starts"
         )
     elif summary.requested is not None:
-        _advance(bench, address, aim, summary)
+        _advance(bench, address, target, summary)
     elif spec.suspend and not _in_flight(summary):
         bench.note(address, "waiting", "Suspended", "spec.suspend is true: nothing more is assigned")
     elif summary.phase is Phase.PAUSED or (summary.paused and not _in_flight(summary)):
@@ -227,10 +227,10 @@ def _resume(bench: Workbench, address: Address, aim: Aim, summary: RolloutSummar
         opens = f"the next opens at {window.until:%Y-%m-%d %H:%M %Z}" if window.until else "none will ever open"
         bench.note(address, "waiting", "OutsideWindow", f"waves start in the window only, and {opens}")
     else:
-        _advance(bench, address, aim, summary)
+        _advance(bench, address, target, summary)
 
 
-def _advance(bench: Workbench, address: Address, aim: Aim, summary: RolloutSummary) -> None:
+def _advance(bench: Workbench, address: Address, target: RolloutTarget, summary: RolloutSummary) -> None:
     assert summary.release is not None
     bench.steps.append(
         AdvanceWave(
@@ -238,7 +238,7 @@ def _advance(bench: Workbench, address: Address, aim: Aim, summary: RolloutSumma
             release=summary.release,
             key=summary.key,
             wave=summary.wave + 1,
-            waves=len(aim.rollout.spec.waves),
+            waves=len(target.rollout.spec.waves),
             devices=sum(n for state, n in summary.counts.items() if state not in PROVED),
         )
     )
@@ -248,9 +248,11 @@ def _in_flight(summary: RolloutSummary) -> int:
     return sum(summary.counts.get(state, 0) for state in IN_FLIGHT)
 
 
-def _start(bench: Workbench, address: Address, aim: Aim, summary: RolloutSummary | None, needs: str | None) -> None:
+def _start(
+    bench: Workbench, address: Address, target: RolloutTarget, summary: RolloutSummary | None, needs: str | None
+) -> None:
     before = summary.release if summary and summary.phase is Phase.SUCCEEDED else None
-    release = aim.release
+    release = target.release
     same_package = bool(before and release and before.package == release.package)
     same_release = bool(before and release and before.fingerprint == release.fingerprint)
     if same_release:
@@ -262,36 +264,36 @@ def _start(bench: Workbench, address: Address, aim: Aim, summary: RolloutSummary
     size = release.package_size + release.manifest_size if release and not same_release else None
     config_only = same_package and not same_release
     last = before.package_size + before.manifest_size if before and not same_release else 0
-    waves = tuple(_preview(bench, aim, 0 if config_only else size, last))
+    waves = tuple(_preview(bench, target, 0 if config_only else size, last))
     bench.steps.append(
         StartRollout(
             address=address,
             needs=(needs,) if needs else (),
             reasons=reasons,
             release=release,
-            key=aim.key,
+            key=target.key,
             waves=waves,
             config_only=config_only,
         )
     )
 
 
-def _preview(bench: Workbench, aim: Aim, size: int | None, last: int) -> Iterable[WavePlan]:
+def _preview(bench: Workbench, target: RolloutTarget, size: int | None, last: int) -> Iterable[WavePlan]:
     """Describe the waves.
 
     ``size`` is what each device fetches, None where that is not known; ``last`` what it was, 0 where nobody knows.
     """
-    spec = aim.rollout.spec
-    devices = members(bench.desired, aim.fleet, bench.observed.enrolled)
+    spec = target.rollout.spec
+    devices = members(bench.desired, target.fleet, bench.observed.enrolled)
     approval = spec.approval.before_wave if spec.approval else None
     for number, (wave, ids) in enumerate(
-        zip(spec.waves, plan_waves(aim.rollout.metadata.name, spec, devices), strict=True), start=1
+        zip(spec.waves, plan_waves(target.rollout.metadata.name, spec, devices), strict=True), start=1
     ):
         what = (
             ", ".join(f"{k}={v}" for k, v in wave.select.match_labels.items()) if wave.select else f"{wave.percent:g} %"
         )
         bench.touched.update(ids)
-        ways = [delivery_of(aim.fleet, devices[id_]) for id_ in ids]
+        ways = [delivery_of(target.fleet, devices[id_]) for id_ in ids]
         systems = Counter(way.type for way in ways)
         yield WavePlan(
             name=f"{number}: {what}",

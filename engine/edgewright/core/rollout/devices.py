@@ -36,7 +36,7 @@ _AT_WORK = frozenset({DevicePhase.FETCHING, DevicePhase.STAGED, DevicePhase.PROB
 
 
 @dataclass(frozen=True, slots=True)
-class Circumstances:
+class ObservationContext:
     """What every device of one pass is looked at under."""
 
     now: datetime
@@ -73,7 +73,7 @@ def is_current(progress: DeviceProgress, view: DeviceView, release: Release) -> 
     return release.config is None or progress.labels_digest == view.labels_digest
 
 
-def observe(progress: DeviceProgress, view: DeviceView, at: Circumstances) -> DeviceProgress:
+def observe(progress: DeviceProgress, view: DeviceView, at: ObservationContext) -> DeviceProgress:
     """Bring one device's progress up to date with what it said and with the time.
 
     Returns:
@@ -97,14 +97,14 @@ def observe(progress: DeviceProgress, view: DeviceView, at: Circumstances) -> De
 
 
 def _move(
-    progress: DeviceProgress, state: DeviceState, at: Circumstances, reason: str = "", message: str = ""
+    progress: DeviceProgress, state: DeviceState, at: ObservationContext, reason: str = "", message: str = ""
 ) -> DeviceProgress:
     if progress.state is state:
         return progress
     return replace(progress, state=state, since=at.now, reason=reason, message=message)
 
 
-def _back(progress: DeviceProgress, at: Circumstances) -> DeviceProgress:
+def _back(progress: DeviceProgress, at: ObservationContext) -> DeviceProgress:
     settled = replace(progress, verified=progress.release, confirmed=True)
     return _move(settled, DeviceState.ROLLED_BACK, at, progress.reason, progress.message)
 
@@ -137,7 +137,7 @@ def _said_failed(progress: DeviceProgress, view: DeviceView) -> bool:
     return _speaks_of_it(progress, view) and view.phase is DevicePhase.FAILED
 
 
-def _in_flight(progress: DeviceProgress, view: DeviceView, at: Circumstances) -> DeviceProgress:
+def _in_flight(progress: DeviceProgress, view: DeviceView, at: ObservationContext) -> DeviceProgress:
     if (shown := _proven(progress, view)) is not None:
         return _move(replace(progress, confirmed=True), shown, at)
     if _said_failed(progress, view):
@@ -155,7 +155,7 @@ def _in_flight(progress: DeviceProgress, view: DeviceView, at: Circumstances) ->
     return progress
 
 
-def _deferred(progress: DeviceProgress, view: DeviceView, at: Circumstances) -> DeviceProgress:
+def _deferred(progress: DeviceProgress, view: DeviceView, at: ObservationContext) -> DeviceProgress:
     if progress.assigned_at is None:
         return _move(progress, DeviceState.PENDING, at) if at.online(view) else progress
     if progress.release is None or progress.release.fingerprint != at.release:
@@ -170,7 +170,7 @@ def _deferred(progress: DeviceProgress, view: DeviceView, at: Circumstances) -> 
     return progress
 
 
-def _verified(progress: DeviceProgress, view: DeviceView, at: Circumstances) -> DeviceProgress:
+def _verified(progress: DeviceProgress, view: DeviceView, at: ObservationContext) -> DeviceProgress:
     if not _counts(progress, view) or progress.release is None:
         return progress
     active = view.active_release == progress.release.fingerprint
@@ -191,7 +191,7 @@ def _verified(progress: DeviceProgress, view: DeviceView, at: Circumstances) -> 
     return _move(replace(progress, confirmed=False), DeviceState.FAILED, at, VERIFICATION_LOST, message)
 
 
-def _failed(progress: DeviceProgress, view: DeviceView, at: Circumstances) -> DeviceProgress:
+def _failed(progress: DeviceProgress, view: DeviceView, at: ObservationContext) -> DeviceProgress:
     going_back = progress.release is None or progress.release.fingerprint != at.release
     if going_back and progress.reason == RETURN_FAILED and _returned(progress, view):
         return _back(progress, at)
@@ -200,7 +200,7 @@ def _failed(progress: DeviceProgress, view: DeviceView, at: Circumstances) -> De
     return progress
 
 
-def _returning(progress: DeviceProgress, view: DeviceView, at: Circumstances) -> DeviceProgress:
+def _returning(progress: DeviceProgress, view: DeviceView, at: ObservationContext) -> DeviceProgress:
     if _returned(progress, view):
         return _back(progress, at)
     if _said_failed(progress, view):
@@ -214,11 +214,11 @@ def _returning(progress: DeviceProgress, view: DeviceView, at: Circumstances) ->
     return progress
 
 
-def _overdue(progress: DeviceProgress, at: Circumstances) -> bool:
+def _overdue(progress: DeviceProgress, at: ObservationContext) -> bool:
     return progress.assigned_at is not None and at.now >= progress.assigned_at + at.deadline
 
 
-def due(progress: DeviceProgress, view: DeviceView, at: Circumstances, *, wave: int) -> datetime | None:
+def due(progress: DeviceProgress, view: DeviceView, at: ObservationContext, *, wave: int) -> datetime | None:
     """Say when silence or time alone will change a device that is under way, or waits its turn in a current wave."""
     if view.last_seen is None:
         return None

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
-from edgewright.core.gates import GateOutcome, device_gates, judge_device_gates
+from edgewright.core.gates import GateOutcome, device_gates, evaluate_device_gates
 from edgewright.core.rollout.devices import VERIFICATION_LOST
 from edgewright.core.rollout.run import Run
 from edgewright.core.rollout.state import IN_FLIGHT, PROVED, DeviceProgress, DeviceState
@@ -16,7 +16,7 @@ _EPSILON = 1e-9
 
 
 @dataclass(frozen=True, slots=True)
-class Failure:
+class RolloutFailure:
     """Why a rollout stops."""
 
     reason: str
@@ -31,7 +31,7 @@ class _Tally:
     open: int = 0
 
 
-def judge(run: Run) -> Failure | None:
+def find_failure(run: Run) -> RolloutFailure | None:
     """Say whether the rollout has to stop now, without waiting for devices that are still under way."""
     accepted = frozenset(run.state.controls.accepted)
     tallies = [_Tally() for _ in range(run.state.wave + 1)]
@@ -50,7 +50,7 @@ def judge(run: Run) -> Failure | None:
     failed.sort(key=lambda item: item[:2])
     for _, device, progress in failed:
         if progress.reason == VERIFICATION_LOST:
-            return Failure(VERIFICATION_LOST, f"{device}: {progress.message}", device)
+            return RolloutFailure(VERIFICATION_LOST, f"{device}: {progress.message}", device)
     for wave, tally in enumerate(tallies):
         counted = tally.verified + tally.failed + tally.open
         if counted and tally.verified + tally.open < run.spec.success.min_ratio * counted - _EPSILON:
@@ -62,34 +62,34 @@ def judge(run: Run) -> Failure | None:
 
 def _too_many_failed(
     run: Run, wave: int, tally: _Tally, counted: int, failed: list[tuple[datetime, str, DeviceProgress]]
-) -> Failure:
+) -> RolloutFailure:
     device, progress = next((d, p) for _, d, p in failed if p.wave == wave)
     why = ": ".join(part for part in (progress.reason, progress.message) if part)
     message = (
         f"{tally.failed} of {counted} devices of wave {wave + 1} failed, "
         f"and success.minRatio is {run.spec.success.min_ratio:g}; the first was {device} ({why})"
     )
-    return Failure("DevicesFailed", message, device)
+    return RolloutFailure("DevicesFailed", message, device)
 
 
-def _gate_failed(run: Run) -> Failure | None:
+def _gate_failed(run: Run) -> RolloutFailure | None:
     if run.state.controls.gates_accepted:
         return None
     for gate, outcome in _outcomes(run):
         if outcome.passed is False:
             device = _worst(run, gate)
             message = f"{outcome.gate}: measured {outcome.value:g} on {device}"
-            return Failure("DeviceGateFailed", message, device)
+            return RolloutFailure("DeviceGateFailed", message, device)
     return None
 
 
-def judge_at_end(run: Run) -> Failure | None:
+def find_failure_at_end(run: Run) -> RolloutFailure | None:
     """Say whether a device gate is still without evidence when every wave has passed."""
     if run.state.controls.gates_accepted:
         return None
     for _, outcome in _outcomes(run):
         if outcome.passed is None:
-            return Failure("DeviceGateInconclusive", f"{outcome.gate}: {outcome.detail}")
+            return RolloutFailure("DeviceGateInconclusive", f"{outcome.gate}: {outcome.detail}")
     return None
 
 
@@ -113,7 +113,7 @@ def _outcomes(run: Run) -> Iterator[tuple[Gate, GateOutcome]]:
         if run.settled(device):
             view = run.views[device]
             measurements.setdefault(view.device_class, []).append(view.latency_p95_ms)
-    return zip(gates, judge_device_gates(gates, measurements), strict=True)
+    return zip(gates, evaluate_device_gates(gates, measurements), strict=True)
 
 
 def _worst(run: Run, gate: Gate) -> str:

@@ -23,7 +23,7 @@ from datetime import datetime, timedelta
 
 from edgewright.core.rollout.controls import abort, approve, pause, resume
 from edgewright.core.rollout.devices import NEVER_SEEN, OFFLINE, is_superseded, observe, same_release
-from edgewright.core.rollout.failures import Failure, judge, judge_at_end, unmeasurable
+from edgewright.core.rollout.failures import RolloutFailure, find_failure, find_failure_at_end, unmeasurable
 from edgewright.core.rollout.goal import Advance, DeviceView, Goal, RolloutEvent, view_device
 from edgewright.core.rollout.membership import follow_fleet, follow_labels, forget_left, settle, start
 from edgewright.core.rollout.run import HALTED, Run
@@ -120,7 +120,7 @@ def _observe(run: Run) -> None:
 
 def _go_on(run: Run) -> None:
     if run.state.controls.aborted:
-        _halt(run, Failure("Aborted", "aborted by a person"))
+        _halt(run, RolloutFailure("Aborted", "aborted by a person"))
         return
     if run.state.controls.paused or run.spec.suspend:
         _hold(run)
@@ -160,7 +160,7 @@ def _wave_passed(run: Run) -> bool:
 
 
 def _failed(run: Run) -> bool:
-    failure = judge(run)
+    failure = find_failure(run)
     if failure is not None:
         _halt(run, failure)
     return failure is not None
@@ -225,7 +225,7 @@ def _come_to_its_end(run: Run) -> bool:
     if any(device in accepted for device, _ in run.members(run.state.wave)):
         _pause(run, "NoEvidence", f"no device of {_name(run)} is verified; change the spec or abort")
     else:
-        _halt(run, Failure("NoEligibleDevice", f"no device of {_name(run)} could take the release"))
+        _halt(run, RolloutFailure("NoEligibleDevice", f"no device of {_name(run)} could take the release"))
     return False
 
 
@@ -263,7 +263,7 @@ def _soaked(run: Run) -> bool:
 
 
 def _finish(run: Run) -> None:
-    failure = judge_at_end(run)
+    failure = find_failure_at_end(run)
     if failure is not None:
         _halt(run, failure)
         return
@@ -298,7 +298,7 @@ def _send_back_failed(run: Run) -> None:
 # ── stopping ──────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _halt(run: Run, failure: Failure) -> None:
+def _halt(run: Run, failure: RolloutFailure) -> None:
     if run.spec.on_failure == "pause" and failure.reason != "Aborted":
         _pause(run, failure.reason, failure.message)
         return

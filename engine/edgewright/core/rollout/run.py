@@ -8,7 +8,7 @@ from edgewright.core.rollout.devices import (
     DRIFTED,
     NEVER_SEEN,
     OFFLINE,
-    Circumstances,
+    ObservationContext,
     due,
     is_current,
     is_superseded,
@@ -56,9 +56,9 @@ class Run:
         return self.state.release or self.goal.release
 
     @property
-    def at(self) -> Circumstances:
+    def at(self) -> ObservationContext:
         """What devices are looked at under."""
-        return Circumstances(
+        return ObservationContext(
             now=self.now,
             offline_after=self.spec.offline_after,
             deadline=self.spec.success.deadline,

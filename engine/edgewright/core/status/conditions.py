@@ -64,7 +64,7 @@ def conditions_of(
     """
     notes = [note for note in plan.notes if note.address == address]
     steps = [step for step in plan.steps if step.address == address]
-    return _judge(notes, steps, rollout, revision=revision, now=now, before=before)
+    return _conditions(notes, steps, rollout, revision=revision, now=now, before=before)
 
 
 def conditions_of_all(
@@ -87,7 +87,7 @@ def conditions_of_all(
     for step in plan.steps:
         steps.setdefault(step.address, []).append(step)
     return {
-        address: _judge(
+        address: _conditions(
             notes.get(address, []),
             steps.get(address, []),
             rollouts.get(address),
@@ -123,7 +123,7 @@ def headline(conditions: Sequence[Condition]) -> Condition | None:
     return next((condition for condition in conditions if condition.status == "True"), None)
 
 
-def standing_for(
+def conditions_for(
     state: ConditionType, reason: str, message: str, *, revision: str, now: datetime, before: Sequence[Condition]
 ) -> tuple[Condition, ...]:
     """Write the three conditions of something that is in one state; ``since`` stays where the status does."""
@@ -137,7 +137,7 @@ def standing_for(
     return tuple(conditions)
 
 
-def _judge(
+def _conditions(
     notes: list[Note],
     steps: list[Step],
     rollout: RolloutSummary | None,
@@ -151,7 +151,7 @@ def _judge(
     if not reason:
         state = "Ready"
         reason, message = _ready(notes, rollout)
-    return standing_for(state, reason, message, revision=revision, now=now, before=before)
+    return conditions_for(state, reason, message, revision=revision, now=now, before=before)
 
 
 def _standing(notes: list[Note], steps: list[Step], rollout: RolloutSummary | None) -> tuple[bool, str, str]:

@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Literal
 
 from edgewright.core.address import Address
-from edgewright.core.status.conditions import Condition, Headline, headline, standing_for
+from edgewright.core.status.conditions import Condition, Headline, conditions_for, headline
 from edgewright.core.status.events import Event
 
 StandingReason = Literal[
@@ -73,7 +73,7 @@ def repository_conditions(
     elif standing.reason in _IS_FINE:
         state = "Ready"
     reason = standing.reason or ("UpToDate" if standing.in_force else "Fetching")
-    return standing_for(
+    return conditions_for(
         state, reason, _message(standing), revision=standing.in_force or "", now=standing.since or now, before=before
     )
 

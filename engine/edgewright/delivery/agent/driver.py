@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgewright.core.config_drift import Inspection
+from edgewright.core.config_drift import RepositoryInspection
 from edgewright.core.fleet.routes import Capability
 from edgewright.delivery.agent.report_drop import ReportDrop
 from edgewright.delivery.repository.expiry import is_due
@@ -90,7 +90,7 @@ class AgentDelivery:
         """
         return self._reader.damaged()
 
-    def inspect(self, configs: Mapping[str, int], budget: int | None) -> Inspection:
+    def inspect(self, configs: Mapping[str, int], budget: int | None) -> RepositoryInspection:
         """Compare every published file with the signed metadata, and the metadata with this repository's keys.
 
         Raises:

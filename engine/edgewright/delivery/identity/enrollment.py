@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from edgewright.core.fleet.enrollment import IdentityStatus, Verdict, judge
+from edgewright.core.fleet.enrollment import IdentityStatus, Verdict, decide
 from edgewright.delivery.identity.admission import REFUSED_BECAUSE, DeviceRegistry
 from edgewright.delivery.identity.certificates import (
     CertificateRequest,
@@ -129,7 +129,7 @@ class Enrollment:
         known = self._store.identity(SYSTEM, shown.fingerprint)
         if known is None or known.device != shown.device:
             return EnrollmentOutcome(401, Refusal(error="this key is not known here; enroll again"))
-        verdict = judge(known.standing, (), vouched=False)
+        verdict = decide(known.standing, (), vouched=False)
         return (
             self._issue(request, "renewed") if verdict is Verdict.ISSUE else self._pending_or_refused(verdict, request)
         )
@@ -146,7 +146,7 @@ class Enrollment:
             nonlocal verdict
             own = next((key for key in keys if key.key == request.fingerprint), None)
             others = [key.standing for key in keys if key.key != request.fingerprint]
-            verdict = judge(own.standing if own is not None else None, others, vouched=vouched)
+            verdict = decide(own.standing if own is not None else None, others, vouched=vouched)
             if own is None or (own.standing is IdentityStatus.PENDING and _needs_write(own, asked, problem, now)):
                 detail = {
                     "peer": peer,
@@ -185,7 +185,7 @@ class Enrollment:
             nonlocal accepted
             others = [key.standing for key in keys if key.key != request.fingerprint]
             for own in (key for key in keys if key.key == request.fingerprint):
-                verdict = judge(own.standing, others, vouched=True)
+                verdict = decide(own.standing, others, vouched=True)
                 accepted = verdict in {Verdict.ADMIT, Verdict.ISSUE}
                 if verdict is Verdict.ADMIT:
                     yield replace(own, standing=IdentityStatus.ACCEPTED, decided_at=now)

@@ -13,7 +13,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from edgewright.core.config_drift import Flaw, Inspection
+from edgewright.core.config_drift import RepositoryFault, RepositoryInspection
 from edgewright.delivery.repository.reader import bin_names, unavailable, versioned_name
 from edgewright.delivery.repository.rollback_guard import check_version
 from edgewright.errors import DeliveryError, DeliveryUnavailable
@@ -41,7 +41,7 @@ class _BadMetadata(Exception):
 
     def __init__(self, path: str, expected: str, found: str | None) -> None:
         super().__init__(path)
-        self.flaw = Flaw("metadata", path.rpartition("/")[2].removesuffix(".json"), path, expected, found)
+        self.flaw = RepositoryFault("metadata", path.rpartition("/")[2].removesuffix(".json"), path, expected, found)
 
 
 class RepositoryInspector:
@@ -62,7 +62,7 @@ class RepositoryInspector:
         self._suspects: frozenset[str] = frozenset()
         """Files that had other bytes at the last inspection; read each time until they are right."""
 
-    def inspect(self, configs: Mapping[str, int], budget: int | None) -> Inspection:
+    def inspect(self, configs: Mapping[str, int], budget: int | None) -> RepositoryInspection:
         """Compare every published file with the metadata.
 
         Args:
@@ -75,24 +75,24 @@ class RepositoryInspector:
         try:
             return self._inspect(configs, budget)
         except _BadMetadata as error:
-            return Inspection(flaws=(error.flaw,))
+            return RepositoryInspection(flaws=(error.flaw,))
         except OSError as error:
             raise unavailable(self._folder, error) from error
 
-    def _inspect(self, configs: Mapping[str, int], budget: int | None) -> Inspection:
+    def _inspect(self, configs: Mapping[str, int], budget: int | None) -> RepositoryInspection:
         try:
             timestamp = self._signed("timestamp")
         except _BadMetadata as error:
             if error.flaw.found is not None:
                 raise
             self._check_version(0)
-            return Inspection()
+            return RepositoryInspection()
         self._check_version(int(timestamp["version"]))
         if problem := self._verify():
             raise _BadMetadata(METADATA, "signatures of this repository's keys", problem)
         snapshot = self._signed(f"{timestamp['meta']['snapshot.json']['version']}.snapshot")
         assigned: dict[str, tuple[int, str]] = {}
-        flaws: list[Flaw] = []
+        flaws: list[RepositoryFault] = []
         whole: list[_Expected] = []
         for file in self._files(snapshot, assigned, configs):
             flaw = self._check_size(file)
@@ -101,7 +101,7 @@ class RepositoryInspector:
             else:
                 flaws.append(flaw)
         flaws += self._read_some(whole, budget)
-        return Inspection(assigned, tuple(flaws))
+        return RepositoryInspection(assigned, tuple(flaws))
 
     def _check_version(self, version: int) -> None:
         """Compare with the version published last: an older copy that was restored is consistent in itself."""
@@ -164,14 +164,18 @@ class RepositoryInspector:
         except (ValueError, KeyError, TypeError):
             raise _BadMetadata(path, "signed metadata", "something else") from None
 
-    def _check_size(self, file: _Expected) -> Flaw | None:
+    def _check_size(self, file: _Expected) -> RepositoryFault | None:
         try:
             size = os.stat(f"{self._folder}/{file.path}").st_size  # noqa: PTH116 - asked for every file of every assignment: a Path for each costs as much as the check
         except (FileNotFoundError, NotADirectoryError):
-            return Flaw(file.kind, file.name, file.path, file.digest, None)
-        return None if size == file.size else Flaw(file.kind, file.name, file.path, file.digest, f"{size} bytes")
+            return RepositoryFault(file.kind, file.name, file.path, file.digest, None)
+        return (
+            None
+            if size == file.size
+            else RepositoryFault(file.kind, file.name, file.path, file.digest, f"{size} bytes")
+        )
 
-    def _read_some(self, files: list[_Expected], budget: int | None) -> list[Flaw]:
+    def _read_some(self, files: list[_Expected], budget: int | None) -> list[RepositoryFault]:
         """Digest the files that were wrong last time, then others from the last position, as far as the budget goes."""
         flaws = [flaw for file in files if file.path in self._suspects and (flaw := self._compare(file))]
         if self._next is None:
@@ -189,9 +193,9 @@ class RepositoryInspector:
         self._suspects = frozenset(flaw.path for flaw in flaws)
         return flaws
 
-    def _compare(self, file: _Expected) -> Flaw | None:
+    def _compare(self, file: _Expected) -> RepositoryFault | None:
         found = _digest(f"{self._folder}/{file.path}")
-        return None if found == file.digest else Flaw(file.kind, file.name, file.path, file.digest, found)
+        return None if found == file.digest else RepositoryFault(file.kind, file.name, file.path, file.digest, found)
 
 
 def _digest(path: str) -> str | None:

@@ -22,7 +22,7 @@ _DECIMALS = 6
 """torchmetrics divides counts in float32, where 19 of 20 is less than 0.95; a gate at 0.95 must let it pass."""
 
 
-class Judge:
+class MetricEvaluator:
     """Knows how the outputs of one task are compared with the labels."""
 
     def __init__(self, classes: int | None) -> None:

@@ -17,7 +17,7 @@ import torch
 from edgewright.core.facts import DatasetFacts, EvaluationFacts, ExportFacts
 from edgewright.errors import StepFailed
 from edgewright.pipeline.dataset.files import Split, load_split
-from edgewright.pipeline.evaluation.metrics import Judge, slices
+from edgewright.pipeline.evaluation.metrics import MetricEvaluator, slices
 from edgewright.pipeline.export.onnx_runtime import (
     FP32,
     OnnxModel,
@@ -53,7 +53,7 @@ def build(context: StepContext) -> Built[EvaluationFacts]:
             f"the test split of dataset {spec.dataset} has no rows", hint="raise split.test, or add rows to the source"
         )
     classes = _classes(spec, facts)
-    judge = Judge(len(classes) if classes is not None else None)
+    evaluator = MetricEvaluator(len(classes) if classes is not None else None)
     variants: dict[str, dict[str, Any]] = {}
     predictions: dict[str, torch.Tensor] = {}
     names = variants_in_order(context.facts("export", ExportFacts).variants)
@@ -61,14 +61,14 @@ def build(context: StepContext) -> Built[EvaluationFacts]:
         context.progress(done, len(names), "variant")
         path = _variant_path(task.inputs["export"], name)
         model = OnnxModel(path)
-        predictions[name] = judge.predictions(model.run(test.features), name)
+        predictions[name] = evaluator.predictions(model.run(test.features), name)
         variants[name] = {
-            **_figures(judge, predictions[name], test),
+            **_figures(evaluator, predictions[name], test),
             "sizeBytes": path.stat().st_size,
             **_latency(model, test.features),
         }
     context.progress(len(names), len(names), "variant")
-    evidence = _evidence(spec, classes, test, variants, _agreement(judge, predictions))
+    evidence = _evidence(spec, classes, test, variants, _agreement(evaluator, predictions))
     path = context.out / EVIDENCE
     path.write_text(json.dumps(evidence, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
     return Built(
@@ -112,17 +112,18 @@ def _variant_path(files: Mapping[str, Path], name: str) -> Path:
     return files[variant_file(name)]
 
 
-def _figures(judge: Judge, predictions: torch.Tensor, test: Split) -> dict[str, Any]:
+def _figures(evaluator: MetricEvaluator, predictions: torch.Tensor, test: Split) -> dict[str, Any]:
     labels = torch.from_numpy(test.labels)
     sliced = {
-        key: {**judge.figures(predictions[rows], labels[rows]), "rows": len(rows)} for key, rows in slices(test.columns)
+        key: {**evaluator.figures(predictions[rows], labels[rows]), "rows": len(rows)}
+        for key, rows in slices(test.columns)
     }
     return {
-        "overall": judge.figures(predictions, labels),
+        "overall": evaluator.figures(predictions, labels),
         "slices": sliced,
         "rows": len(test),
         "rowsNotFinite": count_unusable(predictions.numpy()),
-        "confusion": judge.confusion(predictions, labels),
+        "confusion": evaluator.confusion(predictions, labels),
     }
 
 
@@ -132,12 +133,12 @@ def _latency(model: OnnxModel, features: npt.NDArray[np.float32]) -> dict[str, f
     return {"latencyP50Ms": finite_or_none(middle), "latencyP95Ms": finite_or_none(high)}
 
 
-def _agreement(judge: Judge, predictions: Mapping[str, torch.Tensor]) -> dict[str, Any]:
+def _agreement(evaluator: MetricEvaluator, predictions: Mapping[str, torch.Tensor]) -> dict[str, Any]:
     """Compare every other variant with fp32; empty when there is no fp32."""
     reference = predictions.get(FP32)
     if reference is None:
         return {}
-    return {name: judge.agreement(found, reference) for name, found in predictions.items() if name != FP32}
+    return {name: evaluator.agreement(found, reference) for name, found in predictions.items() if name != FP32}
 
 
 def _evidence(
