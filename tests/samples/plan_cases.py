@@ -254,8 +254,8 @@ class Case:
             fields["rejected"] = (
                 Rejection(
                     target.key,
-                    target.release.fingerprint,
-                    target.release.package,
+                    release.fingerprint,
+                    release.package,
                     NOW,
                     given["reason"],
                     given["device"],
