@@ -12,7 +12,7 @@ from edgewright.core.status.source import StandingReason
 from paths import ROOT
 
 PARTS = ("core", "reconcile", "controller", "server")
-PLACES = {
+ARGUMENTS = {
     "Event": 1,
     "RolloutEvent": 0,
     "emit": 0,
@@ -21,7 +21,7 @@ PLACES = {
     "note": 2,
     "Note": 2,
     "enter": 1,
-    "Failure": 0,
+    "RolloutFailure": 0,
     "_pause": 1,
 }
 """Calls that give a reason, and which of their arguments it is."""
@@ -56,8 +56,8 @@ def given() -> dict[str, str]:
             if not isinstance(call, ast.Call):
                 continue
             name = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
-            place = PLACES.get(name)
-            arguments = call.args[place : place + 1] if place is not None else []
+            position = ARGUMENTS.get(name)
+            arguments = call.args[position : position + 1] if position is not None else []
             arguments += [keyword.value for keyword in call.keywords if name == "enter" and keyword.arg == "event"]
             for argument in arguments:
                 for text in texts(argument, constants):
@@ -71,7 +71,7 @@ def test_every_reason_in_the_code_has_a_severity_and_a_meaning() -> None:
         reasons
     )
     unknown = {reason: where for reason, where in reasons.items() if reason not in REASONS}
-    assert unknown == {}, "list them in core/reasons.py"
+    assert unknown == {}, "list them in core/status/reasons.py"
 
 
 def test_phases_and_standings_are_reasons_too() -> None:
