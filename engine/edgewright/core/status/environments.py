@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from edgewright.core.config_drift import Drift
+from edgewright.core.config_drift import ConfigDrift
 from edgewright.core.rollout.state import RolloutSummary
 from edgewright.core.status.conditions import Condition
 from edgewright.errors import EdgewrightError
@@ -33,7 +33,7 @@ class EnvironmentStatus:
     in_force: str | None
     """The revision accepted last."""
     resources: Sequence[ResourceStatus]
-    drift: Sequence[Drift] | None = None
+    drift: Sequence[ConfigDrift] | None = None
     """None where no scan was asked for."""
     problem: EdgewrightError | None = None
     """Why this is the status that was recorded last, and not the present one."""
