@@ -6,7 +6,7 @@ Made by ``systems``: what these drivers hand on is built by those that serve the
 from pathlib import Path
 
 from edgewright.delivery.bundles.cache import BundleCache
-from edgewright.delivery.bundles.descriptors import template_of
+from edgewright.delivery.bundles.descriptors import load_template
 from edgewright.delivery.bundles.maker import BundleMaker
 from edgewright.delivery.bundles.orders import BundleOrder, ReadFile
 from edgewright.delivery.identity.credentials import BUNDLES, load_bundle_keys
@@ -38,7 +38,7 @@ class SoftwareBundler:
     def recipe(self, delivery: Delivery) -> str:
         """As in Bundler."""
         assert delivery.hawkbit is not None  # the schema asks for it
-        template = template_of(delivery.hawkbit.bundle, self._read)
+        template = load_template(delivery.hawkbit.bundle, self._read)
         return digest_json({"template": template[1], "signer": _signer(self._keys)})
 
     def build(self, order: Order) -> Path:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgewright.delivery.bundles.evidence_log import pieces_in, put_together, without_pieces
+from edgewright.delivery.bundles.evidence_log import find_pieces, reassemble, without_pieces
 from edgewright.delivery.served.ddi.failure_words import reason_of
 from edgewright.delivery.served.ddi.messages import (
     MOST_ATTRIBUTES,
@@ -116,14 +116,14 @@ def test_evidence_is_put_together_whatever_became_of_its_pieces() -> None:
     ]
     said = [lines[2], "noise", lines[0], lines[0], "edgewright-evidence 9 1/2 eyJh", lines[1], lines[2]]
 
-    assert put_together(pieces_in(said)) == ('{"a":1}',)
-    assert put_together(pieces_in(lines[:2])) == ()
+    assert reassemble(find_pieces(said)) == ('{"a":1}',)
+    assert reassemble(find_pieces(lines[:2])) == ()
     assert without_pieces(said) == ("noise",)
 
 
 @given(st.lists(st.text(max_size=60) | st.just("edgewright-evidence 1 1/1 ////"), max_size=10))
 def test_no_text_is_more_than_no_evidence(texts: list[str]) -> None:
-    put_together(pieces_in(texts))
+    reassemble(find_pieces(texts))
 
 
 @pytest.mark.parametrize(

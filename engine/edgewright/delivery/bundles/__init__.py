@@ -1,4 +1,4 @@
-"""What update systems install: bundles made of a payload, a descriptor and a script, signed, and kept until not needed.
+"""Signed bundles for SWUpdate and RAUC, each made of a payload, a descriptor and a script, and cached while needed.
 
-``making`` is called by the drivers; ``caching`` keeps what any of them builds.
+``maker`` is called by the drivers; ``cache`` keeps the bundles that any of them builds.
 """

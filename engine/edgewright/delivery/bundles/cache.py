@@ -1,13 +1,13 @@
-"""A folder of built bundles: each is built once, whoever asks, and built again when it is lost. Called by drivers.
+"""A folder of built bundles: each is built once for all callers, and rebuilt when it is lost. Called by ``maker``.
 
 ::
 
     <folder>/<key>/<name>        the bundle
-    <folder>/<key>/facts.json    its size and digests; its time is when it was last asked for
-    <folder>/locks/XX            held while one of the keys that begin with XX is built
+    <folder>/<key>/facts.json    its size and digests; its modification time is the last use
+    <folder>/locks/XX            locked while one of the keys with a digest of XX… is built
 
-A bundle comes into being by renaming its folder, so it is there whole or not at all. Everything here may be removed at
-any time, also by other processes; a file that is being sent stays open until it has been sent.
+A bundle appears by renaming its folder, so it is there whole or not at all. Everything here may be removed at any time,
+also by other processes; a file that is being sent stays open until it has been sent.
 """
 
 import contextlib
@@ -29,13 +29,13 @@ _FACTS = "facts.json"
 _DESCRIBED = ("size", "sha256", "sha1", "md5")
 _LOCKS = "locks"
 _CHUNK = 1 << 20
-_AGED_SECONDS = 3600.0
-"""How far the time of last use may be off; and what was left by a crash is removed after so long."""
+_STALE_SECONDS = 3600.0
+"""Precision of the time of last use; and age at which temporary files of a crash are removed."""
 
 
 @dataclass(frozen=True, slots=True)
 class BuiltBundle:
-    """One file, and what update systems want to know of it. Digests are hexadecimal."""
+    """A bundle's file, size and digests (hexadecimal)."""
 
     key: str
     path: Path
@@ -46,35 +46,35 @@ class BuiltBundle:
 
     @property
     def name(self) -> str:
-        """Its file name."""
+        """The file name."""
         return self.path.name
 
 
 class BundleCache:
-    """Bundles by key. Safe from several threads and processes.
+    """Bundles by key. Safe for several threads and processes.
 
     Args:
-        folder: Where they are.
-        limit: Bytes to keep; what is needed is kept beyond that.
+        folder: Folder of the bundles.
+        limit: Bytes to keep; needed bundles are kept beyond that.
     """
 
     def __init__(self, folder: Path, *, limit: int = LIMIT_BYTES) -> None:
         self._folder = folder
         self._limit = limit
         self._checked: dict[str, int] = {}
-        """When bundles were written whose bytes were compared by this process."""
+        """Modification times of the bundles whose digest this process has checked."""
 
     def find(self, key: str) -> BuiltBundle | None:
-        """Find a bundle that is there, with the bytes it was built with."""
+        """Find a bundle that is there and intact."""
         home = self._folder / key
         try:
             facts = json.loads((home / _FACTS).read_bytes())
             found = BuiltBundle(key, home / facts["name"], *(facts[each] for each in _DESCRIBED))
-            if not self._is_sound(found):
+            if not self._is_intact(found):
                 return None
         except (OSError, ValueError, TypeError, KeyError):
             return None
-        self._used(home / _FACTS)
+        self._touch(home / _FACTS)
         return found
 
     def get(
@@ -84,22 +84,22 @@ class BundleCache:
         build: Callable[[Path], None],
         needed: Callable[[], Collection[str]] = tuple,
     ) -> BuiltBundle:
-        """Find a bundle, or have it built; others who ask for it meanwhile wait for that.
+        """Find a bundle, or build it; concurrent callers wait for the build.
 
         Args:
-            key: Names everything it is made from; a file name.
+            key: Digest of everything it is made from; a file name.
             name: Its file name.
             build: Writes it to a path in a folder of its own, where it may leave nothing else behind.
-            needed: Keys that must not be removed to make room.
+            needed: Gives the keys that must not be removed to make room.
 
         Raises:
-            Whatever ``build`` raises; nothing is kept then.
+            EdgewrightError: As ``build`` raises; nothing is kept then.
             DeliveryUnavailable, StorageFull: The folder cannot be written.
         """
         if (found := self.find(key)) is not None:
             return found
         try:
-            with self._alone(key):
+            with self._locked(key):
                 if (found := self.find(key)) is None:
                     found = self._build(key, name, build)
                     self._make_room({key, *needed()})
@@ -126,8 +126,8 @@ class BundleCache:
             shutil.rmtree(beside, ignore_errors=True)
         return replace(built, path=home / name)
 
-    def _is_sound(self, bundle: BuiltBundle) -> bool:
-        """Tell whether a bundle is as it was built; it is read whole once by each process."""
+    def _is_intact(self, bundle: BuiltBundle) -> bool:
+        """Check that a bundle is as it was built; each process reads it whole once."""
         status = bundle.path.stat()
         if status.st_size != bundle.size:
             return False
@@ -138,7 +138,7 @@ class BundleCache:
         return True
 
     def _make_room(self, needed: Collection[str]) -> None:
-        """Remove what was not asked for longest, until the rest fits, and what crashes left behind."""
+        """Remove the least recently used bundles until the rest fits, and temporary files of crashes."""
         now = time.time()
         kept: list[tuple[float, int, Path]] = []
         for home in self._folder.iterdir():
@@ -146,7 +146,7 @@ class BundleCache:
                 continue
             with contextlib.suppress(OSError):
                 if home.name.endswith(durable.TEMPORARY):
-                    if home.stat().st_mtime < now - _AGED_SECONDS:
+                    if home.stat().st_mtime < now - _STALE_SECONDS:
                         shutil.rmtree(home, ignore_errors=True)
                     continue
                 size = sum(file.stat().st_size for file in home.iterdir())
@@ -161,19 +161,19 @@ class BundleCache:
                 total -= size
 
     def _remove(self, home: Path) -> None:
-        """Remove a bundle; half of it is never seen."""
+        """Remove a bundle atomically."""
         aside = durable.temporary_beside(home)
         with contextlib.suppress(FileNotFoundError):
             durable.rename(home, aside)
             shutil.rmtree(aside, ignore_errors=True)
 
-    def _used(self, facts: Path) -> None:
+    def _touch(self, facts: Path) -> None:
         with contextlib.suppress(OSError):
-            if facts.stat().st_mtime < time.time() - _AGED_SECONDS:
+            if facts.stat().st_mtime < time.time() - _STALE_SECONDS:
                 os.utime(facts)
 
     @contextlib.contextmanager
-    def _alone(self, key: str) -> Iterator[None]:
+    def _locked(self, key: str) -> Iterator[None]:
         locks = self._folder / _LOCKS
         durable.make_folder(locks)
         handle = os.open(locks / hashlib.sha256(key.encode()).hexdigest()[:2], os.O_RDWR | os.O_CREAT, 0o644)
@@ -185,7 +185,7 @@ class BundleCache:
 
 
 def _describe(key: str, path: Path) -> BuiltBundle:
-    """Measure a file, and make it durable."""
+    """Return a file's size and digests, and sync it to disk."""
     digests = hashlib.sha256(), hashlib.sha1(usedforsecurity=False), hashlib.md5(usedforsecurity=False)
     size = 0
     with path.open("rb") as file:

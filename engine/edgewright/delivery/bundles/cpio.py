@@ -15,7 +15,7 @@ _MODE = 0o100644
 _END = "TRAILER!!!"
 _BLOCK = 512
 _CHUNK = 1 << 20
-_MOST = (1 << 32) - 1
+_MAX_SIZE = (1 << 32) - 1
 
 
 class CpioWriter:
@@ -33,11 +33,11 @@ class CpioWriter:
         """Add a file.
 
         Raises:
-            DeliveryError: It has more than 4 GiB, which the format cannot say.
-            OSError: It cannot be read, or the archive not be written.
+            DeliveryError: It has more than 4 GiB, the limit of the format.
+            OSError: It cannot be read, or the archive cannot be written.
         """
         size = len(content) if isinstance(content, bytes) else content.stat().st_size
-        if size > _MOST:
+        if size > _MAX_SIZE:
             raise DeliveryError(
                 f"{content if isinstance(content, Path) else name} has {size:,} bytes; a .swu file takes 4 GiB at most",
                 hint="make the model smaller, or reach these devices by another update system",
@@ -71,7 +71,7 @@ class CpioWriter:
 def _check(content: bytes | Path) -> int:
     import numpy as np  # adds up bytes a hundred times faster than Python, and takes long to import
 
-    return sum(int(np.frombuffer(chunk, np.uint8).sum(dtype=np.uint64)) for chunk in _chunks(content)) & _MOST
+    return sum(int(np.frombuffer(chunk, np.uint8).sum(dtype=np.uint64)) for chunk in _chunks(content)) & _MAX_SIZE
 
 
 def _chunks(content: bytes | Path) -> Iterator[bytes]:

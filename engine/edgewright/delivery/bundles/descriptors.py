@@ -1,4 +1,4 @@
-"""A bundle's descriptor, from edgewright's own template or the fleet's. Called by ``making``, ``swu`` and ``raucb``."""
+"""Renders a bundle's descriptor from edgewright's template or the fleet's. Called by ``maker``, ``swu``, ``raucb``."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,12 +10,12 @@ from edgewright_schemas.delivery import Bundle
 _OWN: Mapping[str, str] = {"swu": "sw-description", "rauc": "manifest.raucm"}
 
 
-def template_of(bundle: Bundle, read: ReadFile) -> tuple[str, str]:
-    """Find the template of a descriptor: its name and text.
+def load_template(bundle: Bundle, read: ReadFile) -> tuple[str, str]:
+    """Load the template of a descriptor: its name and text.
 
     Raises:
         DeliveryError: The fleet's template is no text.
-        Whatever ``read`` raises.
+        EdgewrightError: As ``read`` raises.
     """
     if bundle.template is not None:
         try:
@@ -32,7 +32,7 @@ def render_descriptor(template: tuple[str, str], context: Mapping[str, Any]) -> 
     """Render a descriptor strictly.
 
     Raises:
-        DeliveryError: The template is wrong or uses something undefined; says file and line.
+        DeliveryError: The template is wrong or uses an undefined name; with file and line.
     """
     from edgewright_templates.devices import TemplateProblem, render_strictly
 
@@ -44,5 +44,5 @@ def render_descriptor(template: tuple[str, str], context: Mapping[str, Any]) -> 
             f"{problem.path}:{problem.line}: {problem.message}"
             if problem.line
             else f"{problem.path}: {problem.message}",
-            hint=f"a descriptor's template sees {', '.join(sorted(context))}, and nothing that is undefined",
+            hint=f"a descriptor's template may use {', '.join(sorted(context))}",
         ) from problem

@@ -1,4 +1,4 @@
-"""Evidence that a bundle's script wrote into a client's log, put together again. Pure; called by drivers.
+"""Reassembles evidence that a bundle's script wrote into a client's log, in pieces. Pure; called by drivers.
 
 A line is ``edgewright-evidence NAME NUMBER/COUNT BASE64``, with anything before it; NAME tells one evidence from
 another. Lines may come in any order, more than once, and not all.
@@ -10,26 +10,26 @@ import re
 from collections.abc import Iterable
 
 _PIECE = re.compile(r"edgewright-evidence (\d{1,10}) (\d{1,3})/(\d{1,3}) ([A-Za-z0-9+/]{1,400}={0,2})")
-MOST_PIECES = 200
+MAX_PIECES = 200
 
 
-def pieces_in(texts: Iterable[str]) -> tuple[str, ...]:
-    """Find the pieces, each once, the latest last, and no more than are worth keeping."""
+def find_pieces(texts: Iterable[str]) -> tuple[str, ...]:
+    """Find the pieces in texts, each once, the latest last; at most MAX_PIECES."""
     found: dict[str, None] = {}
     for text in texts:
         for match in _PIECE.finditer(text):
             found.pop(match[0], None)
             found[match[0]] = None
-    return tuple(found)[-MOST_PIECES:]
+    return tuple(found)[-MAX_PIECES:]
 
 
 def without_pieces(texts: Iterable[str]) -> tuple[str, ...]:
-    """Leave out what only carries evidence."""
+    """Return the texts that carry no evidence."""
     return tuple(text for text in texts if not _PIECE.search(text))
 
 
-def put_together(pieces: Iterable[str]) -> tuple[str, ...]:
-    """Give back the texts whose pieces are all there, those that were complete last at the end."""
+def reassemble(pieces: Iterable[str]) -> tuple[str, ...]:
+    """Join the pieces of each evidence that is complete; the one completed last comes last."""
     known: dict[tuple[str, int], dict[int, str]] = {}
     complete: dict[tuple[str, int], str] = {}
     for match in filter(None, map(_PIECE.fullmatch, pieces)):

@@ -1,11 +1,11 @@
-"""Makes the bundle of an order, or finds it. Called by the drivers whose devices have SWUpdate or RAUC."""
+"""Builds the bundle of an order, unless it is cached. Called by the drivers whose devices have SWUpdate or RAUC."""
 
 from collections.abc import Callable, Collection
 from pathlib import Path
 
 from edgewright.delivery.bundles.cache import BuiltBundle, BundleCache
-from edgewright.delivery.bundles.descriptors import template_of
-from edgewright.delivery.bundles.orders import BundleOrder, ReadFile, files_of, key_of
+from edgewright.delivery.bundles.descriptors import load_template
+from edgewright.delivery.bundles.orders import BundleOrder, ReadFile, bundle_files, bundle_key
 from edgewright.delivery.identity.credentials import BUNDLES, load_bundle_keys
 from edgewright.delivery.repository.depot import Depot
 
@@ -13,14 +13,14 @@ _FOLDER = "signed"
 
 
 class BundleMaker:
-    """Bundles of one environment.
+    """Builds the bundles of one environment.
 
     Args:
-        cache: A folder for what is built; others may keep theirs there, too.
+        cache: A folder for built bundles, which other makers may share.
         keys: Folder of the keys; ``bundles.pem`` signs.
-        depot: What is published.
+        depot: The published packages and configurations.
         read: Reads templates that fleets name.
-        needed: Keys of bundles that devices have been told of.
+        needed: Gives the keys of bundles that were offered to devices.
     """
 
     def __init__(
@@ -38,16 +38,16 @@ class BundleMaker:
         self._needed = needed
 
     def make(self, order: BundleOrder) -> BuiltBundle:
-        """Make a bundle, unless it is there.
+        """Build a bundle, or return the cached one.
 
         Raises:
-            DeliveryError: What is ordered is not published, a key is missing, the fleet's template is wrong, or the
-                program that builds such bundles is not here.
-            DeliveryUnavailable, StorageFull: What is published cannot be read, or the bundle not be written.
+            DeliveryError: The package is not published, a key is missing, the fleet's template is wrong, or the
+                program that builds such bundles is not installed.
+            DeliveryUnavailable, StorageFull: The package cannot be read, or the bundle cannot be written.
         """
-        template = template_of(order.bundle, self._read)
-        files = files_of(order, self._depot)
-        key = key_of(order, files, template[1], self._keys / f"{BUNDLES}.crt")
+        template = load_template(order.bundle, self._read)
+        files = bundle_files(order, self._depot)
+        key = bundle_key(order, files, template[1], self._keys / f"{BUNDLES}.crt")
 
         def build(path: Path) -> None:
             signer = load_bundle_keys(self._keys)

@@ -1,6 +1,6 @@
-"""What a bundle does on the devices that get it, and what it is made of. Pure but for reading what is published.
+"""Orders: the content of a bundle and its effect on a device. Pure but for reading published files.
 
-Many devices are given the same bundle: nothing in it names a device or a job.
+Many devices get the same bundle: nothing in it names a device or a job.
 """
 
 import shlex
@@ -17,25 +17,25 @@ from edgewright_wire.canonical import canonical_json, digest_bytes, hex_of
 from edgewright_wire.messages import ModelAssignment
 
 BUILDER_VERSION = 1
-"""Raised whenever the same order makes another bundle."""
+"""Increased whenever the same order would build another bundle."""
 MARKER_FILE = "release.json"
-"""Says what a slot holds, as the agent reads it."""
+"""Describes the content of a slot, as the agent reads it."""
 
 ReadFile = Callable[[str], bytes]
-"""Reads a file of the repository by its path, as it is in force."""
+"""Reads a file of the repository by its path, at the accepted commit."""
 
 
 @dataclass(frozen=True, slots=True)
 class BundleOrder:
-    """What is to be so on a device."""
+    """An order to install a release of a model on devices, or to remove the model."""
 
     model: str
     target: ModelAssignment | None
     """None: the model is to be removed."""
     delivery: Delivery
-    """Where models are kept, what installs them, and what is to be shown."""
+    """The fleet's settings: folder of the models, installer, and the proof that is required."""
     given_nonce: str = ""
-    """In place of the one that follows from model and target, for who tells orders apart by it."""
+    """In place of the one derived from model and target, for systems that identify orders by it."""
 
     @property
     def bundle(self) -> Bundle:
@@ -45,29 +45,29 @@ class BundleOrder:
 
     @property
     def proves(self) -> bool:
-        """Whether an installer on the device runs golden samples."""
+        """True if an installer on the device runs golden samples."""
         return Proof(self.delivery.proves) is Proof.VERIFIED
 
     @property
     def nonce(self) -> str:
-        """What evidence of this order bears."""
+        """The nonce that evidence of this order repeats."""
         return self.given_nonce or nonce_of(self.model, self.target)
 
     @property
     def file_name(self) -> str:
-        """The bundle's."""
+        """File name of the bundle."""
         what = self.target.release if self.target is not None else "removed"
         plain = "".join(letter if letter.isascii() and letter.isalnum() else "-" for letter in f"{self.model}-{what}")
         return f"{plain[:100]}.{'swu' if self.bundle.format == 'swu' else 'raucb'}"
 
     @property
     def version(self) -> str:
-        """What update systems show."""
+        """The version that update systems display."""
         return self.target.release if self.target is not None else f"without-{self.model}"
 
     @property
     def description(self) -> str:
-        """What it does, in words."""
+        """A description for people."""
         what = f"installs release {self.target.release} of" if self.target is not None else "removes"
         return f"{what} {self.model}"
 
@@ -86,12 +86,12 @@ class BundleOrder:
             ) from error
 
 
-def files_of(order: BundleOrder, depot: Depot) -> tuple[PayloadFile, ...]:
-    """List what is put into a bundle, by name: a payload; for devices without an installer, what a slot holds.
+def bundle_files(order: BundleOrder, depot: Depot) -> tuple[PayloadFile, ...]:
+    """List the files of a bundle, by name: a payload; for devices without an installer, the content of a slot.
 
     Raises:
-        DeliveryError: What is ordered is not published, or has a file that no bundle takes.
-        DeliveryUnavailable: What is published cannot be read.
+        DeliveryError: The package is not published, or has a file name that no bundle can hold.
+        DeliveryUnavailable: The package cannot be read.
     """
     if order.target is None:
         return ()
@@ -108,20 +108,20 @@ def files_of(order: BundleOrder, depot: Depot) -> tuple[PayloadFile, ...]:
     for file in files:
         if not file.name.isprintable():
             raise DeliveryError(
-                f"{file.name!r} cannot be put into a bundle: it has characters that nobody sees",
+                f"{file.name!r} cannot be put into a bundle: its name has unprintable characters",
                 hint="give the file of the configuration, or of the package, another name",
             )
     return files
 
 
-def key_of(order: BundleOrder, files: Sequence[PayloadFile], descriptor: str, certificate: Path) -> str:
-    """Name everything that a bundle is made from.
+def bundle_key(order: BundleOrder, files: Sequence[PayloadFile], descriptor: str, certificate: Path) -> str:
+    """Return the digest of everything that a bundle is made from.
 
     Args:
-        order: What it does.
-        files: What is in it.
+        order: Its effect.
+        files: Its payload.
         descriptor: The template of its descriptor.
-        certificate: Whose key signs it.
+        certificate: Of the key that signs it.
 
     Raises:
         DeliveryError: The certificate cannot be read.

@@ -1,4 +1,4 @@
-"""Bundles for RAUC, built by RAUC's own program. Called by ``making``.
+"""Builds bundles for RAUC, with RAUC's own program. Called by ``maker``.
 
 The bundle has a handler instead of images: RAUC checks the signature and runs the handler, and no slot of the system is
 written or marked. Format: https://rauc.readthedocs.io/en/latest/reference.html#manifest.
@@ -14,7 +14,7 @@ from pathlib import Path
 
 from edgewright.delivery.bundles.descriptors import render_descriptor
 from edgewright.delivery.bundles.orders import BundleOrder
-from edgewright.delivery.bundles.scripts import script_of
+from edgewright.delivery.bundles.scripts import render_script
 from edgewright.delivery.identity.credentials import BundleKeys
 from edgewright.delivery.repository.depot import PayloadFile
 from edgewright.errors import DeliveryError
@@ -33,15 +33,15 @@ def write_rauc(
     """Write a RAUC bundle.
 
     Args:
-        path: Where to.
-        order: What it does.
-        files: What is in it.
+        path: Of the bundle.
+        order: Its effect.
+        files: Its payload.
         template: Name and text of the manifest's template.
         keys: Sign it.
 
     Raises:
-        DeliveryError: The template cannot be rendered, RAUC's programs are not here or refuse, or a payload file has
-            other bytes.
+        DeliveryError: The template cannot be rendered, RAUC's programs are not installed or fail, or a payload file
+            has other bytes.
         OSError: It cannot be written.
     """
     rauc = _program("rauc")
@@ -50,7 +50,7 @@ def write_rauc(
         content = Path(folder) / "content"
         (content / "payload").mkdir(parents=True)
         (content / "manifest.raucm").write_bytes(_manifest(order, template))
-        _write_program(content / _SCRIPT, script_of(order, files, "rauc"))
+        _write_program(content / _SCRIPT, render_script(order, files, "rauc"))
         if order.proves:
             from edgewright_templates.bundles import read_template
 
@@ -80,7 +80,7 @@ def _manifest(order: BundleOrder, template: tuple[str, str]) -> bytes:
 
 
 def _padding() -> bytes:
-    """What cannot be compressed: a verity bundle must have more than one block."""
+    """Return bytes that cannot be compressed: a verity bundle must have more than one block."""
     return b"".join(hashlib.sha256(number.to_bytes(4, "big")).digest() for number in range(_PADDING_BYTES // 32))
 
 

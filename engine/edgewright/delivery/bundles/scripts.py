@@ -1,7 +1,7 @@
-"""The scripts in bundles, which do on a device what the order says. Called by ``swu`` and ``raucb``.
+"""Renders the scripts in bundles, which carry out the order on a device. Called by ``swu`` and ``raucb``.
 
-With an installer on the device, the script runs it, and passes on what it said; an update fails with it. Without one,
-the script checks digests and switches the model's slots itself, in plain sh.
+With an installer on the device, the script runs it and passes on its evidence; the update fails if it fails. Without
+one, the script checks digests and switches the model's slots itself, in plain sh.
 """
 
 import shlex
@@ -16,13 +16,13 @@ ROOT_INCOMING = "incoming"
 """Folder below ROOT where SWUpdate puts a bundle's files."""
 
 
-def script_of(order: BundleOrder, files: Sequence[PayloadFile], head: Literal["swu", "rauc"]) -> bytes:
-    """Write the script of a bundle.
+def render_script(order: BundleOrder, files: Sequence[PayloadFile], head: Literal["swu", "rauc"]) -> bytes:
+    """Render the script of a bundle.
 
     Args:
-        order: What it is to do.
-        files: What is in the bundle.
-        head: Which update system calls it.
+        order: Its effect.
+        files: The bundle's payload.
+        head: The update system that calls it.
     """
     from edgewright_templates.bundles import read_template
     from edgewright_templates.devices import render_strictly

@@ -1,4 +1,4 @@
-"""Signs descriptors: CMS, as SWUpdate verifies it. Called by ``swu``."""
+"""Signs descriptors with CMS, as SWUpdate verifies it. Called by ``swu``."""
 
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding

@@ -1,7 +1,7 @@
-"""Bundles for SWUpdate: a cpio archive of descriptor, signature, script and payload, so in order. Called by ``making``.
+"""Builds bundles for SWUpdate: a cpio archive of descriptor, signature, script and payload, in this order.
 
 Format: https://sbabic.github.io/swupdate/sw-description.html and signed_images.html. The signature is over the
-descriptor, which names the sha256 of everything else.
+descriptor, which names the sha256 of everything else. Called by ``maker``.
 """
 
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from edgewright import durable
 from edgewright.delivery.bundles.cpio import CpioWriter
 from edgewright.delivery.bundles.descriptors import render_descriptor
 from edgewright.delivery.bundles.orders import BundleOrder
-from edgewright.delivery.bundles.scripts import ROOT_INCOMING, script_of
+from edgewright.delivery.bundles.scripts import ROOT_INCOMING, render_script
 from edgewright.delivery.bundles.signing import sign_detached
 from edgewright.delivery.identity.credentials import BundleKeys
 from edgewright.delivery.repository.depot import PayloadFile
@@ -19,11 +19,11 @@ from edgewright.errors import DeliveryError
 from edgewright_wire.canonical import digest_bytes, hex_of
 
 DESCRIPTOR = "sw-description"
-LEAST_BYTES = 512 << 10
-"""SWUpdate asks whether an installation has ended as soon as it has passed all bytes on. A bundle that fits into a
-socket's buffer is passed on before its installation has begun, and the one before is taken for it."""
+MIN_BYTES = 512 << 10
+"""Smallest bundle: SWUpdate asks for the end of an installation as soon as it has passed all bytes on. A bundle that
+fits into a socket's buffer is passed on before its installation begins, and the state of the one before is returned."""
 _SCRIPT = "install.sh"
-_LONGEST_PATH = 254
+_MAX_PATH = 254
 """Bytes of a path that SWUpdate takes."""
 
 
@@ -33,17 +33,17 @@ def write_swu(
     """Write a ``.swu``.
 
     Args:
-        path: Where to.
-        order: What it does.
-        files: What is in it.
+        path: Of the bundle.
+        order: Its effect.
+        files: Its payload.
         template: Name and text of the descriptor's template.
         keys: Sign it.
 
     Raises:
-        DeliveryError: The template cannot be rendered, or SWUpdate takes no such path or file.
+        DeliveryError: The template cannot be rendered, or SWUpdate does not accept a path or file.
         OSError: It cannot be written.
     """
-    script = script_of(order, files, "swu")
+    script = render_script(order, files, "swu")
     folder = f"{order.delivery.root.rstrip('/')}/{ROOT_INCOMING}/{order.nonce}"
     entries = [(f"{number:03d}", file) for number, file in enumerate(files)]
     descriptor = render_descriptor(
@@ -69,8 +69,8 @@ def write_swu(
         cpio.add(f"{DESCRIPTOR}.sig", sign_detached(descriptor, keys))
         cpio.add(_SCRIPT, script)
         for entry, file in entries:
-            cpio.add(entry, _sound(file))
-        cpio.add("padding", bytes(max(0, LEAST_BYTES - archive.tell())))
+            cpio.add(entry, _verified(file))
+        cpio.add("padding", bytes(max(0, MIN_BYTES - archive.tell())))
         cpio.close()
 
 
@@ -86,7 +86,7 @@ def _texts(order: BundleOrder) -> dict[str, str]:
 
 
 def _escaped(text: str) -> str:
-    """Write text so that it can stand in a libconfig string."""
+    """Escape text for a libconfig string."""
     plain = text.replace("\\", "\\\\").replace('"', '\\"')
     return "".join(letter if letter.isprintable() else _bytes_escaped(letter) for letter in plain)
 
@@ -95,16 +95,16 @@ def _bytes_escaped(letter: str) -> str:
     return "".join(f"\\x{byte:02x}" for byte in letter.encode())
 
 
-def _sound(file: PayloadFile) -> bytes | Path:
-    """Tell where a file's content is; a device would refuse the whole bundle for one that changed on the disk."""
+def _verified(file: PayloadFile) -> bytes | Path:
+    """Return a file's content or path after checking its digest: a device refuses the whole bundle for one bad file."""
     if file.path is not None and durable.digest_file(file.path) != file.digest:
         raise DeliveryError(f"{file.path} has other bytes than its name says", hint="apply again, which mends it")
     return file.path or file.data
 
 
 def _checked(path: str) -> str:
-    if len(path.encode()) > _LONGEST_PATH:
+    if len(path.encode()) > _MAX_PATH:
         raise DeliveryError(
-            f"SWUpdate takes no path of more than {_LONGEST_PATH} bytes: {path}", hint="shorten delivery.root"
+            f"SWUpdate takes no path of more than {_MAX_PATH} bytes: {path}", hint="shorten delivery.root"
         )
     return path

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from clients import require_client
-from edgewright.delivery.bundles.evidence_log import pieces_in, put_together
+from edgewright.delivery.bundles.evidence_log import find_pieces, reassemble
 from edgewright.delivery.bundles.maker import BundleMaker
 from edgewright.delivery.identity.credentials import create_credentials
 from edgewright.delivery.relayed.hawkbit import HawkbitDriver
@@ -118,7 +118,7 @@ def test_what_swupdate_installs_is_verified_and_what_it_refuses_is_not(site: Sit
         wait(lambda: site.driver.observe({}))
         release = site.grounds.release(1, config=b"threshold = 0.8")
         site.driver.assign(assignments(1, ["lane-1"], release), site.grounds.configs())
-        wait(lambda: put_together(pieces_in(site.messages())) and "Installed." in " ".join(site.messages()))
+        wait(lambda: reassemble(find_pieces(site.messages())) and "Installed." in " ".join(site.messages()))
         said = site.said()
         assert said is not None
         assert said.verified is None, "its action is still open"

@@ -7,7 +7,7 @@ from datetime import datetime
 from edgewright.core.fleet import twins
 from edgewright.core.fleet.routes import Proof, Route
 from edgewright.core.fleet.twins import Job, Stage, Twin
-from edgewright.delivery.bundles.evidence_log import pieces_in, put_together, without_pieces
+from edgewright.delivery.bundles.evidence_log import find_pieces, reassemble, without_pieces
 from edgewright.delivery.evidence import judge, settle
 from edgewright.delivery.relayed.bundling import Bundler, Order
 from edgewright.delivery.relayed.hawkbit import job_notes as notes
@@ -83,7 +83,7 @@ class HawkbitSync:
         wanted, verdict = Proof.INSTALLED, None
         if route is not None:
             wanted = route.proof
-            said = [*messages, *put_together(pieces_in(messages))]
+            said = [*messages, *reassemble(find_pieces(messages))]
             verdict = judge(job.model, job.target, Order(job.model, job.target, route.delivery).nonce, said)
         now, succeeded, words = self._clock(), action.status == notes.FINISHED, words_of(without_pieces(messages))
         return self._ledger.change(

@@ -14,7 +14,7 @@ from typing import Any
 from edgewright.core.fleet import twins
 from edgewright.core.fleet.routes import Proof
 from edgewright.core.fleet.twins import Job, Stage, Twin
-from edgewright.delivery.bundles.evidence_log import pieces_in, put_together, without_pieces
+from edgewright.delivery.bundles.evidence_log import find_pieces, reassemble, without_pieces
 from edgewright.delivery.evidence import Verdict, Verified, judge, nonce_of, settle
 from edgewright.delivery.served.ddi.failure_words import is_error, plain_words, reason_of
 from edgewright.delivery.served.ddi.messages import Execution, Feedback, Finished
@@ -229,14 +229,14 @@ def _verdict(twin: Twin, job: Job) -> Verdict | None:
     seen = notes_of(twin)
     if not seen.fetched:
         return None
-    return judge(job.model, job.target, nonce_of(job.model, job.target), put_together(seen.pieces))
+    return judge(job.model, job.target, nonce_of(job.model, job.target), reassemble(seen.pieces))
 
 
 def _heard(twin: Twin, details: Iterable[str]) -> Twin:
     """Keep evidence, which there is only once the bundle was fetched, and what went wrong."""
     seen, said = notes_of(twin), tuple(details)
     errors = tuple(dict.fromkeys([*seen.errors, *(each for each in without_pieces(said) if is_error(each))]))
-    pieces = pieces_in([*seen.pieces, *said]) if seen.fetched else ()
+    pieces = find_pieces([*seen.pieces, *said]) if seen.fetched else ()
     return with_notes(twin, replace(seen, pieces=pieces, errors=errors[-_MOST_WORDS:]))
 
 
