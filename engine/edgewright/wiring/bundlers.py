@@ -69,7 +69,7 @@ class ArtifactBundler:
         settings = order.delivery.mender_server
         assert settings is not None  # the schema asks for it
         wanted = mender.MenderOrder(order.model, order.target, order.delivery.root, order.nonce)
-        artifact = mender.compose(wanted, order.name, settings, self._depot)
+        artifact = mender.compose_artifact(wanted, order.name, settings, self._depot)
         key = hex_of(
             digest_bytes(canonical_json({"name": order.name, "nonce": order.nonce, "signer": _signer(self._keys)}))
         )

@@ -236,15 +236,15 @@ def test_a_token_is_shown_once_lets_agents_in_and_is_listed_and_revoked(shop: Sh
 
 
 def test_tokens_of_hawkbit_devices_and_gateways_are_made(shop: Shop) -> None:
-    from edgewright.delivery.served.ddi.authentication import key_of_token
+    from edgewright.delivery.served.ddi.authentication import token_key
 
     first = shop.run("token", "board-1").expect(0, "TargetToken of board-1").stdout.strip()
     second = shop.run("token", "board-1", "-o", "json").expect(0).json()["token"]
     gateway = shop.run("token", "--gateway", "site-7").expect(0, "GatewayToken").stdout.strip()
     found = {key.key: (key.system, key.standing.value) for key in shop.identities.identities()}
-    assert found[key_of_token(first)] == ("ddi", "retired")
-    assert found[key_of_token(second)] == ("ddi", "accepted")
-    assert found[key_of_token(gateway)] == ("ddi-gateway", "accepted")
+    assert found[token_key(first)] == ("ddi", "retired")
+    assert found[token_key(second)] == ("ddi", "accepted")
+    assert found[token_key(gateway)] == ("ddi-gateway", "accepted")
 
 
 @pytest.mark.parametrize(

@@ -12,13 +12,13 @@ from edgewright.core.fleet.twins import Stage, Twin
 from edgewright.delivery.evidence import nonce_of
 from edgewright.delivery.served.ddi import actions
 from edgewright.delivery.served.ddi.actions import (
-    MOST_CLAIMS,
+    MAX_CLAIMS,
     ActionStatus,
+    apply_cancellation_feedback,
+    apply_feedback,
     fetched,
     notes_of,
     offered,
-    told,
-    told_of_cancelation,
 )
 from edgewright.delivery.served.ddi.messages import Execution, Feedback, Finished
 from edgewright_wire.evidence import Evidence
@@ -69,7 +69,7 @@ def showing(target: ModelAssignment, *, order: ModelAssignment | None = None, **
 def say(twin: Twin, *said: Feedback, wanted: Proof = Proof.VERIFIED) -> Twin:
     number = twin.jobs
     for each in said:
-        twin = told(twin, number, each, wanted, NOW)
+        twin = apply_feedback(twin, number, each, wanted, NOW)
     return twin
 
 
@@ -98,7 +98,7 @@ def test_success_without_evidence_is_not_proved_and_what_ran_before_is_put_back(
 
 
 def test_a_client_that_shows_nothing_again_and_again_is_given_up() -> None:
-    twin = say(at_work(), *[EVERYTHING] * (MOST_CLAIMS - 1))
+    twin = say(at_work(), *[EVERYTHING] * (MAX_CLAIMS - 1))
     assert twin.job is not None
 
     assert failed(say(twin, EVERYTHING)) == "NotProved"
@@ -153,24 +153,24 @@ def test_without_an_installer_the_client_is_believed_that_it_is_there() -> None:
 def test_other_actions_change_nothing() -> None:
     twin = at_work()
 
-    assert told(twin, twin.jobs + 1, SUCCESS, Proof.INSTALLED, NOW) == twin
-    assert told_of_cancelation(twin, twin.jobs, SUCCESS, Proof.INSTALLED, NOW) == twin, "it was not called off"
+    assert apply_feedback(twin, twin.jobs + 1, SUCCESS, Proof.INSTALLED, NOW) == twin
+    assert apply_cancellation_feedback(twin, twin.jobs, SUCCESS, Proof.INSTALLED, NOW) == twin, "it was not called off"
     done = say(twin, showing(A), SUCCESS)
-    assert told(done, twin.jobs, FAILURE, Proof.VERIFIED, NOW) == done
+    assert apply_feedback(done, twin.jobs, FAILURE, Proof.VERIFIED, NOW) == done
 
 
 def test_an_action_stands_as_it_does() -> None:
     twin = at_work()
-    assert [actions.standing(twin, number) for number in (0, 1, 2)] == [
+    assert [actions.status_of(twin, number) for number in (0, 1, 2)] == [
         ActionStatus.UNKNOWN,
         ActionStatus.OPEN,
         ActionStatus.UNKNOWN,
     ]
     ended = say(twin, showing(A), EVERYTHING)
-    assert actions.standing(ended, 1) is ActionStatus.SETTLED, (
+    assert actions.status_of(ended, 1) is ActionStatus.SETTLED, (
         "the device has still to say that all chunks are installed"
     )
-    assert actions.standing(told(ended, 1, SUCCESS, Proof.VERIFIED, NOW), 1) is ActionStatus.CLOSED
+    assert actions.status_of(apply_feedback(ended, 1, SUCCESS, Proof.VERIFIED, NOW), 1) is ActionStatus.CLOSED
     assert ended.memo.keys() == {"settled"}
 
 
@@ -179,15 +179,15 @@ def test_an_action_stands_as_it_does() -> None:
 
 def test_a_device_that_stopped_in_time_is_at_rest() -> None:
     twin = twins.cancel(at_work(whole=False), NOW)
-    assert actions.is_called_off(twin)
+    assert actions.is_cancelling(twin)
 
-    twin = told_of_cancelation(twin, 1, SUCCESS, Proof.VERIFIED, NOW)
+    twin = apply_cancellation_feedback(twin, 1, SUCCESS, Proof.VERIFIED, NOW)
 
     assert (twin.job, failed(twin)) == (None, "Cancelled")
 
 
 def test_what_was_proved_counts_though_it_was_called_off() -> None:
-    twin = told_of_cancelation(say(twins.cancel(at_work(), NOW), showing(A)), 1, SUCCESS, Proof.VERIFIED, NOW)
+    twin = apply_cancellation_feedback(say(twins.cancel(at_work(), NOW), showing(A)), 1, SUCCESS, Proof.VERIFIED, NOW)
 
     assert (twin.model("reader").installed, twin.model("reader").proof) == (A, Proof.VERIFIED)
 
@@ -196,7 +196,7 @@ def test_what_may_have_been_installed_is_put_back() -> None:
     before = say(at_work(A), showing(A), EVERYTHING)
     twin = twins.cancel(at_work(B, version=2, twin=before), NOW)
 
-    twin = told_of_cancelation(twin, twin.jobs, SUCCESS, Proof.VERIFIED, NOW)
+    twin = apply_cancellation_feedback(twin, twin.jobs, SUCCESS, Proof.VERIFIED, NOW)
 
     assert twin.job is not None
     assert (twin.job.target, twin.model("reader").installed, failed(twin)) == (A, None, "Cancelled")
@@ -204,8 +204,8 @@ def test_what_may_have_been_installed_is_put_back() -> None:
 
 def test_a_device_that_is_too_late_may_end_what_it_does() -> None:
     twin = twins.cancel(at_work(), NOW)
-    twin = told_of_cancelation(twin, 1, Feedback(Execution.REJECTED), Proof.VERIFIED, NOW)
-    assert not actions.is_called_off(twin)
+    twin = apply_cancellation_feedback(twin, 1, Feedback(Execution.REJECTED), Proof.VERIFIED, NOW)
+    assert not actions.is_cancelling(twin)
     assert notes_of(twin).late
 
     assert say(twin, showing(A), SUCCESS).model("reader").proof is Proof.VERIFIED

@@ -9,17 +9,17 @@ from hypothesis import strategies as st
 from edgewright.delivery.bundles.evidence_log import find_pieces, reassemble, without_pieces
 from edgewright.delivery.served.ddi.failure_words import reason_of
 from edgewright.delivery.served.ddi.messages import (
-    MOST_ATTRIBUTES,
+    MAX_ATTRIBUTES,
+    AttributeMode,
     Attributes,
     Execution,
     Feedback,
     Finished,
-    Malformed,
-    Mode,
     apply_attributes,
     read_attributes,
     read_feedback,
 )
+from edgewright.delivery.served.errors import MalformedMessage
 
 SWUPDATE = (
     '{ "id": 7, "time": "20261127T021416", "status": { "result": { "progress": { "cnt" : 0, "of" : 1 }, '
@@ -66,7 +66,7 @@ def test_everything_is_installed_where_n_of_n_parts_are(progress: object, everyt
     [b"", b"no", b"[]", b"{}", b'{"status": 3}', b'{"status": {"execution": "flying"}}', b"[" * 100_000],
 )
 def test_what_is_no_feedback_is_refused(body: bytes) -> None:
-    with pytest.raises(Malformed):
+    with pytest.raises(MalformedMessage):
         read_feedback(body)
 
 
@@ -75,7 +75,7 @@ def test_no_body_is_more_than_refused(body: bytes) -> None:
     for read in (read_feedback, read_attributes):
         try:
             read(body)
-        except Malformed:
+        except MalformedMessage:
             continue
 
 
@@ -84,7 +84,7 @@ def test_no_status_is_more_than_refused(execution: object, result: object, detai
     body = json.dumps({"status": {"execution": execution, "result": result, "details": details}}).encode()
     try:
         said = read_feedback(body)
-    except Malformed:
+    except MalformedMessage:
         return
     assert all(isinstance(detail, str) for detail in said.details)
 
@@ -92,22 +92,22 @@ def test_no_status_is_more_than_refused(execution: object, result: object, detai
 def test_attributes_are_merged_replaced_and_removed() -> None:
     known = {"a": "1", "b": "2"}
 
-    assert apply_attributes(known, Attributes(Mode.MERGE, {"b": "3"})) == {"a": "1", "b": "3"}
-    assert apply_attributes(known, Attributes(Mode.REPLACE, {"c": "4"})) == {"c": "4"}
-    assert apply_attributes(known, Attributes(Mode.REMOVE, {"a": ""})) == {"b": "2"}
+    assert apply_attributes(known, Attributes(AttributeMode.MERGE, {"b": "3"})) == {"a": "1", "b": "3"}
+    assert apply_attributes(known, Attributes(AttributeMode.REPLACE, {"c": "4"})) == {"c": "4"}
+    assert apply_attributes(known, Attributes(AttributeMode.REMOVE, {"a": ""})) == {"b": "2"}
     assert read_attributes(b'{"data": {"n": 3, "t": true, "z": null}}') == Attributes(
-        Mode.MERGE, {"n": "3", "t": "true", "z": ""}
+        AttributeMode.MERGE, {"n": "3", "t": "true", "z": ""}
     )
 
 
 def test_attributes_are_bounded() -> None:
-    many = {f"name-{number}": "x" for number in range(MOST_ATTRIBUTES)}
+    many = {f"name-{number}": "x" for number in range(MAX_ATTRIBUTES)}
     bad: list[dict[str, object]] = [{**many, "one": "more"}, {"k" * 129: ""}, {"k": "v" * 257}, {"": "v"}, {"k": []}]
     for data in bad:
-        with pytest.raises(Malformed):
+        with pytest.raises(MalformedMessage):
             read_attributes(json.dumps({"data": data}).encode())
-    with pytest.raises(Malformed):
-        apply_attributes(many, Attributes(Mode.MERGE, {"one": "more"}))
+    with pytest.raises(MalformedMessage):
+        apply_attributes(many, Attributes(AttributeMode.MERGE, {"one": "more"}))
 
 
 def test_evidence_is_put_together_whatever_became_of_its_pieces() -> None:

@@ -11,7 +11,13 @@ from hypothesis import strategies as st
 from edgewright.core.fleet import twins
 from edgewright.core.fleet.routes import Proof
 from edgewright.core.fleet.twins import Stage, Twin, report_of
-from edgewright.delivery.served.mender.conversation import PATIENCE, STATUSES, Conversation, artifact_of, deployment_id
+from edgewright.delivery.served.mender.conversation import (
+    INVENTORY_TIMEOUT,
+    STATUSES,
+    DeviceConversation,
+    artifact_of,
+    deployment_id,
+)
 from edgewright.delivery.served.mender.messages import LogMessage
 from edgewright_wire.evidence import Evidence, InstalledEvidence
 from edgewright_wire.messages import Assignment, Blob, ModelAssignment, ModelReport, Phase, ProbeResult
@@ -24,8 +30,8 @@ def target(number: int) -> ModelAssignment:
     return ModelAssignment(model="reader", package=Blob(digest=f"sha256:{number:064x}", size=1), release=f"r{number}")
 
 
-def talk(proof: Proof = Proof.VERIFIED, now: datetime = NOW) -> Conversation:
-    return Conversation("prod", proof, now)
+def talk(proof: Proof = Proof.VERIFIED, now: datetime = NOW) -> DeviceConversation:
+    return DeviceConversation("prod", proof, now)
 
 
 def assigned(twin: Twin, version: int, *targets: ModelAssignment) -> Twin:
@@ -166,10 +172,10 @@ def test_evidence_of_an_earlier_job_of_the_same_release_does_not_count() -> None
 def test_an_inventory_that_never_comes_ends_the_wait() -> None:
     twin = offered()
     twin, _ = talk().reported(twin, id_of(twin), "success")
-    for later in (timedelta(minutes=1), PATIENCE):
+    for later in (timedelta(minutes=1), INVENTORY_TIMEOUT):
         twin = talk(now=NOW + later).asked(twin, {})
         assert phase_of(twin)[0] is Phase.PROBING
-    twin = talk(now=NOW + PATIENCE + timedelta(seconds=1)).asked(twin, {})
+    twin = talk(now=NOW + INVENTORY_TIMEOUT + timedelta(seconds=1)).asked(twin, {})
     assert phase_of(twin) == (Phase.FAILED, "NotProved")
 
 

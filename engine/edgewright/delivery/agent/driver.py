@@ -1,7 +1,7 @@
 """Delivery to ``edgewright-agent``: a signed repository of static files one way, a drop of reports the other.
 
 Implements ``ports.DeliveryReader`` and ``ports.DeliveryWriter``. Reading is plain JSON; what signs (tuf, cryptography)
-is imported by the first call that writes. Wired by ``cli``.
+is imported by the first call that writes. Made by ``wiring``.
 """
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -25,12 +25,12 @@ if TYPE_CHECKING:
 
 
 def utc_now() -> datetime:
-    """The time, aware, in UTC."""
+    """Return the time, aware, in UTC."""
     return datetime.now(UTC)
 
 
 class AgentDelivery:
-    """Publishes for agents and collects what they report."""
+    """Publishes for agents and collects their reports."""
 
     def __init__(
         self,
@@ -43,7 +43,7 @@ class AgentDelivery:
         cache: Path | None = None,
         inbox: ReportInbox | None = None,
     ) -> None:
-        """Wire the driver; nothing is read or written yet.
+        """Set up the driver; nothing is read or written yet.
 
         Args:
             repository: Folder that is served to agents; created by ``create``, or by the first publish or assign.
@@ -66,7 +66,7 @@ class AgentDelivery:
     # ── DeliveryReader ────────────────────────────────────────────────────────────────────────────────────────
 
     def published(self) -> frozenset[str]:
-        """Digests of the packages whose files are all there.
+        """Return the digests of the packages whose files are all there.
 
         Raises:
             DeliveryUnavailable: The repository cannot be read.
@@ -75,7 +75,7 @@ class AgentDelivery:
         return self._reader.published()
 
     def assigned(self) -> Mapping[str, int]:
-        """Versions of the assignments devices can fetch, by device.
+        """Return the versions of the assignments devices can fetch, by device.
 
         Raises:
             DeliveryUnavailable, DeliveryError: As in published.
@@ -83,7 +83,7 @@ class AgentDelivery:
         return self._reader.assigned()
 
     def damaged(self) -> Mapping[str, str]:
-        """Packages that were published and are not whole any more: what is missing, by digest.
+        """Return the published packages that are not whole any more, with their defects, by digest.
 
         Raises:
             DeliveryUnavailable, DeliveryError: As in published.
@@ -99,7 +99,7 @@ class AgentDelivery:
         return self._inspector.inspect(configs, budget)
 
     def observe(self, known: Mapping[str, int]) -> Sequence[Report]:
-        """Reports newer than the sequences known, by device. A bad one is skipped and logged.
+        """Return the reports newer than the known sequences of their devices. A malformed one is skipped and logged.
 
         Raises:
             DeliveryUnavailable: The report drop cannot be read.
@@ -112,11 +112,11 @@ class AgentDelivery:
         return [found[device] for device in sorted(found)]
 
     def capabilities(self, devices: Collection[str]) -> Mapping[str, Capability]:
-        """Agents run the golden samples; one that has begun stops only for another assignment."""
+        """Return what agents prove and do: they verify; one that has begun stops only for another assignment."""
         return dict.fromkeys(devices, Capability(cancels=False))
 
     def expires(self) -> datetime | None:
-        """When the first signature that devices check runs out; None where there is no repository yet.
+        """Return the earliest expiry of the signatures that devices check; None where there is no repository yet.
 
         Raises:
             DeliveryUnavailable, DeliveryError: As in published.
@@ -134,7 +134,7 @@ class AgentDelivery:
         self._writer().create()
 
     def publish(self, packages: Sequence[PackageContent]) -> Mapping[str, EdgewrightError]:
-        """Make packages fetchable, with one signing; says why some stay out, by digest.
+        """Publish packages, signed once; return the errors of those that are not published, by digest.
 
         Raises:
             DeliveryError: The signing key is missing or wrong, or the repository is not ours.
@@ -143,7 +143,7 @@ class AgentDelivery:
         return self._writer().publish(packages)
 
     def assign(self, assignments: Sequence[Assignment], configs: Mapping[str, bytes]) -> None:
-        """Make assignments fetchable, with the configurations they name; one signing for all of them.
+        """Publish assignments and the configurations they name, signed once.
 
         Raises:
             DeliveryError, DeliveryUnavailable, StorageFull: As in publish.
@@ -151,7 +151,7 @@ class AgentDelivery:
         self._writer().assign(assignments, configs)
 
     def cancel(self, devices: Collection[str]) -> None:
-        """Take the assignments away from agents that have not fetched them; one that has goes on.
+        """Remove the assignments of agents that have not fetched them; one that has goes on.
 
         Raises:
             DeliveryError, DeliveryUnavailable, StorageFull: As in publish.
@@ -160,7 +160,7 @@ class AgentDelivery:
 
     @contextmanager
     def attend(self, wake: Callable[[], None]) -> Iterator[None]:
-        """Nothing to do: agents come by themselves."""
+        """Yield at once: agents poll by themselves."""
         yield
 
     def retire(self, devices: Sequence[str]) -> None:
@@ -172,7 +172,7 @@ class AgentDelivery:
         self._writer().retire(devices)
 
     def refresh(self) -> tuple[str, ...]:
-        """Renew the signatures that are past half of their life; gives the roles renewed.
+        """Renew the signatures that are past half of their lifetime; return the renewed roles.
 
         Cheap when nothing is due. Those whose keys are not here are left; ``expires`` shows them.
 
@@ -187,7 +187,7 @@ class AgentDelivery:
     def collect(
         self, keep: Collection[str], configs: Collection[str] = (), *, dry_run: bool = False
     ) -> "CollectionResult":
-        """Remove packages that are neither assigned nor in ``keep`` (digests), and every blob nothing leads to.
+        """Remove packages that are neither assigned nor in ``keep`` (digests), and every unreferenced blob.
 
         Configurations in ``configs`` (digests) stay: devices of other update systems are assigned them.
 
@@ -197,7 +197,7 @@ class AgentDelivery:
         return self._writer().collect(keep, configs, dry_run=dry_run)
 
     def _verify(self) -> str | None:
-        """Say what is wrong with the signatures; where no keys are, devices alone check them."""
+        """Return the problem with the signatures; None if there is none, or where no keys are here to check them."""
         from edgewright.delivery.repository.keys import load_keys
         from edgewright.delivery.repository.metadata import MetadataChain
 

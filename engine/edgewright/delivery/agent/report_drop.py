@@ -1,7 +1,7 @@
 """The report drop: a folder with one ``<device>.json`` for each device, replaced whole by the device's agent.
 
 Reading is level-triggered: each pass looks at what is there. A report that has not changed since it was read is not
-read again, within a process and, by a small index file, across processes. Called by ``delivery.agent``.
+read again, within a process and, by a small index file, across processes. Called by ``driver``.
 """
 
 import contextlib
@@ -22,7 +22,7 @@ from edgewright_wire.layout import report_name
 from edgewright_wire.messages import Report
 
 MAX_BYTES = 1 << 20
-"""A report is a few kilobytes; a larger file is none."""
+"""A report has a few kilobytes; a larger file is no report."""
 _SUFFIX = report_name("")
 _INDEX_VERSION = 1
 _SETTLED_NS = 2_000_000_000
@@ -30,27 +30,27 @@ _SETTLED_NS = 2_000_000_000
 
 
 class Seen(NamedTuple):
-    """A file as it was read, and what was in it."""
+    """A file as it was read, and the report in it."""
 
     mtime_ns: int
     size: int
     inode: int
     sequence: int
-    """0 for a file that held no report: that has been said once."""
+    """0 for a file that held no report, which has been logged."""
 
 
 class ReportDrop:
     """Reads one drop folder."""
 
     def __init__(self, folder: Path, index: Path | None, clock: Callable[[], datetime]) -> None:
-        """Read from ``folder``; keep the index in the file ``index``, if given. Losing it costs one full reading."""
+        """Set up a reader of ``folder``; ``index`` is the index file, if any. Losing it costs one full reading."""
         self._folder = folder
         self._index = index
         self._clock = clock
         self._seen: dict[str, Seen] | None = None
 
     def collect(self, known: Mapping[str, int]) -> list[Report]:
-        """Reports with a higher sequence than is known of their device, in the devices' order.
+        """Return the reports with a higher sequence than is known of their device, by device.
 
         Raises:
             DeliveryUnavailable: The folder cannot be read.
@@ -108,7 +108,7 @@ class ReportDrop:
         return Seen(status.st_mtime_ns, status.st_size, status.st_ino, report.sequence)
 
     def _skip(self, entry: "os.DirEntry[str]", before: Seen | None, reason: str) -> Seen:
-        """Say once what is wrong with a file, until it changes."""
+        """Log the problem of a file once, until it changes."""
         status = entry.stat(follow_symlinks=False)
         seen = Seen(status.st_mtime_ns, status.st_size, status.st_ino, 0)
         if seen != before:
@@ -158,7 +158,7 @@ def _read(path: str, device: str) -> tuple[Report, os.stat_result]:
         where = ".".join(str(part) for part in first["loc"])
         raise _NoReport(f"it is no report: {where + ': ' if where else ''}{first['msg']}") from error
     if report.device != device:
-        raise _NoReport(f"it speaks for device {report.device}")
+        raise _NoReport(f"it is the report of device {report.device}")
     return report, status
 
 

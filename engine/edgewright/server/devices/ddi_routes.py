@@ -11,9 +11,9 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 from starlette.concurrency import run_in_threadpool
 
-from edgewright.delivery.served.ddi.downloads import Sending
-from edgewright.delivery.served.ddi.messages import MOST_BYTES
-from edgewright.delivery.served.ddi.service import Call, DdiResponse, DdiService
+from edgewright.delivery.served.ddi.downloads import DownloadResponse
+from edgewright.delivery.served.ddi.messages import MAX_BODY_BYTES
+from edgewright.delivery.served.ddi.service import DdiRequest, DdiResponse, DdiService
 from edgewright.errors import EdgewrightError
 from edgewright.server.devices.bodies import Bodies, BodyRefused
 from edgewright.server.request_log import logger, note, routine
@@ -24,7 +24,7 @@ _TYPE = "application/hal+json;charset=UTF-8"
 
 Find = Callable[[str], DdiService | None]
 """Finds the desk of an environment by its name."""
-Work = Callable[[DdiService, Call, bytes], DdiResponse | Sending]
+Work = Callable[[DdiService, DdiRequest, bytes], DdiResponse | DownloadResponse]
 
 
 def ddi_router(find: Find) -> APIRouter:
@@ -87,18 +87,18 @@ class _WayIn:
         call = _call(request)
         note(request, device=call.device)
         try:
-            body = await self._bodies.read(request, MOST_BYTES)
+            body = await self._bodies.read(request, MAX_BODY_BYTES)
         except BodyRefused as refused:
             return JSONResponse({"error": refused.message}, refused.status, {"Connection": "close"})
         try:
             outcome = await run_in_threadpool(partial(self._work, call, body, work))
         finally:
             self._bodies.release(body)
-        if isinstance(outcome, Sending):
+        if isinstance(outcome, DownloadResponse):
             return StreamingResponse(_checked(outcome), outcome.status, dict(outcome.headers))
         return _written(outcome)
 
-    def _work(self, call: Call, body: bytes, work: Work) -> DdiResponse | Sending:
+    def _work(self, call: DdiRequest, body: bytes, work: Work) -> DdiResponse | DownloadResponse:
         try:
             desk = self._find("" if call.tenant.upper() == DEFAULT else call.tenant)
         except EdgewrightError as error:
@@ -109,13 +109,13 @@ class _WayIn:
         return work(desk, call, body)
 
 
-def _call(request: Request) -> Call:
+def _call(request: Request) -> DdiRequest:
     where = f"{request.url.scheme}://{request.headers.get('host', request.url.netloc)}"
     parameters = request.path_params
-    return Call(parameters["tenant"], parameters["device"], request.headers.get("authorization", ""), where)
+    return DdiRequest(parameters["tenant"], parameters["device"], request.headers.get("authorization", ""), where)
 
 
-def _checked(sending: Sending) -> Iterator[bytes]:
+def _checked(sending: DownloadResponse) -> Iterator[bytes]:
     """Pass the bytes on; what goes wrong meanwhile breaks the connection off, and is in the log."""
     try:
         yield from sending.chunks

@@ -11,10 +11,11 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 from starlette.concurrency import run_in_threadpool
 
-from edgewright.delivery.served.mender.answers import MenderResponse
-from edgewright.delivery.served.mender.messages import Malformed, read_auth_request
+from edgewright.delivery.served.errors import MalformedMessage
+from edgewright.delivery.served.mender.messages import read_auth_request
+from edgewright.delivery.served.mender.responses import MenderResponse
 from edgewright.delivery.served.mender.service import DEPLOYMENTS, MenderService
-from edgewright.delivery.served.mender.tokens import NoToken, environment_of
+from edgewright.delivery.served.mender.tokens import TokenRejected, environment_of
 from edgewright.errors import EdgewrightError
 from edgewright.server.devices.bodies import Bodies, BodyRefused
 from edgewright.server.request_log import logger, note, routine
@@ -104,7 +105,7 @@ class _WayIn:
         def work(body: bytes) -> MenderResponse:
             try:
                 asks = read_auth_request(body)
-            except Malformed as error:
+            except MalformedMessage as error:
                 raise _Closed(HTTPStatus.BAD_REQUEST, str(error)) from None
             desk = self._find(asks.tenant_token)
             if desk is None:
@@ -139,7 +140,7 @@ class _WayIn:
     def _desk(self, token: str) -> MenderService:
         try:
             desk = self._find(environment_of(token))
-        except NoToken as error:
+        except TokenRejected as error:
             raise _Closed(HTTPStatus.UNAUTHORIZED, str(error), closes=True) from None
         if desk is None:
             raise _Closed(HTTPStatus.UNAUTHORIZED, "the token is for another place", closes=True)

@@ -15,7 +15,7 @@ from clients import require_client
 from edgewright.delivery.identity.credentials import BundleKeys, create_credentials, load_bundle_keys
 from edgewright.delivery.served.mender.artifacts import write_artifact
 from edgewright.delivery.served.mender.composed_file import ComposedFile
-from edgewright.delivery.served.mender.orders import MenderOrder, artifact_name, compose
+from edgewright.delivery.served.mender.orders import MenderOrder, artifact_name, compose_artifact
 from edgewright.errors import DeliveryError, DeliveryUnavailable
 from edgewright_schemas.delivery import Delivery, MenderSettings
 from edgewright_wire.layout import blob_path
@@ -50,7 +50,7 @@ def order(target: ModelAssignment | None, nonce: str = "n-1") -> MenderOrder:
 
 def written(grounds: Grounds, ordered: MenderOrder, settings: MenderSettings) -> ComposedFile:
     name = artifact_name(ordered.model, ordered.target, "12345678")
-    return write_artifact(compose(ordered, name, settings, grounds.depot), keys(grounds).key)
+    return write_artifact(compose_artifact(ordered, name, settings, grounds.depot), keys(grounds).key)
 
 
 def saved(grounds: Grounds, pieces: ComposedFile) -> Path:

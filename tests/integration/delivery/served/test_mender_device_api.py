@@ -236,7 +236,7 @@ def test_an_operator_may_say_which_device_it_is(api: Api) -> None:
 
 
 def test_strangers_do_not_fill_the_store(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(desks, "MOST_PENDING", 2)
+    monkeypatch.setattr(desks, "MAX_PENDING", 2)
     for number in range(3):
         answer = api.ask(a_key(), device=f"lane-{number}")
     assert "too many" in answer.json()["error"]

@@ -1,7 +1,14 @@
-"""Serving hawkBit's device API (DDI), so that SWUpdate, rauc-hawkbit-updater and others poll edgewright.
+"""hawkBit's device API (DDI), so that SWUpdate, rauc-hawkbit-updater and others poll edgewright.
 
-``messages`` reads what devices send, ``actions`` turns it into changes of a twin, ``answers`` writes what they get; all
-three are pure. ``desk`` does this for one environment, with ``access`` and ``downloads``; ``driver`` is the engine's
-side.
+::
+
+    messages        parses requests of devices: feedback and attributes (pure)
+    actions         applies them to a twin (pure); ``failure_words`` finds the reason of a failure in a client's words
+    responses       builds the JSON of responses (pure)
+    authentication  device and gateway tokens
+    downloads       serves bundles, whole or in ranges
+    service         all of it for one environment
+    driver          the delivery port
+
 Format: https://www.eclipse.dev/hawkbit/apis/ddi_api/.
 """

@@ -1,7 +1,7 @@
-"""Who a device is: by a token of its own, or by the one token of all devices behind a gateway. Called by ``desk``.
+"""Authenticates devices by a token of their own, or by the one token of all devices behind a gateway.
 
-Tokens are made here, shown once, and kept as their sha256 alone. A device that a gateway brings and no fleet knows
-waits until somebody approves it; what it says of itself becomes its labels.
+Called by ``service``. Tokens are issued here, shown once, and stored as their sha256 alone. A device behind a gateway
+that no fleet knows waits until an operator approves it; its attributes become its labels.
 """
 
 import hmac
@@ -20,14 +20,14 @@ from edgewright_wire.canonical import digest_bytes
 
 SYSTEM = "ddi"
 GATEWAY = "ddi-gateway"
-"""The gateways' own identities; they are no devices'."""
-MOST_PENDING = 1000
-"""Devices that may wait to be approved; more are turned away."""
+"""The system of gateways' identities, which are no devices."""
+MAX_PENDING = 1000
+"""Devices that may wait to be approved; more are refused."""
 _LONGEST_TOKEN = 512
 
 
-class NotServed(Exception):
-    """A request is turned away; ``status`` is HTTP's."""
+class RequestRefused(Exception):
+    """A request is refused; ``status`` is HTTP's."""
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
@@ -37,21 +37,21 @@ class NotServed(Exception):
 
 @dataclass(frozen=True, slots=True)
 class AuthenticatedDevice:
-    """A device that was let in."""
+    """A device whose token was accepted."""
 
     device: str
     route: Route | None
-    """The way to it, where a fleet reaches it by this system."""
+    """The route to it, where a fleet reaches it by this system."""
     pending: Identity | None = None
-    """It waits to be approved: it may say what it is, and is given nothing."""
+    """Its identity while it waits to be approved: it may send attributes, and gets no deployment."""
 
 
 class Authenticator:
-    """Tells devices from others.
+    """Authenticates requests.
 
     Args:
-        identities: Tokens' digests.
-        routes: The way to every device.
+        identities: Stores tokens' digests.
+        routes: Gives the route to every device.
         clock: Gives aware UTC times.
     """
 
@@ -65,11 +65,11 @@ class Authenticator:
         self._routes = routes
         self._clock = clock
 
-    def admit(self, device: str, authorization: str) -> AuthenticatedDevice:
-        """Let a device in.
+    def authenticate(self, device: str, authorization: str) -> AuthenticatedDevice:
+        """Authenticate a device.
 
         Args:
-            device: Who it says it is.
+            device: The id that it claims.
             authorization: The header, ``TargetToken …`` or ``GatewayToken …``.
 
         Raises:
@@ -78,45 +78,47 @@ class Authenticator:
         """
         kind, _, token = authorization.strip().partition(" ")
         if not 0 < len(token.strip()) <= _LONGEST_TOKEN:
-            raise NotServed(401, "a token is needed: TargetToken or GatewayToken")
+            raise RequestRefused(401, "a token is needed: TargetToken or GatewayToken")
         match kind.lower():
             case "targettoken":
-                return self._by_target(device, key_of_token(token.strip()))
+                return self._by_target(device, token_key(token.strip()))
             case "gatewaytoken":
-                return self._by_gateway(device, key_of_token(token.strip()))
+                return self._by_gateway(device, token_key(token.strip()))
             case _:
-                raise NotServed(401, "a token is needed: TargetToken or GatewayToken")
+                raise RequestRefused(401, "a token is needed: TargetToken or GatewayToken")
 
-    def describe(self, visitor: AuthenticatedDevice, said: Attributes) -> None:
-        """Keep what a device that waits says of itself; it is looked at before it is approved.
+    def describe(self, client: AuthenticatedDevice, attributes: Attributes) -> None:
+        """Store the attributes of a device that waits, for the operator who approves it.
 
         Raises:
-            Malformed: It would be more than is kept.
+            MalformedMessage: There would be too many.
         """
-        if visitor.pending is not None:
-            labels = apply_attributes(visitor.pending.labels, said)
-            self._identities.ask(replace(visitor.pending, labels=labels))
+        if client.pending is not None:
+            labels = apply_attributes(client.pending.labels, attributes)
+            self._identities.ask(replace(client.pending, labels=labels))
 
     def _by_target(self, device: str, key: str) -> AuthenticatedDevice:
         known = self._identities.identity(SYSTEM, key)
-        # The digest was looked up, which tells nobody anything of the token; the id is compared in constant time.
+        # Looking the digest up leaks nothing about the token; the id is compared in constant time.
         if known is None or not hmac.compare_digest(known.device.encode(), device.encode()):
-            raise NotServed(401, "this is no token of this device")
+            raise RequestRefused(401, "this is no token of this device")
         if known.standing is not IdentityStatus.ACCEPTED:
-            raise NotServed(401, "this token counts no more")
+            raise RequestRefused(401, "this token is not valid any more")
         route = self._routes().get(device)
         if route is None or route.delivery.type != SYSTEM:
-            raise NotServed(401, "this is no token of this device")  # as to strangers: who is whose is told to nobody
+            raise RequestRefused(
+                401, "this is no token of this device"
+            )  # the same answer as for a wrong token, which leaks nothing
         return AuthenticatedDevice(device, route)
 
     def _by_gateway(self, device: str, key: str) -> AuthenticatedDevice:
         known = self._identities.identity(GATEWAY, key)
         if known is None or known.standing is not IdentityStatus.ACCEPTED:
-            raise NotServed(401, "this is no token of a gateway")
+            raise RequestRefused(401, "this is no token of a gateway")
         route = self._routes().get(device)
         if route is not None and route.delivery.type == SYSTEM:
             if (route.delivery.ddi or DdiSettings()).tokens != "gateway":
-                raise NotServed(401, "this device needs a token of its own")
+                raise RequestRefused(401, "this device needs a token of its own")
             return AuthenticatedDevice(device, route)
         return self._unknown(device)
 
@@ -125,30 +127,30 @@ class Authenticator:
         known = self._identities.identity(SYSTEM, key)
         if known is None:
             waiting = self._identities.identities(system=SYSTEM, standing=IdentityStatus.PENDING)
-            if len(waiting) >= MOST_PENDING:
-                raise NotServed(403, "too many devices wait to be approved")
+            if len(waiting) >= MAX_PENDING:
+                raise RequestRefused(403, "too many devices wait to be approved")
             known = self._identities.ask(Identity(SYSTEM, device, key, IdentityStatus.PENDING, self._clock()))
         if known.standing in {IdentityStatus.REJECTED, IdentityStatus.RETIRED}:
-            raise NotServed(403, f"this device was {known.standing.value}")
+            raise RequestRefused(403, f"this device was {known.standing.value}")
         return AuthenticatedDevice(device, None, known if known.standing is IdentityStatus.PENDING else None)
 
 
-def key_of_token(token: str) -> str:
-    """Name a token by its digest, as it is kept."""
+def token_key(token: str) -> str:
+    """Return the digest that a token is stored under."""
     return digest_bytes(token.encode())
 
 
 def issue_token(identities: IdentityStore, device: str, now: datetime) -> Secret:
-    """Make a device's token; it is shown once, and the device's tokens before it count no more.
+    """Issue a device's token; it is shown once, and revokes the device's earlier tokens.
 
     Raises:
-        DeliveryError: The id is no device's.
+        DeliveryError: The id cannot be a device's.
     """
     return _issue(identities, SYSTEM, device, now)
 
 
 def issue_gateway_token(identities: IdentityStore, gateway: str, now: datetime) -> Secret:
-    """Make the token that all devices behind a gateway use; the gateway's tokens before it count no more.
+    """Issue the token of all devices behind a gateway; it revokes the gateway's earlier tokens.
 
     Raises:
         DeliveryError: The name cannot be used.
@@ -160,7 +162,7 @@ def _issue(identities: IdentityStore, system: str, name: str, now: datetime) -> 
     if not name or not name.isprintable():
         raise DeliveryError(f"{name!r} is no name", hint="name a device, or a gateway")
     token = secrets.token_urlsafe(32)
-    key = key_of_token(token)
+    key = token_key(token)
     identities.ask(Identity(system, name, key, IdentityStatus.PENDING, now))
     identities.decide(system, key, IdentityStatus.ACCEPTED, now)
     return Secret(token)

@@ -1,5 +1,4 @@
-"""Which bytes of a bundle are sent. Called by ``desk``.
-
+"""Serves the bytes of a bundle, whole or in ranges. Called by ``service``.
 Format: RFC 9110, sections 13 (conditional requests) and 14 (ranges). Several ranges at once are answered with all
 bytes.
 """
@@ -16,40 +15,44 @@ _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
 
 
 @dataclass(frozen=True, slots=True)
-class Sending:
-    """An answer with bytes of a file."""
+class DownloadResponse:
+    """A response with bytes of a file."""
 
     status: int
     headers: Mapping[str, str]
     chunks: Iterator[bytes] = field(default_factory=lambda: iter(()))
 
 
-def send(bundle: BuiltBundle, headers: Mapping[str, str], *, only_head: bool, sent: Callable[[], None]) -> Sending:
-    """Answer a request for a bundle.
+def download_response(
+    bundle: BuiltBundle, headers: Mapping[str, str], *, only_head: bool, sent: Callable[[], None]
+) -> DownloadResponse:
+    """Build the response to a request for a bundle.
 
     Args:
-        bundle: What is asked for.
+        bundle: The bundle.
         headers: Of the request, names in lower case.
-        only_head: Whether no bytes are wanted.
+        only_head: True for a HEAD request.
         sent: Called before the bundle's last byte is handed over.
 
     Raises:
-        OSError: The bundle is not there any more.
+        OSError: The bundle was removed.
     """
     tag = f'"{bundle.sha256}"'
     always = {"ETag": tag, "Accept-Ranges": "bytes", "Content-Type": "application/octet-stream"}
     if tag in {each.strip() for each in headers.get("if-none-match", "").split(",")}:
-        return Sending(304, always)
+        return DownloadResponse(304, always)
     wanted = _range(headers, tag, bundle.size)
     if wanted is None:
-        return Sending(416, {**always, "Content-Range": f"bytes */{bundle.size}", "Content-Length": "0"})
+        return DownloadResponse(416, {**always, "Content-Range": f"bytes */{bundle.size}", "Content-Length": "0"})
     start, end, status = wanted
     always["Content-Length"] = str(end - start)
     if status == 206:
         always["Content-Range"] = f"bytes {start}-{end - 1}/{bundle.size}"
     if only_head:
-        return Sending(status, always)
-    return Sending(status, always, _chunks(bundle.path.open("rb"), start, end, sent if end == bundle.size else None))
+        return DownloadResponse(status, always)
+    return DownloadResponse(
+        status, always, _chunks(bundle.path.open("rb"), start, end, sent if end == bundle.size else None)
+    )
 
 
 def _range(headers: Mapping[str, str], tag: str, size: int) -> tuple[int, int, int] | None:

@@ -1,4 +1,4 @@
-"""The engine's side of devices that poll hawkBit's device API. Wired by ``cli``."""
+"""Driver for devices that poll hawkBit's device API. Made by ``wiring.drivers``."""
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
@@ -15,12 +15,12 @@ from edgewright_wire.messages import Assignment
 
 
 class DdiDriver(TwinDriver):
-    """Implements ports.Driver; devices are answered by ``desk``.
+    """Implements ports.Driver; ``service`` answers the devices.
 
     Args:
         store: Keeps the twins.
-        depot: What is published.
-        routes: The way to every device.
+        depot: The published packages and configurations.
+        routes: Gives the route to every device.
         clock: Gives aware UTC times.
         cache: Folder for built bundles.
         keys: Folder of the keys.
@@ -42,7 +42,7 @@ class DdiDriver(TwinDriver):
         self._maker = BundleMaker(cache, keys, depot, read, lambda: offered_bundles(store))
 
     def assign(self, assignments: Sequence[Assignment], configs: Mapping[str, bytes]) -> None:
-        """Build the bundles, so that what is wrong with them is told now, and note what devices are assigned.
+        """Build the bundles, so that their errors show now, and store the assignments.
 
         Raises:
             DeliveryError: As in TwinDriver.assign; or a bundle cannot be built: a key or a program is missing, or a

@@ -1,4 +1,4 @@
-"""Reads what devices send: feedback on actions, and attributes. Pure; called by ``desk``."""
+"""Parses messages of devices: feedback on actions, and attributes. Pure; called by ``service``."""
 
 import json
 from collections.abc import Mapping
@@ -6,23 +6,21 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, TypeVar
 
+from edgewright.delivery.served.errors import MalformedMessage
+
 Word = TypeVar("Word", bound=StrEnum)
 
-MOST_BYTES = 512 << 10
+MAX_BODY_BYTES = 512 << 10
 """Of a body."""
 _MOST_DETAILS = 200
 _LONGEST_DETAIL = 4096
 _LONGEST_KEY = 128
 _LONGEST_VALUE = 256
-MOST_ATTRIBUTES = 100
-
-
-class Malformed(ValueError):
-    """A body cannot be understood; the text says why."""
+MAX_ATTRIBUTES = 100
 
 
 class Execution(StrEnum):
-    """How a device is at an action."""
+    """Execution status of an action."""
 
     PROCEEDING = "proceeding"
     SCHEDULED = "scheduled"
@@ -35,15 +33,15 @@ class Execution(StrEnum):
 
 
 class Finished(StrEnum):
-    """What came of it."""
+    """Result of an action."""
 
     SUCCESS = "success"
     FAILURE = "failure"
     NONE = "none"
 
 
-class Mode(StrEnum):
-    """What is done with attributes that are known already."""
+class AttributeMode(StrEnum):
+    """Treatment of the attributes that are stored already."""
 
     MERGE = "merge"
     REPLACE = "replace"
@@ -52,12 +50,12 @@ class Mode(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Feedback:
-    """What a device says of an action."""
+    """A device's feedback on an action."""
 
     execution: Execution
     finished: Finished = Finished.NONE
     everything: bool = False
-    """Whether it says that all parts are installed: progress n of n."""
+    """True if all parts are installed: progress n of n."""
     details: tuple[str, ...] = ()
     number: int | None = None
     """The action's, where the body repeats it."""
@@ -65,22 +63,22 @@ class Feedback:
 
 @dataclass(frozen=True, slots=True)
 class Attributes:
-    """What a device says of itself."""
+    """A device's attributes."""
 
-    mode: Mode
+    mode: AttributeMode
     data: Mapping[str, str]
 
 
 def read_feedback(body: bytes) -> Feedback:
-    """Read feedback on an action or a cancelation.
+    """Parse feedback on an action or a cancellation.
 
     Raises:
-        Malformed: It cannot be understood.
+        MalformedMessage: It cannot be parsed.
     """
     content = _feedback_object(body)
     status = content.get("status")
     if not isinstance(status, dict):
-        raise Malformed("status is no object")
+        raise MalformedMessage("status is no object")
     result = status.get("result")
     result = result if isinstance(result, dict) else {}
     return Feedback(
@@ -93,52 +91,52 @@ def read_feedback(body: bytes) -> Feedback:
 
 
 def read_attributes(body: bytes) -> Attributes:
-    """Read configData.
+    """Parse configData.
 
     Raises:
-        Malformed: It cannot be understood, or is more than is kept.
+        MalformedMessage: It cannot be parsed, or has too many attributes.
     """
     content = _object(_text(body))
     data = content.get("data")
     if not isinstance(data, dict):
-        raise Malformed("data is no object")
-    if len(data) > MOST_ATTRIBUTES:
-        raise Malformed(f"there are more than {MOST_ATTRIBUTES} attributes")
+        raise MalformedMessage("data is no object")
+    if len(data) > MAX_ATTRIBUTES:
+        raise MalformedMessage(f"there are more than {MAX_ATTRIBUTES} attributes")
     found: dict[str, str] = {}
     for key, value in data.items():
         if not isinstance(value, str | int | float | bool) and value is not None:
-            raise Malformed("an attribute is no text")
+            raise MalformedMessage("an attribute is no text")
         text = "" if value is None else value if isinstance(value, str) else json.dumps(value)
         if not 0 < len(key) <= _LONGEST_KEY or len(text) > _LONGEST_VALUE:
-            raise Malformed(f"names have 1 to {_LONGEST_KEY} characters, values at most {_LONGEST_VALUE}")
+            raise MalformedMessage(f"names have 1 to {_LONGEST_KEY} characters, values at most {_LONGEST_VALUE}")
         found[_storable(key)] = _storable(text)
-    return Attributes(_word(Mode, content.get("mode") or "merge", "mode"), found)
+    return Attributes(_word(AttributeMode, content.get("mode") or "merge", "mode"), found)
 
 
-def apply_attributes(known: Mapping[str, str], said: Attributes) -> Mapping[str, str]:
-    """Work out what a device's attributes are now.
+def apply_attributes(known: Mapping[str, str], attributes: Attributes) -> Mapping[str, str]:
+    """Apply received attributes to the stored ones; return the new attributes.
 
     Raises:
-        Malformed: They would be more than is kept.
+        MalformedMessage: There would be too many.
     """
-    match said.mode:
-        case Mode.REPLACE:
-            return dict(said.data)
-        case Mode.REMOVE:
-            return {key: value for key, value in known.items() if key not in said.data}
-        case Mode.MERGE:
-            merged = {**known, **said.data}
-            if len(merged) > MOST_ATTRIBUTES:
-                raise Malformed(f"there would be more than {MOST_ATTRIBUTES} attributes")
+    match attributes.mode:
+        case AttributeMode.REPLACE:
+            return dict(attributes.data)
+        case AttributeMode.REMOVE:
+            return {key: value for key, value in known.items() if key not in attributes.data}
+        case AttributeMode.MERGE:
+            merged = {**known, **attributes.data}
+            if len(merged) > MAX_ATTRIBUTES:
+                raise MalformedMessage(f"there would be more than {MAX_ATTRIBUTES} attributes")
             return merged
 
 
 def _feedback_object(body: bytes) -> dict[str, Any]:
-    """Read a body, also as SWUpdate writes it: errors stand between quotation marks as they are, at its end."""
+    """Parse a body, also as SWUpdate writes it: with unescaped errors between quotation marks at its end."""
     text = _text(body)
     try:
         return _object(text)
-    except Malformed:
+    except MalformedMessage:
         head, found, details = text.partition('"details"')
         if not found:
             raise
@@ -157,15 +155,15 @@ def _object(text: str) -> dict[str, Any]:
     try:
         content = json.loads(text, strict=False)
     except (ValueError, RecursionError) as error:
-        raise Malformed("the body is no JSON") from error
+        raise MalformedMessage("the body is no JSON") from error
     if not isinstance(content, dict):
-        raise Malformed("the body is no JSON object")
+        raise MalformedMessage("the body is no JSON object")
     return content
 
 
 def _word(kind: type[Word], value: object, name: str) -> Word:
     if not isinstance(value, str) or value.lower() not in set(kind):
-        raise Malformed(f"{name} is none of {', '.join(kind)}")
+        raise MalformedMessage(f"{name} is none of {', '.join(kind)}")
     return kind(value.lower())
 
 
@@ -190,5 +188,5 @@ def _number(value: object) -> int | None:
 
 
 def _storable(text: str) -> str:
-    """Leave out what no database takes: zeroes, and halves of surrogate pairs."""
+    """Remove characters that databases refuse: zeroes, and halves of surrogate pairs."""
     return text.replace("\x00", "").encode("utf-8", errors="replace").decode("utf-8")

@@ -1,6 +1,6 @@
-"""Serves devices of one environment: bytes in, answers out. Called by ``server.ddi_routes``.
+"""Serves the devices of one environment: bytes in, responses out. Called by ``server.devices.ddi_routes``.
 
-Nothing is kept between calls but in the stores, so that several controllers may serve the same devices.
+All state is in the stores, so that several controllers may serve the same devices.
 """
 
 import logging
@@ -18,17 +18,18 @@ from edgewright.delivery.bundles.cache import BuiltBundle
 from edgewright.delivery.bundles.maker import BundleMaker
 from edgewright.delivery.bundles.orders import BundleOrder, ReadFile
 from edgewright.delivery.repository.depot import Depot
-from edgewright.delivery.served.ddi import actions, answers
-from edgewright.delivery.served.ddi.answers import DeviceAddress
-from edgewright.delivery.served.ddi.authentication import SYSTEM, AuthenticatedDevice, Authenticator, NotServed
-from edgewright.delivery.served.ddi.downloads import Sending, send
+from edgewright.delivery.served.ddi import actions, responses
+from edgewright.delivery.served.ddi.authentication import SYSTEM, AuthenticatedDevice, Authenticator, RequestRefused
+from edgewright.delivery.served.ddi.downloads import DownloadResponse, download_response
 from edgewright.delivery.served.ddi.messages import (
     Feedback,
-    Malformed,
     apply_attributes,
     read_attributes,
     read_feedback,
 )
+from edgewright.delivery.served.ddi.responses import DeviceAddress
+from edgewright.delivery.served.errors import MalformedMessage
+from edgewright.delivery.served.twin_changes import change_and_wake
 from edgewright.errors import EdgewrightError
 from edgewright.ports import IdentityStore, TwinStore
 from edgewright_schemas.delivery import DdiSettings
@@ -36,7 +37,7 @@ from edgewright_schemas.delivery import DdiSettings
 log = logging.getLogger(__name__)
 
 ASK_AGAIN = timedelta(days=1)
-"""How old a device's attributes may become before it is asked for them."""
+"""Age of a device's attributes after which they are requested again."""
 NO_BUNDLE = "BundleFailed"
 _ATTRIBUTES_AT = "attributesAt"
 _DEVICE = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,126}[A-Za-z0-9])?")
@@ -44,15 +45,15 @@ _NUMBER = re.compile(r"[1-9][0-9]{0,17}")
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
-    """Who asks, and where."""
+class DdiRequest:
+    """Sender and address of a request."""
 
     tenant: str
     device: str
     authorization: str
     """The header; empty where there is none."""
-    asked_at: str
-    """The address the device used for us, without a path."""
+    base_url: str
+    """The controller's URL as the device uses it, without a path."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,19 +66,19 @@ class DdiResponse:
 
 
 class DdiService:
-    """The server side of the driver.
+    """The device API of one environment.
 
     Args:
         environment: Its name.
-        twins: Keeps what is known of devices.
-        identities: Keeps tokens' digests.
-        routes: The way to every device.
-        depot: What is published.
+        twins: Stores the twins.
+        identities: Stores tokens' digests.
+        routes: Gives the route to every device.
+        depot: The published packages and configurations.
         cache: Folder for built bundles.
         keys: Folder of the keys.
         clock: Gives aware UTC times.
-        wake: Told of news for rollouts.
-        url: Where devices reach us; None: where they ask.
+        wake: Called when there is news for rollouts.
+        url: The controller's URL for devices; None: the one of their requests.
         read: Reads files of the repository that fleets name.
     """
 
@@ -103,77 +104,81 @@ class DdiService:
         self._wake = wake
         self._url = url.rstrip("/") if url else None
         self._maker = BundleMaker(cache, keys, depot, read, lambda: offered_bundles(twins))
-        self._doors = Authenticator(identities, routes, clock)
+        self._authenticator = Authenticator(identities, routes, clock)
 
     # ── resources ─────────────────────────────────────────────────────────────────────────────────────────────
 
-    def base(self, call: Call) -> DdiResponse:
-        """``GET /{tenant}/controller/v1/{id}``: what is due."""
-        return self._answered(call, lambda visitor: self._base(call, visitor))
+    def base(self, request: DdiRequest) -> DdiResponse:
+        """``GET /{tenant}/controller/v1/{id}``: links to the resources that are due."""
+        return self._respond(request, lambda client: self._base(request, client))
 
-    def deployment(self, call: Call, number: str) -> DdiResponse:
-        """``GET …/deploymentBase/{action}``: what to install."""
-        return self._answered(call, lambda visitor: self._deployment(call, visitor, number))
+    def deployment(self, request: DdiRequest, number: str) -> DdiResponse:
+        """``GET …/deploymentBase/{action}``: the bundle to install."""
+        return self._respond(request, lambda client: self._deployment(request, client, number))
 
-    def feedback(self, call: Call, number: str, body: bytes) -> DdiResponse:
-        """``POST …/deploymentBase/{action}/feedback``: how it goes."""
-        return self._answered(call, lambda visitor: self._feedback(visitor, number, body))
+    def feedback(self, request: DdiRequest, number: str, body: bytes) -> DdiResponse:
+        """``POST …/deploymentBase/{action}/feedback``: progress and result."""
+        return self._respond(request, lambda client: self._feedback(client, number, body))
 
-    def cancelation(self, call: Call, number: str) -> DdiResponse:
-        """``GET …/cancelAction/{action}``: what is called off."""
-        return self._answered(call, lambda visitor: self._cancelation(visitor, number))
+    def cancelation(self, request: DdiRequest, number: str) -> DdiResponse:
+        """``GET …/cancelAction/{action}``: the action to cancel."""
+        return self._respond(request, lambda client: self._cancelation(client, number))
 
-    def cancelation_feedback(self, call: Call, number: str, body: bytes) -> DdiResponse:
-        """``POST …/cancelAction/{action}/feedback``: whether it was in time."""
-        return self._answered(call, lambda visitor: self._cancelation_feedback(visitor, number, body))
+    def cancelation_feedback(self, request: DdiRequest, number: str, body: bytes) -> DdiResponse:
+        """``POST …/cancelAction/{action}/feedback``: result of the cancellation."""
+        return self._respond(request, lambda client: self._cancelation_feedback(client, number, body))
 
-    def attributes(self, call: Call, body: bytes) -> DdiResponse:
-        """``PUT …/configData``: what the device says of itself."""
-        return self._answered(call, lambda visitor: self._attributes(visitor, body))
+    def attributes(self, request: DdiRequest, body: bytes) -> DdiResponse:
+        """``PUT …/configData``: the device's attributes."""
+        return self._respond(request, lambda client: self._attributes(client, body))
 
-    def installed(self, call: Call, number: str) -> DdiResponse:
-        """``GET …/installedBase/{action}``: what the device has installed last."""
-        return self._answered(call, lambda visitor: self._installed(call, visitor, number))
+    def installed(self, request: DdiRequest, number: str) -> DdiResponse:
+        """``GET …/installedBase/{action}``: the bundle that the device installed last."""
+        return self._respond(request, lambda client: self._installed(request, client, number))
 
     def download(
-        self, call: Call, number: str, name: str, headers: Mapping[str, str], *, only_head: bool = False
-    ) -> DdiResponse | Sending:
+        self, request: DdiRequest, number: str, name: str, headers: Mapping[str, str], *, only_head: bool = False
+    ) -> DdiResponse | DownloadResponse:
         """``GET …/softwaremodules/{action}/artifacts/{name}``: a bundle's bytes."""
-        found: list[Sending] = []
+        found: list[DownloadResponse] = []
 
-        def sending(visitor: AuthenticatedDevice) -> DdiResponse:
-            outcome = self._download(visitor, number, name, headers, only_head=only_head)
-            if isinstance(outcome, Sending):
+        def sending(client: AuthenticatedDevice) -> DdiResponse:
+            outcome = self._download(client, number, name, headers, only_head=only_head)
+            if isinstance(outcome, DownloadResponse):
                 found.append(outcome)
                 return DdiResponse()
             return outcome
 
-        answer = self._answered(call, sending)
+        answer = self._respond(request, sending)
         return found[0] if found else answer
 
-    # ── what is behind them ───────────────────────────────────────────────────────────────────────────────────
+    # ── their implementation ───────────────────────────────────────────────────────────────────────────────────
 
-    def _base(self, call: Call, visitor: AuthenticatedDevice) -> DdiResponse:
-        place, route = self._place(call), visitor.route
-        if visitor.pending is not None:
-            return DdiResponse(content=answers.base(place, DdiSettings().poll, due={"configData": None}))
+    def _base(self, request: DdiRequest, client: AuthenticatedDevice) -> DdiResponse:
+        address, route = self._address(request), client.route
+        if client.pending is not None:
+            return DdiResponse(content=responses.base_resource(address, DdiSettings().poll, due={"configData": None}))
         poll = _settings(route).poll
-        known = self._known(visitor)
+        known = self._own_twin(client)
         if known is None:
-            return DdiResponse(content=answers.base(place, poll, due={}))
+            return DdiResponse(content=responses.base_resource(address, poll, due={}))
         now = self._clock()
         expected, problem = twins.seen(known, now), None
-        if expected.job is not None and not actions.is_called_off(expected):
+        if expected.job is not None and not actions.is_cancelling(expected):
             try:
                 self._bundle(route, expected.job)
             except EdgewrightError as error:
                 problem = error
-                log.warning("device %s: there is no bundle for it: %s", visitor.device, error)
-        twin = self._see(visitor, known, now, problem)
-        return DdiResponse(content=answers.base(place, poll, due=_due(twin, now, can_offer=problem is None)))
+                log.warning("device %s: there is no bundle for it: %s", client.device, error)
+        twin = self._record_seen(client, known, now, problem)
+        return DdiResponse(
+            content=responses.base_resource(address, poll, due=_due(twin, now, can_offer=problem is None))
+        )
 
-    def _see(self, visitor: AuthenticatedDevice, known: Twin, now: datetime, problem: EdgewrightError | None) -> Twin:
-        def seeing(twin: Twin) -> Twin:
+    def _record_seen(
+        self, client: AuthenticatedDevice, known: Twin, now: datetime, problem: EdgewrightError | None
+    ) -> Twin:
+        def record(twin: Twin) -> Twin:
             if problem is None:
                 return twins.seen(twin, now)
             lasts = (twin.reason, twin.message) == (NO_BUNDLE, problem.message)
@@ -181,165 +186,156 @@ class DdiService:
                 return twin
             return twins.troubled(twins.seen(twin, now), NO_BUNDLE, problem.message)
 
-        return known if seeing(known) == known else self._change(visitor.device, seeing)
+        return known if record(known) == known else self._change(client.device, record)
 
-    def _deployment(self, call: Call, visitor: AuthenticatedDevice, number: str) -> DdiResponse:
-        twin, action = self._open(visitor, number)
+    def _deployment(self, request: DdiRequest, client: AuthenticatedDevice, number: str) -> DdiResponse:
+        twin, action = self._open(client, number)
         job = twin.job
-        if job is None or actions.is_called_off(twin):
-            return DdiResponse(410, {"error": "the action was called off"})
-        bundle = self._bundle(visitor.route, job)
+        if job is None or actions.is_cancelling(twin):
+            return DdiResponse(410, {"error": "the action was cancelled"})
+        bundle = self._bundle(client.route, job)
         now = self._clock()
-        twin = self._change(visitor.device, lambda twin: actions.offered(twin, action, bundle.key, now))
-        order = _order(visitor.route, job)
-        return DdiResponse(content=answers.deployment(self._place(call), job, order, bundle))
+        twin = self._change(client.device, lambda twin: actions.offered(twin, action, bundle.key, now))
+        order = _order(client.route, job)
+        return DdiResponse(content=responses.deployment(self._address(request), job, order, bundle))
 
-    def _feedback(self, visitor: AuthenticatedDevice, number: str, body: bytes) -> DdiResponse:
-        said = read_feedback(body)
-        _, action = self._open(visitor, number, settled=True)
-        self._check(said, action)
-        now, wanted = self._clock(), _proof(visitor.route)
-        self._change(visitor.device, lambda twin: actions.told(twin, action, said, wanted, now))
+    def _feedback(self, client: AuthenticatedDevice, number: str, body: bytes) -> DdiResponse:
+        feedback = read_feedback(body)
+        _, action = self._open(client, number, settled=True)
+        self._check(feedback, action)
+        now, wanted = self._clock(), _proof(client.route)
+        self._change(client.device, lambda twin: actions.apply_feedback(twin, action, feedback, wanted, now))
         return DdiResponse()
 
-    def _cancelation(self, visitor: AuthenticatedDevice, number: str) -> DdiResponse:
-        twin, action = self._open(visitor, number)
-        if not actions.is_called_off(twin):
-            return DdiResponse(404, {"error": "the action was not called off"})
-        return DdiResponse(content=answers.cancelation(action))
+    def _cancelation(self, client: AuthenticatedDevice, number: str) -> DdiResponse:
+        twin, action = self._open(client, number)
+        if not actions.is_cancelling(twin):
+            return DdiResponse(404, {"error": "the action was not cancelled"})
+        return DdiResponse(content=responses.cancellation(action))
 
-    def _cancelation_feedback(self, visitor: AuthenticatedDevice, number: str, body: bytes) -> DdiResponse:
-        said = read_feedback(body)
-        twin, action = self._open(visitor, number)
-        self._check(said, action)
+    def _cancelation_feedback(self, client: AuthenticatedDevice, number: str, body: bytes) -> DdiResponse:
+        feedback = read_feedback(body)
+        twin, action = self._open(client, number)
+        self._check(feedback, action)
         if twin.job is None or twin.job.stage is not Stage.CANCELLING:
-            return DdiResponse(404, {"error": "the action was not called off"})
-        now, wanted = self._clock(), _proof(visitor.route)
-        self._change(visitor.device, lambda twin: actions.told_of_cancelation(twin, action, said, wanted, now))
+            return DdiResponse(404, {"error": "the action was not cancelled"})
+        now, wanted = self._clock(), _proof(client.route)
+        self._change(
+            client.device, lambda twin: actions.apply_cancellation_feedback(twin, action, feedback, wanted, now)
+        )
         return DdiResponse()
 
-    def _attributes(self, visitor: AuthenticatedDevice, body: bytes) -> DdiResponse:
-        said = read_attributes(body)
-        if visitor.pending is not None:
-            self._doors.describe(visitor, said)
-        elif self._known(visitor) is not None:
+    def _attributes(self, client: AuthenticatedDevice, body: bytes) -> DdiResponse:
+        feedback = read_attributes(body)
+        if client.pending is not None:
+            self._authenticator.describe(client, feedback)
+        elif self._own_twin(client) is not None:
             now = self._clock()
 
-            def describing(twin: Twin) -> Twin:
-                facts = apply_attributes(twin.facts, said)
+            def apply(twin: Twin) -> Twin:
+                facts = apply_attributes(twin.facts, feedback)
                 changed = twins.seen(twin, now, facts=facts, device_class=facts.get("class", ""))
                 return replace(changed, memo={**changed.memo, _ATTRIBUTES_AT: now.isoformat()})
 
-            self._change(visitor.device, describing)
+            self._change(client.device, apply)
         return DdiResponse()
 
-    def _installed(self, call: Call, visitor: AuthenticatedDevice, number: str) -> DdiResponse:
-        twin = self._known(visitor)
-        action = _parsed(number)
+    def _installed(self, request: DdiRequest, client: AuthenticatedDevice, number: str) -> DdiResponse:
+        twin = self._own_twin(client)
+        action = _action_number(number)
         running = next((model for model in twin.models if model.installed is not None), None) if twin else None
-        if twin is None or running is None or actions.standing(twin, action) is not actions.ActionStatus.CLOSED:
+        if twin is None or running is None or actions.status_of(twin, action) is not actions.ActionStatus.CLOSED:
             return DdiResponse(404, {"error": "nothing was installed by this action"})
         now = self._clock()
         job = Job(action, running.model, running.installed, 0, Stage.INSTALLING, now)
-        bundle, order = self._bundle(visitor.route, job), _order(visitor.route, job)
-        return DdiResponse(content=answers.deployment(self._place(call), job, order, bundle))
+        bundle, order = self._bundle(client.route, job), _order(client.route, job)
+        return DdiResponse(content=responses.deployment(self._address(request), job, order, bundle))
 
     def _download(
-        self, visitor: AuthenticatedDevice, number: str, name: str, headers: Mapping[str, str], *, only_head: bool
-    ) -> DdiResponse | Sending:
-        twin, action = self._open(visitor, number)
-        if twin.job is None or actions.is_called_off(twin):
-            return DdiResponse(410, {"error": "the action was called off"})
-        bundle = self._bundle(visitor.route, twin.job)
+        self, client: AuthenticatedDevice, number: str, name: str, headers: Mapping[str, str], *, only_head: bool
+    ) -> DdiResponse | DownloadResponse:
+        twin, action = self._open(client, number)
+        if twin.job is None or actions.is_cancelling(twin):
+            return DdiResponse(410, {"error": "the action was cancelled"})
+        bundle = self._bundle(client.route, twin.job)
         if name != bundle.name:
             return DdiResponse(404, {"error": "there is no such artifact"})
 
         def sent() -> None:
-            self._change(visitor.device, lambda twin: actions.fetched(twin, action, self._clock()))
+            self._change(client.device, lambda twin: actions.fetched(twin, action, self._clock()))
 
         if not only_head:
-            self._change(visitor.device, lambda twin: actions.fetching(twin, action, self._clock()))
+            self._change(client.device, lambda twin: actions.fetching(twin, action, self._clock()))
         try:
-            return send(bundle, headers, only_head=only_head, sent=sent)
+            return download_response(bundle, headers, only_head=only_head, sent=sent)
         except OSError as error:
             log.warning("the bundle %s cannot be read: %s", bundle.path, error)
             return DdiResponse(503, {"error": "the artifact is being built"}, {"Retry-After": "5"})
 
     # ── common to them ────────────────────────────────────────────────────────────────────────────────────────
 
-    def _answered(self, call: Call, work: Callable[[AuthenticatedDevice], DdiResponse]) -> DdiResponse:
+    def _respond(self, request: DdiRequest, work: Callable[[AuthenticatedDevice], DdiResponse]) -> DdiResponse:
         try:
-            if _DEVICE.fullmatch(call.device) is None:
-                raise NotServed(401, "this is no device")
-            return work(self._doors.admit(call.device, call.authorization))
-        except NotServed as refused:
+            if _DEVICE.fullmatch(request.device) is None:
+                raise RequestRefused(401, "this is no device")
+            return work(self._authenticator.authenticate(request.device, request.authorization))
+        except RequestRefused as refused:
             return DdiResponse(refused.status, {"error": refused.message})
-        except Malformed as error:
+        except MalformedMessage as error:
             return DdiResponse(400, {"error": str(error)})
         except EdgewrightError as error:
-            log.error("device %s cannot be served: %s", call.device, error)
+            log.error("device %s cannot be served: %s", request.device, error)
             return DdiResponse(503, {"error": "this cannot be answered now"}, {"Retry-After": "30"})
 
-    def _known(self, visitor: AuthenticatedDevice) -> Twin | None:
-        """Find the device's twin, or begin one; None where another update system reaches it."""
-        twin = self._twins.twin(visitor.device)
+    def _own_twin(self, client: AuthenticatedDevice) -> Twin | None:
+        """Find the device's twin, or create one; None where another update system reaches it."""
+        twin = self._twins.twin(client.device)
         is_ours = twin is not None and twin.system == SYSTEM
-        if visitor.route is None and not is_ours and (twin is not None or visitor.device in self._routes()):
+        if client.route is None and not is_ours and (twin is not None or client.device in self._routes()):
             return None
-        return twin if is_ours else Twin(visitor.device, SYSTEM)
+        return twin if is_ours else Twin(client.device, SYSTEM)
 
-    def _open(self, visitor: AuthenticatedDevice, number: str, *, settled: bool = False) -> tuple[Twin, int]:
-        """Find an action that is open.
+    def _open(self, client: AuthenticatedDevice, number: str, *, settled: bool = False) -> tuple[Twin, int]:
+        """Find an open action.
 
         Raises:
             NotServed: There is none such, or it has ended.
         """
-        twin, action = self._known(visitor) if visitor.pending is None else None, _parsed(number)
-        match actions.standing(twin, action):
+        twin, action = self._own_twin(client) if client.pending is None else None, _action_number(number)
+        match actions.status_of(twin, action):
             case actions.ActionStatus.OPEN:
                 pass
             case actions.ActionStatus.SETTLED if settled:
                 pass
             case actions.ActionStatus.UNKNOWN:
-                raise NotServed(404, "there is no such action")
+                raise RequestRefused(404, "there is no such action")
             case _:
-                raise NotServed(410, "the action has ended")
+                raise RequestRefused(410, "the action has ended")
         assert twin is not None
         return twin, action
 
-    def _check(self, said: Feedback, action: int) -> None:
-        if said.number not in {None, action}:
-            raise Malformed("the body is of another action")
+    def _check(self, feedback: Feedback, action: int) -> None:
+        if feedback.number not in {None, action}:
+            raise MalformedMessage("the body is of another action")
 
     def _bundle(self, route: Route | None, job: Job) -> BuiltBundle:
         return self._maker.make(_order(route, job))
 
     def _change(self, device: str, work: Callable[[Twin], Twin]) -> Twin:
-        """Change a twin, and wake whoever has to do with what is new."""
-        before: list[Twin] = []
+        return change_and_wake(self._twins, device, SYSTEM, work, news=_news, wake=self._wake)
 
-        def noticing(twin: Twin) -> Twin:
-            before[:] = [twin]
-            return work(twin)
-
-        after = self._twins.change(device, SYSTEM, noticing)
-        assert after is not None
-        if _is_news(before[0], after):
-            self._wake()
-        return after
-
-    def _place(self, call: Call) -> DeviceAddress:
-        return DeviceAddress(self._url or call.asked_at, call.tenant, call.device)
+    def _address(self, request: DdiRequest) -> DeviceAddress:
+        return DeviceAddress(self._url or request.base_url, request.tenant, request.device)
 
 
 def offered_bundles(store: TwinStore) -> frozenset[str]:
-    """Keys of the bundles that devices are fetching."""
+    """Return the keys of the bundles that devices are fetching."""
     return frozenset(actions.notes_of(twin).bundle for twin in store.twins(SYSTEM) if twin.job is not None)
 
 
 def _order(route: Route | None, job: Job) -> BundleOrder:
     if route is None:
-        raise NotServed(404, "no fleet has this device")
+        raise RequestRefused(404, "no fleet has this device")
     return BundleOrder(job.model, job.target, route.delivery)
 
 
@@ -351,16 +347,16 @@ def _proof(route: Route | None) -> Proof:
     return route.proof if route is not None else Proof.VERIFIED
 
 
-def _parsed(number: str) -> int:
+def _action_number(number: str) -> int:
     if _NUMBER.fullmatch(number) is None:
-        raise NotServed(404, "there is no such action")
+        raise RequestRefused(404, "there is no such action")
     return int(number)
 
 
 def _due(twin: Twin, now: datetime, *, can_offer: bool) -> dict[str, int | None]:
-    """What a device has to look at: an action or its cancelation, and whether its attributes are wanted."""
+    """List the resources that a device has to fetch or send: an action or its cancellation, and its attributes."""
     due: dict[str, int | None] = {}
-    if twin.job is not None and actions.is_called_off(twin):
+    if twin.job is not None and actions.is_cancelling(twin):
         due["cancelAction"] = twin.job.number
     elif twin.job is not None and can_offer:
         due["deploymentBase"] = twin.job.number
@@ -370,8 +366,6 @@ def _due(twin: Twin, now: datetime, *, can_offer: bool) -> dict[str, int | None]
     return due
 
 
-def _is_news(before: Twin, after: Twin) -> bool:
-    def told(twin: Twin) -> tuple[object, ...]:
-        return twin.models, twin.taken, twin.job is None, twin.reason, twin.message, twin.last_seen is None
-
-    return told(before) != told(after)
+def _news(twin: Twin) -> tuple[object, ...]:
+    """Return the part of a twin that rollouts or people see."""
+    return twin.models, twin.taken, twin.job is None, twin.reason, twin.message, twin.last_seen is None

@@ -1,18 +1,16 @@
-"""Mender: edgewright speaks the device API of a Mender server, so devices with Mender's client ask edgewright.
+"""Mender: edgewright serves the device API of a Mender server, so that devices with Mender's client poll edgewright.
 
 ::
 
-    messages        what clients send, parsed strictly
-    authentication  whose key signed a request, and which device that is
-    tokens          what accepted devices show afterwards
-    conversation    what follows from what a device says: pure, a twin in and a twin out
-    logs            why a deployment failed, by the log of its client
-    orders          what an artifact orders a device to do
-    artifacts       the file format (version 3)
-    pieces          files that are put together while they are read
-    desk            all of it for one environment: bytes in, answers out
-    answers         what is sent back, files and parts of files too
+    messages        parses what clients send, strictly
+    authentication  verifies the signature of a request, and finds its device
+    tokens          tokens of accepted devices, and links to artifacts
+    conversation    applies a device's requests to its twin (pure); ``failure_logs`` explains a failure by its log
+    orders          the content of an artifact: install a release, or remove a model
+    artifacts       the file format (version 3); ``composed_file`` reads it from published files, without a copy
+    responses       builds responses, files and ranges of files too
+    service         all of it for one environment
     driver          the delivery port
 
-``server.mender_routes`` is the way in by HTTP.
+``server.devices.mender_routes`` calls ``service``.
 """

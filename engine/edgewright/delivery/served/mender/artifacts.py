@@ -21,7 +21,7 @@ from edgewright.errors import DeliveryError
 from edgewright_wire.canonical import canonical_json
 
 _NAME = re.compile(r"[A-Za-z0-9_.,-]+")
-"""What clients take for the name of a payload's file."""
+"""The file names of a payload that clients accept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class ArtifactFile:
 
 @dataclass(frozen=True, slots=True)
 class MenderArtifact:
-    """What is in an artifact."""
+    """The content of an artifact."""
 
     name: str
     device_types: Sequence[str]
@@ -45,9 +45,9 @@ class MenderArtifact:
     """The update module that installs it."""
     files: Sequence[ArtifactFile] = ()
     provides: Mapping[str, str] = field(default_factory=dict)
-    """What the device says of itself once it is installed."""
+    """What the device provides once it is installed."""
     clears: Sequence[str] = ()
-    """Patterns of what it said before, and says no more."""
+    """Patterns of what it provided before, and provides no more."""
     meta: Mapping[str, str] = field(default_factory=dict)
     """For the update module."""
 
@@ -58,7 +58,7 @@ def write_artifact(artifact: MenderArtifact, key: RSAPrivateKey) -> ComposedFile
     Raises:
         DeliveryError: A file has a name that clients refuse.
     """
-    refuse_names(file.name for file in artifact.files)
+    check_file_names(file.name for file in artifact.files)
     version = canonical_json({"format": "mender", "version": 3})
     header = _header(artifact)
     sums = {f"data/0000/{file.name}": file.sha256 for file in artifact.files}
@@ -70,11 +70,11 @@ def write_artifact(artifact: MenderArtifact, key: RSAPrivateKey) -> ComposedFile
     return tar([*((name, ComposedFile.of_bytes(content)) for name, content in small.items()), ("data/0000.tar", data)])
 
 
-def refuse_names(names: Iterable[str]) -> None:
-    """Refuse names of files that clients would refuse.
+def check_file_names(names: Iterable[str]) -> None:
+    """Check file names by the rules of Mender's client.
 
     Raises:
-        DeliveryError: There are such; all of them are named.
+        DeliveryError: Clients would refuse some; names all of them.
     """
     if refused := sorted(name for name in names if not _NAME.fullmatch(name)):
         raise DeliveryError(

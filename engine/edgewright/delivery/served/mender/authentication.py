@@ -1,6 +1,6 @@
-"""Whose key signed a request, which of the inventory's devices that says it is, and an operator's answer to that.
+"""Verifies the signature of a request, and finds the device of the inventory that it claims to be.
 
-Called by ``desk``.
+Called by ``service``.
 """
 
 import base64
@@ -19,18 +19,18 @@ from edgewright.core.fleet.routes import Route
 from edgewright_wire.canonical import digest_bytes
 
 OWN_ID = ("edgewright_id", "device")
-"""Identity attributes that hold an inventory's id, the first that is there."""
+"""Identity attributes that may hold the inventory's id; the first that is present is used."""
 _ID = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,126}[A-Za-z0-9])?")
 _SMALLEST_RSA = 2048
 _LARGEST_RSA = 8192
 
 
-class NotSigned(Exception):
-    """Nobody has shown that the key is theirs; the text is fit for the sender."""
+class SignatureRejected(Exception):
+    """A signature does not prove that the sender holds its key; the text is fit for the sender."""
 
 
 @dataclass(frozen=True, slots=True)
-class PublicKey:
+class DeviceKey:
     """A device's key."""
 
     fingerprint: str
@@ -38,8 +38,8 @@ class PublicKey:
     pem: str
 
 
-def check_signature(pubkey: str, signature: str, body: bytes) -> PublicKey:
-    """Check that whoever sent a body holds a key, as Mender's client signs: RSA with PKCS #1 v1.5 or ECDSA, both over
+def check_signature(pubkey: str, signature: str, body: bytes) -> DeviceKey:
+    """Verify that the sender of a body holds a key, as Mender's client signs: RSA with PKCS #1 v1.5 or ECDSA, both over
     the SHA-256, or Ed25519.
 
     Args:
@@ -48,15 +48,15 @@ def check_signature(pubkey: str, signature: str, body: bytes) -> PublicKey:
         body: The exact bytes.
 
     Raises:
-        NotSigned: The key is none, or did not sign this.
+        SignatureRejected: The key cannot be used, or did not sign this body.
     """
     try:
         key = load_pem_public_key(pubkey.encode())
         signed = base64.b64decode(signature, validate=True)
     except (binascii.Error, UnicodeEncodeError):
-        raise NotSigned("X-MEN-Signature is not base64") from None
+        raise SignatureRejected("X-MEN-Signature is not base64") from None
     except (ValueError, UnsupportedAlgorithm):
-        raise NotSigned("pubkey is no public key in PEM") from None
+        raise SignatureRejected("pubkey is no public key in PEM") from None
     try:
         if isinstance(key, rsa.RSAPublicKey) and _SMALLEST_RSA <= key.key_size <= _LARGEST_RSA:
             key.verify(signed, body, PKCS1v15(), SHA256())
@@ -65,17 +65,19 @@ def check_signature(pubkey: str, signature: str, body: bytes) -> PublicKey:
         elif isinstance(key, ed25519.Ed25519PublicKey):
             key.verify(signed, body)
         else:
-            raise NotSigned(f"pubkey is neither RSA of {_SMALLEST_RSA} to {_LARGEST_RSA} bits, ECDSA nor Ed25519")
+            raise SignatureRejected(
+                f"pubkey is neither RSA of {_SMALLEST_RSA} to {_LARGEST_RSA} bits, ECDSA nor Ed25519"
+            )
     except InvalidSignature:
-        raise NotSigned("X-MEN-Signature was not made of this body by pubkey") from None
+        raise SignatureRejected("X-MEN-Signature was not made of this body by pubkey") from None
     der = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-    return PublicKey(digest_bytes(der), key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode())
+    return DeviceKey(digest_bytes(der), key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode())
 
 
 def device_of(identity: Mapping[str, str], routes: Mapping[str, Route]) -> str:
-    """Say which device an identity claims to be; an operator believes it or not.
+    """Return the device that an identity claims to be; an operator accepts or rejects it.
 
-    The attribute ``edgewright_id`` or ``device`` holds the inventory's id; else the one device of the inventory counts
+    The attribute ``edgewright_id`` or ``device`` holds the inventory's id; else it is the one device of the inventory
     that has an attribute of the identity as a label, like ``mac``; else an id is made of the first attribute.
     """
     for name in OWN_ID:

@@ -1,6 +1,6 @@
-"""A file that is put together while it is read, from bytes and other files: nothing is written, nothing is cached.
+"""A file composed of bytes and other files while it is read: nothing is written, nothing is cached.
 
-Artifacts are made so: what is large in them lies in the published repository already. Called by ``artifacts``.
+Artifacts are composed, because their large parts lie in the published repository already. Called by ``artifacts``.
 """
 
 import hashlib
@@ -27,25 +27,25 @@ class FilePart:
 
 
 class ComposedFile:
-    """A file of known size, made of pieces."""
+    """A file of known size, made of parts."""
 
-    def __init__(self, pieces: Iterable[FilePart]) -> None:
-        self._pieces = tuple(piece for piece in pieces if piece.size)
-        self.size = sum(piece.size for piece in self._pieces)
+    def __init__(self, parts: Iterable[FilePart]) -> None:
+        self._parts = tuple(part for part in parts if part.size)
+        self.size = sum(part.size for part in self._parts)
 
     @classmethod
     def of_bytes(cls, data: bytes) -> "ComposedFile":
-        """Make it of bytes alone."""
+        """Build it from bytes alone."""
         return cls([FilePart(len(data), data)])
 
     @classmethod
     def of_file(cls, file: PayloadFile) -> "ComposedFile":
-        """Make it of a payload's file."""
+        """Build it from a payload's file."""
         return cls([FilePart(file.size, file.data, file.path)])
 
     def __iter__(self) -> Iterator[FilePart]:
-        """The pieces."""
-        return iter(self._pieces)
+        """Yield the parts."""
+        return iter(self._parts)
 
     def read(self, start: int = 0, end: int | None = None) -> Iterator[bytes]:
         """Read from one offset to another, in chunks of about the same size.
@@ -54,47 +54,47 @@ class ComposedFile:
             DeliveryUnavailable: A file is gone, cannot be read, or has become shorter.
         """
         gathered = bytearray()
-        for part in self._parts(start, self.size if end is None else min(end, self.size)):
-            gathered += part
+        for chunk in self._read_parts(start, self.size if end is None else min(end, self.size)):
+            gathered += chunk
             if len(gathered) >= CHUNK:
                 yield bytes(gathered)
                 gathered.clear()
         if gathered:
             yield bytes(gathered)
 
-    def _parts(self, start: int, end: int) -> Iterator[bytes]:
+    def _read_parts(self, start: int, end: int) -> Iterator[bytes]:
         at = 0
-        for piece in self._pieces:
-            first, last = max(start - at, 0), min(end - at, piece.size)
-            at += piece.size
+        for part in self._parts:
+            first, last = max(start - at, 0), min(end - at, part.size)
+            at += part.size
             if first < last:
-                yield from _read(piece, first, last)
+                yield from _read(part, first, last)
 
     def check(self) -> None:
-        """See that its files are there and as long as they should be, before anything of it is promised.
+        """Check that its files are there with their sizes, before a response promises them.
 
         Raises:
             DeliveryUnavailable: One is not.
         """
-        for piece in self._pieces:
-            if piece.path is None:
+        for part in self._parts:
+            if part.path is None:
                 continue
             try:
-                size = piece.path.stat().st_size
+                size = part.path.stat().st_size
             except OSError as error:
-                raise _damaged(piece.path, error.strerror or str(error)) from error
-            if size != piece.size:
-                raise _damaged(piece.path, f"it has {size} bytes, not {piece.size}")
+                raise _damaged(part.path, error.strerror or str(error)) from error
+            if size != part.size:
+                raise _damaged(part.path, f"it has {size} bytes, not {part.size}")
 
     def tag(self) -> str:
-        """Tell it from files with other bytes, without reading it: published files have their digests as names."""
+        """Return an entity tag without reading the file: published files have their digests as names."""
         found = hashlib.sha256()
-        for piece in self._pieces:
-            found.update(f"{piece.size} {piece.path or ''}\n".encode() + piece.data)
+        for part in self._parts:
+            found.update(f"{part.size} {part.path or ''}\n".encode() + part.data)
         return found.hexdigest()[:32]
 
     def digest(self) -> str:
-        """The sha256 of all of it, in hex.
+        """Return the sha256 of the whole file, in hex.
 
         Raises:
             DeliveryUnavailable: As in read.
@@ -110,15 +110,15 @@ def tar(files: Iterable[tuple[str, ComposedFile]], links: Iterable[tuple[str, st
 
     Args:
         files: Their names and contents.
-        links: Their names, and where they lead.
+        links: Their names and targets.
     """
-    pieces: list[FilePart] = []
+    parts: list[FilePart] = []
     for name, content in files:
-        pieces.append(_header(name, size=content.size))
-        pieces.extend(content)
-        pieces.append(_zeros(-content.size % _BLOCK))
-    pieces.extend(_header(name, target=target) for name, target in links)
-    return ComposedFile([*pieces, _zeros(2 * _BLOCK)])
+        parts.append(_header(name, size=content.size))
+        parts.extend(content)
+        parts.append(_zeros(-content.size % _BLOCK))
+    parts.extend(_header(name, target=target) for name, target in links)
+    return ComposedFile([*parts, _zeros(2 * _BLOCK)])
 
 
 def _header(name: str, *, size: int = 0, target: str = "") -> FilePart:
@@ -134,22 +134,22 @@ def _zeros(count: int) -> FilePart:
     return FilePart(count, bytes(count))
 
 
-def _read(piece: FilePart, first: int, last: int) -> Iterator[bytes]:
-    if piece.path is None:
-        yield piece.data[first:last]
+def _read(part: FilePart, first: int, last: int) -> Iterator[bytes]:
+    if part.path is None:
+        yield part.data[first:last]
         return
     try:
-        with piece.path.open("rb") as file:
+        with part.path.open("rb") as file:
             file.seek(first)
             left = last - first
             while left:
                 chunk = file.read(min(CHUNK, left))
                 if not chunk:
-                    raise _damaged(piece.path, "it is shorter than its name says")
+                    raise _damaged(part.path, "it is shorter than its name says")
                 left -= len(chunk)
                 yield chunk
     except OSError as error:
-        raise _damaged(piece.path, error.strerror or str(error)) from error
+        raise _damaged(part.path, error.strerror or str(error)) from error
 
 
 def _damaged(path: Path, problem: str) -> DeliveryUnavailable:

@@ -1,13 +1,13 @@
-"""What follows from what a device with Mender's client says. Pure: a twin in, a twin out. Called by ``desk``.
+"""Applies requests of a device with Mender's client to its twin. Pure: a twin in, a twin out. Called by ``service``.
 
 A deployment is one job of one device, named by a UUID made of its number. Clients report ``downloading``,
 ``installing`` and last ``success`` or ``failure``; then they send the log of a failure, and their inventory in any
-case. So a success is believed when the inventory after it shows the evidence of this very deployment, and a failure is
-told at once and explained by the log.
+case. So a success is accepted when the inventory after it shows the evidence of this very deployment; a failure is
+accepted at once, and explained by the log.
 
-The driver's notes in a twin: ``said``: the job whose success still has to be shown, and when it was reported;
-``ended``: the deployment that failed last; ``evidence``: what the inventory showed last, by model; ``confirmed``: the
-releases that the client, and the installer, were seen to list.
+The driver's notes in a twin's memo: ``said``: the job whose success is not proved yet, and when it was reported;
+``ended``: the deployment that failed last; ``evidence``: the evidence in the last inventory, by model; ``confirmed``:
+the releases that the client, and the installer, have listed.
 """
 
 import uuid
@@ -27,8 +27,8 @@ from edgewright.delivery.served.mender.messages import LogMessage
 from edgewright.delivery.served.mender.orders import EVIDENCE, INSTALLED, artifact_name, release_key
 from edgewright_wire.evidence import InstalledEvidence
 
-PATIENCE = timedelta(hours=9)
-"""How long after a success the inventory may take: by default clients send it every eight hours."""
+INVENTORY_TIMEOUT = timedelta(hours=9)
+"""Time in which the inventory must follow a success: by default clients send it every eight hours."""
 STATUSES: Mapping[str, Stage | None] = {
     "downloading": Stage.FETCHING,
     "pause_before_installing": Stage.FETCHING,
@@ -40,68 +40,68 @@ STATUSES: Mapping[str, Stage | None] = {
     "already-installed": None,
     "failure": None,
 }
-"""What clients report, and how far a job is then; None: it has ended."""
+"""The stage of a job by the status that clients report; None: it has ended."""
 _NAMESPACE = uuid.UUID("5e0d1f0e-6f0a-5b52-9d52-6b8a4b1a7c3e")
 _MOST_FACTS = 200
 _LONGEST_FACT = 512
 _LONGEST = 8192
-"""Characters of evidence; a device has nothing to say that takes more."""
+"""Most characters of evidence."""
 _OWN = "edgewright_"
 
 
 def deployment_id(environment: str, device: str, job: Job) -> str:
-    """Name a job, and the evidence of it; the same in every controller, and after a restart."""
+    """Return the id of a job and of its evidence; the same in every controller, and after a restart."""
     return str(uuid.uuid5(_NAMESPACE, f"{environment}/{device}/{job.number}"))
 
 
 def artifact_of(deployment: str, job: Job) -> str:
-    """Name the artifact of a deployment."""
+    """Return the name of a deployment's artifact."""
     return artifact_name(job.model, job.target, deployment[:8])
 
 
 @dataclass(frozen=True, slots=True)
-class Conversation:
-    """One request of one device."""
+class DeviceConversation:
+    """Applies one request of one device."""
 
     environment: str
     wanted: Proof
-    """What the device is asked to show."""
+    """The proof that the device has to give."""
     now: datetime
     """Aware, UTC."""
 
-    # ── it asks for something to do ───────────────────────────────────────────────────────────────────────────────
+    # ── polling ───────────────────────────────────────────────────────────────────────────────
 
     def asked(self, twin: Twin, provides: Mapping[str, str] | None) -> Twin:
-        """Take in that a device asks: so it is at nothing. Its job, if there is one to do now, is offered.
+        """Apply a poll: the device works on no deployment. Its next job is offered, if there is one.
 
         Args:
             twin: The device.
-            provides: What it says it has; None: its client is too old to say.
+            provides: Its ``device_provides``; None: its client is too old to send it.
         """
         job = twin.job
-        if job is not None and job.stage is not Stage.WAITING and not self._is_awaited(twin, job):
+        if job is not None and job.stage is not Stage.WAITING and not self._awaits_proof(twin, job):
             has_it = provides is not None and provides.get("artifact_name") == artifact_of(self._id(twin, job), job)
             if has_it:
                 twin = self._succeeded(twin, job)
             elif job.stage is Stage.CANCELLING:
                 twin = twins.stopped(twin, job.number, self.now)
-        twin = self._outwaited(twin)
+        twin = self._time_out(twin)
         if provides is not None:
-            sound = {each.model for each in twin.models if _release(each) == provides.get(release_key(each.model))}
-            twin = self._compared(twin, "client", sound)
+            matching = {each.model for each in twin.models if _release(each) == provides.get(release_key(each.model))}
+            twin = self._compare(twin, "client", matching)
         twin = twins.seen(twin, self.now)
         job = twin.job
         return twins.move(twin, job.number, Stage.OFFERED, self.now) if job and job.stage is Stage.WAITING else twin
 
     def offered(self, twin: Twin) -> Job | None:
-        """Say what a device that has asked is to do; None: nothing, or to wait until its success is shown."""
+        """Return the job to offer to a device that polls; None: there is none, or its success is not proved yet."""
         job = twin.job
-        return None if job is None or job.stage is Stage.CANCELLING or self._is_awaited(twin, job) else job
+        return None if job is None or job.stage is Stage.CANCELLING or self._awaits_proof(twin, job) else job
 
-    # ── it reports ────────────────────────────────────────────────────────────────────────────────────────────────
+    # ── status and log ────────────────────────────────────────────────────────────────────────────────────────────────
 
     def reported(self, twin: Twin, deployment: str, status: str) -> tuple[Twin, bool]:
-        """Take in how far a device is with a deployment.
+        """Apply a status report of a deployment.
 
         Args:
             twin: The device.
@@ -109,7 +109,8 @@ class Conversation:
             status: One of STATUSES.
 
         Returns:
-            The device, and whether it shall stop. What has ended is never told to: a client would undo its commit.
+            The device, and whether it must stop. A deployment that has ended is never stopped: its client would undo
+            the commit.
         """
         stage, job = STATUSES[status], twin.job
         if job is None or self._id(twin, job) != deployment:
@@ -135,7 +136,7 @@ class Conversation:
         return failed, False
 
     def logged(self, twin: Twin, deployment: str, messages: Sequence[LogMessage]) -> Twin:
-        """Take in the log of a deployment that failed: it says why."""
+        """Apply the log of a deployment that failed: it gives the reason."""
         ended = twin.memo.get("ended")
         if not isinstance(ended, Mapping) or ended.get("id") != deployment:
             return twin
@@ -146,30 +147,30 @@ class Conversation:
         why = verdict if isinstance(verdict, Refused) else explain(messages)
         return twins.explain(twin, ended["model"], ended["version"], why.reason, why.message, why.probe)
 
-    # ── it sends its inventory ────────────────────────────────────────────────────────────────────────────────────
+    # ── inventory ────────────────────────────────────────────────────────────────────────────────────
 
     def listed(self, twin: Twin, attributes: Mapping[str, str], *, whole: bool) -> Twin:
-        """Take in inventory attributes. What other programs on the device add shows nothing, and proves no absence.
+        """Apply inventory attributes. Those that other programs on the device add prove nothing, not even an absence.
 
         Args:
             twin: The device.
             attributes: Values by name.
-            whole: Whether they replace what was there before.
+            whole: True if they replace the earlier ones.
         """
         before = {} if whole else twin.facts
         facts = {name: text[:_LONGEST_FACT] for name, text in attributes.items() if not name.startswith(_OWN)}
         kept = sorted({**before, **facts}.items())[:_MOST_FACTS]
-        twin, job = self._shown(twin, attributes), twin.job
-        if job is not None and self._is_awaited(twin, job) and _is_of_client(attributes):
-            twin = self._settled(twin, job)
+        twin, job = self._keep_evidence(twin, attributes), twin.job
+        if job is not None and self._awaits_proof(twin, job) and _is_of_client(attributes):
+            twin = self._settle(twin, job)
         if INSTALLED in attributes:
-            twin = self._compared(twin, "installer", _sound(twin, attributes[INSTALLED]))
+            twin = self._compare(twin, "installer", _listed_models(twin, attributes[INSTALLED]))
         return twins.seen(twin, self.now, facts=dict(kept))
 
-    # ── what is believed ──────────────────────────────────────────────────────────────────────────────────────────
+    # ── evidence ──────────────────────────────────────────────────────────────────────────────────────────
 
-    def _shown(self, twin: Twin, attributes: Mapping[str, str]) -> Twin:
-        """Keep the evidence that an inventory shows, of models that are of interest."""
+    def _keep_evidence(self, twin: Twin, attributes: Mapping[str, str]) -> Twin:
+        """Keep the evidence in an inventory, of the device's models."""
         if not _is_of_client(attributes):
             return twin
         models = {known.model for known in twin.models} | ({twin.job.model} if twin.job is not None else set())
@@ -180,14 +181,14 @@ class Conversation:
         return deployment_id(self.environment, twin.device, job)
 
     def _succeeded(self, twin: Twin, job: Job) -> Twin:
-        """Believe a success that needs no evidence, or has shown it already; else wait for the inventory."""
+        """Accept a success that needs no evidence, or has shown it already; else wait for the inventory."""
         if self.wanted is Proof.INSTALLED or self._verdict(twin, job) is not None:
-            return self._settled(twin, job)
-        if not self._is_awaited(twin, job):
+            return self._settle(twin, job)
+        if not self._awaits_proof(twin, job):
             twin = _noted(twin, said={"job": job.number, "at": self.now.isoformat()})
         return twins.move(twin, job.number, Stage.INSTALLING, self.now)
 
-    def _settled(self, twin: Twin, job: Job) -> Twin:
+    def _settle(self, twin: Twin, job: Job) -> Twin:
         verdict = self._verdict(twin, job)
         twin = _noted(twin, said=None)
         return settle(twin, job.number, self.now, wanted=self.wanted, succeeded=True, verdict=verdict)
@@ -197,28 +198,28 @@ class Conversation:
         text = shown.get(job.model) if isinstance(shown, Mapping) else None
         return judge(job.model, job.target, self._id(twin, job), text) if isinstance(text, str) else None
 
-    def _is_awaited(self, twin: Twin, job: Job) -> bool:
-        """Whether a job's success was reported, and is not shown yet."""
+    def _awaits_proof(self, twin: Twin, job: Job) -> bool:
+        """Return True if a job's success was reported, and is not proved yet."""
         said = twin.memo.get("said")
         return isinstance(said, Mapping) and said.get("job") == job.number
 
-    def _outwaited(self, twin: Twin) -> Twin:
+    def _time_out(self, twin: Twin) -> Twin:
         job, said = twin.job, twin.memo.get("said")
-        if job is None or not isinstance(said, Mapping) or not self._is_awaited(twin, job):
+        if job is None or not isinstance(said, Mapping) or not self._awaits_proof(twin, job):
             return twin
-        late = self.now - datetime.fromisoformat(said["at"]) > PATIENCE
-        return self._settled(twin, job) if late else twin
+        late = self.now - datetime.fromisoformat(said["at"]) > INVENTORY_TIMEOUT
+        return self._settle(twin, job) if late else twin
 
-    def _compared(self, twin: Twin, by: str, sound: set[str]) -> Twin:
-        """Compare what is believed to be installed with what the device says it has.
+    def _compare(self, twin: Twin, by: str, matching: set[str]) -> Twin:
+        """Compare the recorded releases with those that the device lists.
 
-        What it has had and has no more is given to it again. What it had only by the word of its update client has
-        failed: it would be given the same for ever.
+        A release that was listed before and is missing now is installed again. One that was never listed, only
+        reported by its update client, has failed: it would be installed again for ever.
 
         Args:
             twin: The device.
-            by: Who says so.
-            sound: Models that are as they are believed to be.
+            by: The source of the list: ``client`` or ``installer``.
+            matching: Models that are listed as they are recorded.
         """
         confirmed = dict(twin.memo.get("confirmed", {}))
         seen = dict(confirmed.get(by, {}))
@@ -227,7 +228,7 @@ class Conversation:
             release = _release(known)
             if release is None or at_it:
                 continue
-            if known.model in sound:
+            if known.model in matching:
                 seen[known.model] = release
             elif seen.pop(known.model, None) == release:
                 twin = twins.found(twin, ModelTwin(known.model), self.now)
@@ -240,7 +241,7 @@ class Conversation:
 
 
 def _is_of_client(attributes: Mapping[str, str]) -> bool:
-    """Whether attributes are an inventory of the update client, which always names the device's type."""
+    """Return True if attributes are an inventory of the update client, which always has the device's type."""
     return "device_type" in attributes or any(name.startswith(_OWN) for name in attributes)
 
 
@@ -248,24 +249,24 @@ def _release(known: ModelTwin) -> str | None:
     return known.installed.release if known.installed is not None else None
 
 
-def _sound(twin: Twin, said: str) -> set[str]:
-    """List the models that are on the device as they are believed to be, by what its installer says."""
+def _listed_models(twin: Twin, said: str) -> set[str]:
+    """Return the models that the device's installer lists as they are recorded."""
     try:
         reports = {report.model: report for report in InstalledEvidence.from_bytes(said.encode()).models}
     except (ValidationError, ValueError):
         return {known.model for known in twin.models}
-    sound = set()
+    matching = set()
     for known in twin.models:
         report, target = reports.get(known.model), known.installed
         if report is None or target is None:
             continue
         same = (report.active, report.active_release) == (target.package.digest, target.release)
         if same and (known.proof is not Proof.VERIFIED or report.verified == target.package.digest):
-            sound.add(known.model)
-    return sound
+            matching.add(known.model)
+    return matching
 
 
 def _noted(twin: Twin, **notes: Any) -> Twin:
-    """Change the driver's notes; None takes one away."""
+    """Change the driver's notes in the memo; None removes one."""
     memo = {name: value for name, value in {**twin.memo, **notes}.items() if value is not None}
     return twin if memo == twin.memo else replace(twin, memo=memo)

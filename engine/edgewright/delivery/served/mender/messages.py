@@ -1,7 +1,7 @@
-"""What Mender's clients send, parsed strictly: bytes in, values out. Called by ``desk``.
+"""Parses messages of Mender's clients, strictly: bytes in, values out. Called by ``service`` and the server's routes.
 
-Bodies were bounded before they came here. What a client may add in a later version is ignored; what is there has to be
-of its type.
+The size of bodies is limited before. Unknown fields, as later clients may send them, are ignored; known ones must be of
+their type.
 """
 
 import json
@@ -11,14 +11,12 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator
 from pydantic_core import from_json
 
+from edgewright.delivery.served.errors import MalformedMessage
+
 MOST_ATTRIBUTES = 500
 LONGEST_VALUE = 65_536
 """Characters that are read of an attribute's value."""
 _Kind = TypeVar("_Kind")
-
-
-class Malformed(Exception):
-    """A body that is not what its place asks for; the text is fit for the sender."""
 
 
 class _Message(BaseModel):
@@ -26,10 +24,10 @@ class _Message(BaseModel):
 
 
 class AuthRequest(_Message):
-    """A device asks to be believed."""
+    """A device asks to be accepted."""
 
     id_data: dict[str, str] = Field(min_length=1, max_length=32)
-    """What makes it itself: attributes by name. Clients send them as JSON in a string."""
+    """The device's identity: attributes by name. Clients send them as JSON in a string."""
     pubkey: str = Field(max_length=16 * 1024)
     """PEM."""
     tenant_token: str = Field(default="", max_length=1024)
@@ -58,7 +56,7 @@ class _Provides(_Message):
 
 
 class StatusReport(_Message):
-    """How far a device is with a deployment."""
+    """Progress of a device with a deployment."""
 
     status: str = Field(min_length=1, max_length=64)
 
@@ -82,49 +80,49 @@ _LOG = TypeAdapter(_Log)
 
 
 def read_auth_request(body: bytes) -> AuthRequest:
-    """Read the body of an authentication request.
+    """Parse the body of an authentication request.
 
     Raises:
-        Malformed: It is none.
+        MalformedMessage: It is none.
     """
     return _read(_AUTH, body)
 
 
 def read_attributes(body: bytes) -> Mapping[str, str]:
-    """Read inventory attributes: values by name; lists become lines.
+    """Parse inventory attributes: values by name; lists become lines.
 
     Raises:
-        Malformed: They are none, or too many.
+        MalformedMessage: They are none, or too many.
     """
     found = _read(_ATTRIBUTES, body)
     if len(found) > MOST_ATTRIBUTES:
-        raise Malformed(f"there are more than {MOST_ATTRIBUTES} attributes")
+        raise MalformedMessage(f"there are more than {MOST_ATTRIBUTES} attributes")
     return {attribute.name: attribute.value for attribute in found}
 
 
 def read_provides(body: bytes) -> Mapping[str, str]:
-    """Read what a device that asks for something says it has.
+    """Parse ``device_provides`` of a request for the next deployment.
 
     Raises:
-        Malformed: It says nothing such.
+        MalformedMessage: There is none.
     """
     return _read(_PROVIDES, body).device_provides
 
 
 def read_status(body: bytes) -> StatusReport:
-    """Read a status report.
+    """Parse a status report.
 
     Raises:
-        Malformed: It is none.
+        MalformedMessage: It is none.
     """
     return _read(_STATUS, body)
 
 
 def read_log(body: bytes) -> list[LogMessage]:
-    """Read a deployment's log.
+    """Parse a deployment's log.
 
     Raises:
-        Malformed: It is none.
+        MalformedMessage: It is none.
     """
     return _read(_LOG, body).messages
 
@@ -135,11 +133,11 @@ def _read(kind: TypeAdapter[_Kind], body: bytes) -> _Kind:
     except ValidationError as error:
         problem = error.errors(include_url=False, include_input=False, include_context=False)[0]
         where = ".".join(str(part) for part in problem["loc"]) or "the body"
-        raise Malformed(f"{where[:200]}: {problem['msg'][:200]}") from error
+        raise MalformedMessage(f"{where[:200]}: {problem['msg'][:200]}") from error
 
 
 def _plain(value: Any) -> str:
-    """An attribute as text: the values of a list as lines."""
+    """Return an attribute as text: the values of a list as lines."""
     if isinstance(value, list):
         return "\n".join(_plain(each) for each in value)
     return value if isinstance(value, str) else json.dumps(value)

@@ -1,9 +1,9 @@
-"""What an artifact orders a device to do with one model: install a release, or take the model away.
+"""Orders: the content of an artifact, which installs a release of one model or removes the model.
 
-Two update modules carry it out. ``edgewright`` is ours (``edgewright-agent mender-module``): it gets the payload as it
-is, installs it with the installer, proves it and keeps the evidence. ``directory`` comes with Mender's client: it
-replaces a folder, laid out like the installer's own, and proves nothing. Called by ``desk``, and by whoever uploads
-artifacts to a Mender server.
+Two update modules carry it out. ``edgewright`` is ours (``edgewright-agent mender-module``): it gets the payload
+unchanged, installs it with the installer, verifies it and keeps the evidence. ``directory`` comes with Mender's client:
+it replaces a folder, laid out like the installer's own, and proves nothing. Called by ``service``, and by
+``wiring.bundlers`` for artifacts that are uploaded to a Mender server.
 """
 
 import re
@@ -21,44 +21,44 @@ from edgewright_wire.canonical import canonical_json, digest_bytes, hex_of
 from edgewright_wire.messages import ModelAssignment
 
 EVIDENCE = "edgewright_evidence_"
-"""Begins the name of the inventory attribute that holds a model's evidence; the model's name follows."""
+"""Prefix of the inventory attribute that holds a model's evidence; the model's name follows."""
 INSTALLED = "edgewright_installed"
-"""The inventory attribute that says what is on the device (``edgewright_wire.evidence.InstalledEvidence``)."""
+"""The inventory attribute with the installed models (``edgewright_wire.evidence.InstalledEvidence``)."""
 _SLOT = "slots/a"
 _MARKER = "release.json"
 
 
 @dataclass(frozen=True, slots=True)
 class MenderOrder:
-    """What is to be done."""
+    """An order to install a release of a model on a device, or to remove the model."""
 
     model: str
     target: ModelAssignment | None
-    """None: take the model away."""
+    """None: remove the model."""
     root: str
-    """Where models are kept on the device."""
+    """Folder of the models on the device."""
     nonce: str
-    """Comes back in the evidence."""
+    """Repeated in the evidence."""
 
 
 def release_key(model: str) -> str:
-    """Name what a device says of itself (``device_provides``) about the release of a model that it has installed."""
+    """Return the key of ``device_provides`` that holds the installed release of a model."""
     return f"edgewright.{model}.release"
 
 
 def artifact_name(model: str, target: ModelAssignment | None, suffix: str) -> str:
-    """Name an artifact; no two orders share a name, for a client skips what has the name of what it installed last."""
+    """Return an artifact's name, another for each order: a client skips an artifact with the name of its last one."""
     what = target.release[:24] if target is not None else "removed"
     return re.sub(r"[^A-Za-z0-9_.-]+", "-", f"{model}-{what}-{suffix}")
 
 
-def compose(
+def compose_artifact(
     order: MenderOrder, name: str, settings: MenderSettings | MenderServerSettings, depot: Depot
 ) -> MenderArtifact:
-    """Say what is in the artifact of an order.
+    """Compose the artifact of an order.
 
     Raises:
-        DeliveryError: What it names is not published, or cannot be used.
+        DeliveryError: The package is not published, or cannot be used.
         DeliveryUnavailable: The repository cannot be read.
     """
     payload = depot.payload(order.target) if order.target is not None else ()
@@ -82,7 +82,7 @@ def compose(
 
 
 def _directory(folder: str, payload: Sequence[PayloadFile]) -> list[ArtifactFile]:
-    """For the update module ``directory``: a folder, and the archive that becomes its content."""
+    """List the files for the update module ``directory``: a folder, and the archive that becomes its content."""
     where = folder.encode()
     update = _slot(tuple(payload))
     return [
@@ -92,7 +92,7 @@ def _directory(folder: str, payload: Sequence[PayloadFile]) -> list[ArtifactFile
 
 
 def _slot(payload: tuple[PayloadFile, ...]) -> ComposedFile:
-    """Lay a model's folder out as the installer does, so that applications find it alike; nothing: it is empty."""
+    """Pack a model's folder as the installer lays it out; an empty archive where there is no payload."""
     files = [file for file in payload if file.name != ASSIGNMENT_FILE]
     assignment = next((file.data for file in payload if file.name == ASSIGNMENT_FILE), None)
     if assignment is None:
@@ -106,7 +106,7 @@ def _slot(payload: tuple[PayloadFile, ...]) -> ComposedFile:
 
 @lru_cache(maxsize=64)
 def _digest(payload: tuple[PayloadFile, ...]) -> str:
-    """The sha256 of a slot's archive, in hex; computed once for all devices that are given the same.
+    """Return the sha256 of a slot's archive, in hex; computed once for all devices that get the same.
 
     Raises:
         DeliveryError: A file has other bytes than its digest: they must not be signed.

@@ -1,7 +1,7 @@
-"""Tokens that devices with Mender's client show, and links that artifacts are fetched by: signed JSON (JWT, EdDSA).
+"""Tokens of devices with Mender's client, and of links to artifacts: signed JSON (JWT, EdDSA).
 
-They say for whom and until when, and are worth nothing without a look at the store: a device that is retired, or a
-deployment that has ended, is refused with the best of tokens. Called by ``desk``.
+They hold a subject and an expiry, and are checked together with the store: a device that is retired, or a deployment
+that has ended, is refused with a valid token, too. Called by ``service`` and the server's routes.
 """
 
 import base64
@@ -24,14 +24,14 @@ _DOTS = 2
 
 
 class TokenPurpose(StrEnum):
-    """What a token is good for; one kind never passes for another."""
+    """Purpose of a token; a token of one purpose is never accepted for the other."""
 
     DEVICE = "device"
     ARTIFACT = "artifact"
 
 
-class Claims(BaseModel):
-    """What a token says."""
+class TokenClaims(BaseModel):
+    """The claims of a token."""
 
     model_config = ConfigDict(frozen=True, strict=True, extra="ignore")
 
@@ -41,60 +41,60 @@ class Claims(BaseModel):
     sub: str
     """The device's key, or of a link, the device."""
     exp: int
-    """Seconds since 1970; it counts before then."""
+    """Expiry, in seconds since 1970."""
     job: int = 0
     """Of a link: the number of the device's job."""
 
 
-class NoToken(Exception):
-    """There is no token that counts."""
+class TokenRejected(Exception):
+    """A token is missing or not valid; the text is fit for the sender."""
 
 
-def issue(
+def issue_token(
     key: Ed25519PrivateKey, use: TokenPurpose, environment: str, subject: str, until: datetime, job: int = 0
 ) -> str:
-    """Make a token."""
+    """Issue a token."""
     claims = {"use": use, "env": environment, "sub": subject, "exp": int(until.timestamp()), "job": job}
     signed = f"{_encode(_HEADER)}.{_encode(claims)}"
     return f"{signed}.{_base64(key.sign(signed.encode()))}"
 
 
 def environment_of(token: str) -> str:
-    """Say which environment a token is for, before anything of it is believed.
+    """Return the environment that a token names, before its signature is verified.
 
     Raises:
-        NoToken: It is none.
+        TokenRejected: It is no token.
     """
     return _claims(token).env
 
 
-def check(key: Ed25519PrivateKey, token: str, use: TokenPurpose, environment: str, now: datetime) -> Claims:
-    """Read a token of ours.
+def check_token(key: Ed25519PrivateKey, token: str, use: TokenPurpose, environment: str, now: datetime) -> TokenClaims:
+    """Verify a token, and return its claims.
 
     Raises:
-        NoToken: Somebody else made it, it has run out, or it is for something else.
+        TokenRejected: Its signature is wrong, it has expired, or it is for another purpose or environment.
     """
     claims = _claims(token)
     signed, _, signature = token.rpartition(".")
     try:
         key.public_key().verify(_bytes(signature), signed.encode())
     except InvalidSignature:
-        raise NoToken("the token was not made here") from None
+        raise TokenRejected("the token was not made here") from None
     if claims.use != use or claims.env != environment:
-        raise NoToken("the token is for something else")
+        raise TokenRejected("the token is for something else")
     if now.astimezone(UTC).timestamp() >= claims.exp:
-        raise NoToken("the token has run out")
+        raise TokenRejected("the token has run out")
     return claims
 
 
-def _claims(token: str) -> Claims:
-    """Read what a token says, whoever made it. Its header is never asked how it is to be checked."""
+def _claims(token: str) -> TokenClaims:
+    """Parse the claims of a token, without verifying it. The algorithm in its header is never used."""
     if len(token) > LONGEST or token.count(".") != _DOTS or not token.isascii():
-        raise NoToken("this is no token")
+        raise TokenRejected("this is no token")
     try:
-        return Claims.model_validate_json(_bytes(token.split(".")[1]))
+        return TokenClaims.model_validate_json(_bytes(token.split(".")[1]))
     except ValidationError:
-        raise NoToken("this is no token") from None
+        raise TokenRejected("this is no token") from None
 
 
 def _encode(value: Mapping[str, Any]) -> str:
@@ -109,4 +109,4 @@ def _bytes(text: str) -> bytes:
     try:
         return base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
     except (binascii.Error, ValueError):
-        raise NoToken("this is no token") from None
+        raise TokenRejected("this is no token") from None

@@ -1,4 +1,4 @@
-"""What a request is answered with. Made by ``desk``, sent by ``server.mender_routes``."""
+"""Builds responses. Called by ``service``; ``server.devices.mender_routes`` sends them."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -16,7 +16,7 @@ ARTIFACT: Mapping[str, str] = {"Content-Type": "application/vnd.mender-artifact"
 
 @dataclass(frozen=True, slots=True)
 class MenderResponse:
-    """An HTTP answer. Its body is ``body``, or, of a file, what ``content`` gives."""
+    """An HTTP response. Its body is ``body``, or the chunks of ``content`` for a file."""
 
     status: int
     headers: Mapping[str, str] = field(default_factory=dict)
@@ -25,32 +25,32 @@ class MenderResponse:
     length: int = 0
     """Of ``content``, in bytes."""
     device: str | None = None
-    """Whose request it was, once that is known."""
+    """The device that sent the request, once it is known."""
 
 
 def empty(device: str) -> MenderResponse:
-    """There is nothing to say, and all is well."""
+    """Build an empty response of success."""
     return MenderResponse(NO_CONTENT, device=device)
 
 
 def refusal(status: int, message: str, device: str | None = None) -> MenderResponse:
-    """Say why not, as Mender's servers do."""
+    """Build an error response, as Mender's servers do."""
     return MenderResponse(status, JSON, canonical_json({"error": message}), device=device)
 
 
-def file(content: ComposedFile, tag: str, wanted: str, unless: str, device: str) -> MenderResponse:
-    """Send a file, or the part of it that is wanted.
+def file(content: ComposedFile, tag: str, range_: str, if_range: str, device: str) -> MenderResponse:
+    """Build the response with a file, or the requested range of it.
 
     Args:
         content: The file.
         tag: A strong entity tag, without quotes.
-        wanted: The header ``Range``; what is no single range of bytes is passed over, and the whole is sent.
-        unless: The header ``If-Range``: another tag, and the whole is sent.
-        device: Whose request it is.
+        range_: The header ``Range``; the whole file is sent for anything but a single range of bytes.
+        if_range: The header ``If-Range``; the whole file is sent for another tag.
+        device: The device that sent the request.
     """
     headers = {**ARTIFACT, "ETag": f'"{tag}"'}
-    match = _RANGE.fullmatch(wanted.strip())
-    if match is None or not any(match.groups()) or unless.strip() not in {"", f'"{tag}"'}:
+    match = _RANGE.fullmatch(range_.strip())
+    if match is None or not any(match.groups()) or if_range.strip() not in {"", f'"{tag}"'}:
         return MenderResponse(OK, headers, content=content.read(), length=content.size, device=device)
     first, last = match.groups()
     if first:
