@@ -1,5 +1,5 @@
 """Blobs: the bytes of artifacts, stored by their sha256.
 
-``blobs`` stores them in a folder, ``retention`` decides which artifacts and blobs are still wanted, ``gc`` removes
+``file_store`` keeps them in a folder, ``retention`` selects the artifacts and blobs to keep, ``gc`` removes
 the others.
 """

@@ -52,7 +52,7 @@ class FileBlobStore:
         self._swept = False
 
     def has(self, digest: str) -> bool:
-        """Whether a blob is stored. Contents are checked when read; a file a crash left empty does not count."""
+        """Return whether a blob is stored. Contents are checked when read; a file a crash left empty does not count."""
         name = hex_of(digest)
         try:
             # Thousands are looked for in one plan, and a Path would take most of the time.
@@ -79,7 +79,7 @@ class FileBlobStore:
         return whole
 
     def path(self, digest: str) -> Path:
-        """Where the blob's bytes are, checked once by this process for as long as the file stays the same.
+        """Return the path of a blob, checked once by this process for as long as the file stays the same.
 
         Raises:
             BlobCorrupt: They do not match; the blob has been set aside.

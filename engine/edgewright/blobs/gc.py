@@ -25,7 +25,7 @@ class Sweepable(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Swept:
-    """What a sweep removed, or would remove."""
+    """Result of a sweep: what it removed, or would remove."""
 
     blobs: tuple[StoredBlob, ...]
     kept: int

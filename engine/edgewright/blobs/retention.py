@@ -1,4 +1,4 @@
-"""Which artifacts and blobs are still wanted. Pure; ``edgewright gc`` asks, ``gc`` removes what is not named here.
+"""Retention: selects the artifacts and blobs to keep. Pure; ``edgewright gc`` calls it, ``gc`` removes the rest.
 
 Kept are:
 
@@ -24,7 +24,7 @@ NEWEST = 2
 
 @dataclass(frozen=True, slots=True)
 class Needed:
-    """What devices and rollouts refer to, by digest."""
+    """Digests that devices and rollouts refer to."""
 
     packages: frozenset[str] = frozenset()
     configs: frozenset[str] = frozenset()

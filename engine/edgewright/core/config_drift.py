@@ -1,4 +1,4 @@
-"""Config drift: what was as it should be and is not any more. Pure; called by ``apply`` with what a deep look saw.
+"""Config drift: differences that arise after a run had converged. Pure; called by ``reconcile.drift_scan``.
 
 Devices are compared only where no rollout is at work: a rollout that is under way judges its own devices. What an
 agent puts right by itself is told apart from what the engine has to do, and that from what only a person can.
@@ -39,7 +39,7 @@ _AT_WORK = frozenset({DevicePhase.FETCHING, DevicePhase.STAGED, DevicePhase.PROB
 
 
 class DriftSubject(StrEnum):
-    """What has drifted."""
+    """Kind of thing that drifted."""
 
     DEVICE = "device"
     FILE = "file"
@@ -50,7 +50,7 @@ class DriftSubject(StrEnum):
 
 
 class Remedy(StrEnum):
-    """What puts it right."""
+    """Action that repairs a drift."""
 
     ASSIGN = "assign"
     """The same assignment again, with a higher version."""
@@ -104,7 +104,7 @@ class RepositoryFault:
 
 @dataclass(frozen=True, slots=True)
 class RepositoryInspection:
-    """What a deep look at a published repository saw."""
+    """Result of a full scan of a published repository."""
 
     assigned: Mapping[str, tuple[int, str]] = field(default_factory=dict)
     """Version and digest of the assignments it names, by device."""
@@ -112,13 +112,13 @@ class RepositoryInspection:
 
     @property
     def trusted(self) -> bool:
-        """Whether its metadata holds, so that the rest of it means something."""
+        """True when its metadata is valid, so that the rest of it can be relied on."""
         return all(flaw.kind != "metadata" for flaw in self.flaws)
 
 
 @dataclass(frozen=True, slots=True)
 class RecordedAssignment:
-    """What the state store says a device is assigned."""
+    """Assignment of a device as the state store records it."""
 
     assignment: Assignment
     published: bool
@@ -136,7 +136,7 @@ class DriftRollout:
 
 @dataclass(frozen=True, slots=True)
 class DriftInputs:
-    """Everything drift is found in."""
+    """Input of ``find_config_drift``: recorded state, reports and the scan of the repository."""
 
     repository: Address
     """What drift belongs to that no other resource does."""
@@ -173,7 +173,7 @@ def _devices(facts: DriftInputs) -> Iterator[ConfigDrift]:
 
 
 def _is_newer(facts: DriftInputs, device: str) -> bool:
-    """Say whether the repository is ahead of the state store, which is told once, as that."""
+    """Return whether the repository is ahead of the state store; that is reported once, as such."""
     there = facts.inspection.assigned.get(device)
     return there is not None and there[0] > facts.assignments[device].assignment.version
 
@@ -221,7 +221,7 @@ def _of_member(
 
 
 def _remedy(wanted: bool, assignment: Assignment, report: Report, said: ModelReport | None) -> tuple[Remedy, str]:
-    """Tell what an agent puts right by itself from what needs a new assignment."""
+    """Choose the remedy: what the agent repairs by itself needs no new assignment."""
     if report.assignment_version < assignment.version:
         return Remedy.ITSELF, f"it has still to take up assignment {assignment.version}"
     if said is not None and said.phase in _AT_WORK:
@@ -232,7 +232,7 @@ def _remedy(wanted: bool, assignment: Assignment, report: Report, said: ModelRep
 
 
 def _compared(progress: DeviceProgress) -> bool:
-    """Say whether a device has been where it should be: it verified the release, or was sent back to it."""
+    """Return whether a device has reached its release: it verified the release, or was sent back to it."""
     if progress.state in PROVED | {DeviceState.ROLLED_BACK}:
         return True
     lost = progress.reason in {VERIFICATION_LOST, RETURN_FAILED} or same_release(progress.verified, progress.release)
@@ -372,13 +372,13 @@ def _users(facts: DriftInputs) -> dict[str, str]:
 
 
 def describe_drift(drift: ConfigDrift) -> str:
-    """Say it in a line: ``lane-7 package: expected 12ab…, found nothing``."""
+    """Describe a drift in one line: ``lane-7 package: expected 12ab…, found nothing``."""
     tail = f" ({drift.detail})" if drift.detail else ""
     return f"{drift.name} {drift.field}: expected {_short(drift.expected)}, found {_short(drift.found)}{tail}"
 
 
 def describe_drifts(drifts: Iterable[ConfigDrift], most: int = 3) -> str:
-    """Say many in a bounded line."""
+    """Describe several drifts in one bounded line."""
     listed = list(drifts)
     more = f"; and {len(listed) - most:,} more" if len(listed) > most else ""
     return "; ".join(describe_drift(drift) for drift in listed[:most]) + more

@@ -31,7 +31,7 @@ class GateOutcome:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """Which variant to package, and how each one tried stood."""
+    """Variant to package, with the outcomes of each one tried."""
 
     variant: str | None
     """None: no variant passes."""
@@ -45,12 +45,12 @@ class Choice:
 
 
 def lower_is_better(metric: str) -> bool:
-    """Tell in which direction a metric improves."""
+    """Return whether a lower value of a metric is better."""
     return metric in _LOWER_IS_BETTER or metric.startswith("latency")
 
 
 def passes(outcomes: Iterable[GateOutcome]) -> bool:
-    """Say whether every gate passed; an inconclusive one did not."""
+    """Return whether every gate passed; an inconclusive one did not."""
     return all(outcome.passed is True for outcome in outcomes)
 
 

@@ -5,7 +5,7 @@ from enum import StrEnum
 
 
 class SignatureState(StrEnum):
-    """What a verification found."""
+    """Result of verifying a signature."""
 
     GOOD = "good"
     """Made by a trusted key that is neither revoked nor expired."""
@@ -34,11 +34,11 @@ class Signature:
 
     @property
     def accepted(self) -> bool:
-        """Whether the revision may be taken up."""
+        """True when the revision may be accepted."""
         return self.state in {SignatureState.GOOD, SignatureState.NOT_REQUIRED}
 
     def __str__(self) -> str:
-        """Say it in one sentence's worth of words."""
+        """Describe the result in a few words."""
         words = {
             SignatureState.GOOD: f"{self.subject} is signed by {self.signer}",
             SignatureState.MISSING: f"{self.subject} is not signed",

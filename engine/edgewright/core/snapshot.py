@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Location:
-    """Where a document starts."""
+    """Start of a document: file, line and column."""
 
     path: str
     line: int
@@ -93,7 +93,7 @@ class Snapshot:
         return document if isinstance(document, Repository) else None
 
     def reconciliation(self) -> Reconciliation:
-        """Say how reality is kept equal, as the environment or else the repository declares it."""
+        """Return the reconciliation settings of the environment, or else of the repository."""
         repository = self.repository()
         if repository is None:
             return Reconciliation()

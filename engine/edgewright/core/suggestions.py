@@ -1,4 +1,4 @@
-"""Suggests the known name somebody most likely meant. Called by ``source`` and ``cli`` when they report problems."""
+"""Suggestions of a known name for a misspelt one. Called by ``source`` and ``cli`` when they report problems."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches

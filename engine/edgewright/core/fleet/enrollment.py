@@ -1,4 +1,4 @@
-"""Whether a key that asks to speak for a device is believed. Pure; called by ``delivery.enrollment``."""
+"""Enrollment: accepts, queues or refuses a device's key. Pure; called by ``delivery.identity.enrollment``."""
 
 from collections.abc import Sequence
 from enum import StrEnum
@@ -9,7 +9,7 @@ from edgewright_schemas.fleet import Fleet
 
 
 class IdentityStatus(StrEnum):
-    """Whether a key is believed to be a device's."""
+    """Trust in a device's key."""
 
     PENDING = "pending"
     ACCEPTED = "accepted"
@@ -19,7 +19,7 @@ class IdentityStatus(StrEnum):
 
 
 class Verdict(StrEnum):
-    """What becomes of a request."""
+    """Decision on an enrollment request."""
 
     ISSUE = "issue"
     """The key is believed: certify it."""
@@ -36,7 +36,7 @@ class Verdict(StrEnum):
 
 
 def decide(own: IdentityStatus | None, others: Sequence[IdentityStatus], *, vouched: bool) -> Verdict:
-    """Judge a key that asks.
+    """Decide about a key that asks to enroll.
 
     Only the first key that a device is ever known by is admitted without an operator: whoever brings a token, or the
     name of a device that is listed, must not take the place of one that was let in, turned away or retired before.

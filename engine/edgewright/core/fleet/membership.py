@@ -1,4 +1,4 @@
-"""Which devices a fleet has."""
+"""Fleet membership: the devices of a fleet, from its selector or inventory."""
 
 from collections.abc import Mapping
 

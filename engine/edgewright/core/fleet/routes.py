@@ -1,4 +1,4 @@
-"""By which update system each device is reached, as the fleets declare it. Pure; called by ``cli`` and ``apply``."""
+"""Routes: the update system that reaches each device, as fleets declare it. Called by ``wiring`` and ``services``."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ class Proof(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Capability:
-    """What a device's update system can do."""
+    """Capabilities of a device's update system."""
 
     proof: Proof = Proof.VERIFIED
     cancels: bool = True
@@ -48,7 +48,7 @@ class Route:
 
 
 def delivery_of(fleet: Fleet, labels: Labels) -> Delivery:
-    """Say how a fleet reaches a device with these labels."""
+    """Return the delivery of a fleet that matches a device's labels."""
     fitting = (each.delivery for each in fleet.spec.overrides if each.select.matches(dict(labels)))
     return next(fitting, fleet.spec.delivery)
 

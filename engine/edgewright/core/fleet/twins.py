@@ -21,7 +21,7 @@ _MOST_WORDS = 2000
 
 
 class Stage(StrEnum):
-    """How far a job is."""
+    """Progress of a job."""
 
     WAITING = "waiting"
     """The device has not been told yet."""
@@ -34,7 +34,7 @@ class Stage(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What a device is to do now."""
+    """Job of a device: one model's target, and its progress."""
 
     number: int
     """Counts up on each device; never used twice."""
@@ -116,7 +116,7 @@ def assign(twin: Twin, assignment: Assignment, now: datetime) -> Twin:
 
 
 def demand_proof(twin: Twin) -> Twin:
-    """Have what is only known to be installed installed again, so that the device proves it."""
+    """Schedule what is installed but unproven for installation again, so that the device proves it."""
     owing = [each for each in twin.models if each.installed is not None and each.proof is not Proof.VERIFIED]
     for each in owing:
         twin = _with(twin, replace(each, installed=None, proof=None))
@@ -255,7 +255,7 @@ def bring_back(twin: Twin, number: int, now: datetime, reason: str, message: str
 
 
 def _given_up(twin: Twin, job: Job) -> Failed | None:
-    """What is known already of the target that is wanted, where a job is for another one: it has failed."""
+    """Return the known failure of the wanted target while a job for another one is open."""
     assignment, failed = twin.assignment, twin.model(job.model).failed
     if assignment is None or failed is None or _wanted(twin, job.model) == job.target:
         return None
@@ -317,7 +317,7 @@ def _told(twin: Twin) -> Twin:
 
 
 def report_of(twin: Twin, version: str) -> Report | None:
-    """Say for a device what an agent would say; None while it was never seen.
+    """Build the report an agent would send for a device; None while it was never seen.
 
     Args:
         twin: The device.

@@ -1,4 +1,4 @@
-"""Why a step is needed: components compared with those of the last such artifact."""
+"""Reasons of a step: its components compared with those of the last such artifact."""
 
 from collections.abc import Mapping
 

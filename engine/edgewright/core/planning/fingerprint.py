@@ -63,7 +63,7 @@ def _code(use: str, code: Mapping[str, str]) -> dict[str, str]:
 
 
 def dataset_components(spec: DatasetSpec, source_digest: str, code: Mapping[str, str]) -> Components:
-    """What a dataset's rows depend on. ``source_digest`` stands for the source's content."""
+    """List the components of a dataset's fingerprint; ``source_digest`` stands for the source's content."""
     parts = _fields(spec, exclude={"source"})
     parts["source.format"] = spec.source.format
     parts |= dict(flatten(dict(spec.source.with_), "source.with"))
@@ -89,7 +89,7 @@ def origin_components(
     content: Mapping[str, str],
     environment: Mapping[str, str],
 ) -> Components:
-    """What a trained, imported or command-made model depends on.
+    """List the components of a trained, imported or command-made model's fingerprint.
 
     The champion a warm start begins from is not part of it: otherwise every promotion would ask for a retrain.
     """
@@ -107,7 +107,7 @@ def origin_components(
 
 
 def export_components(spec: ModelSpec, model_digest: str, dataset_digest: str, code: Mapping[str, str]) -> Components:
-    """What the ONNX variants depend on: the model, and the samples used for parity and calibration."""
+    """List the components of an export's fingerprint: the model, and the samples for parity and calibration."""
     return {
         "input.model": model_digest,
         "input.dataset": dataset_digest,
@@ -118,14 +118,14 @@ def export_components(spec: ModelSpec, model_digest: str, dataset_digest: str, c
 
 
 def evaluate_components(task: str, export_digest: str, dataset_digest: str) -> Components:
-    """What evidence depends on. The same for candidate and champion, so neither is measured twice."""
+    """List the components of evidence. The same for candidate and champion, so neither is measured twice."""
     return {"task": task, "input.export": export_digest, "input.dataset": dataset_digest}
 
 
 def package_components(
     name: str, spec: ModelSpec, variant: str, export_digest: str, dataset_digest: str, evaluation_digest: str
 ) -> Components:
-    """What a package's bytes depend on."""
+    """List the components of a package's fingerprint."""
     return {
         "name": name,
         "task": spec.task,

@@ -1,4 +1,4 @@
-"""How resources depend on each other: which address each names, and in which order they can be worked on.
+"""Dependency graph of resources: the addresses each names, and an order of work.
 
 Called by ``source`` (dangling and circular references), by the planner and by ``explain``.
 """

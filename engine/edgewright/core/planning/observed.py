@@ -1,4 +1,4 @@
-"""What is: everything the planner may look at, gathered before it decides."""
+"""Observed state: everything the planner may read, gathered before it decides."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

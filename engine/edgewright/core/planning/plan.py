@@ -20,7 +20,7 @@ KNOWN_AFTER_APPLY = "(known after apply)"
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """Why a step is needed: a field, and what it was and will be."""
+    """Reason of a step: a field, its old value and its new one."""
 
     field: str
     old: str | None
@@ -29,7 +29,7 @@ class Reason:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Step:
-    """What all steps share."""
+    """Fields common to all steps."""
 
     address: Address
     reasons: tuple[Reason, ...] = ()
@@ -127,7 +127,7 @@ class WavePlan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StartRollout(_Step):
-    """Bring a release, or new devices, into a fleet in waves."""
+    """Start a rollout: a release, or new devices, in waves."""
 
     release: Release | None
     key: str | None
@@ -163,7 +163,7 @@ class Prune(_Step):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Repair(_Step):
-    """Put right what has drifted of a resource: publish again what was changed, assign again what was lost."""
+    """Repair the config drift of a resource: publish again what was changed, assign again what was lost."""
 
     drifts: tuple[ConfigDrift, ...]
     """What this step acts on. ``reasons`` say the same: ``old`` is what was found, ``new`` what should be."""
@@ -233,7 +233,7 @@ class PlanSummary:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a run would do to make reality match one revision."""
+    """Plan: the steps that make reality match one revision."""
 
     commit: str
     observed_digest: str
@@ -248,5 +248,5 @@ class Plan:
 
     @property
     def empty(self) -> bool:
-        """Whether there is nothing to do."""
+        """True when there is nothing to do."""
         return not self.steps

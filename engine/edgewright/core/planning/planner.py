@@ -61,7 +61,7 @@ def plan_with_targets(
 
 
 def rollout_targets(desired: Snapshot, observed: Observed, now: datetime) -> dict[Address, RolloutTarget]:
-    """Say what each rollout should bring about; those of models without a package have no release yet."""
+    """Compute the target of each rollout; those of models without a package have no release yet."""
     return targets_on(Workbench(desired, observed, now))
 
 

@@ -1,4 +1,4 @@
-"""From what is managed and no longer declared to prune steps, with the guards against slips. Called by ``planner``.
+"""Prune steps of what is managed and no longer declared, with the guards against slips. Called by ``planner``.
 
 A prune step forgets a resource; devices, packages and assignments stay as they are. So it is shown, and guarded only
 where nothing at all is declared any more: a lost folder, a wrong ``spec.paths``, an environment that yields nothing.
@@ -51,7 +51,7 @@ def _warn(bench: Workbench, gone: list[Address]) -> None:
 
 
 def _hint(bench: Workbench, gone: list[Address]) -> None:
-    """Say what a new name means where one resource of a kind went and one came."""
+    """Note a possible rename where one resource of a kind went and one came."""
     fresh = [address for address in bench.desired.resources if address not in bench.observed.inventory]
     for old in gone:
         came = [address for address in fresh if address.kind == old.kind]

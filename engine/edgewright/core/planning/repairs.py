@@ -1,4 +1,4 @@
-"""From drift to repair steps, or to notes where nothing is to be repaired. Called by ``planner``."""
+"""Repair steps for config drift, and notes where nothing is to be repaired. Called by ``planner``."""
 
 from collections.abc import Iterable
 
@@ -11,7 +11,7 @@ _BY_THE_ENGINE = frozenset({Remedy.ASSIGN, Remedy.WRITE, Remedy.PUBLISH})
 
 
 def plan_repairs(bench: Workbench) -> None:
-    """Plan what puts drift right, a step for each resource; note what nothing here will put right."""
+    """Plan the repairs of config drift, a step for each resource; note what the engine cannot repair."""
     by_address: dict[Address, list[ConfigDrift]] = {}
     for drift in bench.observed.drift:
         by_address.setdefault(drift.address, []).append(drift)

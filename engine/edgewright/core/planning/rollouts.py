@@ -28,7 +28,7 @@ _RESTARTING = {"waves", "fleet", "model", "max_unavailable", "success", "on_fail
 
 @dataclass(frozen=True, slots=True)
 class RolloutTarget:
-    """What a rollout should bring about."""
+    """Target of a rollout: its release and fleet."""
 
     rollout: Rollout
     fleet: Fleet
@@ -59,7 +59,7 @@ def release_of(artifact: Artifact, config: str | None) -> Release:
 
 
 def target_of(bench: Workbench, rollout: Rollout, fleet: Fleet, nodes: ModelNodes) -> RolloutTarget:
-    """Say what a rollout should bring about, as far as it is known."""
+    """Compute the target of a rollout, as far as it is known."""
     membership = membership_digest(bench.desired, fleet, bench.observed.enrolled_digest)
     artifact = nodes.package.artifact
     if artifact is None:
@@ -109,7 +109,7 @@ def plan_publish(bench: Workbench, name: str, nodes: ModelNodes) -> str | None:
 
 
 def _lost(bench: Workbench, package: str) -> str:
-    """Say what is wrong with a package that was published before; empty for one that never was."""
+    """Describe the damage of a package that was published before; empty for one that never was."""
     if problem := bench.observed.damaged.get(package):
         return problem
     released = {summary.release.package for summary in bench.observed.rollouts.values() if summary.release}
@@ -156,7 +156,7 @@ def plan_rollout(bench: Workbench, target: RolloutTarget, nodes: ModelNodes, pub
 
 
 def _standing(summary: RolloutSummary | None) -> object:
-    """What of a rollout makes an older plan stale: not the progress of single devices."""
+    """Return what of a rollout makes an older plan stale: not the progress of single devices."""
     if summary is None:
         return None
     return [summary.phase, summary.key, summary.fleet_digest, summary.paused, [r.key for r in summary.rejected]]
@@ -182,11 +182,13 @@ def _note_deferred(bench: Workbench, address: Address, summary: RolloutSummary |
 
 
 def _note_failed(bench: Workbench, address: Address, summary: RolloutSummary | None) -> None:
-    """Tell of devices that lost what they had verified; a deep look says which, and repairs them."""
+    """Note devices that lost what they had verified; a full scan names them, and repairs them."""
     failed = summary.counts.get(DeviceState.FAILED, 0) if summary else 0
     if failed and all(drift.address != address for drift in bench.observed.drift):
         devices = "1 device does" if failed == 1 else f"{failed:,} devices do"
-        what = "the next look for drift repairs what it can" if bench.heals else "selfHeal is false, so it stays so"
+        what = (
+            "the next scan for config drift repairs what it can" if bench.heals else "selfHeal is false, so it stays so"
+        )
         severity = "info" if bench.heals else "warning"
         bench.note(address, severity, DRIFTED, f"{devices} not run what was verified there; {what}")
 

@@ -1,6 +1,6 @@
 """The planner's workbench: what is planned so far, and what of the observed state was looked at.
 
-Used by ``pipeline``, ``rollout_planning`` and ``planner``; nobody else.
+Used by ``builds``, ``rollouts``, ``repairs`` and ``planner`` of this folder.
 """
 
 from collections.abc import Mapping

@@ -15,7 +15,7 @@ _NOT_RUN = "the preview did not run it"
 
 
 def code_that_runs(head: Snapshot, plan: Plan) -> Iterator[ReviewWarning]:
-    """Say which files, and which commands, the plan's steps run after the merge."""
+    """List the files and commands that the plan's steps run after the merge."""
     by_address: dict[Address, dict[str, None]] = {}
     for step in plan.steps:
         by_address.setdefault(step.address, {}).update(dict.fromkeys(_references(head, step)))

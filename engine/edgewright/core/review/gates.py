@@ -15,7 +15,7 @@ _EVERY = "*"
 
 
 class _Key(NamedTuple):
-    """What a gate is about; gates with the same key all apply."""
+    """Subject of a gate; gates with the same key all apply."""
 
     metric: str
     device_class: str | None
@@ -69,7 +69,7 @@ def _compared(base: Snapshot, head: Snapshot, old: str, new: str) -> Iterator[Re
 
 
 def _weakened(key: _Key, gate: Gate, now: Mapping[_Key, Gate]) -> tuple[str, str]:
-    """Say how a gate is weaker than it was; empty when it is not."""
+    """Describe how a gate is weaker than it was; empty when it is not."""
     covering = [now[k] for k in (key, key._replace(value=_EVERY)) if k in now]
     if not covering:
         narrower = [g for k, g in now.items() if _is_part_of(k, key)]
@@ -85,7 +85,7 @@ def _weakened(key: _Key, gate: Gate, now: Mapping[_Key, Gate]) -> tuple[str, str
 
 
 def _is_part_of(key: _Key, whole: _Key) -> bool:
-    """Whether a gate is about a part of what another one was about: a slice of all, or a value of every one."""
+    """Return whether a gate covers a part of what another one covered: a slice of all, or a value of every one."""
     if (key.metric, key.device_class) != (whole.metric, whole.device_class):
         return False
     return whole.column is None or (whole.value == _EVERY and key.column == whole.column)

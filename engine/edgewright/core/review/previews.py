@@ -1,4 +1,4 @@
-"""What is known of a pull request before its merge: values that ``render`` writes as a comment."""
+"""Previews of a pull request before its merge: values that ``render`` writes as a comment."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,7 +13,7 @@ Verdict = Literal["success", "failure", "error"]
 
 @dataclass(frozen=True, slots=True)
 class EnvironmentPreview:
-    """What merging does to one environment."""
+    """Consequences of a merge for one environment."""
 
     environment: str
     """Empty where the repository declares none."""
@@ -30,7 +30,7 @@ class EnvironmentPreview:
 
 @dataclass(frozen=True, slots=True)
 class PreviewReport:
-    """Everything that one comment says."""
+    """Content of one preview comment."""
 
     base: str
     """What the change is to be merged into, as people call it."""
@@ -48,7 +48,7 @@ class PreviewReport:
 
     @property
     def verdict(self) -> Verdict:
-        """Whether this may be merged as far as specs and signatures tell. A plan with changes is a success."""
+        """True when specs and signatures allow the merge. A plan with changes is a success."""
         wrong = any(
             environment.problems or any(finding.reason == "UnverifiedSigner" for finding in environment.findings)
             for environment in self.environments

@@ -1,4 +1,4 @@
-"""What a change does to how an environment is kept, where its files go, and who is told. Called by ``review``."""
+"""Review of an environment's upkeep, its delivery and its notifications. Called by ``review``."""
 
 from collections.abc import Iterator
 
@@ -63,7 +63,7 @@ def _notified(snapshot: Snapshot) -> dict[str, NotificationReceiver]:
 
 
 def _sink(receiver: NotificationReceiver) -> str:
-    """Say where messages go, and which secrets with them; secrets are named, never shown."""
+    """Describe where a receiver's messages go, and the secrets it uses; secrets are named, never shown."""
     if receiver.slack is not None:
         return f"the chat at secret {receiver.slack.url.secret}"
     if receiver.webhook is not None:

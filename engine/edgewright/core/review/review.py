@@ -1,4 +1,4 @@
-"""What a reviewer should look at twice before a merge: safety that is taken away, and what follows it silently.
+"""Review: warnings of a change before its merge: safety that is removed, and silent consequences.
 
 ``review`` compares what is in force with what would be, and reads the plan between them. Pure. Called by the
 controller for pull requests and by the command line for comparisons. Each finding is a warning, or a fact that is no

@@ -121,7 +121,7 @@ def _strings(value: object, field: str, name: str) -> Iterator[tuple[str, str, s
 
 
 def _looks_like(name: str, value: str) -> tuple[str, str] | None:
-    """Say what a text looks like, and which part of it to hide."""
+    """Recognize a secret in a text; return its kind and the part to hide."""
     for looks, form in _FORMS:
         if found := form.search(value):
             return looks, value if looks == "a private key" else found[0]

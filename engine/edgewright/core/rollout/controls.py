@@ -1,4 +1,4 @@
-"""What people ask of a rollout that is under way. Called by the command line; ``rollout.advance`` acts on it."""
+"""Controls of a running rollout. Called by ``services.rollouts``; ``rollout.machine.advance`` acts on them."""
 
 from dataclasses import replace
 
@@ -10,7 +10,7 @@ _NOT_FAILURES = frozenset({"Paused", "Suspended", "NoEvidence"})
 
 
 def approve(state: RolloutState, wave: int) -> RolloutState:
-    """Say yes to waves up to a number; 1 is the first.
+    """Approve waves up to a number; 1 is the first.
 
     Raises:
         EdgewrightError: The rollout has ended already.

@@ -1,4 +1,4 @@
-"""One device in a rollout: what its newest report makes of its progress. Called by ``rollout`` alone.
+"""One device in a rollout: its progress, as its newest report changes it. Called by ``machine`` and ``run``.
 
 A report counts only when the device has taken up an assignment newer than the one it had when the release was
 assigned: what it said before speaks of something else. A report that counts is believed however old it is; only
@@ -37,7 +37,7 @@ _AT_WORK = frozenset({DevicePhase.FETCHING, DevicePhase.STAGED, DevicePhase.PROB
 
 @dataclass(frozen=True, slots=True)
 class ObservationContext:
-    """What every device of one pass is looked at under."""
+    """Context in which every device of one pass is observed."""
 
     now: datetime
     offline_after: timedelta
@@ -48,7 +48,7 @@ class ObservationContext:
     """Whether it is proven on the fleet: a device that loses it then fetches it again."""
 
     def online(self, view: DeviceView) -> bool:
-        """Say whether a device has been heard of lately."""
+        """Return whether a device has reported lately."""
         return view.last_seen is not None and self.now < view.last_seen + self.offline_after
 
 
@@ -58,7 +58,7 @@ def same_release(one: Release | None, other: Release | None) -> bool:
 
 
 def is_superseded(progress: DeviceProgress, view: DeviceView, release: Release) -> bool:
-    """Say whether a device is still changing to something that is no longer wanted.
+    """Return whether a device is still changing to something that is no longer wanted.
 
     A device this rollout sent back is not: it is not to be tried again.
     """
@@ -67,14 +67,14 @@ def is_superseded(progress: DeviceProgress, view: DeviceView, release: Release) 
 
 
 def is_current(progress: DeviceProgress, view: DeviceView, release: Release) -> bool:
-    """Say whether a device is assigned this release, with the configuration its labels ask for."""
+    """Return whether a device is assigned this release, with the configuration its labels ask for."""
     if progress.release is None or progress.release.fingerprint != release.fingerprint:
         return False
     return release.config is None or progress.labels_digest == view.labels_digest
 
 
 def observe(progress: DeviceProgress, view: DeviceView, at: ObservationContext) -> DeviceProgress:
-    """Bring one device's progress up to date with what it said and with the time.
+    """Update one device's progress from its report and the time.
 
     Returns:
         The same object when nothing changed.
@@ -118,7 +118,7 @@ def _speaks_of_it(progress: DeviceProgress, view: DeviceView) -> bool:
 
 
 def _proven(progress: DeviceProgress, view: DeviceView) -> DeviceState | None:
-    """Say what a device has shown of what it is assigned, if that is all its class has to show."""
+    """Return what a device has proved of its assignment, where its class has to prove no more."""
     if not _speaks_of_it(progress, view) or view.active_release != view.release:
         return None
     if view.phase is DevicePhase.VERIFIED and view.verified:
@@ -219,7 +219,7 @@ def _overdue(progress: DeviceProgress, at: ObservationContext) -> bool:
 
 
 def due(progress: DeviceProgress, view: DeviceView, at: ObservationContext, *, wave: int) -> datetime | None:
-    """Say when silence or time alone will change a device that is under way, or waits its turn in a current wave."""
+    """Return when time alone will change a device that is under way, or waits its turn in a current wave."""
     if view.last_seen is None:
         return None
     silent = view.last_seen + at.offline_after

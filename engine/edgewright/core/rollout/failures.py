@@ -1,4 +1,4 @@
-"""Whether a rollout has to stop: failed devices, devices that lost what they had verified, device gates."""
+"""Failures that stop a rollout: failed devices, devices that lost what they had verified, device gates."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ _EPSILON = 1e-9
 
 @dataclass(frozen=True, slots=True)
 class RolloutFailure:
-    """Why a rollout stops."""
+    """Reason that stops a rollout."""
 
     reason: str
     message: str
@@ -32,7 +32,7 @@ class _Tally:
 
 
 def find_failure(run: Run) -> RolloutFailure | None:
-    """Say whether the rollout has to stop now, without waiting for devices that are still under way."""
+    """Return the failure that stops the rollout now, without waiting for devices that are still under way."""
     accepted = frozenset(run.state.controls.accepted)
     tallies = [_Tally() for _ in range(run.state.wave + 1)]
     failed: list[tuple[datetime, str, DeviceProgress]] = []
@@ -84,7 +84,7 @@ def _gate_failed(run: Run) -> RolloutFailure | None:
 
 
 def find_failure_at_end(run: Run) -> RolloutFailure | None:
-    """Say whether a device gate is still without evidence when every wave has passed."""
+    """Return the failure of a device gate that is still without evidence when every wave has passed."""
     if run.state.controls.gates_accepted:
         return None
     for _, outcome in _outcomes(run):

@@ -1,4 +1,4 @@
-"""What ``rollout.advance`` is given and what it gives back: the goal, the devices as seen, the decisions."""
+"""Input and output of ``rollout.machine.advance``: the goal, the devices as observed, the decisions."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from edgewright_wire.messages import Report
 
 @dataclass(frozen=True, slots=True)
 class Goal:
-    """What a rollout is to reach."""
+    """Goal of a rollout."""
 
     name: str
     """The rollout's name; with a device's id it decides the device's place in percent waves."""
@@ -68,7 +68,7 @@ class RolloutEvent:
 
 @dataclass(frozen=True, slots=True)
 class Advance:
-    """What a rollout decided."""
+    """Decisions of one pass of a rollout."""
 
     state: RolloutState
     assign: tuple[tuple[str, Release | None], ...] = ()

@@ -1,7 +1,6 @@
 """The rollout as a pure state machine: what is, what is wanted and the time go in, decisions come out.
 
-Called by ``apply`` with every pass, and by the command line for what people ask (approve, pause, resume, abort).
-``advance`` may be repeated with the same input at any time: it then decides nothing more.
+Called by ``reconcile.rollouts`` with every pass. ``advance`` may be repeated with the same input at any time: it then decides nothing more.
 
 The rules
     - A wave begins inside the window, with its approval, and after the wave before it has passed.
@@ -96,7 +95,7 @@ def _refuse(run: Run) -> None:
 
 
 def _take_up_again(run: Run) -> None:
-    """Say again where the rollout stands, after another goal had been refused."""
+    """Report the rollout's phase again, after another goal was refused."""
     rejection = next((rejection for rejection in run.state.rejected if rejection.key == run.state.key), None)
     reason = rejection.reason if rejection is not None else run.state.phase.value.capitalize()
     run.state = replace(run.state, reason=reason, message="")
@@ -212,7 +211,7 @@ def _anyone_matches(run: Run) -> bool:
 
 
 def _come_to_its_end(run: Run) -> bool:
-    """Say whether the current wave's devices have all come to an end that proves something."""
+    """Return whether the current wave's devices have all ended in a state that proves something."""
     states = [progress.state for _, progress in run.members(run.state.wave)]
     if any(state is DeviceState.PENDING or state in IN_FLIGHT for state in states):
         run.enter(Phase.ROLLING, "Rolling", f"{_name(run)} is under way")

@@ -1,4 +1,4 @@
-"""Who takes part in a rollout: starting over for a new key, and devices that join, leave or change their labels."""
+"""Membership of a rollout: restarts for a new key, and devices that join, leave or change labels."""
 
 from dataclasses import replace
 
@@ -63,7 +63,7 @@ def _carry_over(run: Run, device: str, old: DeviceProgress) -> DeviceProgress:
 
 
 def _owes_proof(old: DeviceProgress, view: DeviceView) -> bool:
-    """Say whether a device's class is asked for more now than it has shown."""
+    """Return whether a device's class requires more now than the device has proved."""
     return old.state is DeviceState.INSTALLED and view.proves is Proof.VERIFIED
 
 
@@ -123,7 +123,7 @@ def forget_left(run: Run) -> None:
 
 
 def follow_labels(run: Run) -> None:
-    """Have devices whose labels changed assigned again, where the release has a configuration made from them."""
+    """Assign again to devices whose labels changed, where the release has a configuration made from them."""
     if run.state.phase in HALTED or run.release.config is None:
         return
     again = []

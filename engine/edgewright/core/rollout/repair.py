@@ -1,4 +1,4 @@
-"""Devices of an ended rollout that lost what they had: they are assigned it again. Called by ``apply`` alone.
+"""Devices of an ended rollout that lost what they had: they are assigned it again. Called by ``reconcile.repairs``.
 
 Nothing new is brought into the fleet by this, so it waits for no window and no wave. The device proves itself as after
 any assignment, within the rollout's deadline; one that fails is left as failed.

@@ -57,7 +57,7 @@ class Run:
 
     @property
     def at(self) -> ObservationContext:
-        """What devices are looked at under."""
+        """Context in which devices are observed."""
         return ObservationContext(
             now=self.now,
             offline_after=self.spec.offline_after,
@@ -159,7 +159,7 @@ class Run:
         return verified or (None if same_release(proven, self.release) else proven)
 
     def must_return(self, device: str) -> bool:
-        """Say whether a halt takes away what a device is assigned.
+        """Return whether a halt takes away what a device is assigned.
 
         What its fleet has proven before stays, even on a device that was offline then and has still to catch up.
         """
@@ -175,14 +175,14 @@ class Run:
         return ((device, progress) for device, progress in self.devices.items() if progress.wave == wave)
 
     def wants(self, device: str) -> bool:
-        """Say whether a device still has to be assigned the release."""
+        """Return whether a device still has to be assigned the release."""
         progress = self.devices[device]
         if progress.state is DeviceState.PENDING:
             return True
         return is_superseded(progress, self.views[device], self.release)
 
     def settled(self, device: str) -> bool:
-        """Say whether a device has shown all it can of the release and its configuration."""
+        """Return whether a device has proved all it can of the release and its configuration."""
         progress = self.devices[device]
         return progress.state in PROVED and is_current(progress, self.views[device], self.release)
 

@@ -10,7 +10,7 @@ from enum import StrEnum
 
 
 class DeviceState(StrEnum):
-    """Where one device stands in a rollout."""
+    """State of one device in a rollout."""
 
     PENDING = "pending"
     """Its wave has not come, or the budget of unavailable devices is used."""
@@ -51,7 +51,7 @@ PROVED = frozenset({DeviceState.VERIFIED, DeviceState.INSTALLED})
 
 
 class Phase(StrEnum):
-    """Where a rollout stands."""
+    """Phase of a rollout."""
 
     WAITING = "waiting"
     """Before a wave, for its window; ``reason`` says until when."""
@@ -74,7 +74,7 @@ ENDED = frozenset({Phase.SUCCEEDED, Phase.FAILED, Phase.ABORTED})
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """What a rollout puts on its devices: a package and, perhaps, a rendered configuration."""
+    """Release of a rollout: a package and, perhaps, a rendered configuration."""
 
     fingerprint: str
     """Over the package's digest and the configuration's template and values."""
@@ -117,7 +117,7 @@ class DeviceProgress:
 
 @dataclass(frozen=True, slots=True)
 class Controls:
-    """What people asked for with ``edgewright rollout``; kept until a new release starts."""
+    """Requests made with ``edgewright rollout``; kept until a new release starts."""
 
     approved_before: int = 0
     """Waves with a number (1 is the first) up to this one are approved."""
@@ -172,7 +172,7 @@ class RolloutState:
 
 @dataclass(frozen=True, slots=True)
 class RolloutSummary:
-    """What plans and tables need of a RolloutState, without its devices."""
+    """Summary of a RolloutState for plans and tables, without its devices."""
 
     phase: Phase
     release: Release | None

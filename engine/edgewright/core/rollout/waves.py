@@ -1,4 +1,4 @@
-"""Which devices each wave takes in. Called by the planner, to show it, and by ``rollout``, to do it."""
+"""Waves: the devices each takes in. Called by the planner, to show them, and by ``rollout``, to run them."""
 
 import hashlib
 import math

@@ -1,4 +1,4 @@
-"""Maintenance windows: whether one is open, and when that changes. Called by ``rollout``."""
+"""Maintenance windows: whether one is open, and when that changes. Called by ``machine`` and ``run``."""
 
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
@@ -8,7 +8,7 @@ from edgewright_schemas.rollout import Window
 
 
 class Opening(NamedTuple):
-    """Whether a window is open now."""
+    """Return whether a window is open now."""
 
     open: bool
     until: datetime | None

@@ -1,4 +1,4 @@
-"""Conditions: how one resource stands, in the three words people and machines ask for. Called by ``status``.
+"""Conditions of a resource: Ready, Reconciling and Stalled. Called by ``reconcile.status`` and ``services.status``.
 
 Ready: reality matches the spec. Reconciling: it does not yet, and work or waiting goes on. Stalled: it does not, and
 only a change of the spec or a person helps. ``check`` holds what must be true of the three together.
@@ -155,7 +155,7 @@ def _conditions(
 
 
 def _standing(notes: list[Note], steps: list[Step], rollout: RolloutSummary | None) -> tuple[bool, str, str]:
-    """Say whether a resource is stalled, and why it is not ready; no reason when it is."""
+    """Return whether a resource is stalled, and the reason it is not ready; no reason when it is."""
     for note in notes:
         if note.severity == "blocked" or note.reason in _NOT_BY_ITSELF:
             return True, note.reason, note.message

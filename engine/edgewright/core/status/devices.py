@@ -65,7 +65,7 @@ class DeviceStatus:
 
     @property
     def reason(self) -> str:
-        """Why it is not where it should be, in words; empty where it is, as far as is known."""
+        """Reason the device is not at its target, in words; empty where it is, as far as is known."""
         return next((each.reason for each in self.rollouts if each.reason), "" if self.rollouts else self.problem)
 
 
@@ -87,7 +87,7 @@ class TokenStatus:
 
 @dataclass(frozen=True, slots=True)
 class KnownDevices:
-    """What is known of all devices, by device id."""
+    """Known state of all devices, by device id."""
 
     routes: Mapping[str, Route]
     rollouts: Mapping[str, tuple[str, RolloutState]]

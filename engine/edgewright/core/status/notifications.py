@@ -1,4 +1,4 @@
-"""Which events become notices, for whom, and how many. Called by ``apply.notifying``.
+"""Notifications: the events that become one, their receivers and limits. Called by ``reconcile.notifications``.
 
 A receiver's ``Bucket`` remembers what it was told within its limit's time. What is above the limit is counted, and
 the count travels with the next notice; where none comes, ``overdue`` makes one that says nothing else.
@@ -40,7 +40,7 @@ class Notification:
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """What a receiver was told, and when it was sent."""
+    """Message a receiver got, and when it was sent."""
 
     at: datetime
     address: str
@@ -50,7 +50,7 @@ class Told:
 
 @dataclass(frozen=True, slots=True)
 class Bucket:
-    """What a receiver was told lately. ``Bucket()`` is that of one who was told nothing."""
+    """Recent messages of a receiver. ``Bucket()`` is that of one that got none."""
 
     told: tuple[Told, ...] = ()
     """Oldest first; as many as the limit allows, at most."""
@@ -63,7 +63,7 @@ class Bucket:
 
 
 def severity_of(event: Event) -> Severity:
-    """Say how bad an event is: by its reason, and good news by what a resource has become."""
+    """Return the severity of an event: by its reason, and good news by what a resource has become."""
     if event.data.get("to") == "Ready":
         return "info"
     known = REASONS.get(event.reason)
@@ -73,7 +73,7 @@ def severity_of(event: Event) -> Severity:
 
 
 def wanted(spec: NotificationReceiver, event: Event) -> bool:
-    """Say whether a receiver asked for such events. Who hears that something is stalled also hears of its end."""
+    """Return whether a receiver asked for such events. One that hears of a stall also hears of its end."""
     kind = event.address.partition("/")[0].lower()
     recovered = (event.data.get("from"), event.data.get("to")) == ("Stalled", "Ready")
     return (
@@ -141,7 +141,7 @@ def select(
 def overdue(
     spec: NotificationReceiver, now: datetime, bucket: Bucket, *, environment: str = ""
 ) -> tuple[Notification | None, Bucket]:
-    """Say how many were left out, when the limit allows a notice again and no event carries the count."""
+    """Return how many were left out, when the limit allows a message again and no event carries the count."""
     bucket = _recent(spec.limit, bucket, now)
     if not bucket.suppressed or len(bucket.told) >= spec.limit.count:
         return None, bucket
@@ -161,7 +161,7 @@ def overdue(
 
 
 def opens_at(limit: Limit, bucket: Bucket) -> datetime | None:
-    """Say when what was left out can be told of; None where nothing was, or where it can be at once."""
+    """Return when the omission can be reported; None where nothing was left out, or it can be at once."""
     if not bucket.suppressed or len(bucket.told) < limit.count:
         return None
     return bucket.told[-limit.count].at + limit.per
@@ -174,7 +174,7 @@ def _recent(limit: Limit, bucket: Bucket, now: datetime) -> Bucket:
 
 
 def _repeats(event: Event, told: Sequence[Told]) -> bool:
-    """Say whether this is what the receiver heard of the resource last.
+    """Return whether this repeats the receiver's last message about the resource.
 
     A step that fails is an event, and the resource that stands still because of it another: one notice is enough.
     """

@@ -1,4 +1,4 @@
-"""How the repository itself stands, and what changed since conditions were judged last. Called by the controller.
+"""Status of the source, and changes since conditions were computed last. Called by the controller.
 
 What is in force stays in force while something newer is refused or cannot be fetched: every condition names both.
 """
@@ -37,7 +37,7 @@ _CHANGE_OF_REASON_IS_NEWS: frozenset[Headline] = frozenset({"Stalled"})
 
 @dataclass(frozen=True, slots=True)
 class SourceStatus:
-    """Where the source of the specs stands."""
+    """Status of the source of the specs."""
 
     in_force: str | None
     """The revision that was accepted last; None before the first."""

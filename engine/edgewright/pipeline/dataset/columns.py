@@ -1,4 +1,4 @@
-"""What a dataset's columns mean (features, label, slices, group), and values as their types. Used while it is built.
+"""Columns of a dataset by role (features, label, slices, group), and values as their types. Used while it is built.
 
 Rules. The label is the column named ``label``; without one, the column named ``target``; without that, the only
 category column that is neither a slice nor the group. One declared image column makes an image dataset, whose only

@@ -1,6 +1,6 @@
 """Reads the files of a built dataset into arrays. Used by the steps that train, export, evaluate and package.
 
-Which files and facts there are is in docs/reference/artifacts.md; ``dataset_write`` writes them.
+Which files and facts there are is in docs/reference/artifacts.md; ``writer`` writes them.
 """
 
 from collections.abc import Mapping, Sequence

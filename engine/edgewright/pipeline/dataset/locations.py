@@ -48,12 +48,12 @@ class Location:
             return dict(self.filesystem.info(self.path))
 
     def is_folder(self) -> bool:
-        """Whether it is a folder."""
+        """True when it is a folder."""
         with self._answering():
             return bool(self.filesystem.isdir(self.path))
 
     def is_remote(self) -> bool:
-        """Whether it is anywhere but on this machine's disks."""
+        """True when it is anywhere but on this machine's disks."""
         return "file" not in self.filesystem.protocol
 
     def files(self) -> list[str]:
@@ -94,7 +94,7 @@ class Location:
 
 
 def is_url(uri: str) -> bool:
-    """Tell a URL from a path."""
+    """Return whether a location is a URL and no path."""
     return "://" in uri or uri.startswith(("memory:", "file:"))
 
 

@@ -42,7 +42,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Reader:
-    """Everything a reader needs."""
+    """Reader of a dataset's source."""
 
     spec: DatasetSpec
     columns: Columns

@@ -1,4 +1,4 @@
-"""The step build-dataset: reads a source, prepares its rows, splits, checks and writes them. Called by ``worker``."""
+"""The step build-dataset: reads a source, prepares, splits, checks and writes its rows. Called by the worker."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -79,7 +79,7 @@ def build(context: StepContext) -> Built[DatasetFacts]:
 
 @dataclass(slots=True)
 class _Work:
-    """What is learnt from the rows as they pass."""
+    """State of a build that accumulates as the rows pass."""
 
     spec: DatasetSpec
     columns: Columns
@@ -182,7 +182,7 @@ class _Work:
 
 
 def as_text(value: Any) -> str:
-    """Write a slice's value the way dataset_files reads it back."""
+    """Write a slice's value the way ``files`` reads it back."""
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 

@@ -34,7 +34,7 @@ Step = Callable[[Values], Values | None]
 
 
 class _BuiltIn(SpecModel):
-    """What a built-in step does with its arguments, which ``edgewright_schemas.builtins`` declares."""
+    """Build a built-in step from its arguments, which ``edgewright_schemas.builtins`` declares."""
 
     @abstractmethod
     def apply(self, row: Values, columns: Columns) -> Values | None:

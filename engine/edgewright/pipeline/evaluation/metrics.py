@@ -1,4 +1,4 @@
-"""Figures of a model's outputs by torchmetrics, over all rows and over each slice. Called by evaluate.
+"""Figures of a model's outputs by torchmetrics, over all rows and over each slice. Called by ``evaluation.step``.
 
 A figure that cannot be computed is None, never 0: no rows, an output that is no finite number, a constant target.
 """

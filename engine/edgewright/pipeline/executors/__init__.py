@@ -1,1 +1,1 @@
-"""Where build steps run. ``local`` runs each in a process of its own on this machine."""
+"""Executors of build steps. ``staging`` lays out a task's inputs, ``local`` runs it in a process here."""

@@ -1,7 +1,7 @@
-"""What a worker sees of this process's environment: all but what would let the code it runs act in our name.
+"""Environment of a worker: this process's, without what would let the code it runs act in our name.
 
 The code of the repository runs with this user's rights all the same (docs/explanation/security.md); but what it prints,
-sends or keeps of its environment, as tools that track experiments do, is not to hold our tokens. Called by ``process``.
+sends or keeps of its environment, as tools that track experiments do, is not to hold our tokens. Called by ``local``.
 """
 
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""Makes an ONNX file of a torch module, and makes the bytes of ONNX files repeatable. Used by export and quantize."""
+"""Export of torch modules to ONNX, and repeatable bytes of ONNX files. Used by ``export.step`` and ``quantization``."""
 
 import contextlib
 import logging

@@ -1,4 +1,4 @@
-"""Runs ONNX models through onnxruntime on the engine. Used by export, quantize, evaluate and package.
+"""Runs ONNX models through onnxruntime on the engine. Used by the steps export, evaluate and package.
 
 One thread and onnxruntime's default graph optimisation: what the agent uses too, and the same figures every time.
 """
@@ -47,7 +47,7 @@ _LINES = 3
 
 @dataclass(frozen=True, slots=True)
 class Interface:
-    """What goes into a model and comes out of it."""
+    """Interface of a model: its input and its output."""
 
     input_name: str
     input_type: str
@@ -87,7 +87,7 @@ class OnnxModel:
         """Compute the output of every row.
 
         Args:
-            features: (N, …) as ``dataset_files.load_split`` gives them.
+            features: (N, …) as ``dataset.files.load_split`` gives them.
             rows: The most rows to compute at once.
 
         Returns:

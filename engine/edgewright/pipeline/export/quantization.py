@@ -1,4 +1,4 @@
-"""Static int8 quantization of an ONNX file with onnxruntime. Called by export.
+"""Static int8 quantization of an ONNX file with onnxruntime. Called by ``export.step``.
 
 QDQ format, per-channel S8 weights, U8 activations: what reference CPUs and the common edge accelerators run. Weights
 have seven bits: with eight, x86 processors without VNNI add pairs of products in 16 bits, which saturate, so that they

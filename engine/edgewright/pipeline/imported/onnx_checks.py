@@ -1,4 +1,4 @@
-"""Checks ONNX files that edgewright did not write. ``imported`` and ``command`` call it on what they were given."""
+"""Checks ONNX files that edgewright did not write. ``imported.step`` and ``command.step`` call it on their file."""
 
 import math
 from collections.abc import Sequence
@@ -100,7 +100,7 @@ def _check_ends(session: onnxruntime.InferenceSession, origin: str, dataset: Dat
 
 
 def _takes(shape: Sequence[int | str | None], row: Sequence[int]) -> bool:
-    """Whether an input of this shape takes rows of that shape; only numbers bind, and the batch does not."""
+    """Return whether an input of this shape takes rows of that shape; only numbers bind, and the batch does not."""
     fits = (not isinstance(ours, int) or ours == theirs for ours, theirs in zip(shape[1:], row, strict=False))
     return len(shape) == len(row) + 1 and all(fits)
 

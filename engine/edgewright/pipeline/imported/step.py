@@ -1,4 +1,4 @@
-"""The import step: fetches an existing ONNX file, checked against its pinned digest. ``worker`` calls ``build``."""
+"""The import step: fetches an existing ONNX file, checked against its pinned digest. The worker calls it."""
 
 import sys
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""What a package's model card says: its front matter and its tables. Pure; called by package.
+"""Model card of a package: its front matter and its tables. Pure; called by ``packaging.step``.
 
 Latencies are left out: they differ from run to run, and the card is part of the package's digest.
 """

@@ -1,4 +1,4 @@
-"""Golden samples: test rows and what the packaged model computes for them. Called by package.
+"""Golden samples: test rows and what the packaged model computes for them. Called by ``packaging.step``.
 
 A device runs them through its own runtime before and after it switches, and compares.
 """

@@ -1,4 +1,4 @@
-"""The OCI manifest and the ModelPack config of a package. Pure; called by package.
+"""The OCI manifest and the ModelPack config of a package. Pure; called by ``packaging.step``.
 
 Formats: https://github.com/modelpack/model-spec and https://github.com/opencontainers/image-spec. Nothing here holds a
 time, a user or a path of the machine: the same parts give the same manifest digest.
@@ -27,7 +27,7 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Description:
-    """What a package says of its model."""
+    """Description of a package's model."""
 
     name: str
     task: str

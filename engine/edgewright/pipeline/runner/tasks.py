@@ -54,7 +54,7 @@ class StagedTask:
 
 @dataclass(frozen=True, slots=True)
 class StepContext:
-    """Everything a step function gets."""
+    """Context of a step function: its task, folders and progress."""
 
     task: StagedTask
     progress: ReportProgress

@@ -115,7 +115,7 @@ def _import(root: Path, file: Path, reference: str) -> ModuleType:
 
 
 def _forget_namesakes(folder: Path) -> None:
-    """Let ``import helpers`` find this folder's file where another folder's code imported its own before."""
+    """Unload modules of other folders, so that ``import helpers`` finds this folder's file."""
     for name, module in list(sys.modules.items()):
         file = getattr(module, "__file__", None)
         if not file or name.startswith(_PREFIX) or not any(Path(file).is_relative_to(known) for known in _folders):

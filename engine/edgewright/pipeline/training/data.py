@@ -1,4 +1,4 @@
-"""The splits of a training as tensors, checked, and the order in which batches take their rows; ``train`` calls it."""
+"""Splits of a dataset as checked tensors, and the order of rows in batches. Called by ``training.step``."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass

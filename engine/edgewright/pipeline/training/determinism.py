@@ -46,7 +46,7 @@ def choose_threads(params: Mapping[str, Any]) -> int:
 
 
 def torch_seed(seed: int) -> int:
-    """Bring any integer into the range torch takes."""
+    """Map any integer into the range of torch's seeds."""
     return seed % 2**63
 
 

@@ -78,5 +78,5 @@ class Best:
 
     @property
     def exhausted(self) -> bool:
-        """Whether patience has run out."""
+        """True when patience has run out."""
         return self.stopping is not None and self.stale >= self.stopping.patience

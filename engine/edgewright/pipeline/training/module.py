@@ -1,7 +1,7 @@
-"""Makes the torch module a Model declares, with fresh or trained weights.
+"""Builds the torch module a Model declares, with fresh or trained weights.
 
-``train`` makes one to train it; ``export`` loads the trained one. Both get the same module for the same spec, checkout
-and dataset facts.
+``training.step`` makes one to train it; ``export.step`` loads the trained one. Both get the same module for the same
+spec, checkout and dataset facts.
 """
 
 import inspect
@@ -28,7 +28,7 @@ _SHOWN = 6
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """What goes into and comes out of a model, without the batch."""
+    """Shape of a model's input and output, without the batch."""
 
     inputs: tuple[int, ...]
     """(C, H, W) for images, (F,) for tabular features."""
