@@ -1,6 +1,7 @@
 """The rollout as a pure state machine: what is, what is wanted and the time go in, decisions come out.
 
-Called by ``reconcile.rollouts`` with every pass. ``advance`` may be repeated with the same input at any time: it then decides nothing more.
+Called by ``reconcile.rollouts`` with every pass. ``advance`` may be repeated with the same input at any time: it then
+decides nothing more.
 
 The rules
     - A wave begins inside the window, with its approval, and after the wave before it has passed.
