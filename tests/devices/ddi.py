@@ -46,7 +46,7 @@ class DdiDevice:
     installs: int = 0
     attributes: dict[str, str] = field(default_factory=dict)
     closes: bool = True
-    """Whether it closes an action that went well."""
+    """True if it closes an action that succeeded."""
     _action: str = ""
     _artifact: dict[str, Any] = field(default_factory=dict)
     _bundle: bytes | None = None

@@ -37,7 +37,7 @@ def csr(key: Key, device: str) -> str:
 
 
 def opener(site: AgentSite, folder: Path, server: str, device: str = "lane-1", **settings: Any) -> HttpOpener:
-    """What a real agent of this device reaches a server by."""
+    """Return the configuration by which a real agent of this device reaches a server."""
     folder.mkdir(parents=True, exist_ok=True)
     made = Settings(
         directory=folder,

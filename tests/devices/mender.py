@@ -20,7 +20,7 @@ class MenderClient:
         self._serial = id_
         self._fetching = ""
         self._inventory: dict[str, str] | None = {}
-        """What is still to be sent; None: nothing."""
+        """The messages still to be sent; None: nothing."""
         self._log: tuple[str, str] | None = None
         """The deployment that failed, and what is still to be sent of it."""
 

@@ -90,7 +90,7 @@ def _member(archive: tarfile.TarFile, name: str) -> bytes:
 
 @dataclass
 class Deployment:
-    """What it is at."""
+    """The current deployment."""
 
     id: str
     name: str
@@ -144,7 +144,7 @@ class MenderDevice:
         self.inventory_due = True
         self.installs = 0
         self.path = os.environ.get("PATH", os.defpath)
-        """Where update modules find programs."""
+        """Folder where update modules find programs."""
         self.http = httpx.Client(timeout=30, trust_env=False)
 
     def close(self) -> None:
@@ -210,7 +210,7 @@ class MenderDevice:
         return True
 
     def _report(self, status: str) -> bool:
-        """Say how far it is; False: the server wants it to stop, or does not answer as it should."""
+        """Report the status; False: the server wants it to stop, or does not answer as it should."""
         assert self.at is not None
         path = f"/v1/deployments/device/deployments/{self.at.id}/status"
         answer = self.call("PUT", path, {"status": status})

@@ -43,7 +43,7 @@ def loopback_address() -> str:
 
 
 def user() -> str:
-    """Who the tests run as."""
+    """Return the user of the tests."""
     return subprocess.check_output(["id", "-un"], text=True).strip()
 
 
@@ -86,7 +86,7 @@ class SshDevice:
 
     @property
     def root(self) -> Path:
-        """Where models are."""
+        """Folder of the models."""
         return self.folder / "root"
 
     @property
@@ -169,7 +169,7 @@ class SshDevice:
         self.start()
 
     def log(self) -> str:
-        """What sshd said."""
+        """Return the log of sshd."""
         file = self.folder / "sshd.log"
         return file.read_text() if file.exists() else ""
 
@@ -249,13 +249,13 @@ exit $code
 
     @property
     def switches(self) -> int:
-        """How many times what is active has changed."""
+        """Number of changes of the active slot."""
         file = self.folder / "switches"
         return len(file.read_text().splitlines()) if file.exists() else 0
 
     @property
     def units(self) -> list[str]:
-        """What systemctl was asked for."""
+        """Return the calls of systemctl."""
         file = self.folder / "units"
         return file.read_text().splitlines() if file.exists() else []
 

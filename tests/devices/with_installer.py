@@ -31,7 +31,7 @@ class TarBundler:
         self._suffix = suffix
         self.built: list[str] = []
         self.key = "key 1"
-        """What goes into bundles beside what fleets say; empty: it is missing."""
+        """Signs bundles; empty: it is missing."""
 
     def recipe(self, delivery: Delivery) -> str:
         if not self.key:
@@ -55,7 +55,7 @@ class TarBundler:
 
 
 def order_in(bundle: bytes) -> dict[str, object]:
-    """What a bundle orders."""
+    """Return the order in a bundle."""
     with tarfile.open(fileobj=io.BytesIO(bundle)) as tar:
         member = tar.extractfile(ORDER_FILE)
         assert member is not None

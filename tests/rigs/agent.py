@@ -71,7 +71,7 @@ class MisbehavingAgent:
         self.timestamp = b""
         """As it was seen last."""
         self.unsent = False
-        """Whether the last report was not taken."""
+        """True if the last report was refused."""
         disk = Disk(sync=lambda _: None)
         server = f"{url}/agent/default"
         opener = HttpOpener(
@@ -153,9 +153,9 @@ class AgentRig(Grounded):
         self.agents: dict[str, MisbehavingAgent] = {}
         create_credentials(grounds.keys)
         self._root = (grounds.folder / "repository/metadata/root.json").read_bytes()
-        self._desk: AgentService | None = None
+        self._service: AgentService | None = None
         rest = create_app(HookSettings(), Debouncer(), Vitals(role="active"))
-        app = AgentApp(lambda name: self._desk if name == "" else None, Peers(insecure=True), rest)
+        app = AgentApp(lambda name: self._service if name == "" else None, Peers(insecure=True), rest)
         self._serving = Serving(app, instant=app.instant, stop_seconds=1)
         self.open()
         self._url = self._serving.start().url
@@ -166,7 +166,7 @@ class AgentRig(Grounded):
         self._driver = AgentDelivery(
             grounds.folder / "repository", grounds.folder / "reports", grounds.keys, inbox=grounds.inbox
         )
-        self._desk = AgentService(
+        self._service = AgentService(
             environment="",
             repository=grounds.folder / "repository",
             keys=grounds.keys,
@@ -180,9 +180,9 @@ class AgentRig(Grounded):
         ).__enter__()
 
     def close(self) -> None:
-        """End the desk; the address stays, as a load balancer's would."""
-        if self._desk is not None:
-            self._desk.__exit__(None, None, None)
+        """End the service; the address stays, as a load balancer's would."""
+        if self._service is not None:
+            self._service.__exit__(None, None, None)
 
     def end(self) -> None:
         self.close()
@@ -210,7 +210,11 @@ class AgentRig(Grounded):
     def _until_served(self, published: bytes) -> None:
         """Wait until the server has noticed what was published; agents that ask a moment earlier see the old."""
         until = time.monotonic() + PATIENCE
-        while self._desk is None or self._desk.polls.current is None or self._desk.polls.current.content != published:
+        while (
+            self._service is None
+            or self._service.polls.current is None
+            or self._service.polls.current.content != published
+        ):
             assert time.monotonic() < until
             threading.Event().wait(0.002)
 

@@ -25,13 +25,13 @@ from samples.agent_packages import PackageFiles, a_package, target
 
 
 class Behaviour(StrEnum):
-    """How a device behaves from now on."""
+    """Behaviour of a device from now on."""
 
     HONEST = "honest"
     REFUSES = "refuses"
     """It fetches whole, and its installer fails: full disk, wrong hardware, golden samples that do not pass."""
     CORRUPTS = "corrupts"
-    """What it fetches arrives with other bytes."""
+    """Files that it fetches arrive with other bytes."""
     LIES = "lies"
     """It says that all went well, and has changed nothing."""
     SILENT = "silent"
@@ -57,7 +57,7 @@ class Rig(Protocol):
         ...
 
     def step(self) -> bool:
-        """Let the driver and each device do one thing they would do now; False when nobody had anything to do."""
+        """Make the driver and each device do their next step; False when none had anything to do."""
         ...
 
     def restart(self) -> None:
@@ -81,7 +81,7 @@ class Rig(Protocol):
         ...
 
     def installs(self, device: str) -> int:
-        """How many times the device has changed what is active, ever."""
+        """Return how many times the device has changed its active release, ever."""
         ...
 
 
@@ -91,7 +91,7 @@ MOST_STEPS = 400
 
 
 def work(rig: Rig, steps: int = MOST_STEPS) -> None:
-    """Let everybody work until nobody has anything to do.
+    """Step the rig until neither driver nor devices have anything to do.
 
     Raises:
         AssertionError: They never came to rest.
@@ -103,7 +103,7 @@ def work(rig: Rig, steps: int = MOST_STEPS) -> None:
 
 
 class Grounds:
-    """What every rig stands on: a published repository, a state store, routes. A rig restarts on the same grounds."""
+    """The base of every rig: a published repository, a state store, routes. A rig restarts on the same grounds."""
 
     def __init__(self, folder: Path, delivery: Delivery) -> None:
         self.folder = folder
@@ -155,7 +155,7 @@ class Grounds:
 
 
 class Grounded:
-    """What rigs share that stand on grounds of their own."""
+    """Base class of rigs that stand on grounds of their own."""
 
     grounds: Grounds
 

@@ -1,4 +1,4 @@
-"""edgewright as a hawkBit server: a desk and a driver on a rig's grounds, over real HTTP. The engine behind it can end
+"""edgewright as a hawkBit server: service and driver on a rig's grounds, over real HTTP. The engine behind it can end
 and start again, and so can the server, at the same address.
 """
 
@@ -35,7 +35,7 @@ class DdiSite(Site):
         self.is_slow = False
         """Artifacts come as over a slow line: 80 KB in a second."""
         self.damages: tuple[bytes, bytes] | None = None
-        """What bytes of artifacts become on their way."""
+        """Changes the bytes of artifacts on their way."""
         self.requests: list[tuple[str, str, int]] = []
         """Method, path and status, in order."""
         self.bodies: list[tuple[str, bytes]] = []
@@ -52,7 +52,7 @@ class DdiSite(Site):
         grounds, routes = self.grounds, self.grounds.routes
         built = {"cache": self.cache, "keys": grounds.keys, "read": lambda path: self.files[path]}
         self.driver = DdiDriver(grounds.twins, grounds.depot, lambda: routes, grounds.now, **built)  # type: ignore[arg-type] # a dict's values
-        self.desk = DdiService(
+        self.service = DdiService(
             environment=self.environment,
             twins=grounds.twins,
             identities=grounds.identities,
@@ -66,7 +66,7 @@ class DdiSite(Site):
 
     def _app(self) -> ASGIApp:
         app = FastAPI(openapi_url=None)
-        app.include_router(ddi_router(lambda name: self.desk if name == self.environment else None))
+        app.include_router(ddi_router(lambda name: self.service if name == self.environment else None))
         app.add_middleware(_Gate, site=self)
         return app
 
@@ -75,7 +75,7 @@ class DdiSite(Site):
         return issue_token(self.grounds.identities, device, self.grounds.now()).reveal()
 
     def told(self, device: str) -> list[bytes]:
-        """What a device told of its actions."""
+        """Return the feedback of a device on its actions."""
         return [body for path, body in self.bodies if f"/{device}/" in path and path.endswith("/feedback")]
 
 

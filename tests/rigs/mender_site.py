@@ -1,4 +1,4 @@
-"""edgewright as Mender's server: a desk and a driver on a rig's grounds, over real HTTP. It can end and start again at
+"""edgewright as Mender's server: service and driver on a rig's grounds, over real HTTP. It can end and start again at
 the same address.
 """
 
@@ -33,14 +33,14 @@ class MenderSite(Site):
         """Cleared, artifacts begin and do not get on."""
         self.sends_artifacts.set()
         self.paths: list[str] = []
-        """What was asked for, in order."""
+        """Requests, in order."""
         self._open()
         self.start()
 
     def _open(self) -> None:
         grounds, routes = self.grounds, self.grounds.routes
         self.driver = MenderDriver(grounds.twins, grounds.depot, lambda: routes, grounds.now)
-        self.desk = MenderService(
+        self.service = MenderService(
             self.environment,
             grounds.twins,
             grounds.identities,
@@ -52,7 +52,7 @@ class MenderSite(Site):
         )
 
     def _app(self) -> ASGIApp:
-        router = mender_router(lambda name: self.desk if name == self.environment else None)
+        router = mender_router(lambda name: self.service if name == self.environment else None)
         app = create_app(HookSettings(), Debouncer(), Vitals(role="active"), routers=[router])
         app.add_middleware(_Gate, site=self)
         return app

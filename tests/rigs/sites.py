@@ -19,11 +19,11 @@ class Site(ABC):
 
     @abstractmethod
     def _open(self) -> None:
-        """Open driver and desk on the grounds."""
+        """Open driver and service on the grounds."""
 
     @abstractmethod
     def _app(self) -> ASGIApp:
-        """What is served."""
+        """Return the served application."""
 
     @property
     def url(self) -> str:

@@ -18,7 +18,7 @@ from fastapi import FastAPI
 from edgewright.core.fleet.twins import Twin
 from edgewright.delivery.identity.admission import accept_as
 from edgewright.delivery.identity.credentials import create_credentials
-from edgewright.delivery.served.mender import service as desks
+from edgewright.delivery.served.mender import service as service_module
 from edgewright.delivery.served.mender.driver import MenderDriver
 from edgewright.delivery.served.mender.service import LINK_LIFE, TOKEN_LIFE, MenderService
 from edgewright.errors import DeliveryError
@@ -44,12 +44,12 @@ class Api:
         create_credentials(self.grounds.keys)
         self.now = datetime(2026, 3, 1, tzinfo=UTC)
         self.news = 0
-        self.desk = self._desk("prod")
-        self.other = self._desk("test")
+        self.service = self._service("prod")
+        self.other = self._service("test")
         grounds, routes = self.grounds, self.grounds.routes
         self.driver = MenderDriver(grounds.twins, grounds.depot, lambda: routes, lambda: self.now)
         app = FastAPI(openapi_url=None)
-        app.include_router(mender_router({"prod": self.desk, "": self.desk, "test": self.other}.get))
+        app.include_router(mender_router({"prod": self.service, "": self.service, "test": self.other}.get))
         self._serving = Serving(app, stop_seconds=1)
         self.url = self._serving.start().url
         self.http = httpx.Client(base_url=self.url, trust_env=False, timeout=30)
@@ -59,7 +59,7 @@ class Api:
         self._serving.stop()
         self.grounds.close()
 
-    def _desk(self, environment: str) -> MenderService:
+    def _service(self, environment: str) -> MenderService:
         grounds, routes = self.grounds, self.grounds.routes
         return MenderService(
             environment,
@@ -236,7 +236,7 @@ def test_an_operator_may_say_which_device_it_is(api: Api) -> None:
 
 
 def test_strangers_do_not_fill_the_store(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(desks, "MAX_PENDING", 2)
+    monkeypatch.setattr(service_module, "MAX_PENDING", 2)
     for number in range(3):
         answer = api.ask(a_key(), device=f"lane-{number}")
     assert "too many" in answer.json()["error"]
