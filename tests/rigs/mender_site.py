@@ -59,9 +59,7 @@ class MenderSite(Site):
 
     def accept(self, device: str) -> None:
         """Believe the keys that wait for a device."""
-        for identity in self.grounds.identities.identities(
-            system=SYSTEM, device=device, standing=IdentityStatus.PENDING
-        ):
+        for identity in self.grounds.identities.identities(system=SYSTEM, device=device, status=IdentityStatus.PENDING):
             self.grounds.identities.decide(SYSTEM, identity.key, IdentityStatus.ACCEPTED, self.grounds.now())
 
 

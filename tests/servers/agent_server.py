@@ -103,10 +103,10 @@ class AgentSite:
             key.write_bytes(made[1])
         return chain, key
 
-    def decide(self, device: str, standing: IdentityStatus = IdentityStatus.ACCEPTED) -> None:
+    def decide(self, device: str, status: IdentityStatus = IdentityStatus.ACCEPTED) -> None:
         """Decide about the newest key of a device, as an operator would."""
         key = self.identities.identities(system="agent", device=device)[-1]
-        self.identities.decide("agent", key.key, standing, self.clock())
+        self.identities.decide("agent", key.key, status, self.clock())
 
     def close(self) -> None:
         self.state.close()

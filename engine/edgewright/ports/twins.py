@@ -49,7 +49,7 @@ class Identity:
     device: str
     key: str
     """``sha256:…`` of the public key or the token; never a secret itself."""
-    standing: IdentityStatus
+    status: IdentityStatus
     asked_at: datetime
     decided_at: datetime | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
@@ -74,12 +74,12 @@ class IdentityStore(Protocol):
         ...
 
     def identities(
-        self, *, system: str | None = None, device: str | None = None, standing: IdentityStatus | None = None
+        self, *, system: str | None = None, device: str | None = None, status: IdentityStatus | None = None
     ) -> Sequence[Identity]:
         """List keys, in order of device and time."""
         ...
 
-    def decide(self, system: str, key: str, standing: IdentityStatus, at: datetime) -> Identity | None:
+    def decide(self, system: str, key: str, status: IdentityStatus, at: datetime) -> Identity | None:
         """Believe a key or not; None where it is not known. Accepting one retires the device's others of the system."""
         ...
 

@@ -22,7 +22,7 @@ def list_pending(environment: DeviceEnvironment) -> Sequence[PendingKey]:
     named_environment(environment)
     admission = environment.admission
     found = []
-    for identity in admission.identities(standing=IdentityStatus.PENDING):
+    for identity in admission.identities(status=IdentityStatus.PENDING):
         accepted = admission.identities(identity.device, IdentityStatus.ACCEPTED)
         found.append(PendingKey(identity, next((each.key for each in accepted if each.key != identity.key), None)))
     return sorted(found, key=lambda each: (each.identity.asked_at, each.identity.device))
@@ -70,4 +70,4 @@ def reject(environment: DeviceEnvironment, device: str, fingerprint: str | None)
     named_environment(environment)
     key = environment.admission.find(device, fingerprint, [IdentityStatus.PENDING])
     environment.admission.reject(key)
-    return replace(key, standing=IdentityStatus.REJECTED)
+    return replace(key, status=IdentityStatus.REJECTED)

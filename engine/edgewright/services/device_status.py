@@ -101,6 +101,6 @@ def find_problems(twins: Iterable[Twin], identities: Iterable[Identity]) -> Mapp
     found = {twin.device: f"{twin.reason}: {twin.message}" for twin in twins if twin.reason}
     keys: dict[str, set[IdentityStatus]] = {}
     for identity in identities:
-        keys.setdefault(identity.device, set()).add(identity.standing)
+        keys.setdefault(identity.device, set()).add(identity.status)
     retired = [d for d, its in keys.items() if IdentityStatus.RETIRED in its and IdentityStatus.ACCEPTED not in its]
     return found | dict.fromkeys(retired, _RETIRED)

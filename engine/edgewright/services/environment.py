@@ -131,11 +131,11 @@ class Environment(Protocol):
 class Admission(Protocol):
     """An operator's decisions about devices' keys; every one may be repeated."""
 
-    def identities(self, device: str | None = None, standing: IdentityStatus | None = None) -> Sequence[Identity]:
+    def identities(self, device: str | None = None, status: IdentityStatus | None = None) -> Sequence[Identity]:
         """List devices' keys, in order of device and time."""
         ...
 
-    def find(self, device: str, fingerprint: str | None, standings: Sequence[IdentityStatus]) -> Identity:
+    def find(self, device: str, fingerprint: str | None, statuses: Sequence[IdentityStatus]) -> Identity:
         """Find one key by the beginning of its fingerprint.
 
         Raises:

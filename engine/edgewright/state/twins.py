@@ -123,10 +123,10 @@ class SqlIdentities:
         return _identity(found[0]) if found else None
 
     def identities(
-        self, *, system: str | None = None, device: str | None = None, standing: IdentityStatus | None = None
+        self, *, system: str | None = None, device: str | None = None, status: IdentityStatus | None = None
     ) -> Sequence[Identity]:
         """List keys, in order of device and time."""
-        asked = {"system": system, "device": device, "standing": standing.value if standing else None}
+        asked = {"system": system, "device": device, "standing": status.value if status else None}
         chosen = {name: value for name, value in asked.items() if value is not None}
         where = " AND ".join(["environment = :environment", *(f"{name} = :{name}" for name in chosen)])
         found = self._state.rows(
@@ -146,15 +146,15 @@ class SqlIdentities:
             found += self._state.rows(f"SELECT {_IDENTITY} FROM identities WHERE {where}", s=system, **names)  # noqa: S608 - constants
         return {identity.key: identity for identity in map(_identity, found)}
 
-    def decide(self, system: str, key: str, standing: IdentityStatus, at: datetime) -> Identity | None:
+    def decide(self, system: str, key: str, status: IdentityStatus, at: datetime) -> Identity | None:
         """Believe a key or not; accepting one retires the device's others of this system."""
 
         def work(known: Sequence[Identity]) -> Iterator[Identity]:
             for each in known:
                 if each.key == key:
-                    yield replace(each, standing=standing, decided_at=at)
-                elif standing is IdentityStatus.ACCEPTED and each.standing is IdentityStatus.ACCEPTED:
-                    yield replace(each, standing=IdentityStatus.RETIRED, decided_at=at)
+                    yield replace(each, status=status, decided_at=at)
+                elif status is IdentityStatus.ACCEPTED and each.status is IdentityStatus.ACCEPTED:
+                    yield replace(each, status=IdentityStatus.RETIRED, decided_at=at)
 
         return self._change_of(system, key, work)
 
@@ -253,13 +253,13 @@ def _age(identity: Identity) -> tuple[datetime, str]:
 
 
 def _identity(row: Iterable[Any]) -> Identity:
-    system, device, key, standing, asked_at, decided_at, labels, detail = row
+    system, device, key, status, asked_at, decided_at, labels, detail = row
     with decoding(f"the identity of {device}"):
         return Identity(
             system=system,
             device=device,
             key=key,
-            standing=IdentityStatus(standing),
+            status=IdentityStatus(status),
             asked_at=datetime.fromisoformat(asked_at),
             decided_at=datetime.fromisoformat(decided_at) if decided_at else None,
             labels=json.loads(labels),
@@ -272,7 +272,7 @@ def _identity_row(identity: Identity) -> dict[str, Any]:
         "system": identity.system,
         "identity_key": identity.key,
         "device": identity.device,
-        "standing": identity.standing.value,
+        "standing": identity.status.value,
         "asked_at": certain_text(identity.asked_at),
         "decided_at": certain_text(identity.decided_at) if identity.decided_at else None,
         "labels": encoding.to_json(dict(sorted(identity.labels.items()))),

@@ -200,8 +200,8 @@ def asking(device: str, key: str, minutes: int = 0, **labels: str) -> Identity:
     )
 
 
-def standings(kept: SqlIdentities, device: str) -> dict[str, str]:
-    return {each.key.removeprefix("sha256:"): each.standing.value for each in kept.identities(device=device)}
+def statuses(kept: SqlIdentities, device: str) -> dict[str, str]:
+    return {each.key.removeprefix("sha256:"): each.status.value for each in kept.identities(device=device)}
 
 
 def test_an_identity_is_kept_whole(store: Store) -> None:
@@ -220,7 +220,7 @@ def test_asking_again_brings_newer_labels_and_moves_nothing(store: Store) -> Non
 
     again = kept.ask(replace(asking("a", "1", minutes=9, region="us"), detail={"peer": "10.0.0.1"}))
 
-    assert (again.standing, again.asked_at, again.labels) == (IdentityStatus.ACCEPTED, NOW, {"region": "us"})
+    assert (again.status, again.asked_at, again.labels) == (IdentityStatus.ACCEPTED, NOW, {"region": "us"})
     assert again.detail == {"serial": "7f", "peer": "10.0.0.1"}
 
 
@@ -245,8 +245,8 @@ def test_accepting_a_key_retires_the_devices_others_of_the_system_alone(store: S
 
     assert decided is not None
     assert decided.decided_at == NOW + timedelta(minutes=1)
-    assert standings(kept, "a") == {"a0": "retired", "a1": "accepted", "a2": "pending", "other": "accepted"}
-    assert standings(kept, "b") == {"b3": "accepted"}
+    assert statuses(kept, "a") == {"a0": "retired", "a1": "accepted", "a2": "pending", "other": "accepted"}
+    assert statuses(kept, "b") == {"b3": "accepted"}
     assert kept.decide("agent", "sha256:nobody", IdentityStatus.ACCEPTED, NOW) is None
 
 
@@ -257,7 +257,7 @@ def test_identities_are_listed_by_device_and_time_and_chosen(store: Store) -> No
     kept.decide("agent", "sha256:2", IdentityStatus.REJECTED, NOW)
 
     assert [each.key for each in kept.identities()] == ["sha256:3", "sha256:2", "sha256:1"]
-    assert [each.key for each in kept.identities(standing=IdentityStatus.PENDING)] == ["sha256:3", "sha256:1"]
+    assert [each.key for each in kept.identities(status=IdentityStatus.PENDING)] == ["sha256:3", "sha256:1"]
     assert [each.key for each in kept.identities(system="agent", device="a")] == ["sha256:3", "sha256:2"]
     assert kept.identities(system="ddi") == []
 
@@ -291,23 +291,23 @@ def test_all_keys_of_a_device_change_together_or_not_at_all(store: Store) -> Non
     kept.ask(asking("a", "1"))
 
     def work(known: Sequence[Identity]) -> Iterable[Identity]:
-        yield replace(known[0], standing=IdentityStatus.REJECTED)
+        yield replace(known[0], status=IdentityStatus.REJECTED)
         yield asking("a", "2", minutes=1)
         yield asking("a", "taken")
 
     after = kept.change("agent", "a", work)
 
-    assert [(each.key, each.standing.value) for each in after] == [("sha256:1", "rejected"), ("sha256:2", "pending")]
-    assert standings(kept, "a") == {"1": "rejected", "2": "pending"}
-    assert standings(kept, "b") == {"taken": "pending"}
+    assert [(each.key, each.status.value) for each in after] == [("sha256:1", "rejected"), ("sha256:2", "pending")]
+    assert statuses(kept, "a") == {"1": "rejected", "2": "pending"}
+    assert statuses(kept, "b") == {"taken": "pending"}
 
     def fails(known: Sequence[Identity]) -> Iterable[Identity]:
-        yield replace(known[0], standing=IdentityStatus.ACCEPTED)
+        yield replace(known[0], status=IdentityStatus.ACCEPTED)
         raise ValueError("no")
 
     with pytest.raises(ValueError, match="no"):
         kept.change("agent", "a", fails)
-    assert standings(kept, "a") == {"1": "rejected", "2": "pending"}
+    assert statuses(kept, "a") == {"1": "rejected", "2": "pending"}
 
 
 def test_keys_are_forgotten(store: Store) -> None:
@@ -318,7 +318,7 @@ def test_keys_are_forgotten(store: Store) -> None:
     kept.forget("mender", ["sha256:2"])
     kept.forget("agent", [])
 
-    assert standings(kept, "a") == {"2": "pending"}
+    assert statuses(kept, "a") == {"2": "pending"}
 
 
 def test_of_keys_that_are_accepted_in_a_race_one_counts(store: Store) -> None:
@@ -333,7 +333,7 @@ def test_of_keys_that_are_accepted_in_a_race_one_counts(store: Store) -> None:
 
     race(*(accept(key) for key in keys))
 
-    assert sorted(standings(kept, "a").values()) == ["accepted", "retired", "retired", "retired"]
+    assert sorted(statuses(kept, "a").values()) == ["accepted", "retired", "retired", "retired"]
 
 
 def test_a_key_that_is_asked_for_in_a_race_is_kept_once(store: Store) -> None:

@@ -74,8 +74,8 @@ class World:
         assert isinstance(outcome.said, IssuedCertificate), outcome
         return check_certificate(self.authority, outcome.said.certificate, self.now)
 
-    def standings(self, device: str) -> list[str]:
-        return [key.standing.value for key in self.operators.identities(device)]
+    def statuses(self, device: str) -> list[str]:
+        return [key.status.value for key in self.operators.identities(device)]
 
 
 @pytest.fixture
@@ -97,7 +97,7 @@ def test_a_device_waits_for_an_operator_and_is_then_certified(world: World) -> N
         waiting = world.ask(key, "lane-1", region="eu")
         assert (waiting.status, waiting.retry_after > 0) == (202, True)
     assert isinstance(waiting.said, PendingEnrollment)
-    (pending,) = world.operators.identities(standing=IdentityStatus.PENDING)
+    (pending,) = world.operators.identities(status=IdentityStatus.PENDING)
     assert (pending.device, pending.key, pending.labels) == ("lane-1", waiting.said.fingerprint, {"region": "eu"})
     assert pending.detail["peer"] == "192.0.2.1"
     assert world.state.enrolled() == {}
@@ -231,7 +231,7 @@ def test_why_a_token_is_not_accepted_is_kept_for_operators_and_told_to_nobody_el
         assert isinstance(answer.said, PendingEnrollment)
         said.add((answer.status, answer.retry_after, answer.said.token_accepted, answer.note))
         (pending,) = world.operators.identities(device)
-        assert (pending.standing, pending.detail["tokenProblem"], answer.token) == (IdentityStatus.PENDING, why, why)
+        assert (pending.status, pending.detail["tokenProblem"], answer.token) == (IdentityStatus.PENDING, why, why)
     assert said == {(202, 60, False, "pending")}
 
     without = world.ask(key, "lane-4")
@@ -278,7 +278,7 @@ def test_of_devices_that_race_for_a_tokens_last_use_one_is_let_in(world: World) 
 
     with ThreadPoolExecutor(len(keys)) as pool:
         assert sorted(pool.map(ask, range(len(keys)))) == [200] + [202] * (len(keys) - 1)
-    assert len(world.operators.identities(standing=IdentityStatus.ACCEPTED)) == 1
+    assert len(world.operators.identities(status=IdentityStatus.ACCEPTED)) == 1
 
 
 def test_of_keys_that_race_for_one_name_one_is_let_in(world: World) -> None:
@@ -294,7 +294,7 @@ def test_of_keys_that_race_for_one_name_one_is_let_in(world: World) -> None:
     with ThreadPoolExecutor(len(keys)) as pool:
         answers = list(pool.map(ask, keys))
     assert answers.count(200) == 1
-    assert world.standings("lane-1").count("accepted") == 1
+    assert world.statuses("lane-1").count("accepted") == 1
     again = [world.ask(key, "lane-1", token=token).status for key in keys]
     assert [status == 200 for status in again] == [status == 200 for status in answers]
 

@@ -54,8 +54,8 @@ class Shop:
     def run(self, *arguments: str) -> Any:
         return edgewright(self.root, "devices", *arguments)
 
-    def standings(self, device: str) -> list[str]:
-        return [key.standing.value for key in self.identities.identities(device=device)]
+    def statuses(self, device: str) -> list[str]:
+        return [key.status.value for key in self.identities.identities(device=device)]
 
 
 @pytest.fixture
@@ -98,7 +98,7 @@ def test_of_several_keys_that_ask_in_one_name_one_has_to_be_named(shop: Shop) ->
     assert first[:23] in refused.said
     shop.run("approve", "lane-7", "--fingerprint", "sha256:0000").expect(1, "has no such key", "somebody else asks")
     shop.run("approve", "lane-9").expect(1, "no key of device lane-9 waits", "devices pending")
-    assert set(shop.standings("lane-7")) == {"pending"}
+    assert set(shop.statuses("lane-7")) == {"pending"}
 
     shop.run("approve", "lane-7", "--fingerprint", first[7:19].upper()).expect(0, first)
     shop.run("reject", "lane-7", "-o", "json").expect(0)
@@ -144,8 +144,8 @@ def test_a_mender_clients_key_is_approved_as_the_inventorys_device(shop: Shop) -
     shop.run("approve", "lane-3", "--as", "lane-4").expect(1, "cannot be accepted for lane-4")
     shop.run("approve", "lane-3").expect(0)
 
-    assert shop.standings("lane-2") == ["accepted"]
-    assert shop.standings("lane-3") == ["accepted"]
+    assert shop.statuses("lane-2") == ["accepted"]
+    assert shop.statuses("lane-3") == ["accepted"]
     assert shop.state.enrolled()["lane-2"] == {"mac": "02:00"}
 
 
@@ -182,7 +182,7 @@ def test_a_device_that_is_retired_is_believed_no_more_and_given_nothing_more(sho
 
     shop.run("retire", "lane-7").expect(0, "1 key retired", "no longer enrolled", "assignment is taken away")
 
-    assert sorted(shop.standings("lane-7")) == ["rejected", "retired"]
+    assert sorted(shop.statuses("lane-7")) == ["rejected", "retired"]
     assert (shop.ask(key, "lane-7").status, shop.ask(waiting, "lane-7").status) == (403, 403)
     assert shop.state.enrolled() == {}
     assert delivery.assigned() == {"lane-1": 1}
@@ -241,7 +241,7 @@ def test_tokens_of_hawkbit_devices_and_gateways_are_made(shop: Shop) -> None:
     first = shop.run("token", "board-1").expect(0, "TargetToken of board-1").stdout.strip()
     second = shop.run("token", "board-1", "-o", "json").expect(0).json()["token"]
     gateway = shop.run("token", "--gateway", "site-7").expect(0, "GatewayToken").stdout.strip()
-    found = {key.key: (key.system, key.standing.value) for key in shop.identities.identities()}
+    found = {key.key: (key.system, key.status.value) for key in shop.identities.identities()}
     assert found[token_key(first)] == ("ddi", "retired")
     assert found[token_key(second)] == ("ddi", "accepted")
     assert found[token_key(gateway)] == ("ddi-gateway", "accepted")

@@ -41,27 +41,27 @@ class Admission:
         self._registry = registry
         self._clock = clock
 
-    def identities(self, device: str | None = None, standing: IdentityStatus | None = None) -> Sequence[Identity]:
+    def identities(self, device: str | None = None, status: IdentityStatus | None = None) -> Sequence[Identity]:
         """List devices' keys, in order of device and time."""
-        found = self._store.identities(device=device, standing=standing)
+        found = self._store.identities(device=device, status=status)
         return [key for key in found if key.system in DEVICE_SYSTEMS]
 
-    def find(self, device: str, fingerprint: str | None, standings: Sequence[IdentityStatus]) -> Identity:
+    def find(self, device: str, fingerprint: str | None, statuses: Sequence[IdentityStatus]) -> Identity:
         """Find the one key that a device and a fingerprint name.
 
         Args:
             device: The device that the key claims to be.
             fingerprint: Its beginning, with or without ``sha256:``; needed where a device has several keys.
-            standings: Its status may be one of these.
+            statuses: Its status may be one of these.
         Raises:
             DeliveryError: There is none, or more than one.
         """
         wanted = f"sha256:{(fingerprint or '').removeprefix('sha256:').lower()}"
-        asking = [key for key in self.identities(device) if key.standing in standings]
+        asking = [key for key in self.identities(device) if key.status in statuses]
         found = [key for key in asking if key.key.startswith(wanted)]
         if len(found) == 1:
             return found[0]
-        listed = ", ".join(f"{key.key[: SHOWN + 8]} ({key.standing})" for key in (found or self.identities(device)))
+        listed = ", ".join(f"{key.key[: SHOWN + 8]} ({key.status})" for key in (found or self.identities(device)))
         if found:
             raise DeliveryError(
                 f"device {device} has several keys: {listed}",
@@ -118,11 +118,11 @@ class Admission:
         def work(keys: Sequence[Identity]) -> Iterator[Identity]:
             gone.clear()
             for key in keys:
-                if key.standing is IdentityStatus.ACCEPTED:
+                if key.status is IdentityStatus.ACCEPTED:
                     gone.append(key)
-                    yield replace(key, standing=IdentityStatus.RETIRED, decided_at=now)
-                elif key.standing is IdentityStatus.PENDING:
-                    yield replace(key, standing=IdentityStatus.REJECTED, decided_at=now)
+                    yield replace(key, status=IdentityStatus.RETIRED, decided_at=now)
+                elif key.status is IdentityStatus.PENDING:
+                    yield replace(key, status=IdentityStatus.REJECTED, decided_at=now)
 
         self._store.change(system, device, work)
         return gone
@@ -142,10 +142,10 @@ def accept_as(store: IdentityStore, key: str, device: str, now: datetime) -> Ide
         StateError, StateUnavailable, StorageFull: The store cannot be used.
     """
     known = store.identity(MENDER, key)
-    if known is None or known.standing is IdentityStatus.RETIRED:
+    if known is None or known.status is IdentityStatus.RETIRED:
         state = "is not known" if known is None else "is retired"
         raise DeliveryError(f"the key {key} {state}", hint="edgewright devices pending lists those that ask")
     if known.device != device:
         store.forget(MENDER, [key])
-        store.ask(replace(known, device=device, standing=IdentityStatus.PENDING))
+        store.ask(replace(known, device=device, status=IdentityStatus.PENDING))
     return store.decide(MENDER, key, IdentityStatus.ACCEPTED, now) or known

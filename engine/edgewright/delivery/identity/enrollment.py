@@ -129,7 +129,7 @@ class Enrollment:
         known = self._store.identity(SYSTEM, shown.fingerprint)
         if known is None or known.device != shown.device:
             return EnrollmentOutcome(401, Refusal(error="this key is not known here; enroll again"))
-        verdict = decide(known.standing, (), vouched=False)
+        verdict = decide(known.status, (), vouched=False)
         return (
             self._issue(request, "renewed") if verdict is Verdict.ISSUE else self._pending_or_refused(verdict, request)
         )
@@ -145,9 +145,9 @@ class Enrollment:
         def work(keys: Sequence[Identity]) -> Iterator[Identity]:
             nonlocal verdict
             own = next((key for key in keys if key.key == request.fingerprint), None)
-            others = [key.standing for key in keys if key.key != request.fingerprint]
-            verdict = decide(own.standing if own is not None else None, others, vouched=vouched)
-            if own is None or (own.standing is IdentityStatus.PENDING and _needs_write(own, asked, problem, now)):
+            others = [key.status for key in keys if key.key != request.fingerprint]
+            verdict = decide(own.status if own is not None else None, others, vouched=vouched)
+            if own is None or (own.status is IdentityStatus.PENDING and _needs_write(own, asked, problem, now)):
                 detail = {
                     "peer": peer,
                     "seen": now.isoformat(),
@@ -183,12 +183,12 @@ class Enrollment:
 
         def work(keys: Sequence[Identity]) -> Iterator[Identity]:
             nonlocal accepted
-            others = [key.standing for key in keys if key.key != request.fingerprint]
+            others = [key.status for key in keys if key.key != request.fingerprint]
             for own in (key for key in keys if key.key == request.fingerprint):
-                verdict = decide(own.standing, others, vouched=True)
+                verdict = decide(own.status, others, vouched=True)
                 accepted = verdict in {Verdict.ADMIT, Verdict.ISSUE}
                 if verdict is Verdict.ADMIT:
-                    yield replace(own, standing=IdentityStatus.ACCEPTED, decided_at=now)
+                    yield replace(own, status=IdentityStatus.ACCEPTED, decided_at=now)
 
         self._store.change(SYSTEM, request.device, work)
         return accepted
@@ -216,7 +216,7 @@ class Enrollment:
         """Return True if too many keys wait; forgets those that have not asked for long first."""
         with self._counting:
             if time.monotonic() - self._counted >= _COUNT_KEPT:
-                pending = self._store.identities(system=SYSTEM, standing=IdentityStatus.PENDING)
+                pending = self._store.identities(system=SYSTEM, status=IdentityStatus.PENDING)
                 if len(pending) >= self._max_pending:
                     before = self._clock() - _PENDING_KEPT
                     gone = [key.key for key in pending if _seen(key) < before]

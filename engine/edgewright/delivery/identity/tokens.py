@@ -122,5 +122,5 @@ def _token(identity: Identity) -> EnrollmentToken:
         identity.detail["uses"],
         identity.labels,
         identity.detail["used"],
-        identity.standing is not IdentityStatus.ACCEPTED,
+        identity.status is not IdentityStatus.ACCEPTED,
     )

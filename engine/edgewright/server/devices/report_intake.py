@@ -154,9 +154,9 @@ def _judged(speaker: CertifiedDevice | None, known: Mapping[str, Identity]) -> T
     if speaker is None:
         return ACCEPTED
     identity = known.get(speaker.fingerprint)
-    if identity is None or identity.device != speaker.device or identity.standing is IdentityStatus.PENDING:
+    if identity is None or identity.device != speaker.device or identity.status is IdentityStatus.PENDING:
         return Taken(401, "this certificate's key is not known here; enroll again")
-    if identity.standing is not IdentityStatus.ACCEPTED:
+    if identity.status is not IdentityStatus.ACCEPTED:
         return Taken(403, "this device is retired", "Retired")
     return ACCEPTED
 

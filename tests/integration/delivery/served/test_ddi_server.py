@@ -111,7 +111,7 @@ def test_a_gateway_brings_its_fleet_and_others_wait(behind_a_gateway: Place) -> 
         headers={"Authorization": f"GatewayToken {gateway}"},
     )
     assert told.status_code == 200
-    (waiting,) = place.grounds.identities.identities(system=SYSTEM, standing=IdentityStatus.PENDING)
+    (waiting,) = place.grounds.identities.identities(system=SYSTEM, status=IdentityStatus.PENDING)
     assert (waiting.device, waiting.labels) == ("lane-9", {"class": "handheld"})
     place.grounds.identities.decide(SYSTEM, waiting.key, IdentityStatus.REJECTED, place.grounds.now())
     assert place.get("/lane-9", gateway, "GatewayToken").status_code == 403

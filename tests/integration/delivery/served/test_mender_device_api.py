@@ -84,10 +84,10 @@ class Api:
         return self.http.post(AUTH, content=body, headers={"X-MEN-Signature": signed(key, body)})
 
     def waiting(self) -> list[Identity]:
-        return list(self.grounds.identities.identities(system="mender", standing=IdentityStatus.PENDING))
+        return list(self.grounds.identities.identities(system="mender", status=IdentityStatus.PENDING))
 
     def accept(self, device: str) -> None:
-        (waiting,) = self.grounds.identities.identities(system="mender", device=device, standing=IdentityStatus.PENDING)
+        (waiting,) = self.grounds.identities.identities(system="mender", device=device, status=IdentityStatus.PENDING)
         self.grounds.identities.decide("mender", waiting.key, IdentityStatus.ACCEPTED, self.now)
 
     def enter(self, device: str, tenant: str | None = None) -> dict[str, str]:
@@ -228,7 +228,7 @@ def test_an_operator_may_say_which_device_it_is(api: Api) -> None:
         api.ask(key, mac="02:00")
         (waiting,) = api.waiting()
         accepted = accept_as(api.grounds.identities, waiting.key, "lane-1", api.now)
-        assert (accepted.device, accepted.standing) == ("lane-1", IdentityStatus.ACCEPTED)
+        assert (accepted.device, accepted.status) == ("lane-1", IdentityStatus.ACCEPTED)
     assert api.ask(first, mac="02:00").status_code == 401, "its device has another key now"
     assert api.ask(second, mac="02:00").status_code == 200
     with pytest.raises(DeliveryError, match="not known"):

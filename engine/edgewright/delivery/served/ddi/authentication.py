@@ -102,7 +102,7 @@ class Authenticator:
         # Looking the digest up leaks nothing about the token; the id is compared in constant time.
         if known is None or not hmac.compare_digest(known.device.encode(), device.encode()):
             raise RequestRefused(401, "this is no token of this device")
-        if known.standing is not IdentityStatus.ACCEPTED:
+        if known.status is not IdentityStatus.ACCEPTED:
             raise RequestRefused(401, "this token is not valid any more")
         route = self._routes().get(device)
         if route is None or route.delivery.type != SYSTEM:
@@ -113,7 +113,7 @@ class Authenticator:
 
     def _by_gateway(self, device: str, key: str) -> AuthenticatedDevice:
         known = self._identities.identity(GATEWAY, key)
-        if known is None or known.standing is not IdentityStatus.ACCEPTED:
+        if known is None or known.status is not IdentityStatus.ACCEPTED:
             raise RequestRefused(401, "this is no token of a gateway")
         route = self._routes().get(device)
         if route is not None and route.delivery.type == SYSTEM:
@@ -126,13 +126,13 @@ class Authenticator:
         key = digest_bytes(f"gateway:{device}".encode())
         known = self._identities.identity(SYSTEM, key)
         if known is None:
-            waiting = self._identities.identities(system=SYSTEM, standing=IdentityStatus.PENDING)
+            waiting = self._identities.identities(system=SYSTEM, status=IdentityStatus.PENDING)
             if len(waiting) >= MAX_PENDING:
                 raise RequestRefused(403, "too many devices wait to be approved")
             known = self._identities.ask(Identity(SYSTEM, device, key, IdentityStatus.PENDING, self._clock()))
-        if known.standing in {IdentityStatus.REJECTED, IdentityStatus.RETIRED}:
-            raise RequestRefused(403, f"this device was {known.standing.value}")
-        return AuthenticatedDevice(device, None, known if known.standing is IdentityStatus.PENDING else None)
+        if known.status in {IdentityStatus.REJECTED, IdentityStatus.RETIRED}:
+            raise RequestRefused(403, f"this device was {known.status.value}")
+        return AuthenticatedDevice(device, None, known if known.status is IdentityStatus.PENDING else None)
 
 
 def token_key(token: str) -> str:

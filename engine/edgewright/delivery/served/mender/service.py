@@ -117,17 +117,17 @@ class MenderService:
             claims, detail = device_of(request.id_data, self._routes()), {"publicKey": key.pem, "peer": peer}
             asks = Identity(SYSTEM, claims, key.fingerprint, IdentityStatus.PENDING, now, None, request.id_data, detail)
             known = self._identities.ask(asks)
-        if known.standing is IdentityStatus.PENDING:
+        if known.status is IdentityStatus.PENDING:
             message = f"device {known.device} with the key {known.key} waits to be accepted"
             return responses.refusal(responses.UNAUTHORIZED, message, known.device)
-        if known.standing is not IdentityStatus.ACCEPTED:
-            return responses.refusal(responses.UNAUTHORIZED, f"the key {known.key} is {known.standing}", known.device)
+        if known.status is not IdentityStatus.ACCEPTED:
+            return responses.refusal(responses.UNAUTHORIZED, f"the key {known.key} is {known.status}", known.device)
         token = tokens.issue_token(self._token_key, TokenPurpose.DEVICE, self.environment, known.key, now + TOKEN_LIFE)
         return MenderResponse(responses.OK, {"Content-Type": "application/jwt"}, token.encode(), device=known.device)
 
     def _is_full(self, now: datetime) -> bool:
         """Return True if too many keys wait; forgets those that have waited for long first."""
-        pending = self._identities.identities(system=SYSTEM, standing=IdentityStatus.PENDING)
+        pending = self._identities.identities(system=SYSTEM, status=IdentityStatus.PENDING)
         if len(pending) < MAX_PENDING:
             return False
         old = [identity.key for identity in pending if now - identity.asked_at > FORGOTTEN_AFTER]
@@ -150,7 +150,7 @@ class MenderService:
         """
         claims = tokens.check_token(self._token_key, token, TokenPurpose.DEVICE, self.environment, self._clock())
         known = self._identities.identity(SYSTEM, claims.sub)
-        if known is None or known.standing is not IdentityStatus.ACCEPTED:
+        if known is None or known.status is not IdentityStatus.ACCEPTED:
             raise TokenRejected("the device is not accepted any more")
         return known.device
 
@@ -215,7 +215,7 @@ class MenderService:
         except TokenRejected as error:
             return responses.refusal(responses.UNAUTHORIZED, str(error))
         device = claims.sub
-        if not self._identities.identities(system=SYSTEM, device=device, standing=IdentityStatus.ACCEPTED):
+        if not self._identities.identities(system=SYSTEM, device=device, status=IdentityStatus.ACCEPTED):
             return responses.refusal(responses.UNAUTHORIZED, "the device is not accepted any more", device)
         twin, route = self._twins.twin(device), self._routes().get(device)
         job = twin.job if twin is not None and twin.system == SYSTEM else None
