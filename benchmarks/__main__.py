@@ -8,7 +8,7 @@ import json
 import shutil
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from benchmarks import dataset_check, machine, page, peer
@@ -124,18 +124,26 @@ def served_devices(scale: Scale) -> tuple[str, str]:
     return "benchmarks-devices.md", write_devices(found, described)
 
 
+def calls(scale: Scale) -> tuple[str, str]:
+    """Measure polls and reports alone: ``devices`` without pushing, which has peers to install."""
+    found, described = device_calls.measure(replace(scale.calls, hosts=0))
+    return "", write_devices(found, described)
+
+
 PARTS = {"goals": goals, "growth": growth, "controller": standing, "devices": served_devices}
+NAMED = {**PARTS, "calls": calls}
+"""What the command line may name; without a name, ``PARTS`` run."""
 
 
 def main() -> None:
     """Measure what the command line names; everything by default."""
     named = [argument for argument in sys.argv[1:] if argument != "--quick"]
-    if unknown := sorted(set(named) - PARTS.keys()):
-        sys.exit(f"no such part: {', '.join(unknown)}; the parts are {', '.join(PARTS)}, and --quick makes them small")
+    if unknown := sorted(set(named) - NAMED.keys()):
+        sys.exit(f"no such part: {', '.join(unknown)}; the parts are {', '.join(NAMED)}, and --quick makes them small")
     scale = QUICK if "--quick" in sys.argv[1:] else FULL
     for name in named or PARTS:
-        file, text = PARTS[name](scale)
-        if scale.keeps:
+        file, text = NAMED[name](scale)
+        if scale.keeps and file:
             (peer.ROOT / "docs/reference" / file).write_text(text)
         print(text)
 

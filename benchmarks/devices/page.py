@@ -34,7 +34,7 @@ def write_devices(found: Found, machine: Mapping[str, str]) -> str:
         ["# Devices", "", *_HEAD],
         _polls(found.polls),
         _reports(found.reports),
-        devices_ssh.section(found.pushes),
+        *([] if found.pushes is None else [devices_ssh.section(found.pushes)]),
         _measured(machine),
     )
 

@@ -20,6 +20,7 @@ class Scale:
     report_seconds: float = 10.0
     pushes: int = devices_ssh.TIMES
     hosts: int = devices_ssh.HOSTS
+    """Hosts that are pushed to; 0 leaves pushing out."""
 
 
 FULL = Scale()
@@ -32,7 +33,8 @@ class Found:
 
     polls: devices_polls.Polls
     reports: devices_reports.Reports
-    pushes: devices_ssh.Pushes
+    pushes: devices_ssh.Pushes | None
+    """None where pushing was left out."""
 
 
 def measure(scale: Scale) -> tuple[Found, Mapping[str, str]]:
@@ -47,5 +49,7 @@ def measure(scale: Scale) -> tuple[Found, Mapping[str, str]]:
             say("reporting")
             state = work / ".edgewright/state.db"
             reports = devices_reports.measure(url, served.pid, state, scale.report_seconds)
+    if scale.hosts == 0:
+        return Found(polls, reports, None), described
     say("pushing over SSH")
     return Found(polls, reports, devices_ssh.measure(scale.pushes, scale.hosts)), described

@@ -51,7 +51,7 @@ def test_webhooks_lead_to_plans_and_previews_and_passes_end(applied: Path) -> No
 
 def test_devices_calls_are_measured_and_none_is_lost() -> None:
     require_client("nginx")
-    page = _run("benchmarks", "--quick", "devices", folder=ROOT)
+    page = _run("benchmarks", "--quick", "calls", folder=ROOT)
     assert "| acknowledged and lost | 0 of " in page
     assert page.count("| 200, the whole file |") == page.count("| 304, nothing new |") == 1
     assert "–" not in page.partition("## Reports")[0], "nginx was measured beside it"
