@@ -10,7 +10,13 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from edgewright.core.address import Address
-from edgewright.core.rollout.devices import DRIFTED, RETURN_FAILED, VERIFICATION_LOST, same_release
+from edgewright.core.rollout.devices import (
+    CONFIG_DRIFTED,
+    RETURN_FAILED,
+    VERIFICATION_LOST,
+    is_config_drift,
+    same_release,
+)
 from edgewright.core.rollout.state import ENDED, IN_FLIGHT, PROVED, DeviceProgress, DeviceState, RolloutState
 from edgewright_wire.canonical import digest_bytes
 from edgewright_wire.messages import Assignment, ModelAssignment, ModelReport, Report
@@ -19,7 +25,7 @@ from edgewright_wire.messages import Phase as DevicePhase
 TRY_AGAIN = timedelta(hours=1)
 """How long a device whose repair failed is left alone before the next attempt."""
 __all__ = [
-    "DRIFTED",
+    "CONFIG_DRIFTED",
     "TRY_AGAIN",
     "ConfigDrift",
     "DriftInputs",
@@ -32,6 +38,7 @@ __all__ = [
     "describe_drift",
     "describe_drifts",
     "find_config_drift",
+    "is_config_drift",
 ]
 _CREDIBLE = 1_000_000
 """So many versions beyond its newest assignment, what a device says of itself is not followed."""
@@ -200,7 +207,7 @@ def _of_member(
 ) -> ConfigDrift | None:
     said = report.model(view.model)
     drift = ConfigDrift(DriftSubject.DEVICE, device, address, "package", None, None, Remedy.ASSIGN)
-    if progress.state in IN_FLIGHT and progress.reason == DRIFTED:
+    if progress.state in IN_FLIGHT and is_config_drift(progress.reason):
         package, active = wanted.package.digest if wanted else None, said.active if said else None
         detail = f"assigned again as version {assignment.version}"
         return replace(drift, expected=package, found=active, remedy=Remedy.UNDER_WAY, detail=detail)

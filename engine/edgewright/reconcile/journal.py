@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 from edgewright.core.address import Address
+from edgewright.core.config_drift import CONFIG_DRIFTED
 from edgewright.core.planning.plan import Plan
 from edgewright.core.rollout.state import DeviceState
 from edgewright.core.snapshot import Snapshot
@@ -69,7 +70,7 @@ class Journal:
         blocking = [
             note
             for note in last.notes
-            if note.severity == "blocked" or (note.severity, note.reason) == ("warning", "Drifted")
+            if note.severity == "blocked" or (note.severity, note.reason) == ("warning", CONFIG_DRIFTED)
         ]
         for address in self.recorded.keys() - {note.address for note in blocking}:
             del self.recorded[address]

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 from edgewright.core.address import Address
 from edgewright.core.config_drift import (
+    CONFIG_DRIFTED,
     ConfigDrift,
     DriftInputs,
     RecordedAssignment,
@@ -142,7 +143,7 @@ class Repairer:
             version = 1 + max(before.version, reports[name].assignment_version, published.get(name, 0))
             made.append(Assignment(device=name, version=version, models=before.models))
         versions = {each.device: (each.version, describe_drift(still[each.device])) for each in made}
-        events = [self._event("Drifted", still[each.device], desired, version=each.version) for each in made]
+        events = [self._event(CONFIG_DRIFTED, still[each.device], desired, version=each.version) for each in made]
         self.context.writer.save_rollout_with_assignments(address, reassign(state, versions, now), made, events)
         self.context.announce(events)
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from edgewright.core.config_drift import DRIFTED
+from edgewright.core.config_drift import CONFIG_DRIFTED
 from edgewright.core.planning.plan import Note, Plan
 from edgewright.errors import EdgewrightError
 from edgewright.ports import Event, StateReader, StateWriter
@@ -70,7 +70,7 @@ class RunResult:
     @property
     def drifted(self) -> tuple[Note, ...]:
         """Notes on drift that was not repaired."""
-        return tuple(note for note in self.plan.notes if note.reason == DRIFTED)
+        return tuple(note for note in self.plan.notes if note.reason == CONFIG_DRIFTED)
 
     @property
     def waiting(self) -> tuple[Note, ...]:

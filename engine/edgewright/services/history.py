@@ -3,7 +3,7 @@
 from collections.abc import Callable, Collection, Sequence
 from datetime import datetime
 
-from edgewright.core.status.reasons import REASONS
+from edgewright.core.status.reasons import REASONS, current_reason
 from edgewright.core.suggestions import suggestion
 from edgewright.errors import EdgewrightError
 from edgewright.ports import Event
@@ -36,8 +36,11 @@ def find_events(
         EdgewrightError: Nothing was found, and there is no such reason or resource.
     """
 
+    asked = {current_reason(reason) for reason in reasons}
+
     def is_wanted(event: Event) -> bool:
-        return (not kinds or event.address.partition("/")[0] in kinds) and (not reasons or event.reason in reasons)
+        of_kind = not kinds or event.address.partition("/")[0] in kinds
+        return of_kind and (not asked or current_reason(event.reason) in asked)
 
     found = _read(environment, address, limit, since, is_wanted)
     if not found:
@@ -72,7 +75,7 @@ def _check_reasons(reasons: Collection[str]) -> None:
         EdgewrightError: There is no such reason.
     """
     for reason in sorted(reasons):
-        if reason not in REASONS:
+        if current_reason(reason) not in REASONS:
             raise EdgewrightError(f"there is no reason {reason!r}", hint=suggestion(reason, REASONS))
 
 

@@ -46,8 +46,10 @@ def test_what_nobody_may_repair_is_told_by_plan_status_and_apply(repo: Path) -> 
     timestamp = repo / ".edgewright/repository/metadata/timestamp.json"
     timestamp.write_bytes(timestamp.read_bytes().replace(b'"sig":"', b'"sig":"00').replace(b'"sig": "', b'"sig": "00'))
     _assignment(repo).unlink()
-    edgewright(repo, "plan", "--drift").expect(0, "Drifted", "restore the newest copy", "reality does not match it")
-    edgewright(repo, "status", "--drift").expect(0, "Drifted: metadata")
+    edgewright(repo, "plan", "--drift").expect(
+        0, "ConfigDrifted", "restore the newest copy", "reality does not match it"
+    )
+    edgewright(repo, "status", "--drift").expect(0, "ConfigDrifted: metadata")
     (told,) = edgewright(repo, "status", "--drift", "-o", "json").expect(0).json()["drift"]
     assert (told["subject"], told["remedy"]) == ("file", "person")
     edgewright(repo, "apply", "--yes").expect(0, "reality does not match it", "restore the newest copy")

@@ -198,12 +198,14 @@ def test_what_stands_in_the_way_is_written_once_also_when_a_look_finds_one_of_tw
     reconciler = world.reconciler()
     address = Address("model", "reader")
     one, other = (
-        Note(address, "warning", "Drifted", message) for message in ("a file is gone", "a package is not whole")
+        Note(address, "warning", "ConfigDrifted", message) for message in ("a file is gone", "a package is not whole")
     )
     empty = replace(world.plan(), steps=(), notes=())
     for notes in ((one, other), (one,), (one, other), (other,), (one, other)):
         reconciler.journal.settle(desired, replace(empty, notes=notes))
-    assert world.reasons(str(address)) == ["Drifted", "Drifted"]
+    assert world.reasons(str(address)) == ["ConfigDrifted", "ConfigDrifted"]
     reconciler.journal.settle(desired, empty)
     reconciler.journal.settle(desired, replace(empty, notes=(one,)))
-    assert world.reasons(str(address)) == ["Drifted", "Drifted", "Drifted"], "what happens again is news"
+    assert world.reasons(str(address)) == ["ConfigDrifted", "ConfigDrifted", "ConfigDrifted"], (
+        "what happens again is news"
+    )

@@ -130,13 +130,13 @@ def test_without_self_heal_everything_is_reported_and_nothing_touched(fleet: Fle
     plan = fleet.plan("--drift")
     assert plan["steps"] == []
     (note,) = plan["notes"]
-    assert (note["reason"], note["severity"]) == ("Drifted", "warning")
+    assert (note["reason"], note["severity"]) == ("ConfigDrifted", "warning")
     assert blob.name[:12] in note["message"]
     _apply(fleet)
     assert blob.read_bytes() == damaged
-    assert [event["address"] for event in fleet.happened("Drifted")] == [f"model/{MODEL}"]
+    assert [event["address"] for event in fleet.happened("ConfigDrifted")] == [f"model/{MODEL}"]
     _apply(fleet)
-    assert len(fleet.happened("Drifted")) == 1, "what is known is told once"
+    assert len(fleet.happened("ConfigDrifted")) == 1, "what is known is told once"
 
     blob.unlink()
     plan = fleet.plan()
@@ -157,7 +157,7 @@ def test_an_older_copy_of_the_repository_is_reported_not_signed_over(fleet: Flee
     repository.rename(newest)
     shutil.copytree(older, repository)
     plan = fleet.plan("--drift")
-    (note,) = [note for note in plan["notes"] if note["reason"] == "Drifted"]
+    (note,) = [note for note in plan["notes"] if note["reason"] == "ConfigDrifted"]
     assert "older copy" in note["message"]
     assert "restore the newest copy" in note["message"]
     assert not [step for step in plan["steps"] if step["action"] == "repair"]

@@ -82,8 +82,8 @@ def test_a_device_that_lost_its_model_is_assigned_it_again_and_proves_it(world: 
     assert world.devices.assignments["lane-1"].version == versions["lane-1"] + 1
     assert world.devices.assignments["lane-2"].version == versions["lane-2"]
     assert _state(world, "lane-1") is DeviceState.VERIFIED
-    assert world.reasons("rollout/reader")[-2:] == ["Drifted", "Repaired"]
-    drifted = next(e for e in world.state.events(address="rollout/reader") if e.reason == "Drifted")
+    assert world.reasons("rollout/reader")[-2:] == ["ConfigDrifted", "Repaired"]
+    drifted = next(e for e in world.state.events(address="rollout/reader") if e.reason == "ConfigDrifted")
     assert (drifted.data["device"], drifted.data["found"]) == ("lane-1", None)
     assert _look(world).empty
 
@@ -110,7 +110,7 @@ def test_a_device_whose_repair_failed_is_left_alone_for_a_while(world: World) ->
     world.run()
     assert world.devices.assignments["lane-1"].version == version
     (note,) = world.plan().notes
-    assert (note.reason, str(note.address)) == ("Drifted", "rollout/reader")
+    assert (note.reason, str(note.address)) == ("ConfigDrifted", "rollout/reader")
     assert isinstance(world.clock, Clock)
     world.clock.now += timedelta(hours=1, minutes=1)
     world.devices.refused = set()
@@ -183,11 +183,11 @@ def test_without_self_heal_drift_is_told_once_and_nothing_is_touched(tmp_path: P
     before, running = world.devices.calls[:], world.running()
     outcome = world.run()
     assert outcome.plan.steps == ()
-    assert {(n.reason, n.severity) for n in outcome.plan.notes} == {("Drifted", "warning")}
+    assert {(n.reason, n.severity) for n in outcome.plan.notes} == {("ConfigDrifted", "warning")}
     assert {str(n.address) for n in outcome.plan.notes} == {"model/reader", "rollout/reader"}
     assert world.work() == []
     assert (world.devices.calls, world.running()) == (before, running)
-    told = [e.reason for e in world.state.events(limit=1000)].count("Drifted")
+    told = [e.reason for e in world.state.events(limit=1000)].count("ConfigDrifted")
     assert told
     world.run()
     assert world.work() == []
@@ -202,7 +202,7 @@ def test_what_depends_on_a_lost_artifact_waits_for_a_person_without_self_heal(tm
     world.source.commit(model("reader", epochs=7))
     outcome = world.run()
     assert world.work() == []
-    assert "Drifted" in {note.reason for note in outcome.plan.notes}
+    assert "ConfigDrifted" in {note.reason for note in outcome.plan.notes}
 
 
 def test_many_devices_are_repaired_a_part_at_a_time(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from edgewright.core.address import Address
 from edgewright.core.config_drift import (
-    DRIFTED,
+    CONFIG_DRIFTED,
     TRY_AGAIN,
     ConfigDrift,
     DriftInputs,
@@ -232,7 +232,7 @@ def test_a_repair_is_under_way_until_the_device_shows_it() -> None:
     facts = _facts(_report(**LOST))
     state = reassign(facts.rollouts[ROLLOUT].state, {"lane-1": (4, "found another")}, NOW)
     progress = state.devices["lane-1"]
-    assert (progress.state, progress.after, progress.reason) == (DeviceState.OFFERED, 3, DRIFTED)
+    assert (progress.state, progress.after, progress.reason) == (DeviceState.OFFERED, 3, CONFIG_DRIFTED)
     view = replace(facts.rollouts[ROLLOUT], state=state)
     again = {"lane-1": RecordedAssignment(_assignment(4), published=False)}
     assert _only(replace(facts, rollouts={ROLLOUT: view}, assignments=again)).remedy is Remedy.UNDER_WAY

@@ -2,12 +2,16 @@
 
 import ast
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import get_args
 
 import pytest
 
+from edgewright.core.config_drift import is_config_drift
 from edgewright.core.rollout.state import ENDED, Phase
-from edgewright.core.status.reasons import REASONS
+from edgewright.core.status.events import Event
+from edgewright.core.status.notifications import severity_of
+from edgewright.core.status.reasons import REASONS, current_reason
 from edgewright.core.status.source import StandingReason
 from paths import ROOT
 
@@ -92,3 +96,11 @@ def test_the_page_lists_nothing_else() -> None:
     page = (ROOT / "docs/reference/status.md").read_text(encoding="utf-8")
     listed = [line.split("`")[1] for line in page.splitlines() if line.startswith("| `") and line.count("|") == 4]
     assert listed == list(REASONS)
+
+
+def test_a_reason_by_its_earlier_name_is_still_known() -> None:
+    assert current_reason("Drifted") == "ConfigDrifted"
+    assert {current_reason(reason) for reason in REASONS} == set(REASONS)
+    event = Event(datetime(2026, 3, 1, tzinfo=UTC), "Drifted", "rollout/reader", "lane-1 package: expected a, found b")
+    assert severity_of(event) == "warning"
+    assert is_config_drift("Drifted") and is_config_drift("ConfigDrifted") and not is_config_drift("Offline")

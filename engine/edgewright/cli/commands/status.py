@@ -18,7 +18,7 @@ from edgewright.cli.options import (
     StateOption,
 )
 from edgewright.cli.workspaces import open_workspace
-from edgewright.core.config_drift import DRIFTED, describe_drift
+from edgewright.core.config_drift import CONFIG_DRIFTED, describe_drift
 from edgewright.render.quantities import count_text, short
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ def _print(found: "EnvironmentStatus", now: datetime) -> None:
     print_resources(console, found.resources, now)
     drift = found.drift or ()
     for one in drift[:_MOST]:
-        console.print(f"! {one.address} {DRIFTED}: {describe_drift(one)}")
+        console.print(f"! {one.address} {CONFIG_DRIFTED}: {describe_drift(one)}")
     if len(drift) > _MOST:
         console.print(f"  and {len(drift) - _MOST:,} more; -o json lists all")
 

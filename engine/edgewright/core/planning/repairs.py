@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from edgewright.core.address import Address
-from edgewright.core.config_drift import DRIFTED, ConfigDrift, Remedy, describe_drifts
+from edgewright.core.config_drift import CONFIG_DRIFTED, ConfigDrift, Remedy, describe_drifts
 from edgewright.core.planning.plan import AdvanceWave, BuildStep, Publish, Reason, Repair, Rollback, StartRollout
 from edgewright.core.planning.workbench import Workbench
 
@@ -56,7 +56,7 @@ def _note(bench: Workbench, address: Address, drifts: list[ConfigDrift]) -> None
         by_severity.setdefault(_severity(bench, drift), []).append(drift)
     for severity, some in sorted(by_severity.items()):
         why = "" if bench.heals or severity == "info" else "; selfHeal is false, so it stays so"
-        bench.note(address, severity, DRIFTED, f"{describe_drifts(some)}{why}")
+        bench.note(address, severity, CONFIG_DRIFTED, f"{describe_drifts(some)}{why}")
 
 
 def _severity(bench: Workbench, drift: ConfigDrift) -> str:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from edgewright.core.address import Address
 from edgewright.core.artifact import Artifact
-from edgewright.core.config_drift import DRIFTED
+from edgewright.core.config_drift import CONFIG_DRIFTED
 from edgewright.core.facts import PackageFacts
 from edgewright.core.fleet.membership import members, membership_digest
 from edgewright.core.fleet.routes import Proof, conflicts_of_routes, delivery_of
@@ -90,7 +90,7 @@ def plan_publish(bench: Workbench, name: str, nodes: ModelNodes) -> str | None:
         if not bench.heals and (lost := _lost(bench, artifact.digest)):
             short = _short(artifact.digest)
             message = f"expected package {short} published whole, found {lost}; selfHeal is false, so it stays so"
-            bench.note(address, "warning", DRIFTED, message)
+            bench.note(address, "warning", CONFIG_DRIFTED, message)
             return None
         if package.lost:
             return None
@@ -190,7 +190,7 @@ def _note_failed(bench: Workbench, address: Address, summary: RolloutSummary | N
             "the next scan for config drift repairs what it can" if bench.heals else "selfHeal is false, so it stays so"
         )
         severity = "info" if bench.heals else "warning"
-        bench.note(address, severity, DRIFTED, f"{devices} not run what was verified there; {what}")
+        bench.note(address, severity, CONFIG_DRIFTED, f"{devices} not run what was verified there; {what}")
 
 
 def _resume(bench: Workbench, address: Address, target: RolloutTarget, summary: RolloutSummary | None) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from edgewright.core.address import Address
 from edgewright.core.artifact import Artifact
-from edgewright.core.config_drift import DRIFTED
+from edgewright.core.config_drift import CONFIG_DRIFTED
 from edgewright.core.gates import GateOutcome
 from edgewright.core.planning.changes import Latest, why
 from edgewright.core.planning.fingerprint import fingerprint
@@ -86,7 +86,7 @@ class Workbench:
             digest = artifact.digest.removeprefix("sha256:")[:12]
             what = f"expected the stored files of its {artifact.action} ({digest})"
             message = f"{what}, found them missing or changed; nothing is rebuilt, since selfHeal is false"
-            self.note(artifact.address, "warning", DRIFTED, message)
+            self.note(artifact.address, "warning", CONFIG_DRIFTED, message)
 
     def build(
         self,

@@ -19,8 +19,10 @@ VERIFICATION_LOST = "VerificationLost"
 DEADLINE_EXCEEDED = "DeadlineExceeded"
 RETURN_FAILED = "ReturnFailed"
 OFFLINE = "Offline"
-DRIFTED = "Drifted"
+CONFIG_DRIFTED = "ConfigDrifted"
 NEVER_SEEN = "NeverSeen"
+_STORED_AS = frozenset({CONFIG_DRIFTED, "Drifted"})
+"""Reasons of config drift in stored state; ``Drifted`` is what earlier versions wrote."""
 
 _ON_THE_WAY: Mapping[DevicePhase, DeviceState] = {
     DevicePhase.IDLE: DeviceState.OFFERED,
@@ -33,6 +35,11 @@ _ON_THE_WAY: Mapping[DevicePhase, DeviceState] = {
 """A device that claims to be verified without being active and verified still has to prove it; one whose class proves
 more than installation, too."""
 _AT_WORK = frozenset({DevicePhase.FETCHING, DevicePhase.STAGED, DevicePhase.PROBING})
+
+
+def is_config_drift(reason: str) -> bool:
+    """Return whether a stored reason is config drift."""
+    return reason in _STORED_AS
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,8 +156,8 @@ def _in_flight(progress: DeviceProgress, view: DeviceView, at: ObservationContex
         message = f"not verified within its deadline; it was last seen {progress.state}"
         return _move(progress, DeviceState.FAILED, at, DEADLINE_EXCEEDED, message)
     if _speaks_of_it(progress, view) and view.phase is not None:
-        # What was assigned again after drift says so until it is there.
-        kept = DRIFTED if progress.reason == DRIFTED else ""
+        # What was assigned again after config drift keeps that reason until it is there.
+        kept = CONFIG_DRIFTED if is_config_drift(progress.reason) else ""
         return _move(progress, _ON_THE_WAY[view.phase], at, kept)
     return progress
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
 
-from edgewright.core.rollout.devices import DRIFTED, same_release
+from edgewright.core.rollout.devices import CONFIG_DRIFTED, same_release
 from edgewright.core.rollout.state import ENDED, DeviceState, RolloutState
 
 
@@ -33,7 +33,7 @@ def reassign(state: RolloutState, devices: Mapping[str, tuple[int, str]], now: d
             assigned_at=now,
             after=version - 1,
             confirmed=False,
-            reason=DRIFTED,
+            reason=CONFIG_DRIFTED,
             message=found,
         )
     return replace(state, devices=changed)

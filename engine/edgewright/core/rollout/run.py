@@ -5,11 +5,11 @@ from dataclasses import replace
 from datetime import datetime
 
 from edgewright.core.rollout.devices import (
-    DRIFTED,
     NEVER_SEEN,
     OFFLINE,
     ObservationContext,
     due,
+    is_config_drift,
     is_current,
     is_superseded,
     same_release,
@@ -78,7 +78,7 @@ class Run:
             reason, words = _DEVICE_EVENTS[progress.state]
             if progress.release is None:
                 words = _OF_NOTHING.get(progress.state, words)
-            if before is not None and before.reason == DRIFTED and progress.state in _PROVEN:
+            if before is not None and is_config_drift(before.reason) and progress.state in _PROVEN:
                 reason = "Repaired"
             why = ": ".join(part for part in (progress.reason, progress.message) if part)
             self.events.append(RolloutEvent(reason, f"{device} {words}" + (f" ({why})" if why else ""), device))

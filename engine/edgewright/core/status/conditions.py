@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import Literal
 
 from edgewright.core.address import Address
-from edgewright.core.config_drift import DRIFTED
+from edgewright.core.config_drift import CONFIG_DRIFTED, is_config_drift
 from edgewright.core.planning.plan import Note, Plan, Step, action_of
 from edgewright.core.rollout.state import Phase, RolloutSummary
 
@@ -111,7 +111,7 @@ def as_kept(conditions: Sequence[Condition], kept: Sequence[Condition]) -> tuple
     now, before = headline(conditions), headline(kept)
     if now is None or before is None:
         return tuple(conditions)
-    if now.type == "Ready" and before.reason == DRIFTED:
+    if now.type == "Ready" and is_config_drift(before.reason):
         return tuple(kept)
     if now.reason != "Planned" or before.reason not in _KNOWN_TO_THE_CONTROLLER:
         return tuple(conditions)
@@ -164,7 +164,7 @@ def _standing(notes: list[Note], steps: list[Step], rollout: RolloutSummary | No
     if rollout is not None and rollout.phase in _PROBLEM_PHASES:
         return True, _PROBLEM_PHASES[rollout.phase], rollout.message
     for note in notes:
-        if note.severity == "waiting" or note.reason == DRIFTED:
+        if note.severity == "waiting" or note.reason == CONFIG_DRIFTED:
             # What has drifted and is a warning stays so, unless a person does something.
             return note.severity == "warning", note.reason, note.message
     if rollout is not None and rollout.phase is not Phase.SUCCEEDED:

@@ -10,7 +10,7 @@ from datetime import datetime
 from hashlib import sha256
 
 from edgewright.core.status.events import Event
-from edgewright.core.status.reasons import REASONS, Severity
+from edgewright.core.status.reasons import REASONS, Severity, current_reason
 from edgewright_schemas.notifications import Limit, NotificationReceiver
 
 _RANK: Mapping[Severity, int] = {"info": 0, "warning": 1, "error": 2}
@@ -66,7 +66,7 @@ def severity_of(event: Event) -> Severity:
     """Return the severity of an event: by its reason, and good news by what a resource has become."""
     if event.data.get("to") == "Ready":
         return "info"
-    known = REASONS.get(event.reason)
+    known = REASONS.get(current_reason(event.reason))
     if known is not None:
         return known.severity
     return "error" if event.data.get("to") == "Stalled" else _UNKNOWN
@@ -79,7 +79,7 @@ def wanted(spec: NotificationReceiver, event: Event) -> bool:
     return (
         (recovered or _RANK[severity_of(event)] >= _RANK[spec.severity])
         and (not spec.kinds or kind in {name.lower() for name in spec.kinds})
-        and (not spec.reasons or event.reason in spec.reasons)
+        and (not spec.reasons or current_reason(event.reason) in map(current_reason, spec.reasons))
     )
 
 

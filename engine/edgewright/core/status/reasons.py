@@ -57,9 +57,9 @@ _INFO = {
     "WaveStarted": "a wave begins",
 }
 _WARNING = {
+    "ConfigDrifted": "a device, a published file or a stored blob is not what it should be",
     "DeviceFailed": "a device failed to take the release",
     "DeviceIneligible": "a device cannot take the release",
-    "Drifted": "a device, a published file or a stored blob is not what it should be",
     "EmptySnapshot": "the revision declares nothing; what was managed is kept",
     "GateInconclusive": "a gate on devices has no evidence yet",
     "KindVanished": "every resource of a kind is no longer declared",
@@ -109,3 +109,10 @@ REASONS: Mapping[str, Meaning] = {
     **{reason: Meaning("info", words) for reason, words in _INFO.items()},
 }
 """Worst first."""
+_RENAMED = {"Drifted": "ConfigDrifted"}
+"""Reasons by the names that earlier versions gave them: in history, and in specs that select by reason."""
+
+
+def current_reason(reason: str) -> str:
+    """Return the present name of a reason."""
+    return _RENAMED.get(reason, reason)

@@ -13,7 +13,7 @@ from pydantic_core import ErrorDetails
 
 from edgewright.core.address import Address
 from edgewright.core.rollout.windows import in_window
-from edgewright.core.status.reasons import REASONS
+from edgewright.core.status.reasons import REASONS, current_reason
 from edgewright.core.suggestions import suggestion
 from edgewright.source.specs.references import Complaint, Field, means_code
 from edgewright_schemas.base import SpecModel, Use
@@ -79,7 +79,7 @@ def _check_notifications(address: Address, repository: Repository) -> Iterator[C
                 hint = suggestion(kind, KINDS)
                 yield Complaint(address, (*field, "kinds", at), f"there is no kind {kind!r}", hint)
         for at, reason in enumerate(notification.reasons):
-            if reason not in REASONS:
+            if current_reason(reason) not in REASONS:
                 hint = suggestion(reason, REASONS, limit=0).replace("known: , …", "docs/reference/status.md lists them")
                 yield Complaint(address, (*field, "reasons", at), f"there is no reason {reason!r}", hint)
 
