@@ -19,6 +19,8 @@ from typing import ClassVar
 
 from examples.demo.bench import EXAMPLES
 
+from edgewright_wire.slots import ACTIVE, MARKER_FILE, MODELS
+
 MODEL = "shelf-stock"
 ROOT = "/srv/edgewright"
 """The fleet's ``delivery.root``: where devices without the agent have their models."""
@@ -113,9 +115,9 @@ class Device(ABC):
 
     def runs(self) -> Running | None:
         """Look at its disk, as it is now: what is active there."""
-        slot = self.root / "models" / MODEL / "active"
+        slot = self.root / MODELS / MODEL / ACTIVE
         try:
-            marker = json.loads((slot / "release.json").read_bytes())
+            marker = json.loads((slot / MARKER_FILE).read_bytes())
             config = (slot / "shelf.toml").read_text()
             whole = all((slot / file["name"]).stat().st_size == file["size"] for file in marker["files"])
         except FileNotFoundError:

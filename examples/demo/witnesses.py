@@ -11,6 +11,7 @@ import numpy as np
 from examples.demo.devices import MODEL, Device, Running
 
 from edgewright_agent.handle import ModelHandle
+from edgewright_wire.slots import ACTIVE, MARKER_FILE, MODELS
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class Witness(threading.Thread):
         while not self._ended.wait(0.05):
             for name, device in self._devices.items():
                 try:
-                    status = (device.root / "models" / MODEL / "active/release.json").stat()
+                    status = (device.root / MODELS / MODEL / ACTIVE / MARKER_FILE).stat()
                 except OSError:
                     continue
                 stamp = status.st_ino, status.st_mtime_ns

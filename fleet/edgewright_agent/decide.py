@@ -10,22 +10,10 @@ becomes, active.
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from enum import StrEnum
 
 from edgewright_agent.models.packages import Package, problem_of, wanted_blobs
 from edgewright_wire.messages import Assignment, Blob, ModelAssignment, ProbeResult
-
-
-class Slot(StrEnum):
-    """One of the two places a model's files can be."""
-
-    A = "a"
-    B = "b"
-
-    @property
-    def other(self) -> "Slot":
-        """The other one."""
-        return Slot.B if self is Slot.A else Slot.A
+from edgewright_wire.slots import Slot, idle_slot
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +57,7 @@ class ModelView:
     @property
     def idle(self) -> Slot:
         """The slot that may be written."""
-        return Slot.A if self.active is None else self.active.other
+        return idle_slot(self.active)
 
     def failed(self, target: ModelAssignment, version: int) -> bool:
         """Whether a target is not to be tried (again) under this assignment."""

@@ -22,9 +22,9 @@ from pathlib import Path
 from typing import Any
 
 from edgewright_agent.errors import AgentError
-from edgewright_agent.models.packages import MARKER_FILE
 from edgewright_agent.runtime import DEFAULT, Array, Runtime, Session, load_runtime
 from edgewright_wire.package import LABELS_FILE, MODEL_FILE
+from edgewright_wire.slots import ACTIVE, MARKER_FILE, MODELS
 
 log = logging.getLogger(__name__)
 
@@ -72,7 +72,7 @@ class ModelHandle:
     """
 
     def __init__(self, device_dir: str | Path, model: str, runtime: Runtime | None = None) -> None:
-        self._link = Path(device_dir) / "models" / model / "active"
+        self._link = Path(device_dir) / MODELS / model / ACTIVE
         self._model = model
         self._runtime = runtime if runtime is not None else _configured_runtime(Path(device_dir))
         self._reloading = threading.Lock()

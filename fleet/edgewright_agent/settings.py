@@ -12,15 +12,12 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
-
 from edgewright_agent.durable import Disk
 from edgewright_agent.errors import SettingsError
 from edgewright_agent.http.urls import is_http, is_plain_http, problem_of_url
 from edgewright_agent.limits import Window, parse_rate, parse_window
 from edgewright_agent.repository.transport import file_url
-from edgewright_wire.enrollment import CERTIFICATE_NAME_LENGTH
-from edgewright_wire.messages import DeviceId
+from edgewright_wire.names import DEVICE_ID_RULE, LONGEST_ENROLLED_DEVICE_ID, is_device_id
 
 SETTINGS_FILE = "agent.toml"
 ROOT_FILE = "root.json"
@@ -177,10 +174,10 @@ def _problems_together(values: dict[str, Any]) -> list[str]:
         for key in ("server", "reports")
         if is_plain_http(values.get(key, "")) and not values.get("insecure_http")
     ]
-    if "server" in values and len(values["device"]) > CERTIFICATE_NAME_LENGTH:
+    if "server" in values and len(values["device"]) > LONGEST_ENROLLED_DEVICE_ID:
         problems.append(
             f"device: {values['device']} cannot enroll: a certificate's name has at most "
-            f"{CERTIFICATE_NAME_LENGTH} characters"
+            f"{LONGEST_ENROLLED_DEVICE_ID} characters"
         )
     return problems
 
@@ -224,10 +221,8 @@ def _check(key: str, value: Any) -> Any:
 
 
 def _device(text: str) -> str:
-    try:
-        TypeAdapter(DeviceId).validate_python(text)
-    except ValidationError as error:
-        raise ValueError(f"{text!r} is no device id: letters, digits, '.', '_' and '-', at most 128") from error
+    if not is_device_id(text):
+        raise ValueError(f"{text!r} is not a device id: {DEVICE_ID_RULE}")
     return text
 
 

@@ -8,10 +8,8 @@ from typing import Literal
 
 from pydantic import AwareDatetime, Field
 
-from edgewright_wire.messages import DeviceId, WireModel
-
-CERTIFICATE_NAME_LENGTH = 64
-"""The longest device id that can enroll: X.520 lets a common name be no longer."""
+from edgewright_wire.messages import WireModel
+from edgewright_wire.names import DeviceId
 
 
 class EnrollmentRequest(WireModel):

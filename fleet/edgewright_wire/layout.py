@@ -14,6 +14,7 @@ A payload, the folder that another update system brings to a device::
 """
 
 from edgewright_wire.canonical import hex_of
+from edgewright_wire.slots import MANIFEST_FILE
 
 METADATA = "metadata"
 TARGETS = "targets"
@@ -21,7 +22,7 @@ PACKAGES_ROLE = "packages"
 ASSIGNMENTS_ROLE = "assignments"
 BIN_PREFIX = "bins"
 PAYLOAD_ASSIGNMENT = "assignment.json"
-PAYLOAD_MANIFEST = "manifest.json"
+PAYLOAD_MANIFEST = MANIFEST_FILE
 
 
 def package_target(digest: str) -> str:

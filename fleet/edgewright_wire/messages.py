@@ -5,17 +5,13 @@ the newest replaces all before it, so a lost or repeated message does no harm.
 """
 
 from enum import StrEnum
-from typing import Annotated, Literal, Self
+from typing import Literal, Self
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
 from edgewright_wire.canonical import canonical_json
-
-Digest = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
-DeviceId = Annotated[str, Field(pattern=r"^[A-Za-z0-9]([A-Za-z0-9._-]{0,126}[A-Za-z0-9])?$")]
-ModelName = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$")]
-FileName = Annotated[str, Field(pattern=r"^[^/\\\x00]{1,255}$")]
+from edgewright_wire.names import DeviceId, Digest, FileName, ModelName
 
 
 class WireModel(BaseModel):

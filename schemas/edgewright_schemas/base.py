@@ -7,6 +7,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, WithJsonSchema
 from pydantic.alias_generators import to_camel
 
+from edgewright_wire.names import ModelName
+
 API_VERSION: Literal["edgewright.dev/v1alpha1"] = "edgewright.dev/v1alpha1"
 PRUNE_ANNOTATION = "edgewright.dev/prune"
 
@@ -92,11 +94,8 @@ Quantity = Annotated[
 ]
 """A number, or a size with a unit (then: bytes)."""
 
-Name = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$", examples=["price-tag-reader"])]
+Name = Annotated[ModelName, Field(examples=["price-tag-reader"])]
 """A resource's name: lower-case letters, digits, ``-`` and ``.``; at most 253 characters."""
-
-Digest = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
-"""``sha256:`` and 64 hexadecimal digits."""
 
 Ratio = Annotated[float, Field(ge=0.0, le=1.0)]
 

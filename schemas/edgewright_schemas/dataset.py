@@ -4,7 +4,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from edgewright_schemas.base import API_VERSION, Digest, Metadata, Ratio, SpecModel, Use
+from edgewright_schemas.base import API_VERSION, Metadata, Ratio, SpecModel, Use
+from edgewright_wire.names import Digest
 
 SourceFormat = Literal["image-folder", "csv", "parquet", "python"]
 ColumnType = Literal["image", "category", "number", "integer", "text", "boolean"]

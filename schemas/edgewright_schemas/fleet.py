@@ -7,6 +7,7 @@ from pydantic import AfterValidator, Field, WithJsonSchema, model_validator
 
 from edgewright_schemas.base import API_VERSION, Metadata, Selector, SpecModel
 from edgewright_schemas.delivery import Delivery
+from edgewright_wire.names import DeviceId
 
 
 class DeliveryOverride(SpecModel):
@@ -95,7 +96,7 @@ class SshHost(SpecModel):
 class Device(SpecModel):
     """One inventory entry. The label ``class`` names the device class."""
 
-    id: str = Field(pattern=r"^[A-Za-z0-9]([A-Za-z0-9._-]{0,126}[A-Za-z0-9])?$")
+    id: DeviceId
     labels: dict[str, str] = {}
     ssh: SshHost | None = None
     """Where it is, for ``delivery: {type: ssh}``; in a CSV file the columns ``ssh.host``, ``ssh.hostKey``, …"""

@@ -4,7 +4,8 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from edgewright_schemas.base import API_VERSION, Digest, Metadata, Name, SpecModel, Use
+from edgewright_schemas.base import API_VERSION, Metadata, Name, SpecModel, Use
+from edgewright_wire.names import Digest
 
 Task = Literal["image-classification", "tabular-classification", "regression"]
 Origin = Literal["trained", "imported", "command"]

@@ -8,18 +8,17 @@ import csv
 import io
 import json
 import random
-import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from edgewright_schemas.jsonschema import ALL, schema_of
+from edgewright_wire.names import MODEL_NAME_RULE, is_model_name
 
 _TEMPLATES = Path(__file__).parent / "scaffold"
 _RENAMED = {"gitignore": ".gitignore"}
 """Files whose own name would act on this repository."""
-_NAME = re.compile(r"[a-z0-9](?:[-a-z0-9.]{0,251}[a-z0-9])?")
 ROWS = 360
 _STORES = ("lyon", "porto", "turin")
 
@@ -49,8 +48,8 @@ def write_scaffold(target: Path, name: str) -> list[Path]:
         ScaffoldRefused: The name is not valid, or other files are in the way.
         OSError: The folder cannot be written; what is there by then is whole, and it can be repeated.
     """
-    if not _NAME.fullmatch(name):
-        raise ScaffoldRefused(f"{name!r} is no name", "use lower-case letters, digits, '-' and '.'")
+    if not is_model_name(name):
+        raise ScaffoldRefused(f"{name!r} is not a name of a resource", f"use {MODEL_NAME_RULE}")
     files = dict(_files(name))
     if target.exists() and not target.is_dir():
         raise ScaffoldRefused(f"{target} is a file", "name a folder")

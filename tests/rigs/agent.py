@@ -23,8 +23,6 @@ from edgewright_agent.durable import Disk
 from edgewright_agent.errors import TransportError
 from edgewright_agent.http_wiring import HttpOpener
 from edgewright_agent.limits import FetchLimits
-from edgewright_agent.models.packages import MARKER_FILE
-from edgewright_agent.models.slots import ACTIVE, SlotContents
 from edgewright_agent.probing.in_process import InProcessProber
 from edgewright_agent.probing.outcomes import Outcome
 from edgewright_agent.repository.transport import ReportDrop, RepositoryReader
@@ -32,6 +30,7 @@ from edgewright_agent.runtime import Array, OnnxRuntime, Session
 from edgewright_agent.settings import Settings
 from edgewright_schemas.delivery import Delivery
 from edgewright_wire.layout import METADATA
+from edgewright_wire.slots import ACTIVE, MARKER_FILE, SlotMarker
 from fakes.agent_ports import Device
 from rigs.base import Behaviour, Grounded, Grounds, Rig
 from samples.agent_packages import MODEL
@@ -140,7 +139,7 @@ class MisbehavingAgent:
 
     def active(self) -> str | None:
         try:
-            return SlotContents.from_bytes((self.slot / MARKER_FILE).read_bytes()).assignment.release
+            return SlotMarker.from_bytes((self.slot / MARKER_FILE).read_bytes()).assignment.release
         except FileNotFoundError:
             return None
 

@@ -1,6 +1,5 @@
 """Devices by an operator's word: enrolled, or retired."""
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -10,9 +9,7 @@ from edgewright.errors import EdgewrightError
 from edgewright.ports import DeviceWriter
 from edgewright.services.environment import DeviceEnvironment, Environment
 from edgewright_schemas.fleet import Fleet
-
-_DEVICE = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,126}[A-Za-z0-9])?")
-"""As edgewright_wire.messages.DeviceId."""
+from edgewright_wire.names import DEVICE_ID_RULE, is_device_id
 
 
 def named_environment(environment: Environment) -> Snapshot:
@@ -35,10 +32,8 @@ def check_device(device: str) -> None:
     Raises:
         EdgewrightError: It is none.
     """
-    if not _DEVICE.fullmatch(device):
-        raise EdgewrightError(
-            f"{device!r} is no device id", hint="letters, digits, '.', '_' and '-'; at most 128, the first no sign"
-        )
+    if not is_device_id(device):
+        raise EdgewrightError(f"{device!r} is not a device id", hint=DEVICE_ID_RULE)
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,8 @@ from edgewright_agent.models.payload import read_order
 from edgewright_agent.probing.prober import ChildProber
 from edgewright_agent.settings import InstallerSettings, read_installer_settings
 from edgewright_wire.evidence import Evidence, InstalledEvidence, Nonce
-from edgewright_wire.messages import ModelName, Phase
+from edgewright_wire.messages import Phase
+from edgewright_wire.names import MODEL_NAME_RULE, is_model_name
 
 log = logging.getLogger(__name__)
 
@@ -68,8 +69,8 @@ def _check_options(options: argparse.Namespace) -> None:
         SettingsError: A name or the nonce cannot be used, or the evidence could not be written.
     """
     problems = []
-    if "model" in options and not _is(TypeAdapter(ModelName), options.model):
-        problems.append(f"{options.model!r} is no name of a model")
+    if "model" in options and not is_model_name(options.model):
+        problems.append(f"{options.model!r} is not a model's name: {MODEL_NAME_RULE}")
     if not _is(TypeAdapter(Nonce), options.nonce):
         problems.append("--nonce: at most 256 characters")
     folder = options.evidence.absolute().parent if options.evidence is not None else options.dir.absolute()

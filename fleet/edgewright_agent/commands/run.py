@@ -19,8 +19,6 @@ from edgewright_agent.durable import Disk
 from edgewright_agent.errors import AgentError, LocalError, SettingsError
 from edgewright_agent.identity.enrollment import EnrollmentState
 from edgewright_agent.limits import FetchLimits
-from edgewright_agent.models.observer import MODELS
-from edgewright_agent.models.slots import ACTIVE
 from edgewright_agent.probing.prober import ChildProber
 from edgewright_agent.repository.transport import file_url
 from edgewright_agent.repository.trust import check_root
@@ -35,6 +33,7 @@ from edgewright_agent.settings import (
 from edgewright_agent.wakeups import Wakeups
 from edgewright_agent.wiring import StartableWatch, open_all
 from edgewright_wire.messages import Report
+from edgewright_wire.slots import ACTIVE, MODELS
 
 
 def init(options: argparse.Namespace) -> int:

@@ -18,7 +18,6 @@ from edgewright_agent.decide import (
     Probe,
     Reject,
     Remove,
-    Slot,
     Stage,
     Switch,
     Verify,
@@ -31,6 +30,7 @@ from edgewright_agent.probing.prober import Prober
 from edgewright_agent.repository.blobs import Blobs
 from edgewright_agent.repository.transport import RepositoryReader
 from edgewright_wire.messages import Assignment, ModelAssignment, ModelReport
+from edgewright_wire.slots import Slot
 
 log = logging.getLogger(__name__)
 

@@ -14,7 +14,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
-from edgewright_agent.decide import DeviceView, ModelView, Reject, Remove, Slot, Stage, Switch, Verify, advance, garbage
+from edgewright_agent.decide import DeviceView, ModelView, Reject, Remove, Stage, Switch, Verify, advance, garbage
 from edgewright_agent.durable import Disk
 from edgewright_agent.errors import LocalError, Transient, Untrusted, local_error
 from edgewright_agent.models.actions import Hands, Manifests, Memory
@@ -27,6 +27,7 @@ from edgewright_agent.reports import model_reports
 from edgewright_agent.repository.blobs import Blobs
 from edgewright_agent.repository.transport import RepositoryReader
 from edgewright_wire.messages import Assignment, ModelAssignment, ModelReport, Phase
+from edgewright_wire.slots import Slot
 
 log = logging.getLogger(__name__)
 

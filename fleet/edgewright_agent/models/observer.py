@@ -4,14 +4,13 @@
 
 from pathlib import Path
 
-from edgewright_agent.decide import DeviceView, Failure, ModelView, Slot
+from edgewright_agent.decide import DeviceView, Failure, ModelView
 from edgewright_agent.durable import Disk
 from edgewright_agent.models.packages import Package, read_package
 from edgewright_agent.models.slots import ModelSlots
 from edgewright_agent.models.state import DeviceState, ModelState
 from edgewright_agent.repository.blobs import Blobs
-
-MODELS = "models"
+from edgewright_wire.slots import MODELS, Slot
 
 
 class Observer:

@@ -9,10 +9,7 @@ from dataclasses import dataclass
 
 from edgewright_wire.messages import Blob, ModelAssignment
 from edgewright_wire.package import ATOL, DOC_TYPE, GOLDEN_FILE, MODEL_FILE, layers_by_path
-
-MANIFEST_FILE = "manifest.json"
-MARKER_FILE = "release.json"
-"""Written last into a slot: what the slot holds. A slot without it holds nothing."""
+from edgewright_wire.slots import MANIFEST_FILE, MARKER_FILE
 
 
 @dataclass(frozen=True, slots=True)

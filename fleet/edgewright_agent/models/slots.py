@@ -16,29 +16,14 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from edgewright_agent.decide import Slot
 from edgewright_agent.durable import Disk
 from edgewright_agent.errors import local_error
-from edgewright_agent.models.packages import MANIFEST_FILE, MARKER_FILE, Package, read_package
+from edgewright_agent.models.packages import Package, read_package
 from edgewright_agent.repository.blobs import Blobs, digest_of_file
-from edgewright_wire.messages import Blob, ModelAssignment, WireModel
+from edgewright_wire.messages import Blob, ModelAssignment
+from edgewright_wire.slots import ACTIVE, MANIFEST_FILE, MARKER_FILE, SLOTS, Slot, SlotFile, SlotMarker, slot_path
 
-ACTIVE = "active"
 BACK = ".back"
-
-
-class SlotFile(WireModel):
-    """One file of a slot."""
-
-    name: str
-    size: int
-
-
-class SlotContents(WireModel):
-    """A slot's marker: what it holds, and which files that takes."""
-
-    assignment: ModelAssignment
-    files: tuple[SlotFile, ...]
 
 
 class ModelSlots:
@@ -50,7 +35,7 @@ class ModelSlots:
 
     def path(self, slot: Slot) -> Path:
         """A slot's directory."""
-        return self._directory / "slots" / slot
+        return self._directory / slot_path(slot)
 
     @property
     def active_link(self) -> Path:
@@ -68,11 +53,11 @@ class ModelSlots:
         """What a slot holds whole."""
         path = self.path(slot)
         try:
-            contents = SlotContents.from_bytes((path / MARKER_FILE).read_bytes())
-            whole = all((path / file.name).stat().st_size == file.size for file in contents.files)
+            marker = SlotMarker.from_bytes((path / MARKER_FILE).read_bytes())
+            whole = all((path / file.name).stat().st_size == file.size for file in marker.files)
         except (OSError, ValidationError):
             return None
-        return contents.assignment if whole else None
+        return marker.assignment if whole else None
 
     def stage(self, slot: Slot, target: ModelAssignment, package: Package, blobs: Blobs) -> None:
         """Fill a slot that is not active.
@@ -95,7 +80,7 @@ class ModelSlots:
             for name, blob in files:
                 self._disk.link(blobs.path(blob.digest), self.path(slot) / name)
             listed = tuple(SlotFile(name=name, size=_size(blobs, blob)) for name, blob in files)
-            self._disk.write(self.path(slot) / MARKER_FILE, SlotContents(assignment=target, files=listed).to_bytes())
+            self._disk.write(self.path(slot) / MARKER_FILE, SlotMarker(assignment=target, files=listed).to_bytes())
         except OSError as error:
             raise local_error(error, f"staging {target.model} into slot {slot}") from error
 
@@ -141,7 +126,7 @@ class ModelSlots:
             if back.is_symlink() and back.readlink().name == slot:
                 self._disk.rename(back, self.active_link)
             else:
-                self._disk.point(self.active_link, f"slots/{slot}")
+                self._disk.point(self.active_link, slot_path(slot))
         except OSError as error:
             raise local_error(error, f"switching to slot {slot}") from error
 
@@ -152,7 +137,7 @@ class ModelSlots:
             LocalError: The disk refuses.
         """
         try:
-            self._disk.point(self._directory / BACK, f"slots/{slot}")
+            self._disk.point(self._directory / BACK, slot_path(slot))
         except OSError as error:
             raise local_error(error, f"preparing the way back to slot {slot}") from error
 
@@ -178,7 +163,7 @@ class ModelSlots:
             for slot in Slot:
                 self._empty(slot)
                 self._disk.remove_directory(self.path(slot))
-            self._disk.remove_directory(self._directory / "slots")
+            self._disk.remove_directory(self._directory / SLOTS)
             self._disk.unlink(self._directory / BACK)
             for left in self._directory.glob(".*.new") if self._directory.is_dir() else ():
                 self._disk.unlink(left)

@@ -10,7 +10,8 @@ from pathlib import Path
 from pydantic import AwareDatetime, Field, ValidationError
 
 from edgewright_agent.durable import Disk
-from edgewright_wire.messages import Assignment, ModelAssignment, ModelName, Phase, ProbeResult, WireModel
+from edgewright_wire.messages import Assignment, ModelAssignment, Phase, ProbeResult, WireModel
+from edgewright_wire.names import ModelName
 
 log = logging.getLogger(__name__)
 

@@ -11,10 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from edgewright_agent.models.packages import MANIFEST_FILE, golden_atol
+from edgewright_agent.models.packages import golden_atol
 from edgewright_agent.probing.outcomes import Outcome
 from edgewright_agent.runtime import Array, Runtime, Unsupported
 from edgewright_wire.package import GOLDEN_FILE, MODEL_FILE
+from edgewright_wire.slots import MANIFEST_FILE
 
 TIMED_RUNS = 50
 TIMED_SECONDS = 2.0

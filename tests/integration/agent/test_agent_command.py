@@ -134,7 +134,7 @@ def test_a_runtime_of_the_devices_own_refuses_what_it_computes_differently(
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        (["--device", "../x"], "no device id"),
+        (["--device", "../x"], "not a device id"),
         (["--poll", "2"], "no duration"),
         (["--repository", "ftp://example.org"], "file:///"),
         (["--runtime", "nonsense"], "module:Class"),
@@ -167,7 +167,7 @@ def test_every_problem_of_the_settings_is_told_at_once(tmp_path: Path, capsys: p
     assert "did you mean repository?" in error
     assert "reports is missing" in error
     assert "poll: text in quotes" in error
-    assert "no device id" in error
+    assert "not a device id" in error
 
 
 def test_a_model_that_is_not_active_is_named_with_those_that_are(

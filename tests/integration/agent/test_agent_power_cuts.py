@@ -13,10 +13,10 @@ import pytest
 
 from edgewright_agent.durable import Disk
 from edgewright_agent.http.client import HttpClient
-from edgewright_agent.models.slots import SlotContents
 from edgewright_agent.repository.http_transport import HttpRepository
 from edgewright_wire.canonical import hex_of
 from edgewright_wire.messages import Phase, Report
+from edgewright_wire.slots import SlotMarker
 from fakes.agent_ports import Device
 from harness.power_cuts import copy_home, counting, in_a_child, power_cut
 from samples.agent_packages import MODEL, PackageFiles, a_package, assignment, target
@@ -56,7 +56,7 @@ class Scene:
     def check_active(self, home: Path) -> str:
         """The active slot is whole, from model to configuration of one version; returns its digest."""
         slot = (home / "device" / "models" / MODEL / "active").resolve(strict=True)
-        contents = SlotContents.from_bytes((slot / "release.json").read_bytes())
+        contents = SlotMarker.from_bytes((slot / "release.json").read_bytes())
         version = next(v for v, p in self.packages.items() if p.digest == contents.assignment.package.digest)
         package = self.packages[version]
         assert (slot / "manifest.json").read_bytes() == package.manifest

@@ -142,8 +142,8 @@ def test_an_order_that_is_ended_leaves_the_old_model_and_can_be_given_again(
     ("arguments", "says"),
     [
         (["install", "--from", "/nowhere"], "no payload"),
-        (["uninstall", "../escape"], "no name of a model"),
-        (["rollback", "Upper Case"], "no name of a model"),
+        (["uninstall", "../escape"], "is not a model's name"),
+        (["rollback", "Upper Case"], "is not a model's name"),
         (["installed", "--evidence", "/nowhere/at/all.json"], "there is no directory"),
         (["installed", "--nonce", "n" * 300], "at most 256"),
         (["installed", "--runtime", "nonsense"], "module:Class"),

@@ -14,10 +14,10 @@ import pytest
 from edgewright_agent.durable import Disk
 from edgewright_agent.models.installer import Installer
 from edgewright_agent.models.payload import read_order
-from edgewright_agent.models.slots import SlotContents
 from edgewright_agent.probing.in_process import InProcessProber
 from edgewright_agent.probing.prober import Prober
 from edgewright_wire.messages import ModelReport, Phase
+from edgewright_wire.slots import SlotMarker
 from fakes.agent_probers import FailsAfterSwitch
 from fakes.agent_runtimes import LinearRuntime
 from harness.power_cuts import copy_home, counting, in_a_child, power_cut
@@ -69,7 +69,7 @@ def active(home: Path) -> int | None:
     if not link.is_symlink():
         return None
     slot = link.resolve(strict=True)
-    contents = SlotContents.from_bytes((slot / "release.json").read_bytes())
+    contents = SlotMarker.from_bytes((slot / "release.json").read_bytes())
     version = next(v for v, p in PACKAGES.items() if p.digest == contents.assignment.package.digest)
     assert (slot / "manifest.json").read_bytes() == PACKAGES[version].manifest
     assert (slot / "lane.toml").read_bytes() == CONFIGS[version]

@@ -333,7 +333,7 @@ def test_what_is_malformed_is_refused_in_words(world: World) -> None:
         ("lane-1", "x" * 20_000, "longer than"),
         ("lane-1", csr(rsa.generate_private_key(65537, 2048), "lane-1"), "P-256"),
         ("lane-1", csr(ec.generate_private_key(ec.SECP384R1()), "lane-1"), "P-256"),
-        ("lane-2", csr(key, "../../etc"), "no device id"),
+        ("lane-2", csr(key, "../../etc"), "not a device id"),
         ("lane-2", "\n".join(forged), "csr"),
     ]
     for device, request, words in bad:

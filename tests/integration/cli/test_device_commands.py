@@ -154,7 +154,7 @@ def test_devices_are_enrolled_by_hand_and_chosen_by_label(shop: Shop) -> None:
     shop.run("enroll", "lane-8", "--label", "region=eu").expect(0, "enrolled anew")
     assert shop.state.enrolled() == {"lane-8": {"region": "eu"}}
     for bad in ("../x", "-lane", "a b", "x" * 200):
-        shop.run("enroll", "--", bad).expect(1, "no device id")
+        shop.run("enroll", "--", bad).expect(1, "not a device id")
     shop.run("enroll", "lane-8", "--label", "nonsense").expect(1, "region=eu")
     rows = {row["device"]: row for row in shop.run("list", "--fleet", "chosen", "-o", "json").expect(0).json()}
     assert rows["lane-8"]["labels"] == {"region": "eu"}

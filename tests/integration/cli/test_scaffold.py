@@ -142,6 +142,6 @@ def test_files_in_the_way_are_named_and_nothing_is_written(tmp_path: Path) -> No
 
 @pytest.mark.parametrize("name", ["", "A", "a/b", "-a", "a" * 300])
 def test_a_bad_name_is_refused(tmp_path: Path, name: str) -> None:
-    with pytest.raises(ScaffoldRefused, match="is no name"):
+    with pytest.raises(ScaffoldRefused, match="is not a name"):
         write_scaffold(tmp_path / "x", name)
     assert not (tmp_path / "x").exists()

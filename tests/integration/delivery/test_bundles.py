@@ -15,11 +15,11 @@ from edgewright.delivery.bundles.maker import BundleMaker
 from edgewright.delivery.bundles.orders import BundleOrder
 from edgewright.delivery.identity.credentials import create_credentials
 from edgewright.errors import DeliveryError
-from edgewright_agent.decide import Slot
 from edgewright_agent.durable import Disk
 from edgewright_agent.models.slots import ModelSlots
 from edgewright_schemas.delivery import Delivery
 from edgewright_wire.messages import ModelAssignment
+from edgewright_wire.slots import Slot
 from harness.cpio_files import read_cpio
 from rigs.base import Grounds
 from rigs.ddi import program

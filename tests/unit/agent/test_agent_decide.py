@@ -22,7 +22,6 @@ from edgewright_agent.decide import (
     Remove,
     Report,
     Sleep,
-    Slot,
     Stage,
     Switch,
     Verify,
@@ -33,6 +32,7 @@ from edgewright_agent.decide import (
 from edgewright_agent.models.packages import Package
 from edgewright_wire.canonical import digest_bytes
 from edgewright_wire.messages import Assignment, Blob, ModelAssignment
+from edgewright_wire.slots import Slot
 from harness.profiles import examples
 
 DEVICE = "dev-1"

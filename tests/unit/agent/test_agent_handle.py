@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgewright_agent.decide import Slot
 from edgewright_agent.durable import Disk
 from edgewright_agent.handle import ModelHandle, NotActive
 from edgewright_agent.models.packages import read_package
@@ -17,6 +16,7 @@ from edgewright_agent.repository.blobs import Blobs
 from edgewright_agent.runtime import Array
 from edgewright_wire.canonical import digest_bytes
 from edgewright_wire.messages import ModelAssignment
+from edgewright_wire.slots import Slot
 from fakes.agent_ports import Device
 from fakes.agent_runtimes import LinearRuntime, LinearSession
 from samples.agent_packages import FEATURES, MODEL, a_package, assignment, target, weights

@@ -21,7 +21,7 @@ def test_columns_become_labels_and_empty_cells_none() -> None:
 
 def test_every_bad_row_is_reported_with_its_line() -> None:
     rows = b'id,store\nd1,a\nd2\n"d 3","b\nb"\nd1,c\n,d\n'
-    rule = "letters, digits, '.', '_' and '-', starting and ending with a letter or digit, at most 128 of them"
+    rule = "letters, digits, '.', '_' and '-', starting and ending with a letter or digit, at most 128 characters"
     assert problems(rows) == [
         "f.csv:3:1: expected 2 cells, found 1",
         f"f.csv:4:1: invalid id 'd 3' ({rule})",

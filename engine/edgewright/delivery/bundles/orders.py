@@ -10,16 +10,16 @@ from pathlib import Path
 
 from edgewright.core.fleet.routes import Proof
 from edgewright.delivery.evidence import nonce_of
-from edgewright.delivery.repository.depot import ASSIGNMENT_FILE, Depot, PayloadFile
+from edgewright.delivery.repository.depot import Depot, PayloadFile
 from edgewright.errors import DeliveryError
 from edgewright_schemas.delivery import Bundle, DdiSettings, Delivery
 from edgewright_wire.canonical import canonical_json, digest_bytes, hex_of
+from edgewright_wire.layout import PAYLOAD_ASSIGNMENT
 from edgewright_wire.messages import ModelAssignment
+from edgewright_wire.slots import MARKER_FILE, SlotFile, SlotMarker
 
 BUILDER_VERSION = 1
 """Increased whenever the same order would build another bundle."""
-MARKER_FILE = "release.json"
-"""Describes the content of a slot, as the agent reads it."""
 
 ReadFile = Callable[[str], bytes]
 """Reads a file of the repository by its path, at the accepted commit."""
@@ -97,13 +97,9 @@ def bundle_files(order: BundleOrder, depot: Depot) -> tuple[PayloadFile, ...]:
         return ()
     files = depot.payload(order.target)
     if not order.proves:
-        slot = [file for file in files if file.name != ASSIGNMENT_FILE]
-        marker = canonical_json(
-            {
-                "assignment": order.target.model_dump(mode="json", by_alias=True, exclude_none=True),
-                "files": [{"name": file.name, "size": file.size} for file in slot],
-            }
-        )
+        slot = [file for file in files if file.name != PAYLOAD_ASSIGNMENT]
+        listed = tuple(SlotFile(name=file.name, size=file.size) for file in slot)
+        marker = SlotMarker(assignment=order.target, files=listed).to_bytes()
         files = (*slot, PayloadFile(MARKER_FILE, digest_bytes(marker), len(marker), data=marker))
     for file in files:
         if not file.name.isprintable():

@@ -8,9 +8,10 @@ import shlex
 from collections.abc import Sequence
 from typing import Literal
 
-from edgewright.delivery.bundles.orders import MARKER_FILE, BundleOrder
+from edgewright.delivery.bundles.orders import BundleOrder
 from edgewright.delivery.repository.depot import PayloadFile
 from edgewright_wire.canonical import hex_of
+from edgewright_wire.slots import ACTIVE, MARKER_FILE, MODELS, SLOTS, Slot
 
 ROOT_INCOMING = "incoming"
 """Folder below ROOT where SWUpdate puts a bundle's files."""
@@ -35,6 +36,12 @@ def render_script(order: BundleOrder, files: Sequence[PayloadFile], head: Litera
         "nonce": order.nonce,
         "installer": order.installer if order.proves else "",
         "removes": order.target is None,
+        "models": MODELS,
+        "slots": SLOTS,
+        "slot_a": Slot.A,
+        "slot_b": Slot.B,
+        "active": ACTIVE,
+        "marker": MARKER_FILE,
         "files": [
             {"name": file.name, "quoted": shlex.quote(file.name), "sha256": hex_of(file.digest)}
             for file in files

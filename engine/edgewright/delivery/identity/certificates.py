@@ -18,17 +18,14 @@ from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKey
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
-from pydantic import TypeAdapter, ValidationError
 
 from edgewright.delivery.identity.credentials import DevicesCA, key_usage
-from edgewright_wire.enrollment import CERTIFICATE_NAME_LENGTH
-from edgewright_wire.messages import DeviceId
+from edgewright_wire.names import LONGEST_ENROLLED_DEVICE_ID, is_device_id
 
 LONGEST_REQUEST = 16 << 10
 _EARLIER = timedelta(hours=1)
 """Certificates are valid from a little before they are issued: controllers' clocks differ."""
 _HOST = re.compile(r"(\*\.)?[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?)*")
-_DEVICE: TypeAdapter[str] = TypeAdapter(DeviceId)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +115,7 @@ def issue_server_certificate(
     key = ec.generate_private_key(ec.SECP256R1())
     names = x509.SubjectAlternativeName([_host(host) for host in hosts])
     until = min(now + life, authority.certificate.not_valid_after_utc)
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, hosts[0][:CERTIFICATE_NAME_LENGTH])])
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, hosts[0][:LONGEST_ENROLLED_DEVICE_ID])])
     certificate = _sign(
         authority,
         subject,
@@ -167,12 +164,12 @@ def _named(subject: x509.Name) -> str:
         ValueError: It names no valid device id.
     """
     names = subject.get_attributes_for_oid(NameOID.COMMON_NAME)
-    try:
-        if len(names) != 1 or len(names[0].value) > CERTIFICATE_NAME_LENGTH:
-            raise ValueError("csr: its subject must have one common name, the device's id")
-        return _DEVICE.validate_python(names[0].value)
-    except ValidationError as error:
-        raise ValueError("csr: its common name is no device id") from error
+    if len(names) != 1 or len(names[0].value) > LONGEST_ENROLLED_DEVICE_ID:
+        raise ValueError("csr: its subject must have one common name, the device's id")
+    name = names[0].value
+    if not isinstance(name, str) or not is_device_id(name):
+        raise ValueError("csr: its common name is not a device id")
+    return name
 
 
 def _host(text: str) -> x509.GeneralName:

@@ -12,12 +12,9 @@ from pathlib import Path
 from edgewright import durable
 from edgewright.errors import DeliveryError, DeliveryUnavailable
 from edgewright_wire.canonical import digest_bytes, hex_of
-from edgewright_wire.layout import TARGETS, blob_path, package_target
+from edgewright_wire.layout import PAYLOAD_ASSIGNMENT, PAYLOAD_MANIFEST, TARGETS, blob_path, package_target
 from edgewright_wire.messages import Blob, ModelAssignment
 from edgewright_wire.package import DOC_TYPE, layers_by_path
-
-ASSIGNMENT_FILE = "assignment.json"
-MANIFEST_FILE = "manifest.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +60,7 @@ class Depot:
         """
         target = Path(package_target(package.digest))
         path = self._folder / TARGETS / target.parent / f"{hex_of(package.digest)}.{target.name}"
-        return PayloadFile(MANIFEST_FILE, package.digest, package.size, self._published(path, package.digest)).read()
+        return PayloadFile(PAYLOAD_MANIFEST, package.digest, package.size, self._published(path, package.digest)).read()
 
     def keep(self, configs: Mapping[str, bytes]) -> None:
         """Store configurations by digest, durably; keep those that are there whole.
@@ -99,8 +96,8 @@ class Depot:
             ) from error
         assignment = target.to_bytes()
         files = [
-            PayloadFile(ASSIGNMENT_FILE, digest_bytes(assignment), len(assignment), data=assignment),
-            PayloadFile(MANIFEST_FILE, target.package.digest, len(manifest), data=manifest),
+            PayloadFile(PAYLOAD_ASSIGNMENT, digest_bytes(assignment), len(assignment), data=assignment),
+            PayloadFile(PAYLOAD_MANIFEST, target.package.digest, len(manifest), data=manifest),
         ]
         wanted = {
             name: Blob(digest=layer["digest"], size=layer["size"])

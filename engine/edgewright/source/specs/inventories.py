@@ -11,6 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 from edgewright.core.suggestions import suggestion
 from edgewright.errors import Problem
 from edgewright_schemas.fleet import Device, SshHost
+from edgewright_wire.names import DEVICE_ID_RULE
 
 MAX_BYTES = 16 << 20
 """Some hundred thousand devices. A pull request brings whatever its author likes, and a preview reads it."""
@@ -18,7 +19,6 @@ _MAX_PROBLEMS = 20
 """Of one file; a table in the wrong format would otherwise fill the screen."""
 _SSH = "ssh."
 _SSH_COLUMNS = tuple(field.alias or name for name, field in SshHost.model_fields.items())
-_ID_RULE = "letters, digits, '.', '_' and '-', starting and ending with a letter or digit, at most 128 of them"
 _SSH_RULES: Mapping[str, tuple[str, str]] = {
     "port": ("no port", "a whole number from 1 to 65535"),
     "hostKey": ("no public host key", "type and key as in /etc/ssh/ssh_host_ed25519_key.pub"),
@@ -133,7 +133,7 @@ def _said(field: Sequence[int | str], value: object, message: str) -> tuple[str,
     """Say what is wrong with a cell, and what belongs there."""
     shown, name = f"{str(value)[:60]!r}", str(field[-1])
     if field[0] == "id":
-        return f"invalid id {shown}", _ID_RULE
+        return f"invalid id {shown}", DEVICE_ID_RULE
     if field[0] == "ssh" and name in _SSH_RULES:
         wrong, rule = _SSH_RULES[name]
         return f"column {_SSH + name!r}: {shown} is {wrong}", rule

@@ -18,17 +18,25 @@ from edgewright.core.suggestions import nearest, suggestion
 from edgewright.errors import Problem
 from edgewright.source.specs.yaml_nodes import Node
 from edgewright_schemas.repository import REPOSITORY_FILE
+from edgewright_wire.names import (
+    DEVICE_ID_PATTERN,
+    DEVICE_ID_RULE,
+    DIGEST_PATTERN,
+    DIGEST_RULE,
+    MODEL_NAME_PATTERN,
+    MODEL_NAME_RULE,
+)
 
 _PATTERNS = {
-    r"^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$": "lower-case letters, digits, '-' and '.', at most 253 characters",
+    MODEL_NAME_PATTERN: MODEL_NAME_RULE,
     r"^[a-z0-9]([-a-z0-9.]{0,61}[a-z0-9])?$": "lower-case letters, digits, '-' and '.', at most 63 characters",
     r"^[A-Za-z_][A-Za-z0-9_.-]*$": "letters, digits, '_', '.' and '-', beginning with a letter or '_'",
     r"^[0-9a-f]{40}$": "a whole commit id, 40 hexadecimal digits",
     r"^[a-z0-9][a-z0-9-]{0,62}$": "lower-case letters, digits and '-', at most 63 characters",
-    r"^sha256:[0-9a-f]{64}$": "'sha256:' and 64 hexadecimal digits",
+    DIGEST_PATTERN: DIGEST_RULE,
     r"^[^\s@,;<>\x00-\x1f\x7f]+@[^\s@,;<>\x00-\x1f\x7f]+$": "one mail address, like on-call@example.com",
     r"^[^/\\]+$": "a file name without '/'",
-    r"^[A-Za-z0-9]([A-Za-z0-9._-]{0,126}[A-Za-z0-9])?$": "letters, digits, '.', '_' and '-', at most 128 characters",
+    DEVICE_ID_PATTERN: DEVICE_ID_RULE,
 }
 
 

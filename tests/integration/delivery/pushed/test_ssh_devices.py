@@ -16,11 +16,11 @@ from clients import require_client
 from devices.ssh import SshDevice
 from edgewright.core.fleet.routes import Proof
 from edgewright.core.fleet.twins import Twin
-from edgewright_agent.decide import Slot
 from edgewright_agent.durable import Disk
 from edgewright_agent.handle import ModelHandle
 from edgewright_agent.models.slots import ModelSlots
 from edgewright_wire.messages import ModelAssignment
+from edgewright_wire.slots import Slot
 from rigs.base import assignments, content_of, work
 from rigs.ssh import SshRig, open_rig
 from samples.agent_packages import FEATURES, a_package, as_onnx, target, weights

@@ -14,6 +14,7 @@ from edgewright.delivery.pushed.ssh import inspection, scripts
 from edgewright_schemas.delivery import Restart
 from edgewright_wire.canonical import digest_bytes, hex_of
 from edgewright_wire.messages import Blob, ModelAssignment
+from edgewright_wire.slots import SlotFile, SlotMarker
 
 HOSTILE = ("$(touch pwned)", "a'b\"c", "-rf", "`id`", "; exit 0 #", "ü name", "*", "\\", "&&", "!!")
 SHELLS = ("sh", "bash", "busybox")
@@ -60,8 +61,8 @@ def target(version: int = 1, model: str = "reader") -> ModelAssignment:
 
 
 def marker(assignment: ModelAssignment, files: dict[str, bytes]) -> str:
-    listed = tuple(inspection.SlotFile(name=name, size=len(data)) for name, data in files.items())
-    return inspection.SlotMarker(assignment=assignment, files=listed).to_bytes().decode()
+    listed = tuple(SlotFile(name=name, size=len(data)) for name, data in files.items())
+    return SlotMarker(assignment=assignment, files=listed).to_bytes().decode()
 
 
 def tar(files: dict[str, bytes]) -> bytes:

@@ -3,7 +3,6 @@
 A device may print anything: lines that cannot be parsed are skipped, and missing ones leave a value unknown.
 """
 
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
@@ -13,27 +12,13 @@ from edgewright.core.fleet.routes import Proof
 from edgewright.core.fleet.twins import ModelTwin
 from edgewright.delivery.pushed.ssh.scripts import MARK
 from edgewright_wire.evidence import InstalledEvidence
-from edgewright_wire.messages import ModelAssignment, ModelReport, WireModel
+from edgewright_wire.messages import ModelAssignment, ModelReport
+from edgewright_wire.names import is_model_name
+from edgewright_wire.slots import MODELS, Slot, SlotMarker, idle_slot, slot_path
 
 MAX_OUTPUT_CHARACTERS = 500
 """Characters of a device's own output that messages quote."""
-_MODEL = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
-_SLOTS = ("a", "b")
 _FULL = ("No space left on device", "Disk quota exceeded")
-
-
-class SlotFile(WireModel):
-    """One file of a slot."""
-
-    name: str
-    size: int
-
-
-class SlotMarker(WireModel):
-    """Content of a slot, as its file ``release.json`` says; the agent writes the same."""
-
-    assignment: ModelAssignment
-    files: tuple[SlotFile, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +63,7 @@ class DeviceInspection:
     def idle(self, model: str) -> str:
         """Return the name of the slot that can be filled."""
         active = self.active(model)
-        return "b" if active is not None and active.name == "a" else "a"
+        return idle_slot(Slot(active.name) if active is not None else None)
 
 
 def parse_inspection(text: str) -> DeviceInspection | None:
@@ -226,7 +211,7 @@ def _shown(name: str) -> str:
 def _markers(answers: Iterable[tuple[str, str]]) -> Iterator[tuple[str, bool, str, SlotMarker]]:
     for word, words in answers:
         parts = words.split(" ", 3)
-        if word == "slot" and len(parts) == 4 and _MODEL.fullmatch(parts[2]):
+        if word == "slot" and len(parts) == 4 and is_model_name(parts[2]):
             try:
                 marker = SlotMarker.from_bytes(parts[3].encode())
             except (ValidationError, ValueError):
@@ -240,8 +225,8 @@ def _slots(
 ) -> dict[str, tuple[DeviceSlot, ...]]:
     found: dict[str, tuple[DeviceSlot, ...]] = {}
     for name, active, model, marker in _markers(answers):
-        if name in _SLOTS:
-            here = listed.get(f"models/{model}/slots/{name}", {})
+        if name in set(Slot):
+            here = listed.get(f"{MODELS}/{model}/{slot_path(name)}", {})
             whole = all(here.get(_shown(file.name)) == file.size for file in marker.files)
             found[model] = (*found.get(model, ()), DeviceSlot(name, active, marker, whole))
     return found

@@ -15,8 +15,6 @@ from edgewright.delivery.pushed.ssh.deadline import Deadline
 from edgewright.delivery.pushed.ssh.errors import DeviceError, JobFailed, TimedOut
 from edgewright.delivery.pushed.ssh.inspection import (
     DeviceInspection,
-    SlotFile,
-    SlotMarker,
     device_output,
     has_answer,
     installed_models,
@@ -33,12 +31,12 @@ from edgewright_schemas.delivery import Restart
 from edgewright_wire.canonical import hex_of
 from edgewright_wire.layout import PAYLOAD_ASSIGNMENT
 from edgewright_wire.messages import ModelAssignment, ProbeResult
+from edgewright_wire.slots import MARKER_FILE, SlotFile, SlotMarker
 
 _MAX_HANGS = 3
 """Sessions in which a device may hang while it installs; then the job has failed."""
 _HANGS = "hangs"
 """In a twin's memo: the job's number, and in how many sessions it hung."""
-_MARKER = "release.json"
 Files = Sequence[PayloadFile]
 
 
@@ -154,8 +152,8 @@ class JobRunner:
         active = inspection.active(model)
         name, before = inspection.idle(model), active.name if active is not None else ""
         kept = [file for file in files if file.name != PAYLOAD_ASSIGNMENT]
-        if _MARKER in {file.name for file in files}:
-            raise scripts.ScriptError(f"{_MARKER!r} is a name that devices use themselves")
+        if MARKER_FILE in {file.name for file in files}:
+            raise scripts.ScriptError(f"{MARKER_FILE!r} is a name that devices use themselves")
         listed = tuple(SlotFile(name=file.name, size=file.size) for file in kept)
         marker = SlotMarker(assignment=assignment, files=listed).to_bytes().decode()
         self._upload(kept, scripts.fill_slot(target.root, inspection.store, model, name, _links(kept), marker))

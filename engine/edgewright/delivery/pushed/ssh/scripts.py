@@ -7,7 +7,7 @@ Scripts print answers, lines that begin with ``@ew``, which ``inspection`` parse
 
 ::
 
-    ROOT/models/…             as edgewright_agent.models.slots has them
+    ROOT/models/…             as edgewright_wire.slots has them
     STORE/blobs/<hex>         files by their sha256, verified; slots and payloads have them as hard links
     STORE/incoming/<hex>      files during upload; <hex>.<offset> continues one that was interrupted
     STORE/incoming/payload-N/ the installer's input, by the order's number
@@ -21,6 +21,7 @@ import shlex
 from collections.abc import Iterable, Sequence
 
 from edgewright_schemas.delivery import Restart
+from edgewright_wire.slots import ACTIVE, MARKER_FILE, MODELS, SLOTS, Slot, slot_path
 
 MARK = "@ew"
 LONGEST = 100_000
@@ -60,17 +61,17 @@ lock() {
 """
 """Take a lock, which a script left running by a broken connection holds, too. The shell itself makes the file."""
 
-_POINT = """\
-point() {
-  [ ! -L .active.new ] || rm -f .active.new
+_POINT = f"""\
+point() {{
+  [ ! -L .{ACTIVE}.new ] || rm -f .{ACTIVE}.new
   if [ -n "$1" ]; then
-    ln -s "slots/$1" .active.new && mv -T .active.new active && [ active -ef "slots/$1" ] || return 1
+    ln -s "{SLOTS}/$1" .{ACTIVE}.new && mv -T .{ACTIVE}.new {ACTIVE} && [ {ACTIVE} -ef "{SLOTS}/$1" ] || return 1
   else
-    rm -f active
-    [ ! -L active ] || return 1
+    rm -f {ACTIVE}
+    [ ! -L {ACTIVE} ] || return 1
   fi
   sync . 2>/dev/null || sync
-}
+}}
 """
 """Make a slot active atomically, or none, and check that it is."""
 
@@ -130,23 +131,23 @@ say store "$store"
 command -v tar >/dev/null 2>&1 && say tar
 """
         f"{folders}"
-        """\
-cd -- "$root" 2>/dev/null && for d in models/*/; do
-  d=${d%/}
-  for s in a b; do
+        f"""\
+cd -- "$root" 2>/dev/null && for d in {MODELS}/*/; do
+  d=${{d%/}}
+  for s in {" ".join(Slot)}; do
     t=
-    [ -f "$d/slots/$s/release.json" ] && IFS= read -r t <"$d/slots/$s/release.json"
+    [ -f "$d/{SLOTS}/$s/{MARKER_FILE}" ] && IFS= read -r t <"$d/{SLOTS}/$s/{MARKER_FILE}"
     [ -n "$t" ] || continue
     a=-
-    [ "$d/active" -ef "$d/slots/$s" ] && a=active
-    say slot "$s" "$a" "${d#models/}" "$t"
+    [ "$d/{ACTIVE}" -ef "$d/{SLOTS}/$s" ] && a=active
+    say slot "$s" "$a" "${{d#{MODELS}/}}" "$t"
   done
 done
 t=
 [ -f "$store/evidence.json" ] && IFS= read -r t <"$store/evidence.json"
 [ -n "$t" ] && printf '\\n%s\\n' "$t"
 say files
-ls -ln -- "$store/blobs" "$store/incoming" models/*/slots/* 2>/dev/null
+ls -ln -- "$store/blobs" "$store/incoming" {MODELS}/*/{SLOTS}/* 2>/dev/null
 """
         f"{asked}say end\n"
     )
@@ -220,19 +221,19 @@ def stage_payload(order: int, files: Iterable[tuple[str, str]]) -> str:
 
 
 def fill_slot(root: str, store: str, model: str, name: str, files: Iterable[tuple[str, str]], marker: str) -> str:
-    """Fill a slot that is not active, as edgewright_agent.models.slots does: its marker is removed first, written last.
+    """Fill a slot that is not active, as the agent does: its marker is removed first, written last.
 
     Everything is synced to disk before anything may switch to it.
     """
-    home, blobs = f"{root}/models/{file_name(model)}", f"{store}/blobs"
-    here = _q(f"{home}/slots/{name}")
+    home, blobs, own = _home(root, model), f"{store}/blobs", slot_path(name)
+    here = _q(f"{home}/{own}")
     return (
-        f"[ {_q(f'{home}/active')} -ef {here} ] && die Moved 'slot {name} is active'\n"
-        f"[ ! -e {here} ] || rm -rf {_q(f'{home}/slots/{name}/release.json')} {here}\n"
+        f"[ {_q(f'{home}/{ACTIVE}')} -ef {here} ] && die Moved 'slot {name} is active'\n"
+        f"[ ! -e {here} ] || rm -rf {_q(f'{home}/{own}/{MARKER_FILE}')} {here}\n"
         f"mkdir -p -- {here} && cd -- {_q(home)} || cut NotStored {_q(home)}\n"
-        f"{_links(files, blobs, f'slots/{name}')}"
-        f"printf '%s' {_q(marker)} >slots/{name}/release.json || cut NotStored release.json\n"
-        f"sync slots/{name}/* slots/{name} slots . {_q(blobs)} 2>/dev/null || sync\n"
+        f"{_links(files, blobs, own)}"
+        f"printf '%s' {_q(marker)} >{own}/{MARKER_FILE} || cut NotStored {MARKER_FILE}\n"
+        f"sync {own}/* {own} {SLOTS} . {_q(blobs)} 2>/dev/null || sync\n"
     )
 
 
@@ -264,7 +265,7 @@ def switch(
         told = f'{_notify(restart)}[ -z "$why" ] || {{ {back}; die RestartFailed "$first"; }}\n'
     return (
         f"{_begin(root, model)}"
-        f"t=; IFS= read -r t <slots/{name}/release.json\n[ \"$t\" = {_q(marker)} ] || die Moved 'slot {name}'\n"
+        f"t=; IFS= read -r t <{slot_path(name)}/{MARKER_FILE}\n[ \"$t\" = {_q(marker)} ] || die Moved 'slot {name}'\n"
         f"point {name} || {{ point {_q(before)}; die NotSwitched 'ln or mv -T'; }}\n"
         f"{told}say switched\n{_clean(root, unneeded)}"
     )
@@ -282,7 +283,7 @@ def notify_application(restart: Restart) -> str:
 
 def remove(root: str, model: str) -> str:
     """Remove a model from the device, pointer first."""
-    home = f"{root}/models/{file_name(model)}"
+    home = _home(root, model)
     return (
         f"[ -e {_q(home)} ] || {{ echo; echo {MARK} removed; exit 0; }}\n{_begin(root, model)}"
         f"point '' || die NotSwitched rm\nrm -rf -- {_q(home)}\n[ ! -e {_q(home)} ] || die NotRemoved rm\nsay removed\n"
@@ -316,14 +317,14 @@ def _order(root: str, store: str, installer: Sequence[str], order: str, nonce: s
         f"{_PRELUDE}mkdir -p -- {_q(store)}\nsay ordered\n"
         f"{_words(installer)} {order} --dir {_q(root)} --nonce {_q(nonce)} --evidence {_q(f'{store}/evidence.json')}\n"
         f"say status $?\nroot={_q(root)}\n"
-        """\
-open() { [ -x "$1" ] || [ ! -e "$1" ]; }
-cd -- "$root" 2>/dev/null && for d in models/*/; do
-  d=${d%/}; t=
-  [ -f "$d/active/release.json" ] && IFS= read -r t <"$d/active/release.json"
-  [ -n "$t" ] && say slot - active "${d#models/}" "$t"
+        f"""\
+open() {{ [ -x "$1" ] || [ ! -e "$1" ]; }}
+cd -- "$root" 2>/dev/null && for d in {MODELS}/*/; do
+  d=${{d%/}}; t=
+  [ -f "$d/{ACTIVE}/{MARKER_FILE}" ] && IFS= read -r t <"$d/{ACTIVE}/{MARKER_FILE}"
+  [ -n "$t" ] && say slot - active "${{d#{MODELS}/}}" "$t"
 done
-open "$root" && open "$root/models" && say looked
+open "$root" && open "$root/{MODELS}" && say looked
 """
     )
 
@@ -333,6 +334,10 @@ open "$root" && open "$root/models" && say looked
 
 def _payload_folder(order: int) -> str:
     return f"payload-{order}"
+
+
+def _home(root: str, model: str) -> str:
+    return f"{root}/{MODELS}/{file_name(model)}"
 
 
 def _enter(store: str) -> str:
@@ -345,7 +350,7 @@ def _lock(store: str) -> str:
 
 def _begin(root: str, model: str) -> str:
     """Begin to change the active slot; a connection that breaks from here on leaves no change half done."""
-    home = _q(f"{root}/models/{file_name(model)}")
+    home = _q(_home(root, model))
     return f"trap '' HUP PIPE\n{_PRELUDE}cd -- {home} || die Moved models\n{_lock(root)}{_POINT}"
 
 

@@ -33,6 +33,7 @@ from edgewright.delivery.served.twin_changes import change_and_wake
 from edgewright.errors import EdgewrightError
 from edgewright.ports import IdentityStore, TwinStore
 from edgewright_schemas.delivery import DdiSettings
+from edgewright_wire.names import is_device_id
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +41,6 @@ ASK_AGAIN = timedelta(days=1)
 """Age of a device's attributes after which they are requested again."""
 NO_BUNDLE = "BundleFailed"
 _ATTRIBUTES_AT = "attributesAt"
-_DEVICE = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,126}[A-Za-z0-9])?")
 _NUMBER = re.compile(r"[1-9][0-9]{0,17}")
 
 
@@ -276,7 +276,7 @@ class DdiService:
 
     def _respond(self, request: DdiRequest, work: Callable[[AuthenticatedDevice], DdiResponse]) -> DdiResponse:
         try:
-            if _DEVICE.fullmatch(request.device) is None:
+            if not is_device_id(request.device):
                 raise RequestRefused(401, "this is no device")
             return work(self._authenticator.authenticate(request.device, request.authorization))
         except RequestRefused as refused:

@@ -17,10 +17,10 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat,
 
 from edgewright.core.fleet.routes import Route
 from edgewright_wire.canonical import digest_bytes
+from edgewright_wire.names import is_device_id
 
 OWN_ID = ("edgewright_id", "device")
 """Identity attributes that may hold the inventory's id; the first that is present is used."""
-_ID = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,126}[A-Za-z0-9])?")
 _SMALLEST_RSA = 2048
 _LARGEST_RSA = 8192
 
@@ -81,7 +81,7 @@ def device_of(identity: Mapping[str, str], routes: Mapping[str, Route]) -> str:
     that has an attribute of the identity as a label, like ``mac``; else an id is made of the first attribute.
     """
     for name in OWN_ID:
-        if _ID.fullmatch(identity.get(name, "")):
+        if is_device_id(identity.get(name, "")):
             return identity[name]
     labelled = [
         device

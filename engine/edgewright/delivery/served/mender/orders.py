@@ -12,20 +12,21 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from edgewright import durable
-from edgewright.delivery.repository.depot import ASSIGNMENT_FILE, Depot, PayloadFile
+from edgewright.delivery.repository.depot import Depot, PayloadFile
 from edgewright.delivery.served.mender.artifacts import ArtifactFile, MenderArtifact
 from edgewright.delivery.served.mender.composed_file import ComposedFile, tar
 from edgewright.errors import DeliveryError, DeliveryUnavailable
 from edgewright_schemas.delivery import MenderServerSettings, MenderSettings
-from edgewright_wire.canonical import canonical_json, digest_bytes, hex_of
+from edgewright_wire.canonical import digest_bytes, hex_of
+from edgewright_wire.layout import PAYLOAD_ASSIGNMENT
 from edgewright_wire.messages import ModelAssignment
+from edgewright_wire.slots import ACTIVE, MARKER_FILE, MODELS, Slot, SlotFile, SlotMarker, slot_path
 
 EVIDENCE = "edgewright_evidence_"
 """Prefix of the inventory attribute that holds a model's evidence; the model's name follows."""
 INSTALLED = "edgewright_installed"
 """The inventory attribute with the installed models (``edgewright_wire.evidence.InstalledEvidence``)."""
-_SLOT = "slots/a"
-_MARKER = "release.json"
+_SLOT = slot_path(Slot.A)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +69,7 @@ def compose_artifact(
         kind = "remove" if order.target is None else "install"
         meta = {"model": order.model, "nonce": order.nonce, "order": kind, "root": order.root}
     else:
-        files = _directory(f"{order.root}/models/{order.model}", payload)
+        files = _directory(f"{order.root}/{MODELS}/{order.model}", payload)
     release = {release_key(order.model): order.target.release} if order.target is not None else {}
     return MenderArtifact(
         name=name,
@@ -93,15 +94,15 @@ def _directory(folder: str, payload: Sequence[PayloadFile]) -> list[ArtifactFile
 
 def _slot(payload: tuple[PayloadFile, ...]) -> ComposedFile:
     """Pack a model's folder as the installer lays it out; an empty archive where there is no payload."""
-    files = [file for file in payload if file.name != ASSIGNMENT_FILE]
-    assignment = next((file.data for file in payload if file.name == ASSIGNMENT_FILE), None)
+    files = [file for file in payload if file.name != PAYLOAD_ASSIGNMENT]
+    assignment = next((file.data for file in payload if file.name == PAYLOAD_ASSIGNMENT), None)
     if assignment is None:
         return tar([])
-    target = ModelAssignment.from_bytes(assignment).model_dump(mode="json", by_alias=True, exclude_none=True)
-    listed = [{"name": file.name, "size": file.size} for file in files]
-    marker = ComposedFile.of_bytes(canonical_json({"assignment": target, "files": listed}))
+    listed = tuple(SlotFile(name=file.name, size=file.size) for file in files)
+    marker = SlotMarker(assignment=ModelAssignment.from_bytes(assignment), files=listed)
     packed = [(f"{_SLOT}/{file.name}", ComposedFile.of_file(file)) for file in files]
-    return tar([*packed, (f"{_SLOT}/{_MARKER}", marker)], links=[("active", _SLOT)])
+    packed.append((f"{_SLOT}/{MARKER_FILE}", ComposedFile.of_bytes(marker.to_bytes())))
+    return tar(packed, links=[(ACTIVE, _SLOT)])
 
 
 @lru_cache(maxsize=64)
