@@ -1,4 +1,4 @@
-"""Where text goes: results to stdout, progress and logs to stderr; colours only on terminals."""
+"""Consoles: results go to stdout, progress and logs to stderr; colours only on terminals."""
 
 import json
 import sys

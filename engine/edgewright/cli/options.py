@@ -10,7 +10,7 @@ from edgewright.errors import EdgewrightError
 
 
 class Exit(IntEnum):
-    """What exit codes mean."""
+    """The exit codes."""
 
     OK = 0
     ERROR = 1
@@ -24,14 +24,14 @@ class Exit(IntEnum):
 
 
 class Output(StrEnum):
-    """How results are written."""
+    """Formats of results."""
 
     TEXT = "text"
     JSON = "json"
 
 
 class PlanOutput(StrEnum):
-    """How plans are written."""
+    """Formats of plans."""
 
     TEXT = "text"
     JSON = "json"

@@ -1,4 +1,4 @@
-"""What a run shows while it works: a live picture on a terminal, plain lines when piped. Both write to stderr."""
+"""Progress of a run: a live picture on a terminal, plain lines when piped. Both write to stderr."""
 
 import threading
 import time
@@ -52,7 +52,7 @@ def figures_text(progress: Progress) -> str:
 
 
 def rollout_text(state: RolloutState) -> str:
-    """Write a rollout's standing: ``rolling, wave 2: 3 verified, 1 fetching``."""
+    """Write a rollout's status: ``rolling, wave 2: 3 verified, 1 fetching``."""
     summary = summarize(state)
     counts = ", ".join(f"{summary.counts[s]} {s.value}" for s in DeviceState if summary.counts.get(s))
     wave = f", wave {state.wave + 1}" if state.phase.value in {"rolling", "soaking", "waiting"} else ""
@@ -72,42 +72,42 @@ class PlainListener(NullListener):
     def __init__(self, console: Console) -> None:
         self._console = console
         self._lock = threading.Lock()
-        self._said: dict[Address, str] = {}
+        self._printed: dict[Address, str] = {}
 
-    def _say(self, text: str) -> None:
+    def _print(self, text: str) -> None:
         with self._lock:
             self._console.print(text)
 
     def started(self, step: Step) -> None:
-        """Say so."""
-        self._say(f"{step_id(step)}: started")
+        """Write that a step began."""
+        self._print(f"{step_id(step)}: started")
 
     def progressed(self, progress: Progress) -> None:
-        """Say epochs; rows and samples pass too quickly to read."""
+        """Write epochs; rows and samples pass too quickly to read."""
         if progress.unit == "epoch":
             what = f"{progress.action} {progress.address}: epoch {progress.done}/{progress.total}"
-            self._say(f"{what}  {figures_text(progress)}")
+            self._print(f"{what}  {figures_text(progress)}")
 
     def done(self, step: Step, seconds: float) -> None:
-        """Say so, with how long it took."""
-        self._say(f"{step_id(step)}: done in {seconds_text(seconds)}")
+        """Write that a step succeeded, and its duration."""
+        self._print(f"{step_id(step)}: done in {seconds_text(seconds)}")
 
     def failed(self, step: Step, error: EdgewrightError, retry_in: float | None) -> None:
-        """Say why, and whether it is tried again."""
+        """Write why a step failed, and whether it is tried again."""
         again = _again_text(retry_in)
-        self._say(f"{step_id(step)}: failed: {error.message}{again}")
+        self._print(f"{step_id(step)}: failed: {error.message}{again}")
 
     def rolled(self, address: Address, state: RolloutState) -> None:
-        """Say where it stands, once."""
+        """Write the status of a rollout, once."""
         text = rollout_text(state)
-        if self._said.get(address) != text:
-            self._said[address] = text
-            self._say(f"{address}: {text}")
+        if self._printed.get(address) != text:
+            self._printed[address] = text
+            self._print(f"{address}: {text}")
 
     def happened(self, event: Event) -> None:
-        """Say what happened to devices and waves."""
+        """Write events of devices and waves."""
         if not event.reason.startswith("Step"):
-            self._say(f"{event.address}: {event.reason}: {event.message}")
+            self._print(f"{event.address}: {event.reason}: {event.message}")
 
 
 @dataclass

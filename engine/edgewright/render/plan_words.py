@@ -1,4 +1,4 @@
-"""What plans say, in words that need neither a terminal nor Markdown. Used by the renderers of both."""
+"""Plans in words that need neither a terminal nor Markdown. Used by the renderers of both."""
 
 from edgewright.core.config_drift import CONFIG_DRIFTED
 from edgewright.core.planning.plan import (
@@ -70,7 +70,7 @@ def counts_text(plan: Plan) -> str:
 
 
 def _nothing_text(plan: Plan) -> str:
-    """Say that there is nothing to do, and whether that is because all is well."""
+    """Write that there is nothing to do, and whether that is because all is well."""
     counts = [sum(note.severity == severity for note in plan.notes) for severity in ("blocked", "waiting")]
     if not any(counts) and any(note.reason == CONFIG_DRIFTED for note in plan.notes):
         return f"Nothing to do for {revision_text(plan.commit)}, but reality does not match it, as said above."

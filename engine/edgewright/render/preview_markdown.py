@@ -36,7 +36,7 @@ def preview_markdown(report: PreviewReport, limit: int = NO_LIMIT) -> str:
 
 
 def description_text(report: PreviewReport) -> str:
-    """Say it in the words of a commit status."""
+    """Write a report in the words of a commit status."""
     if report.conflicts:
         return f"conflicts with {report.base} in {count_text(len(report.conflicts), 'path')}"
     if problems := {problem for environment in report.environments for problem in environment.problems}:

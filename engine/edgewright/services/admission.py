@@ -1,11 +1,24 @@
-"""Admission of devices: the keys that ask to be accepted, and an operator's decisions about them."""
+"""Admission of devices: an operator's decisions about the keys that ask, and tokens that admit without an operator.
+
+Enrollment tokens admit agents; devices that speak hawkBit's device API each have a token, or share their gateway's.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 
+from edgewright.core.fleet.routes import find_routes
+from edgewright.core.status.devices import TokenStatus
+from edgewright.core.suggestions import suggestion
+from edgewright.errors import EdgewrightError
 from edgewright.ports import Identity, IdentityStatus
-from edgewright.services.devices import named_environment
-from edgewright.services.environment import DeviceEnvironment
+from edgewright.secret import Secret
+from edgewright.services.devices import check_device, named_environment
+from edgewright.services.environment import DeviceEnvironment, EnrollmentToken
+
+LONGEST_LIFE = timedelta(days=365)
+_HAWKBIT = "ddi"
+"""The update system of devices that speak hawkBit's device API."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,3 +84,88 @@ def reject(environment: DeviceEnvironment, device: str, fingerprint: str | None)
     key = environment.admission.find(device, fingerprint, [IdentityStatus.PENDING])
     environment.admission.reject(key)
     return replace(key, status=IdentityStatus.REJECTED)
+
+
+# ── tokens ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def make_token(
+    environment: DeviceEnvironment, *, uses: int, life: timedelta, labels: Mapping[str, str]
+) -> tuple[Secret, TokenStatus]:
+    """Make an enrollment token; only its digest is kept. Raises as ``named_environment``."""
+    named_environment(environment)
+    environment.make_folder()
+    now = environment.clock()
+    secret, token = environment.tokens.make(uses=uses, life=life, labels=labels, now=now)
+    return secret, _status(token, now)
+
+
+def list_tokens(environment: DeviceEnvironment) -> Sequence[TokenStatus]:
+    """List the enrollment tokens, oldest first. Raises as ``named_environment``."""
+    named_environment(environment)
+    now = environment.clock()
+    return [_status(token, now) for token in environment.tokens.tokens()]
+
+
+def _status(token: EnrollmentToken, now: datetime) -> TokenStatus:
+    return TokenStatus(
+        name=token.name,
+        made_at=token.made_at,
+        expires=token.expires,
+        uses=token.uses,
+        admitted=sorted(token.used.values()),
+        labels=token.labels,
+        problem=token.problem(now),
+    )
+
+
+def revoke_token(environment: DeviceEnvironment, name: str) -> None:
+    """Revoke an enrollment token; devices that it admitted stay.
+
+    Raises:
+        EdgewrightError: There is no such token; or as ``named_environment``.
+    """
+    named_environment(environment)
+    if not environment.tokens.revoke(name, environment.clock()):
+        raise EdgewrightError(f"there is no token {name}", hint="edgewright devices token --list shows them")
+
+
+def issue_device_token(environment: DeviceEnvironment, device: str) -> Secret:
+    """Make the token of one device that speaks hawkBit's device API; those before it are revoked.
+
+    Raises:
+        EdgewrightError: No fleet has the device, or it is reached by another update system; or as
+            ``named_environment``.
+    """
+    check_device(device)
+    desired = named_environment(environment)
+    routes = find_routes(desired, environment.state.enrolled())
+    ours = [name for name, route in routes.items() if route.delivery.type == _HAWKBIT]
+    route = routes.get(device)
+    if route is None:
+        nearest = suggestion(device, ours)
+        raise EdgewrightError(
+            f"no fleet has a device {device}",
+            hint=nearest or f"list it in the inventory of a fleet with delivery: {{type: {_HAWKBIT}}}, and commit that",
+        )
+    if route.delivery.type != _HAWKBIT:
+        agents = "; a token that lets agents in names no device: edgewright devices token"
+        raise EdgewrightError(
+            f"device {device} of fleet/{route.fleet} is reached by {route.delivery.type}, and this is a token for "
+            f"hawkBit's device API",
+            hint=f"edgewright devices list shows how each is reached{agents * (route.delivery.type == 'agent')}",
+        )
+    environment.make_folder()
+    return environment.issue_device_token(device)
+
+
+def issue_gateway_token(environment: DeviceEnvironment, gateway: str) -> Secret:
+    """Make the token of all such devices behind a gateway; those before it are revoked.
+
+    Raises:
+        DeliveryError: The name cannot be used.
+        EdgewrightError: As ``named_environment``.
+    """
+    named_environment(environment)
+    environment.make_folder()
+    return environment.issue_gateway_token(gateway)

@@ -71,7 +71,7 @@ class Environment(Protocol):
 
     @property
     def is_remote(self) -> bool:
-        """Whether the spec repository is on another machine."""
+        """True where the spec repository is on another machine."""
         ...
 
     @property
@@ -170,17 +170,17 @@ class EnrollmentToken(Protocol):
 
     @property
     def made_at(self) -> datetime:
-        """When it was made."""
+        """The time it was made."""
         ...
 
     @property
     def expires(self) -> datetime:
-        """When it ends."""
+        """The time it ends."""
         ...
 
     @property
     def uses(self) -> int:
-        """How many agents it admits."""
+        """The number of agents it admits."""
         ...
 
     @property

@@ -36,7 +36,7 @@ def current_plan(environment: Environment, *, retry_failures: bool = False, drif
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """Why steps of one resource would or would not run."""
+    """The reasons why steps of one resource would or would not run."""
 
     address: Address
     plan: Plan

@@ -36,7 +36,7 @@ class RunEnvironment(Environment, Protocol):
 
     @property
     def stale(self) -> SourceUnavailable | None:
-        """Why the desired state is no newer than what was fetched before; None where it is."""
+        """The reason why the desired state is no newer than what was fetched before; None where it is."""
         ...
 
     def lease(self, purpose: str) -> AbstractContextManager[Lease]:

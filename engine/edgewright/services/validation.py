@@ -57,7 +57,7 @@ class Validation:
 
     @property
     def valid(self) -> bool:
-        """Whether no problem was found."""
+        """True where no problem was found."""
         return not self.problems
 
 

@@ -1,1 +1,1 @@
-"""How results look: as text for people, JSON for machines, Markdown for pull requests."""
+"""Results as text and tables for a terminal. JSON and Markdown are rendered by ``edgewright.render``."""

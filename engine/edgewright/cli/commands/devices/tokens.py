@@ -52,25 +52,25 @@ def token(
     It is shown once, now: only its digest is kept. Its labels count before what an agent says of itself.
     """
     from edgewright.render.device_json import token_json
-    from edgewright.services import tokens
+    from edgewright.services import admission
 
     life, labels = duration_of("--expires", expires, least=timedelta(minutes=1)), labels_of(label)
-    if life > tokens.LONGEST_LIFE:
+    if life > admission.LONGEST_LIFE:
         raise EdgewrightError(f"--expires {expires} is too long", hint="give at most 365d")
     if sum((device is not None, gateway is not None, listed, revoke is not None)) > 1:
         raise EdgewrightError("give one of DEVICE, --gateway, --list and --revoke", hint="or none, for agents")
     workspace = open_workspace(repo, state=state, env=env)
     if listed:
-        _list(tokens.list_tokens(workspace), output)
+        _list(admission.list_tokens(workspace), output)
     elif revoke is not None:
-        tokens.revoke_token(workspace, revoke)
+        admission.revoke_token(workspace, revoke)
         stdout().print(f"token {revoke} lets nobody in any more; those it let in stay")
     elif device is not None:
-        _print_hawkbit(tokens.issue_device_token(workspace, device), "TargetToken", device, output)
+        _print_hawkbit(admission.issue_device_token(workspace, device), "TargetToken", device, output)
     elif gateway is not None:
-        _print_hawkbit(tokens.issue_gateway_token(workspace, gateway), "GatewayToken", gateway, output)
+        _print_hawkbit(admission.issue_gateway_token(workspace, gateway), "GatewayToken", gateway, output)
     else:
-        secret, made = tokens.make_token(workspace, uses=uses, life=life, labels=labels)
+        secret, made = admission.make_token(workspace, uses=uses, life=life, labels=labels)
         if output is Output.JSON:
             print_json({"token": secret.reveal(), **token_json(made)})
             return
