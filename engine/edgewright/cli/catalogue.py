@@ -1,4 +1,4 @@
-"""The commands by name; each is imported when it is called, so that ``--help`` and ``plan`` pay for no other.
+"""Commands by name; each is imported when it is called, so that ``--help`` and ``plan`` pay for no other.
 
 A command is the module of its name below ``commands``; its ``register`` adds it to an app. Used by ``main``.
 """
@@ -26,9 +26,9 @@ SUMMARIES: Mapping[str, str] = {
     "workflow": "Print a CI file that previews pull requests: no server needed, no secrets for forks.",
     "schema": "Print the JSON Schema of one kind, for editors and other tools.",
     "gc": "Remove artifacts that neither the current commit, a champion, a device nor a rollout refers to.",
-    "rollout": "See and steer rollouts.",
-    "devices": "Devices: what each runs, and who is let in.",
-    "notify": "Receivers of notifications, and whether they can be told.",
+    "rollout": "Show and control rollouts.",
+    "devices": "List devices and what each runs, and admit, enroll or retire them.",
+    "notify": "Test the receivers of notifications.",
 }
 """What the list of commands says of each, in its order: the first sentence of the command's own help."""
 

@@ -160,7 +160,7 @@ def _environment(report: PreviewReport, environment: EnvironmentPreview, entries
 def _compared(report: PreviewReport, environment: EnvironmentPreview) -> Any:
     if report.at is None:
         return inert(
-            f"Compared with {report.base} as if it were applied; nobody looked at devices or stored artifacts."
+            f"Compared with {report.base} as if it were applied; devices and stored artifacts were not looked at."
         )
     live = f"Compared with the live state of {report.at:%Y-%m-%d %H:%M} UTC, in which "
     if environment.in_force is None:

@@ -149,7 +149,7 @@ def issue_device_token(environment: DeviceEnvironment, device: str) -> Secret:
             hint=nearest or f"list it in the inventory of a fleet with delivery: {{type: {_HAWKBIT}}}, and commit that",
         )
     if route.delivery.type != _HAWKBIT:
-        agents = "; a token that lets agents in names no device: edgewright devices token"
+        agents = "; a token that admits agents names no device: edgewright devices token"
         raise EdgewrightError(
             f"device {device} of fleet/{route.fleet} is reached by {route.delivery.type}, and this is a token for "
             f"hawkBit's device API",

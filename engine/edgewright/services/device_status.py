@@ -19,7 +19,7 @@ from edgewright.services.environment import DeviceEnvironment
 from edgewright_schemas.fleet import Fleet
 
 Labels = Mapping[str, str]
-_RETIRED = "Retired: its key is believed no more; see docs/how-to/enroll-devices.md for letting it in again"
+_RETIRED = "Retired: its keys are retired; docs/how-to/enroll-devices.md says how to admit it again"
 
 
 def list_devices(environment: DeviceEnvironment, fleet: str | None = None) -> Sequence[DeviceStatus]:

@@ -97,7 +97,7 @@ def retire(environment: DeviceEnvironment, devices: Sequence[str]) -> Retirement
     unknown = [d for d in devices if not (listed[d] or d in enrolled or d in assigned or admission.identities(d))]
     if unknown:
         raise EdgewrightError(
-            f"nobody knows {', '.join(unknown)}", hint="edgewright devices list shows those that are known"
+            f"unknown devices: {', '.join(unknown)}", hint="edgewright devices list shows those that are known"
         )
     keys = {device: tuple(key.key for key in admission.retire(device)) for device in devices}
     environment.state.unenroll(devices)

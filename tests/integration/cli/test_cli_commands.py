@@ -142,7 +142,7 @@ def test_a_plan_that_cannot_be_saved_says_where(fresh: Path, tmp_path: Path) -> 
 
 
 def test_apply_asks_somebody_or_nobody(fresh: Path, shop: Path) -> None:
-    edgewright(fresh, "apply").expect(1, "nobody is there to say yes", "--yes")
+    edgewright(fresh, "apply").expect(1, "must be confirmed, and the input is no terminal", "--yes")
     edgewright(shop, "apply").expect(0, "Reality matches commit")
     found = edgewright(shop, "apply", "--yes", "-o", "json").expect(0).json()
     assert found["converged"] is True

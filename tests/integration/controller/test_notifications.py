@@ -328,5 +328,5 @@ def test_history_can_be_narrowed(shop: Path) -> None:
     day = f"{now - timedelta(days=3):%Y-%m-%d}"
     assert len(found("--since", day, "-n", "1000")) == 302
     edgewright(shop, "history", "--kind", "dataset").expect(0, "nothing like that has happened")
-    edgewright(shop, "history", "--since", "soon").expect(1, "--since 'soon' is no time")
+    edgewright(shop, "history", "--since", "soon").expect(1, "--since 'soon' is neither a duration nor a date")
     edgewright(shop, "history", "--reason", "StepFaild").expect(1, "there is no reason 'StepFaild'", "StepFailed")

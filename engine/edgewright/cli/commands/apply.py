@@ -127,7 +127,10 @@ def _ask() -> None:
         EdgewrightError: The input is no terminal.
     """
     if not sys.stdin.isatty():
-        raise EdgewrightError("nobody is there to say yes", hint="add --yes, or apply a plan saved with plan --out")
+        raise EdgewrightError(
+            "a plan must be confirmed, and the input is no terminal",
+            hint="add --yes, or apply a plan saved with plan --out",
+        )
     console = stderr()
     console.print("Apply this plan? [y/N]: ", end="")
     try:

@@ -69,7 +69,7 @@ def _moment(text: str, now: datetime) -> datetime:
         moment = datetime.fromisoformat(text)
     except ValueError as error:
         hint = "write a duration like 2h or 7d, or a date like 2026-03-01T12:00"
-        raise EdgewrightError(f"--since {text!r} is no time", hint=hint) from error
+        raise EdgewrightError(f"--since {text!r} is neither a duration nor a date", hint=hint) from error
     return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
 
 

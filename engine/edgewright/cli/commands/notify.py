@@ -8,7 +8,7 @@ from edgewright.cli.console import print_json, stdout
 from edgewright.cli.options import HERE, EnvOption, Exit, Output, OutputOption, RefOption, RepoOption, StateOption
 from edgewright.cli.workspaces import open_workspace
 
-app = typer.Typer(help="Receivers of notifications, and whether they can be told.", no_args_is_help=True)
+app = typer.Typer(help="Test the receivers of notifications.", no_args_is_help=True)
 
 
 def register(parent: typer.Typer) -> None:

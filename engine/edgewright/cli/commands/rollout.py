@@ -1,4 +1,4 @@
-"""``edgewright rollout``: see and steer rollouts. Steering is a request that the running or next apply takes up."""
+"""``edgewright rollout``: show and control rollouts. A control is a request that the running or next apply takes up."""
 
 from typing import Annotated
 
@@ -12,7 +12,7 @@ from edgewright.core.rollout.state import RolloutState
 from edgewright.render.quantities import short
 from edgewright.services import rollouts
 
-app = typer.Typer(help="See and steer rollouts.", no_args_is_help=True)
+app = typer.Typer(help="Show and control rollouts.", no_args_is_help=True)
 
 
 def register(parent: typer.Typer) -> None:
@@ -31,7 +31,7 @@ def status(
     env: EnvOption = None,
     output: OutputOption = Output.TEXT,
 ) -> None:
-    """Show where a rollout and each of its devices stand."""
+    """Show the status of a rollout and of each of its devices."""
     found = rollouts.find_rollout(open_workspace(repo, state=state, env=env), name)
     address = rollouts.rollout_address(name)
     if output is Output.JSON:

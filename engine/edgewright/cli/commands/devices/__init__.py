@@ -1,10 +1,10 @@
-"""``edgewright devices``: which devices there are, what each runs, and who is let in."""
+"""``edgewright devices``: devices, what each runs, and their admission."""
 
 import typer
 
 from edgewright.cli.commands.devices import admitting, certificates, enrolling, listing, tokens
 
-_HELP = "Devices: what each runs, and who is let in."
+_HELP = "List devices and what each runs, and admit, enroll or retire them."
 
 
 def register(parent: typer.Typer) -> None:

@@ -43,7 +43,7 @@ def pending(
 
         print_json([identity_json(each.identity, each.other_key) for each in found])
     elif not found:
-        stdout().print("no device waits")
+        stdout().print("no keys wait for approval")
     else:
         _print(found)
 

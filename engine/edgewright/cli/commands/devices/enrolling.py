@@ -60,7 +60,7 @@ def retire(
         for device in done.devices:
             _print(device)
     if done.failure is not None:
-        what = f"what they are assigned could not be taken away: {done.failure.message}"
+        what = f"their assignments could not be removed: {done.failure.message}"
         raise EdgewrightError(what, hint=done.failure.hint)
 
 
@@ -75,11 +75,11 @@ def _json(device: services.Retired) -> dict[str, Any]:
 
 
 def _print(device: services.Retired) -> None:
-    parts = [f"{count_text(len(device.keys), 'key')} retired" if device.keys else "it had no key that was accepted"]
+    parts = [f"{count_text(len(device.keys), 'key')} retired" if device.keys else "no key was accepted"]
     if device.unenrolled:
         parts.append("no longer enrolled")
     if device.unassigned:
-        parts.append("its assignment is taken away")
+        parts.append("assignment removed")
     console = stdout()
     console.print(f"{device.device}: {', '.join(parts)}; what it runs goes on running")
     if device.listed:

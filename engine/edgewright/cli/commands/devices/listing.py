@@ -1,4 +1,4 @@
-"""``edgewright devices list``: which devices there are, how each is reached, and what it runs."""
+"""``edgewright devices list``: devices, how each is reached, and what it runs."""
 
 from typing import Annotated
 

@@ -22,6 +22,6 @@ def labels_of(given: Sequence[str] | None) -> dict[str, str]:
     for text in given or ():
         match = _LABEL.fullmatch(text)
         if match is None:
-            raise EdgewrightError(f"--label {text} is no label", hint="write it like --label region=eu")
+            raise EdgewrightError(f"--label {text} is not written as KEY=VALUE", hint="write it like --label region=eu")
         found[match[1]] = match[2]
     return found

@@ -37,8 +37,8 @@ def token(
         str | None,
         typer.Option("--gateway", help="Make the one token of all hawkBit devices behind it.", show_default=False),
     ] = None,
-    uses: Annotated[int, typer.Option("--uses", min=1, max=_MOST_USES, help="How many agents it lets in.")] = 1,
-    expires: Annotated[str, typer.Option("--expires", help="How long it lets agents in.")] = "24h",
+    uses: Annotated[int, typer.Option("--uses", min=1, max=_MOST_USES, help="How many agents it admits.")] = 1,
+    expires: Annotated[str, typer.Option("--expires", help="How long it admits agents.")] = "24h",
     label: LabelsOption = None,
     listed: Annotated[bool, typer.Option("--list", help="List the tokens for agents instead.")] = False,
     revoke: Annotated[str | None, typer.Option("--revoke", help="Revoke the token of this name.")] = None,
@@ -47,7 +47,7 @@ def token(
     env: EnvOption = None,
     output: OutputOption = Output.TEXT,
 ) -> None:
-    """Make a token that lets agents in without an operator, each by the first key it is known by.
+    """Make a token that admits agents without an operator, each by the first key it is known by.
 
     It is shown once, now: only its digest is kept. Its labels count before what an agent says of itself.
     """
@@ -64,7 +64,7 @@ def token(
         _list(admission.list_tokens(workspace), output)
     elif revoke is not None:
         admission.revoke_token(workspace, revoke)
-        stdout().print(f"token {revoke} lets nobody in any more; those it let in stay")
+        stdout().print(f"token {revoke} is revoked; the devices it admitted stay")
     elif device is not None:
         _print_hawkbit(admission.issue_device_token(workspace, device), "TargetToken", device, output)
     elif gateway is not None:
@@ -75,7 +75,7 @@ def token(
             print_json({"token": secret.reveal(), **token_json(made)})
             return
         agents = "one agent" if uses == 1 else f"{uses} agents"
-        stderr().print(f"token {made.name} lets in {agents} until {made.expires:%Y-%m-%d %H:%M} UTC; it is shown once:")
+        stderr().print(f"token {made.name} admits {agents} until {made.expires:%Y-%m-%d %H:%M} UTC; it is shown once:")
         stdout().print(secret.reveal())
 
 
@@ -83,7 +83,7 @@ def _print_hawkbit(secret: "Secret", kind: str, name: str, output: Output) -> No
     if output is Output.JSON:
         print_json({"token": secret.reveal(), "kind": kind, "name": name})
         return
-    stderr().print(f"{kind} of {name}; those before count no more, and it is shown once:")
+    stderr().print(f"{kind} of {name}; tokens before it are revoked, and it is shown once:")
     stdout().print(secret.reveal())
 
 
