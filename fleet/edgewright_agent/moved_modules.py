@@ -1,0 +1,37 @@
+"""Modules that moved: their names of earlier versions, and those of today. Read when an import has failed."""
+
+from collections.abc import Mapping
+
+MOVED: Mapping[str, str] = {
+    "edgewright_agent.acting": "edgewright_agent.models.actions",
+    "edgewright_agent.bell": "edgewright_agent.wakeups",
+    "edgewright_agent.blobs": "edgewright_agent.repository.blobs",
+    "edgewright_agent.commands.installing": "edgewright_agent.commands.install",
+    "edgewright_agent.commands.running": "edgewright_agent.commands.run",
+    "edgewright_agent.device_keys": "edgewright_agent.identity.keys",
+    "edgewright_agent.enrolling": "edgewright_agent.identity.enrollment_client",
+    "edgewright_agent.enrollment": "edgewright_agent.identity.enrollment",
+    "edgewright_agent.golden": "edgewright_agent.probing.golden",
+    "edgewright_agent.http_answers": "edgewright_agent.http.answers",
+    "edgewright_agent.http_client": "edgewright_agent.http.client",
+    "edgewright_agent.http_failures": "edgewright_agent.http.errors",
+    "edgewright_agent.http_proxies": "edgewright_agent.http.proxies",
+    "edgewright_agent.http_urls": "edgewright_agent.http.urls",
+    "edgewright_agent.installing": "edgewright_agent.models.installer",
+    "edgewright_agent.observing": "edgewright_agent.models.observer",
+    "edgewright_agent.opening": "edgewright_agent.wiring",
+    "edgewright_agent.opening_http": "edgewright_agent.http_wiring",
+    "edgewright_agent.outcomes": "edgewright_agent.probing.outcomes",
+    "edgewright_agent.packages": "edgewright_agent.models.packages",
+    "edgewright_agent.payload": "edgewright_agent.models.payload",
+    "edgewright_agent.probe": "edgewright_agent.probing.prober",
+    "edgewright_agent.probe_child": "edgewright_agent.probing.child",
+    "edgewright_agent.probe_inside": "edgewright_agent.probing.in_process",
+    "edgewright_agent.schedule": "edgewright_agent.backoff",
+    "edgewright_agent.slots": "edgewright_agent.models.slots",
+    "edgewright_agent.state": "edgewright_agent.models.state",
+    "edgewright_agent.transport": "edgewright_agent.repository.transport",
+    "edgewright_agent.transport_http": "edgewright_agent.repository.http_transport",
+    "edgewright_agent.trust": "edgewright_agent.repository.trust",
+    "edgewright_agent.watching": "edgewright_agent.repository.watcher",
+}
