@@ -1,4 +1,4 @@
-"""What every kind shares: strictness, names, quantities, the document frame."""
+"""Base of every kind: strictness, names, quantities, the document frame."""
 
 import re
 from datetime import timedelta
@@ -101,7 +101,7 @@ Ratio = Annotated[float, Field(ge=0.0, le=1.0)]
 
 
 class Metadata(SpecModel):
-    """What identifies and describes a resource; no part of any fingerprint."""
+    """Name, labels and description of a resource; no part of any fingerprint."""
 
     name: Name
     labels: dict[str, str] = {}
@@ -110,12 +110,12 @@ class Metadata(SpecModel):
 
 
 class Selector(SpecModel):
-    """Chooses devices by their labels; all must match."""
+    """Selects devices by their labels; all must match."""
 
     match_labels: dict[str, str] = Field(min_length=1)
 
     def matches(self, labels: dict[str, str]) -> bool:
-        """Say whether a device with these labels is chosen."""
+        """Return whether a device with these labels is selected."""
         return all(labels.get(key) == value for key, value in self.match_labels.items())
 
 
@@ -127,6 +127,6 @@ class Use(SpecModel):
 
 
 def is_code_reference(use: str) -> bool:
-    """Tell the repository's own code (``path/file.py:name``) from a built-in's name."""
+    """Return whether ``use`` names the repository's own code (``path/file.py:name``) rather than a built-in."""
     path, _, name = use.partition(":")
     return path.endswith(".py") and bool(name)

@@ -1,6 +1,6 @@
-"""What specs may name without bringing it along: architectures and dataset steps, with their arguments, and metrics.
+"""Built-ins that specs may name: architectures and dataset steps, with their arguments, and metrics.
 
-``source`` checks specs against these tables, and the build's modules do what they say; so nothing heavy is imported.
+``source`` checks specs against these tables, and the pipeline implements them; so nothing heavy is imported here.
 """
 
 from collections.abc import Mapping

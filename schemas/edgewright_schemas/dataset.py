@@ -12,7 +12,7 @@ ColumnType = Literal["image", "category", "number", "integer", "text", "boolean"
 
 
 class Source(SpecModel):
-    """Where rows come from."""
+    """Source of a dataset's rows."""
 
     uri: str = Field(min_length=1, examples=["data/price-tags", "s3://bucket/tags", "code/frames.py:generate"])
     """A path in the repository, or any URL fsspec opens; for format python, ``path/file.py:function``."""
@@ -26,7 +26,7 @@ class Source(SpecModel):
 
 
 class Column(SpecModel):
-    """What a column holds."""
+    """Type of one column."""
 
     type: ColumnType
     values: tuple[str, ...] | None = None

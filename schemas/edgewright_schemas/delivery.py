@@ -1,4 +1,4 @@
-"""How a fleet's devices are reached: by which update system, and what its devices can prove."""
+"""Delivery to a fleet's devices: the update system that reaches them, and the proof that they can give."""
 
 from datetime import timedelta
 from typing import Literal, Self
@@ -16,7 +16,8 @@ _SECTIONS = {"ssh": "ssh", "ddi": "ddi", "mender": "mender", "hawkbit": "hawkbit
 
 
 class Restart(SpecModel):
-    """How the application is told of a new model; exactly one. Without it, it finds out by itself."""
+    """Notification of the application after a switch, by exactly one of unit and signal. Without this section, the
+    application has to notice the new model itself."""
 
     unit: str | None = Field(default=None, pattern=r"^[A-Za-z0-9:_.@\\-]+$", examples=["lane.service"])
     """A systemd unit to restart."""
@@ -39,36 +40,36 @@ class SshSettings(SpecModel):
     ``ssh.key``, ``ssh.hostKey``, ``ssh.jump``."""
 
     user: str | None = None
-    """Who signs in, where the inventory does not say; by default the controller's own user."""
+    """The user to log in as, unless the inventory says otherwise; by default the controller's own user."""
     port: int = Field(default=22, ge=1, le=65535)
-    """Where the inventory does not say."""
+    """The SSH port, unless the inventory says otherwise."""
     key: str | None = None
     """File of the private key on the controller; by default ``ssh/id_ed25519`` in its folder of keys."""
     known_hosts: str | None = None
     """A file of the repository in the format of sshd(8), SSH_KNOWN_HOSTS: host keys of devices, and of jump hosts."""
     jump: str | None = Field(default=None, examples=["gate@site-7.example.com:22"])
-    """A host to go through."""
+    """A jump host to connect through."""
     restart: Restart | None = None
-    """What to do after a switch."""
+    """How to notify the application after a switch."""
     connect_timeout: Duration = timedelta(seconds=10)
-    """How long a device may take to let us in."""
+    """Time limit for connecting and logging in."""
     timeout: Duration = timedelta(minutes=5)
-    """How long a device may take in all, each time; then its place is given to another."""
+    """Time limit for one session with a device; then the connection is closed and another device is served."""
     at_once: int = Field(default=20, ge=1, le=500)
-    """Over how many devices the controller works at the same time."""
+    """Number of devices that the controller works on at the same time."""
     check_interval: Duration = timedelta(minutes=5)
-    """How often a device at rest is looked at."""
+    """How often a device with nothing to do is inspected."""
 
 
 class Bundle(SpecModel):
-    """What SWUpdate or RAUC is given."""
+    """Bundle for SWUpdate or RAUC."""
 
     format: Literal["swu", "rauc"] = "swu"
-    """SWUpdate's or RAUC's."""
+    """Format of the bundle: SWUpdate's ``.swu`` or RAUC's ``.raucb``."""
     hardware: tuple[str, ...] = Field(default=("1.0",), min_length=1)
-    """``hardware-compatibility`` of a ``.swu``: revisions that devices say they are."""
+    """``hardware-compatibility`` of a ``.swu``: the hardware revisions that devices report."""
     compatible: str = "edgewright"
-    """``compatible`` of a RAUC bundle: what the system configuration of devices says."""
+    """``compatible`` of a RAUC bundle, as in the devices' ``system.conf``."""
     template: str | None = Field(default=None, examples=["templates/sw-description.j2"])
     """A jinja2 file in the repository for the bundle's descriptor, in place of edgewright's own."""
 
@@ -77,9 +78,9 @@ class DdiSettings(SpecModel):
     """Serving hawkBit's device API."""
 
     bundle: Bundle = Bundle()
-    """What devices are given."""
+    """The bundle that devices install."""
     poll: Duration = timedelta(minutes=5)
-    """How often devices shall ask."""
+    """How often devices shall poll."""
     tokens: Literal["target", "gateway"] = "target"
     """A token for each device, or one for all behind a gateway."""
 
@@ -88,7 +89,7 @@ class MenderSettings(SpecModel):
     """Serving Mender's device API."""
 
     device_type: str = Field(default="edgewright", min_length=1)
-    """What devices' ``device_type`` file says."""
+    """The device type, as in the devices' ``device_type`` file."""
     module: Literal["edgewright", "directory"] = "edgewright"
     """The update module on the devices. ``directory`` comes with the client and proves nothing but installation."""
 
@@ -101,13 +102,13 @@ class HawkbitSettings(SpecModel):
     password: SecretRef
     """The secret that holds the user's password."""
     bundle: Bundle = Bundle()
-    """What is uploaded."""
+    """The bundle that is uploaded."""
     create_targets: bool = True
-    """Make targets for devices that it does not have. Where it is false, devices without a target wait for one."""
+    """Create missing targets. If false, a device waits until somebody has created its target."""
     module_type: str = Field(default="application", min_length=1)
-    """Key of the type of the software modules that are made."""
+    """Type key of the software modules that edgewright creates."""
     set_type: str = Field(default="app", min_length=1)
-    """Key of the type of the distribution sets that are made; it must take such a module."""
+    """Type key of the distribution sets that edgewright creates; the type must allow such a module."""
 
 
 class MenderServerSettings(SpecModel):
@@ -124,16 +125,16 @@ class MenderServerSettings(SpecModel):
 
 
 class Delivery(SpecModel):
-    """How devices are reached."""
+    """Update system that reaches devices, and its settings."""
 
     type: System = "agent"
-    """By which update system."""
+    """The update system."""
     root: str = Field(default="/var/lib/edgewright", pattern=r"^/[^\x00]*$")
     """Where models are kept on devices without the agent: ``ROOT/models/NAME/active`` is what runs."""
     proof: Literal["verified", "installed"] | None = None
-    """What devices have to show. ``verified``: golden samples ran there, which needs ``installer``. ``installed``:
-    their update system says that it is in place; nothing more is known. By default ``verified``, but for an update
-    module that cannot show it."""
+    """The proof required of devices. ``verified``: the golden samples passed there, which needs ``installer``.
+    ``installed``: the update system reports success; nothing more is known. By default ``verified``, except with an
+    update module that cannot prove it."""
     installer: str = Field(default="edgewright-agent", min_length=1)
     """The command on devices without a running agent that installs, proves and switches."""
     ssh: SshSettings | None = None
@@ -160,7 +161,7 @@ class Delivery(SpecModel):
 
     @property
     def proves(self) -> Literal["verified", "installed"]:
-        """What devices have to show, with the default worked out."""
+        """Proof required of devices, with the default applied."""
         settings = self.mender or self.mender_server
         plain = settings is not None and settings.module == "directory"
         return self.proof or ("installed" if plain else "verified")

@@ -1,4 +1,4 @@
-"""Environments of a repository: what each follows, what differs in it, and how it is kept."""
+"""Environments of a repository: the Git reference each follows, its differences and its reconciliation."""
 
 from datetime import timedelta
 from typing import Annotated, Literal
@@ -18,7 +18,7 @@ ValueName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_.-]*$")]
 
 
 class AgentDelivery(SpecModel):
-    """Where the files that agents fetch are published, and where their reports arrive."""
+    """Folders for published files and for reports, and the enrollment of agents."""
 
     repository: str = ".edgewright/repository"
     """A folder any web server, share or site cache can serve; below the repository, or absolute."""
@@ -43,7 +43,7 @@ class AgentDelivery(SpecModel):
 
 
 class Follow(SpecModel):
-    """What of Git is followed; exactly one."""
+    """The Git reference to follow: exactly one of branch, tag, semver and commit."""
 
     branch: str | None = Field(default=None, min_length=1, examples=["main"])
     """The newest commit of a branch."""
@@ -62,16 +62,16 @@ class Follow(SpecModel):
         return self
 
     def __str__(self) -> str:
-        """Say it in words: ``branch main``."""
+        """Return kind and value: ``branch main``."""
         kind, value = next((k, v) for k, v in self.model_dump(exclude_none=True).items())
         return f"{kind} {value}"
 
 
 class Reconciliation(SpecModel):
-    """How reality is kept equal to the specs."""
+    """Reconciliation of the actual state with the specs."""
 
     interval: Duration = timedelta(minutes=1)
-    """How often Git is asked for something new, give or take a fifth; webhooks are quicker."""
+    """How often Git is polled, plus or minus a fifth; webhooks are quicker."""
     drift_interval: Duration = timedelta(minutes=5)
     """How often devices, published files and stored blobs are compared with what they should be."""
     self_heal: bool = True
@@ -79,7 +79,7 @@ class Reconciliation(SpecModel):
     prune: bool = True
     """Stop managing what is no longer declared; otherwise only report it."""
     suspend: bool = False
-    """Look and report, but change nothing."""
+    """Observe and report, but change nothing."""
 
     @field_validator("interval", "drift_interval")
     @classmethod
@@ -90,10 +90,10 @@ class Reconciliation(SpecModel):
 
 
 class Environment(SpecModel):
-    """One place the specs are made real in."""
+    """One environment: a state and fleets of its own, made from the same specs."""
 
     name: EnvironmentName
-    """What commands call it: ``--env production``."""
+    """The name that commands take: ``--env production``."""
     follow: Follow
     overlays: tuple[str, ...] = ()
     """Folders or files whose documents are merged into those of the same kind and name, in this order: mappings field
@@ -125,14 +125,14 @@ class GpgTrust(SpecModel):
 
 
 class Verification(SpecModel):
-    """Which signatures a revision must carry. The rules and keys used are those of the last accepted revision."""
+    """Signatures that a commit must carry. The rules and keys of the last accepted commit are used."""
 
     subject: Literal["commit", "tag", "both"] = "commit"
-    """What must be signed: the commit, the tag that is followed, or both."""
+    """The object that must be signed: the commit, the tag that is followed, or both."""
     ssh: SshTrust | None = None
-    """Whose SSH signatures are trusted."""
+    """Trusted SSH keys."""
     gpg: GpgTrust | None = None
-    """Whose GPG signatures are trusted."""
+    """Trusted GPG keys."""
 
     @model_validator(mode="after")
     def _some_trust(self) -> "Verification":

@@ -1,4 +1,4 @@
-"""Kind Fleet: which devices, how they are reached, what their configuration says."""
+"""Kind Fleet: devices, their delivery and their configuration."""
 
 import base64
 from typing import Annotated, Any, Literal, Self
@@ -11,12 +11,12 @@ from edgewright_wire.names import DeviceId
 
 
 class DeliveryOverride(SpecModel):
-    """Devices of the fleet that are reached in another way."""
+    """Delivery of some devices of the fleet that differs from the fleet's."""
 
     select: Selector
-    """Which, like ``{matchLabels: {class: handheld}}``."""
+    """The devices, like ``{matchLabels: {class: handheld}}``."""
     delivery: Delivery
-    """How they are reached."""
+    """Their delivery, in place of the fleet's."""
 
 
 class DeviceConfig(SpecModel):
@@ -79,7 +79,7 @@ HostKey = Annotated[
 
 
 class SshHost(SpecModel):
-    """How one device is reached over SSH; what is left out is as the fleet says."""
+    """SSH connection of one device; fields left out are taken from the fleet."""
 
     host: str | None = Field(default=None, min_length=1)
     """Name or address; by default the device's id."""
@@ -90,7 +90,7 @@ class SshHost(SpecModel):
     host_key: HostKey | None = None
     """The device's public host key; else it must be in the fleet's ``knownHosts``."""
     jump: str | None = Field(default=None, min_length=1)
-    """A host to go through, like ``gate@site-7.example.com:22``."""
+    """A jump host, like ``gate@site-7.example.com:22``."""
 
 
 class Device(SpecModel):
@@ -99,7 +99,7 @@ class Device(SpecModel):
     id: DeviceId
     labels: dict[str, str] = {}
     ssh: SshHost | None = None
-    """Where it is, for ``delivery: {type: ssh}``; in a CSV file the columns ``ssh.host``, ``ssh.hostKey``, …"""
+    """Its SSH connection, for ``delivery: {type: ssh}``; in a CSV file the columns ``ssh.host``, ``ssh.hostKey``, …"""
 
 
 class FleetSpec(SpecModel):
@@ -111,7 +111,7 @@ class FleetSpec(SpecModel):
     """A CSV file in the repository (column ``id``; the others are labels), or the devices themselves."""
     delivery: Delivery = Delivery()
     overrides: tuple[DeliveryOverride, ...] = ()
-    """Devices that are reached in another way; the first that fits counts."""
+    """Devices with another delivery; the first override that matches applies."""
     config: DeviceConfig | None = None
 
     @model_validator(mode="after")
@@ -122,7 +122,7 @@ class FleetSpec(SpecModel):
 
 
 class Fleet(SpecModel):
-    """Devices that are changed together."""
+    """Devices that are updated together."""
 
     api_version: Literal["edgewright.dev/v1alpha1"] = API_VERSION
     kind: Literal["Fleet"]

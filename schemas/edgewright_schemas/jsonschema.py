@@ -30,7 +30,7 @@ ALL = "edgewright"
 
 
 def schema_of(kind: str) -> dict[str, Any]:
-    """Make the schema of one kind; ``edgewright`` for any kind.
+    """Return the schema of one kind; ``edgewright`` for any kind.
 
     Raises:
         KeyError: There is no such kind.
@@ -39,7 +39,7 @@ def schema_of(kind: str) -> dict[str, Any]:
 
 
 def schema_of_all() -> dict[str, Any]:
-    """Make the schema of any document: one of the kinds, told apart by ``kind``."""
+    """Return the schema of any document: one of the kinds, told apart by ``kind``."""
     references, definitions = _models_json_schema(
         [(model, "validation") for model in KINDS.values()], schema_generator=_Generator
     )
@@ -61,7 +61,7 @@ class _Generator(GenerateJsonSchema):
     schema_dialect = DIALECT
 
     def field_title_should_be_set(self, schema: Any) -> bool:
-        """Say no: editors show the field's name already."""
+        """Return False: editors show the field's name already."""
         return False
 
     def encode_default(self, dft: Any) -> Any:

@@ -20,7 +20,7 @@ class EarlyStopping(SpecModel):
 
 
 class Training(SpecModel):
-    """How a model is trained; everything here is seeded."""
+    """Training of a model; every random choice is seeded."""
 
     epochs: int = Field(default=10, ge=1)
     batch_size: int = Field(default=64, ge=1)
@@ -44,17 +44,17 @@ class ImportSource(SpecModel):
 
 
 class Quantization(SpecModel):
-    """How the ONNX file is made smaller."""
+    """Quantization of the ONNX file."""
 
     mode: Literal["none", "static-int8"] = "none"
     calibration_samples: int = Field(default=200, ge=1)
     """Validation rows used to calibrate."""
     fallback: Literal["fp32", "none"] = "fp32"
-    """What to package when a gate fails on the quantized model."""
+    """The model to package when a gate fails on the quantized one."""
 
 
 class Golden(SpecModel):
-    """The samples a device must compute alike before it may switch to the model."""
+    """Golden samples: a device must reproduce their outputs before it may switch to the model."""
 
     samples: int = Field(default=16, ge=1, le=1024)
     atol: float = Field(default=0.05, gt=0)
@@ -62,7 +62,7 @@ class Golden(SpecModel):
 
 
 class PackageSpec(SpecModel):
-    """What travels to the devices."""
+    """Package for the devices."""
 
     format: Literal["onnx"] = "onnx"
     quantization: Quantization = Quantization()
@@ -90,7 +90,7 @@ class ModelSpec(SpecModel):
 
     @property
     def origin(self) -> Origin:
-        """Which of the three ways makes this model."""
+        """Origin of this model: trained, imported or made by a command."""
         if self.architecture is not None:
             return "trained"
         return "imported" if self.source is not None else "command"

@@ -1,4 +1,4 @@
-"""Notifications: who is told of what. Addresses and passwords are never written here, only named."""
+"""Notification receivers. Addresses and passwords are secrets, named here and never written."""
 
 from datetime import timedelta
 from typing import Annotated, Literal
@@ -14,7 +14,7 @@ MailAddress = Annotated[
 
 
 class SecretRef(SpecModel):
-    """Names a secret that the controller is given."""
+    """Reference to a secret of the controller."""
 
     secret: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$", examples=["slack-url"])
     """The secret's name. ``my-secret`` is read from the variable ``EDGEWRIGHT_SECRET_MY_SECRET``, or from the file
@@ -47,7 +47,7 @@ class EmailSink(SpecModel):
     security: Literal["starttls", "tls", "none"] = "starttls"
     """``none`` only for a server on the same machine."""
     user: str | None = None
-    """Who signs in to the server; nobody by default."""
+    """The user to log in as; by default there is no login."""
     password: SecretRef | None = None
     """The secret that holds the user's password."""
     sender: MailAddress
@@ -57,33 +57,33 @@ class EmailSink(SpecModel):
 
 
 class Limit(SpecModel):
-    """At most so many in any such time; what is left out is counted in the next one."""
+    """Rate limit; messages left out are counted in the next one."""
 
     count: int = Field(default=20, ge=1)
-    """How many."""
+    """Number of messages."""
     per: Duration = timedelta(minutes=10)
-    """In what time."""
+    """Period of the limit."""
 
 
 class NotificationReceiver(SpecModel):
-    """One receiver, and what it is told; exactly one of slack, webhook and email."""
+    """One receiver of notifications, by exactly one of slack, webhook and email."""
 
     name: Name
-    """What messages and logs call it."""
+    """Its name in messages and logs."""
     slack: SlackSink | None = None
-    """A chat."""
+    """A chat channel."""
     webhook: WebhookSink | None = None
-    """Another program."""
+    """An HTTP endpoint."""
     email: EmailSink | None = None
-    """People, by mail."""
+    """Mail addresses."""
     kinds: tuple[str, ...] = ()
     """Kinds of resources, like ``Rollout``; all by default."""
     severity: Literal["info", "warning", "error"] = "warning"
-    """This and worse."""
+    """The lowest severity to send."""
     reasons: tuple[str, ...] = ()
     """Only events with these reasons; all by default."""
     limit: Limit = Limit()
-    """How many messages at most."""
+    """The rate limit."""
 
     @model_validator(mode="after")
     def _exactly_one(self) -> "NotificationReceiver":

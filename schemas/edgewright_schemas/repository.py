@@ -16,16 +16,16 @@ REPOSITORY_FILE = "edgewright.yaml"
 
 
 class Previews(SpecModel):
-    """What the controller does for pull requests."""
+    """Previews of pull requests."""
 
     enabled: bool = True
     """Write a plan under every pull request."""
     max_age: Duration = timedelta(days=30)
-    """Open pull requests without a commit for so long are left alone."""
+    """Open pull requests without a commit for this long are ignored."""
 
 
 class RepositorySpec(SpecModel):
-    """Where specs are, and the defaults of this repository."""
+    """Folders of specs, environments, and defaults of this repository."""
 
     paths: tuple[str, ...] = (".",)
     """Folders (or files) with specs: every document in their ``*.yaml`` and ``*.yml`` files must be edgewright's. With
@@ -36,14 +36,14 @@ class RepositorySpec(SpecModel):
     reconciliation: Reconciliation = Reconciliation()
     """Defaults for all environments."""
     environments: tuple[Environment, ...] = ()
-    """Places that the specs are made real in, each with a state and fleets of its own. Without any, the repository is
+    """Environments, each with a state and fleets of its own. Without any, the repository is
     its own only environment."""
     verification: Verification | None = None
-    """Whose signatures a revision must carry to be taken up. Read from the last revision that was accepted."""
+    """Signatures that a commit must carry to be accepted. Read from the last accepted commit."""
     previews: Previews = Previews()
-    """What is said of pull requests."""
+    """Plans written under pull requests."""
     notifications: tuple[NotificationReceiver, ...] = ()
-    """Who is told of what happens."""
+    """Receivers of notifications."""
 
     @field_validator("environments", "notifications")
     @classmethod
@@ -75,7 +75,7 @@ class RepositorySpec(SpecModel):
 
 
 class Repository(SpecModel):
-    """What edgewright needs to know of the repository itself."""
+    """Settings of the repository itself."""
 
     api_version: Literal["edgewright.dev/v1alpha1"] = API_VERSION
     kind: Literal["Repository"]

@@ -1,4 +1,4 @@
-"""Kind Rollout: which model reaches which fleet, in which waves, and what counts as success."""
+"""Kind Rollout: one model, one fleet, the waves between them, and the criteria of success."""
 
 from typing import Annotated, Literal, Self
 
@@ -24,14 +24,14 @@ class Wave(SpecModel):
 
 
 class MaxUnavailable(SpecModel):
-    """How many devices may be changing at once, in all or for each value of a label."""
+    """Limit on devices that change at the same time, in total or for each value of a label."""
 
     count: int = Field(ge=1)
     per: str | None = None
 
 
 class Success(SpecModel):
-    """When a wave has succeeded."""
+    """Criteria for the success of a wave."""
 
     min_ratio: Ratio = 1.0
     """Verified devices among those that could answer; offline devices do not count."""
@@ -58,7 +58,7 @@ def _valid_cron(value: str) -> str:
 
 
 class Window(SpecModel):
-    """When waves may start."""
+    """Time window in which waves may start."""
 
     cron: Annotated[str, AfterValidator(_valid_cron)]
     duration: Duration
@@ -66,7 +66,7 @@ class Window(SpecModel):
 
 
 class Approval(SpecModel):
-    """A person must say yes before this wave (1 is the first) and those after it."""
+    """Manual approval required before this wave (1 is the first) and every later one."""
 
     before_wave: int = Field(ge=1)
 
@@ -81,7 +81,7 @@ class RolloutSpec(SpecModel):
     success: Success = Success()
     on_failure: Literal["rollback", "pause"] = "rollback"
     offline_after: Duration = Field(default="15m", validate_default=True)
-    """A device silent for so long is offline: deferred, until it reports again."""
+    """A device without a report for this long is offline: deferred until it reports again."""
     window: Window | None = None
     approval: Approval | None = None
     suspend: bool = False

@@ -1,4 +1,4 @@
-"""Kind Thresholds: the gates a model must pass and the drift that is watched for."""
+"""Kind Thresholds: the gates that a model must pass, and watches for data drift."""
 
 from typing import Literal, Self
 
@@ -48,7 +48,7 @@ class DriftWatch(SpecModel):
 
 
 class OnDrift(SpecModel):
-    """What an alarm does."""
+    """Reaction to a drift alarm."""
 
     action: Literal["alert", "propose"] = "alert"
     cooldown: Duration = Field(default="7d", validate_default=True)
@@ -63,7 +63,7 @@ class ThresholdsSpec(SpecModel):
 
 
 class Thresholds(SpecModel):
-    """What is good enough."""
+    """Criteria that a model must meet."""
 
     api_version: Literal["edgewright.dev/v1alpha1"] = API_VERSION
     kind: Literal["Thresholds"]
