@@ -1,4 +1,4 @@
-"""The command line as users meet it: in this process where that is enough, in one of its own where it matters.
+"""Run the command line as users do: in this process where that is enough, in one of its own where it matters.
 
 Repositories are small, and what takes long is left out: ``converge`` runs a real apply on the real stores and the
 real delivery, with a builder that makes artifacts at once.
@@ -94,7 +94,7 @@ def repository(folder: Path, files: dict[str, str] | dict[str, str | bytes]) -> 
 
 
 def edgewright(repo: Path, *arguments: str, keyboard: "Keyboard | None" = None) -> Ran:
-    """Run a command in this process; nobody is at the keyboard, unless one is given."""
+    """Run a command in this process; its input is no terminal, unless a keyboard is given."""
     command, *rest = arguments
     subcommand = rest[:1] if command in {"rollout", "devices", "notify"} else []
     given = ["edgewright", command, *subcommand, "--repo", str(repo), *rest[len(subcommand) :]]
@@ -126,7 +126,7 @@ class Keyboard:
         self._typed = io.StringIO(typed or "")
 
     def isatty(self) -> bool:
-        """Whether somebody is there."""
+        """Return True: it is a terminal."""
         return True
 
     def readline(self) -> str:
@@ -164,10 +164,10 @@ def converge(
     """Apply with a builder that makes artifacts at once; the devices named verify whatever they are assigned."""
     workspace = Workspace(repo, env=env)
     desired = workspace.source.snapshot()
-    silence = Answering(workspace, tuple(devices))
+    listener = Answering(workspace, tuple(devices))
     with workspace.lease("a test") as lease:
-        silence.answer()
-        reconciler = workspace.reconciler(desired, lease, silence)
+        listener.answer()
+        reconciler = workspace.reconciler(desired, lease, listener)
         reconciler.build_runner = replace(reconciler.build_runner, builder=builder or FakeBuilder())
         return reconciler.run(RunOptions(until=datetime.now(UTC) + timedelta(seconds=seconds)))
 

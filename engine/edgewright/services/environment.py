@@ -7,7 +7,7 @@ beside it, so that no face has to offer what it does not use.
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Protocol, Self
+from typing import TYPE_CHECKING, Protocol, Self
 
 from edgewright.core.planning.observed import Observed
 from edgewright.core.snapshot import Snapshot
@@ -23,7 +23,9 @@ from edgewright.ports import (
     TwinStore,
     Upstream,
 )
-from edgewright.secret import Secret
+
+if TYPE_CHECKING:  # annotations alone must not import what a plan does not need
+    from edgewright.secret import Secret
 
 
 class StateStore(StateReader, StateWriter, Protocol):
@@ -203,7 +205,7 @@ class EnrollmentTokens(Protocol):
 
     def make(
         self, *, uses: int, life: timedelta, labels: Mapping[str, str], now: datetime
-    ) -> tuple[Secret, EnrollmentToken]:
+    ) -> "tuple[Secret, EnrollmentToken]":
         """Make a token, whose secret can be read once, now."""
         ...
 
@@ -239,11 +241,11 @@ class DeviceEnvironment(Environment, Protocol):
         """The enrollment tokens."""
         ...
 
-    def issue_device_token(self, device: str) -> Secret:
+    def issue_device_token(self, device: str) -> "Secret":
         """Make the one token of a device that speaks hawkBit's device API; those before it are revoked."""
         ...
 
-    def issue_gateway_token(self, gateway: str) -> Secret:
+    def issue_gateway_token(self, gateway: str) -> "Secret":
         """Make the one token of all such devices behind a gateway; those before it are revoked."""
         ...
 

@@ -1,1 +1,1 @@
-"""The commands, a module for each noun. They wire, call and show; they decide nothing."""
+"""The commands, a module for each noun. They parse, call ``services`` and print; they decide nothing."""

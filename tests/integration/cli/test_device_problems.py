@@ -1,6 +1,4 @@
-"""What stands in the way to a device is told by ``status --devices`` and ``devices list``, also of one that never
-reported.
-"""
+"""Problems of devices in ``status --devices`` and ``devices list``, also of devices that never reported."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
