@@ -4,6 +4,7 @@ An exception in it becomes UserCodeFailed, which shows the frames of the reposit
 """
 
 import importlib.util
+import os
 import sys
 import traceback
 from collections.abc import Callable, Iterator
@@ -116,9 +117,10 @@ def _import(root: Path, file: Path, reference: str) -> ModuleType:
 
 def _forget_namesakes(folder: Path) -> None:
     """Unload modules of other folders, so that ``import helpers`` finds this folder's file."""
+    ours = tuple(f"{known}{os.sep}" for known in _folders)  # plain text: thousands of modules are compared
     for name, module in list(sys.modules.items()):
         file = getattr(module, "__file__", None)
-        if not file or name.startswith(_PREFIX) or not any(Path(file).is_relative_to(known) for known in _folders):
+        if not file or name.startswith(_PREFIX) or not file.startswith(ours):
             continue
         top = folder / name.partition(".")[0]
         if (top.is_dir() or top.with_suffix(".py").is_file()) and not Path(file).is_relative_to(folder):
