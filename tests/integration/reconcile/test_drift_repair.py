@@ -24,7 +24,7 @@ metadata: {name: wines}
 spec: {gates: [{metric: accuracy, min: 0.85}]}
 """
 
-pytestmark = [pytest.mark.timeout(600), pytest.mark.xdist_group("e2e")]
+pytestmark = [pytest.mark.timeout(600), pytest.mark.xdist_group("drift")]
 
 
 def _small(root: Path) -> None:
