@@ -23,12 +23,12 @@ _PREFIX = "source-"
 
 @lru_cache(maxsize=1)
 def code_version() -> str:
-    """Digest what the cached values depend on: this package's and the schemas' modules, by name, size and time."""
+    """Digest what the cached values depend on: this package's and the schemas' modules, by path, size and time."""
     folders = [Path(__file__).parent, Path(str(edgewright_schemas.__file__)).parent]
     described = [
-        f"{file.name}:{status.st_size}:{status.st_mtime_ns}"
+        f"{file.relative_to(folder)}:{status.st_size}:{status.st_mtime_ns}"
         for folder in folders
-        for file in sorted(folder.glob("*.py"))
+        for file in sorted(folder.rglob("*.py"))
         if (status := file.stat())
     ]
     return hashlib.sha256("\n".join(described).encode()).hexdigest()[:16]
