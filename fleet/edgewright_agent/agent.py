@@ -42,7 +42,7 @@ from edgewright_agent.decide import (
 from edgewright_agent.durable import Disk
 from edgewright_agent.errors import Transient, Untrusted, local_error
 from edgewright_agent.limits import FetchLimits
-from edgewright_agent.models.actions import Hands, Memory, ModelAction, next_sequence
+from edgewright_agent.models.actions import ActionRunner, ModelAction, StateStore, next_sequence
 from edgewright_agent.models.observer import Observer
 from edgewright_agent.models.state import StateFile
 from edgewright_agent.probing.prober import Prober
@@ -63,7 +63,7 @@ TUF = "tuf"
 
 @dataclass(frozen=True, slots=True)
 class Ports:
-    """What the agent reaches the world through."""
+    """Ports of the agent: repository, reports, prober, disk and clocks."""
 
     repository: RepositoryReader
     reports: ReportDrop
@@ -100,10 +100,10 @@ class Agent:
         self._ports = ports
         self._schedule = Schedule(settings.retry, settings.retry_max, 5 * settings.poll)
         self._trust = TrustedRepository(settings.directory / TUF, root, ports.repository, ports.now)
-        self._memory = Memory(StateFile(settings.directory / STATE_FILE, ports.disk))
+        self._memory = StateStore(StateFile(settings.directory / STATE_FILE, ports.disk))
         self._blobs = Blobs(settings.directory / BLOBS, ports.disk, ports.limits, ports.clock)
         self._observer = Observer(settings.directory, self._blobs, ports.disk)
-        self._hands = Hands(
+        self._hands = ActionRunner(
             directory=settings.directory,
             memory=self._memory,
             observer=self._observer,
@@ -122,7 +122,7 @@ class Agent:
 
     @property
     def settled(self) -> bool:
-        """Whether the device has told that it runs, verified, all that the repository assigns."""
+        """True when the device reported every assigned model as verified."""
         models = self.report().models
         return not self._schedule.troubles and all(model.phase is Phase.VERIFIED for model in models)
 
@@ -135,7 +135,7 @@ class Agent:
         self._blobs.tidy()
 
     def report(self) -> ReportMessage:
-        """What the device says of itself now.
+        """Return the device's report as of now.
 
         Raises:
             LocalError: The disk refuses.
@@ -270,7 +270,7 @@ class Agent:
 
 
 def _body(report: ReportMessage) -> ReportMessage:
-    """What makes a report worth sending before its time."""
+    """Return the part of a report whose change is sent at once."""
     models = tuple(model.model_copy(update={"since": None}) for model in report.models)
     return report.model_copy(update={"sequence": 1, "sent_at": datetime.min, "models": models})
 

@@ -80,7 +80,7 @@ class Background:
         return results[0]
 
     def _replace(self) -> None:
-        """Let the thread end when its call does."""
+        """End the thread after its present call."""
         if self._tasks is not None:
             self._tasks.put(None)
             self._tasks = None

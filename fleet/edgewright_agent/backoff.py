@@ -1,4 +1,4 @@
-"""When to try again what failed but may pass: exponential backoff with jitter, per subject. Called by ``agent``.
+"""Retry of transient failures: exponential backoff with jitter, per subject. Called by ``agent``.
 
 A subject is a model's name, or one of the constants here for what concerns the whole device. Nothing of this outlives
 the process: after a restart everything is tried at once.
@@ -33,7 +33,7 @@ class Schedule:
         """What hinders each subject now."""
 
     def due(self, subject: str) -> float:
-        """When a subject is due; the past when nothing was set."""
+        """Return the time a subject is due; the past when nothing was set."""
         return self._due.get(subject, 0.0)
 
     def waiting(self) -> dict[str, float]:

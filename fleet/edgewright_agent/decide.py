@@ -1,4 +1,4 @@
-"""What an agent does next. Pure: values in, one action out.
+"""Decision of an agent's next action. Pure: values in, one action out.
 
 ``agent`` observes the device, asks ``decide``, performs the one action, persists what came of it, and asks again.
 Every action may be cut short anywhere; the next observation then leads to the same end.
@@ -46,12 +46,12 @@ class ModelView:
     """When to try again after something that may pass by itself."""
 
     def holds(self, slot: Slot | None) -> ModelAssignment | None:
-        """What a slot holds."""
+        """Return the assignment that a slot holds."""
         return self.slots.get(slot) if slot is not None else None
 
     @property
     def running(self) -> ModelAssignment | None:
-        """What the active slot holds."""
+        """The assignment in the active slot."""
         return self.holds(self.active)
 
     @property
@@ -60,7 +60,7 @@ class ModelView:
         return idle_slot(self.active)
 
     def failed(self, target: ModelAssignment, version: int) -> bool:
-        """Whether a target is not to be tried (again) under this assignment."""
+        """Return whether a target failed under this version of the assignment."""
         return self.failure is not None and (self.failure.target, self.failure.version) == (target, version)
 
 
@@ -177,12 +177,12 @@ class Clean:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """Say what the device runs."""
+    """Send a report."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sleep:
-    """Nothing is due for so many seconds."""
+    """Wait: nothing is due for this many seconds."""
 
     seconds: float
 
@@ -207,7 +207,7 @@ Action = (
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Why an offered assignment is not taken up."""
+    """Reason and message of an assignment that is refused."""
 
     reason: str
     message: str

@@ -1,4 +1,4 @@
-"""What the agent can fail with; everything else is a bug.
+"""Errors of the agent; everything else is a bug.
 
 ::
 
@@ -67,7 +67,7 @@ class NotEnrolled(TransportError):
 
 
 class Untrusted(Transient):
-    """What was read does not hold against the trusted metadata."""
+    """The bytes read do not verify against the trusted metadata."""
 
 
 class LocalError(Transient):

@@ -174,7 +174,7 @@ class ModelHandle:
 
 
 def _identity(link: Path) -> _Identity:
-    """Tell one switch from another, even one that leads to the same slot again."""
+    """Identify one switch of the pointer, even one to the same slot again."""
     status = link.lstat()
     return os.readlink(link), status.st_ino, status.st_mtime_ns  # noqa: PTH115 - half the cost of Path.readlink, per call
 

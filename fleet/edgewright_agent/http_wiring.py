@@ -1,4 +1,4 @@
-"""Opens what is behind HTTP. Called by ``opening`` and the command ``enroll``."""
+"""Opens ports behind HTTP. Called by ``wiring`` and the command ``enroll``."""
 
 import random
 import time

@@ -1,5 +1,4 @@
-"""When blobs may be fetched: as fast as a bandwidth allows, and inside a window of the day. Called by ``agent`` and
-``blobs``.
+"""Limits on fetching blobs: a bandwidth, and a window of the day. Called by ``agent`` and ``blobs``.
 
 Nothing sleeps here. Blobs are fetched in slices; after each, the limits say when the next one is due, and the agent
 does something else until then.
@@ -83,12 +82,12 @@ class Bucket:
 
     @property
     def due(self) -> float:
-        """When it holds enough for a slice that is worth a request, in monotonic seconds."""
+        """Time at which it holds enough for a slice, in monotonic seconds."""
         return self.at + max(0.0, self.rate * SLICE_SECONDS - self.level) / self.rate if self.level <= 0 else self.at
 
 
 class FetchLimits:
-    """What agent.toml allows.
+    """Limits of agent.toml on fetching blobs.
 
     Args:
         bandwidth: Bytes per second; 0 for as many as come.
@@ -115,7 +114,7 @@ class FetchLimits:
         return self._bucket.due <= now
 
     def due(self, now: float, local: datetime) -> float:
-        """When blobs may be fetched (again), in monotonic seconds.
+        """Return the time at which blobs may be fetched (again), in monotonic seconds.
 
         Args:
             now: Monotonic seconds.
@@ -126,7 +125,7 @@ class FetchLimits:
         return max(bandwidth, now + closed if closed else 0.0)
 
     def refusal(self, local: datetime) -> Refusal | None:
-        """Why nothing is fetched now, where that is worth a word in the report."""
+        """Return the refusal for the report while the window is closed."""
         if self._window is None or not self._window.opens_in(local):
             return None
         return Refusal(

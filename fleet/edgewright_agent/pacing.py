@@ -1,4 +1,4 @@
-"""How often to ask a server. The pauses are chosen by pure functions; ``Pace`` holds what the server set last."""
+"""Pauses between polls of a server, by pure functions; ``Pace`` holds the interval that the server set last."""
 
 import threading
 from collections.abc import Callable, Mapping
@@ -46,7 +46,7 @@ class Pace:
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class PollAttempt:
     """One conditional request for the repository's timestamp, and what came of it."""
 
     conditional: bool
@@ -63,7 +63,7 @@ class Asked:
     retry_after: float = 0.0
 
 
-def pause_after(asked: Asked, interval: float, jitter: float) -> float:
+def pause_after(asked: PollAttempt, interval: float, jitter: float) -> float:
     """Seconds until the next request.
 
     A server that waits is asked again at once. One that does not, or answers early that nothing changed, is polled.

@@ -1,4 +1,4 @@
-"""What a device says of itself, derived from what is so. Pure. Called by ``agent`` and ``status``."""
+"""Reports of models, derived from the observed device. Pure. Called by ``agent`` and the installer."""
 
 from datetime import datetime
 
@@ -8,7 +8,7 @@ from edgewright_wire.messages import ModelAssignment, ModelReport, Phase
 
 
 def phase_of(model: ModelView, target: ModelAssignment | None, version: int) -> Phase:
-    """How far a model is with its assignment."""
+    """Return how far a model is with its assignment."""
     if target is None:
         return Phase.IDLE
     if model.failed(target, version):
@@ -23,7 +23,7 @@ def phase_of(model: ModelView, target: ModelAssignment | None, version: int) -> 
 def model_reports(
     device: DeviceView, state: DeviceState, troubles: dict[str, Refusal], now: datetime
 ) -> tuple[ModelReport, ...]:
-    """Say of each assigned model what is installed, active and verified.
+    """Report each assigned model: installed, active and verified.
 
     Args:
         device: What is so.

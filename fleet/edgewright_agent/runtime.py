@@ -1,7 +1,7 @@
-"""What runs models on this device: the Protocol, and onnxruntime on the CPU behind it.
+"""Runtimes that run models on this device: the Protocol, and onnxruntime on the CPU.
 
 An accelerator's own runtime is a class with the same two methods, named ``runtime = "module:Class"`` in agent.toml.
-``probe`` and ``handle`` use it. numpy and onnxruntime are imported here, so only processes that compute import this.
+``probing`` and ``handle`` use it. numpy and onnxruntime are imported here, so only processes that compute import this.
 """
 
 import importlib

@@ -30,7 +30,7 @@ _UNIT = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Everything a person may set. Durations are seconds here, ``500ms``, ``2s``, ``5m`` or ``1h`` in the file.
+    """Settings of agent.toml. Durations are seconds here, ``500ms``, ``2s``, ``5m`` or ``1h`` in the file.
 
     Files are named relative to agent.toml there.
     """
@@ -75,7 +75,7 @@ class Settings:
 
 @dataclass(frozen=True, slots=True)
 class InstallerSettings:
-    """What the installer needs where another system updates the device; all of it has defaults."""
+    """Settings of the installer where another system updates the device; all have defaults."""
 
     directory: Path
     """Where the installer keeps everything: the directory of installer.toml."""
@@ -167,7 +167,7 @@ def settings_from(raw: dict[str, Any], path: Path) -> Settings:
 
 
 def _problems_together(values: dict[str, Any]) -> list[str]:
-    """What is wrong only in view of other settings."""
+    """List the problems of settings that do not fit together."""
     problems = [
         f"{key}: {values[key]} is not encrypted: whoever listens can speak as this device. "
         "Take https, or write insecure_http = true"

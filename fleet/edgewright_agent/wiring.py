@@ -27,7 +27,7 @@ class StartableWatch(Watch, Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Opened:
+class OpenedPorts:
     """The ways to the world."""
 
     repository: RepositoryReader
@@ -36,7 +36,7 @@ class Opened:
     """None where the repository has to be looked at."""
 
 
-def open_all(settings: Settings, disk: Disk, limits: FetchLimits, stopped: Callable[[], bool]) -> Opened:
+def open_all(settings: Settings, disk: Disk, limits: FetchLimits, stopped: Callable[[], bool]) -> OpenedPorts:
     """Open everything; nothing is asked yet.
 
     Args:
@@ -50,11 +50,11 @@ def open_all(settings: Settings, disk: Disk, limits: FetchLimits, stopped: Calla
     """
     over_http = [is_http(settings.repository), is_http(settings.reports)]
     if not any(over_http):
-        return Opened(open_repository(settings.repository), open_reports(settings.reports, disk), None)
+        return OpenedPorts(open_repository(settings.repository), open_reports(settings.reports, disk), None)
     from edgewright_agent.http_wiring import HttpOpener
 
     http = HttpOpener(settings, disk, limits, stopped)
-    return Opened(
+    return OpenedPorts(
         http.repository() if over_http[0] else open_repository(settings.repository),
         http.reports() if over_http[1] else open_reports(settings.reports, disk),
         http.watch() if over_http[0] else None,

@@ -1,4 +1,4 @@
-"""What a device and a server say to each other until the device has a certificate to report with, version 1.
+"""Messages between a device and a server until the device has a certificate, version 1.
 
 The certificate request's signature proves that the device holds the key; its common name is the device's id. Asking
 again with the same body is harmless, and how a device waits for an operator.
@@ -31,7 +31,7 @@ class RenewalRequest(WireModel):
 
 
 class PendingEnrollment(WireModel):
-    """Nobody has decided yet."""
+    """Answer to a request that an operator has not decided yet."""
 
     status: Literal["pending"] = "pending"
     fingerprint: str

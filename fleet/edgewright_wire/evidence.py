@@ -1,4 +1,4 @@
-"""What the installer says on a device that another update system updates, version 1.
+"""Evidence of the installer on a device that another update system updates, version 1.
 
 It travels however that system lets something travel: a line of output, a file, an attribute of an inventory.
 """
@@ -13,7 +13,7 @@ Nonce = Annotated[str, Field(max_length=256)]
 
 
 class Evidence(WireModel):
-    """What came of one order to the installer, about one model."""
+    """Result of one order to the installer, for one model."""
 
     evidence: Literal[1] = 1
     """Version of the message."""
@@ -23,7 +23,7 @@ class Evidence(WireModel):
 
 
 class InstalledEvidence(WireModel):
-    """What a device holds of every model, and what was proved of it there."""
+    """Installed models of a device, with the proof of each."""
 
     evidence: Literal[1] = 1
     nonce: Nonce = ""

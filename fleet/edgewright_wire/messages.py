@@ -1,4 +1,4 @@
-"""What engine and device say to each other, version 1.
+"""Messages between engine and device, version 1.
 
 The engine writes assignments, the device writes reports. Both are statements of a whole state, not of changes:
 the newest replaces all before it, so a lost or repeated message does no harm.
@@ -55,7 +55,7 @@ class ConfigFile(Blob):
 
 
 class ModelAssignment(WireModel):
-    """What one model slot of a device should hold."""
+    """Assignment of one model to a device."""
 
     model: ModelName
     package: Blob
@@ -66,7 +66,7 @@ class ModelAssignment(WireModel):
 
 
 class Assignment(WireModel):
-    """Everything one device should run. Versions only grow; a device refuses a lower one."""
+    """Assignment of all models of a device. Versions only grow; a device refuses a lower one."""
 
     schema_version: Literal[1] = 1
     device: DeviceId
@@ -75,7 +75,7 @@ class Assignment(WireModel):
 
 
 class Phase(StrEnum):
-    """How far a device is with one model's assignment."""
+    """Progress of a device with one model's assignment."""
 
     IDLE = "idle"
     FETCHING = "fetching"
@@ -88,7 +88,7 @@ class Phase(StrEnum):
 
 
 class ProbeResult(WireModel):
-    """What running the golden samples on the device's own runtime gave."""
+    """Result of running the golden samples on the device's own runtime."""
 
     passed: bool
     samples: int = Field(ge=0)
@@ -101,7 +101,7 @@ class ProbeResult(WireModel):
 
 
 class ModelReport(WireModel):
-    """What a device says of one model. Installed, active and verified are three different facts."""
+    """Report on one model. Installed, active and verified are three different facts."""
 
     model: ModelName
     phase: Phase

@@ -103,7 +103,7 @@ class BoundedEnvironment(SandboxedEnvironment):
 
 
 class _Counters(NodeTransformer):
-    """Lets loops be counted, and texts that are joined with ``~`` be measured."""
+    """Counts loops, and measures texts that are joined with ``~``."""
 
     def __init__(self, environment: BoundedEnvironment) -> None:
         self._environment = environment

@@ -13,7 +13,7 @@ from edgewright_agent.durable import Disk
 from edgewright_agent.models.installer import Installer
 from edgewright_agent.models.payload import read_order
 from edgewright_agent.probing.in_process import InProcessProber
-from edgewright_agent.probing.outcomes import Outcome
+from edgewright_agent.probing.outcomes import ProbeOutcome
 from edgewright_agent.runtime import OnnxRuntime
 from edgewright_schemas.delivery import Delivery
 from edgewright_wire.evidence import Evidence
@@ -109,5 +109,5 @@ class InstallingDevice:
 class _RefusingProber(InProcessProber):
     """Computes something else than was expected."""
 
-    def probe(self, slot: Path) -> Outcome:
-        return Outcome(False, 5, 0.001, "skewed 1.0", 0.5, reason="ProbeMismatch", message="5 of 5 samples differ")
+    def probe(self, slot: Path) -> ProbeOutcome:
+        return ProbeOutcome(False, 5, 0.001, "skewed 1.0", 0.5, reason="ProbeMismatch", message="5 of 5 samples differ")

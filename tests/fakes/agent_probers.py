@@ -4,7 +4,7 @@ from pathlib import Path
 
 from edgewright_agent.handle import ModelHandle
 from edgewright_agent.probing.in_process import InProcessProber
-from edgewright_agent.probing.outcomes import Outcome
+from edgewright_agent.probing.outcomes import ProbeOutcome
 from fakes.agent_runtimes import LinearRuntime, SkewedRuntime
 
 
@@ -17,7 +17,7 @@ class FailsAfterSwitch(InProcessProber):
         self._skewed = InProcessProber(SkewedRuntime())
         self.verifications = 0
 
-    def verify(self, device_dir: Path, model: str) -> Outcome:
+    def verify(self, device_dir: Path, model: str) -> ProbeOutcome:
         self.verifications += 1
         if ModelHandle(device_dir, model, LinearRuntime()).version == self._bad:
             return self._skewed.verify(device_dir, model)

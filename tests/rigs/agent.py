@@ -24,7 +24,7 @@ from edgewright_agent.errors import TransportError
 from edgewright_agent.http_wiring import HttpOpener
 from edgewright_agent.limits import FetchLimits
 from edgewright_agent.probing.in_process import InProcessProber
-from edgewright_agent.probing.outcomes import Outcome
+from edgewright_agent.probing.outcomes import ProbeOutcome
 from edgewright_agent.repository.transport import ReportDrop, RepositoryReader
 from edgewright_agent.runtime import Array, OnnxRuntime, Session
 from edgewright_agent.settings import Settings
@@ -104,13 +104,13 @@ class MisbehavingAgent:
         self._drop.send(device, report)
         self.unsent = False
 
-    def probe(self, slot: Path) -> Outcome:
+    def probe(self, slot: Path) -> ProbeOutcome:
         if self.behaviour is Behaviour.REFUSES:
-            return Outcome(False, 0, 0.0, self._runtime.describe(), reason="RunFailed", message="wrong hardware")
+            return ProbeOutcome(False, 0, 0.0, self._runtime.describe(), reason="RunFailed", message="wrong hardware")
         self._runtime.lies = self.behaviour is Behaviour.LIES
         return self._prober.probe(slot)
 
-    def verify(self, device_dir: Path, model: str) -> Outcome:
+    def verify(self, device_dir: Path, model: str) -> ProbeOutcome:
         return self._prober.verify(device_dir, model)
 
     # ── the device ────────────────────────────────────────────────────────────────────────────────────────────

@@ -14,7 +14,7 @@ from edgewright_agent.commands.shared import stop_on_signals
 from edgewright_agent.durable import Disk
 from edgewright_agent.errors import NotEnrolled, SettingsError, TransportError
 from edgewright_agent.http_wiring import HttpOpener
-from edgewright_agent.identity.enrollment import Step, next_step
+from edgewright_agent.identity.enrollment import EnrollmentStep, next_step
 from edgewright_agent.identity.enrollment_client import OTHER_KEY, PENDING, Enroller
 from edgewright_agent.identity.files import IdentityFiles
 from edgewright_agent.limits import FetchLimits
@@ -58,7 +58,7 @@ def enroll(options: argparse.Namespace) -> int:
 def _enrolled(files: IdentityFiles) -> bool:
     standing = files.standing()
     refused = standing is not None and standing.state != "enrolled"
-    return next_step(files.certificate(), refused=refused, now=datetime.now(UTC)) is not Step.ENROLL
+    return next_step(files.certificate(), refused=refused, now=datetime.now(UTC)) is not EnrollmentStep.ENROLL
 
 
 def _asked(enroller: Enroller) -> TransportError | None:
@@ -80,7 +80,7 @@ def _token(options: argparse.Namespace) -> str | None:
 
 
 def _show(settings: Settings, files: IdentityFiles, error: TransportError | None, output: str) -> None:
-    """Say how it stands."""
+    """Print the state of the enrollment."""
     certificate = files.certificate() if error is None else None
     fingerprint = files.fingerprint()
     if output == "json":

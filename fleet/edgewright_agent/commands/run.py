@@ -116,7 +116,7 @@ def status(options: argparse.Namespace) -> int:
 
 
 def _standing(settings: Settings) -> EnrollmentState | None:
-    """How the server took this device, where there is one."""
+    """Return the state of the enrollment; None without a server."""
     if not settings.server:
         return None
     from edgewright_agent.identity.files import IdentityFiles

@@ -1,4 +1,4 @@
-"""What the command line takes about a server: for ``init``, and the command ``enroll``. Called by ``main``.
+"""Options about a server, for ``init`` and ``enroll``. Called by ``main``.
 
 Only words here: what they are for is imported when a command runs.
 """
@@ -11,7 +11,7 @@ from edgewright_agent.errors import SettingsError
 
 
 def add_server(init: argparse.ArgumentParser) -> None:
-    """Let ``init`` set a device up for a server."""
+    """Add the options of ``init`` for a server."""
     server = init.add_argument_group("over HTTP")
     server.add_argument("--server", metavar="URL", help="edgewright's server; stands for --repository and --reports")
     server.add_argument("--ca", metavar="FILE", help="the only authority to trust for servers' certificates")

@@ -1,4 +1,4 @@
-"""What several commands do alike."""
+"""Parts that several commands share."""
 
 import argparse
 import contextlib

@@ -88,7 +88,7 @@ def _repository(options: argparse.Namespace) -> TrustedRepository:
     places = {METADATA: _open(options.metadata_url)}
     if options.target_base_url:
         places[TARGETS] = _open(options.target_base_url)
-    return TrustedRepository(directory, root, _Places(places), lambda: datetime.now(UTC))
+    return TrustedRepository(directory, root, _SplitRepository(places), lambda: datetime.now(UTC))
 
 
 def _open(url: str) -> RepositoryReader:
@@ -102,7 +102,7 @@ def _open(url: str) -> RepositoryReader:
     return HttpRepository(url, HttpClient("RepositoryUnreachable", TIMEOUT))
 
 
-class _Places:
+class _SplitRepository:
     """A repository whose metadata and targets are not in one place."""
 
     def __init__(self, places: dict[str, RepositoryReader]) -> None:

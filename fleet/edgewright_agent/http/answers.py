@@ -1,4 +1,4 @@
-"""What an HTTP answer's headers and body say. Pure. Used by everything of the agent that speaks HTTP.
+"""Parsing of an HTTP response's headers and body. Pure.
 
 Sources: RFC 9110 (Retry-After, Content-Range, entity tags), RFC 7240 (Prefer). ``Edgewright-Poll`` is the server's own.
 """
@@ -73,7 +73,7 @@ def entity_tag(headers: Mapping[str, str]) -> str:
 
 
 def said(body: bytes) -> str:
-    """What a body says of an error, in one line: its ``error`` if it is JSON, else its beginning."""
+    """Return a body's error message, in one line: its ``error`` if it is JSON, else its beginning."""
     text = body.decode("utf-8", "replace")
     try:
         parsed = json.loads(text)
@@ -89,5 +89,5 @@ def said(body: bytes) -> str:
 
 
 def one_line(text: str) -> str:
-    """What somebody else wrote, as it may be shown: one line of a bounded length, nothing that steers a terminal."""
+    """Return foreign text fit for display: one bounded line without control characters."""
     return "".join(char if char.isprintable() else " " for char in " ".join(text.split()))[:LONGEST_LINE]

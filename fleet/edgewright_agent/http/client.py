@@ -1,6 +1,6 @@
 """HTTP as the agent speaks it: connections kept, everything bounded, errors that say what to do. On urllib3.
 
-``transport_http``, ``watching`` and ``enrolling`` use it. An answer's status is theirs to judge; what comes as an
+``repository`` and ``identity`` use it. An answer's status is theirs to judge; what comes as an
 exception is that there is no answer. Redirects are followed where that gives nothing away: a GET within its origin or
 to https, a POST within its origin.
 """
@@ -54,7 +54,7 @@ class TlsFiles(Protocol):
         ...
 
 
-class Answer:
+class HttpResponse:
     """One answer. Read it to its end or close it: only then is the connection free for the next call."""
 
     def __init__(
@@ -143,7 +143,7 @@ class HttpClient:
         self._context = _context(ca) if identity is None else _with_identity(_new_context(ca), identity)
         self._pools: dict[str, urllib3.PoolManager] = {}
 
-    def get(self, url: str, headers: Mapping[str, str] | None = None, wait: float = 0.0) -> Answer:
+    def get(self, url: str, headers: Mapping[str, str] | None = None, wait: float = 0.0) -> HttpResponse:
         """Ask for something.
 
         Args:
@@ -166,8 +166,8 @@ class HttpClient:
             url = onward
         raise self._circle(url)
 
-    def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> Answer:
-        """Say something. It has to be harmless when it arrives twice.
+    def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> HttpResponse:
+        """Send a POST request, which must be idempotent.
 
         Raises:
             TransportError: There is no answer, or it leads where it must not.
@@ -185,8 +185,8 @@ class HttpClient:
             url = onward
         raise self._circle(url)
 
-    def _onward(self, answer: Answer, url: str) -> str | None:
-        """Where an answer sends whoever asked; None where it is the answer."""
+    def _onward(self, answer: HttpResponse, url: str) -> str | None:
+        """Return the target of a redirect; None for any other response."""
         target = answer.headers.get("Location")
         if answer.status not in MOVED or target is None:
             return None
@@ -202,7 +202,7 @@ class HttpClient:
     def _circle(self, url: str) -> TransportError:
         return TransportError(self._reason, f"{url}: redirected more than {REDIRECTS} times; is it a circle?")
 
-    def _send(self, method: str, url: str, headers: Mapping[str, str], body: bytes | None, wait: float) -> Answer:
+    def _send(self, method: str, url: str, headers: Mapping[str, str], body: bytes | None, wait: float) -> HttpResponse:
         pool = self._pool(url)
         timeout = urllib3.Timeout(connect=self._timeout, read=self._timeout + wait)
         within = 2 * self._timeout + wait
@@ -233,7 +233,7 @@ class HttpClient:
                 message = f"{failure.message}; perhaps it refuses this device's certificate"
                 raise CertificateRefused("CertificateRefused", message) from error
             raise failure from error
-        return Answer(url, response, partial(self._call, within=2 * self._timeout), self._failure)
+        return HttpResponse(url, response, partial(self._call, within=2 * self._timeout), self._failure)
 
     def _failure(self, error: Exception, url: str) -> TransportError:
         return TransportError(self._reason, explained(error, url, self._timeout, named(proxy_for(url))))

@@ -1,4 +1,4 @@
-"""Why there is no answer, in words that say what to do. Pure. Called by ``http_client``."""
+"""Messages for requests without a response. Pure. Called by ``client``."""
 
 import ssl
 from urllib.parse import urlsplit
@@ -67,7 +67,7 @@ def _untrusted(error: ssl.SSLCertVerificationError, host: str) -> str:
 
 
 def looks_like_a_refused_certificate(error: BaseException) -> bool:
-    """Whether a server broke off the way those do that refuse a client's certificate.
+    """Return whether a connection ended as if the server refused the client's certificate.
 
     TLS 1.3 lets a client speak before it hears of that, and what says so often gets lost with the connection. So any
     connection that the server ended before it answered counts; asking for another certificate does no harm.

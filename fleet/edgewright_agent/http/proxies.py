@@ -1,4 +1,4 @@
-"""The proxies that the environment names: HTTPS_PROXY, HTTP_PROXY, NO_PROXY. Called by ``http_client``."""
+"""The proxies that the environment names: HTTPS_PROXY, HTTP_PROXY, NO_PROXY. Called by ``client``."""
 
 import urllib.request
 from urllib.parse import unquote, urlsplit

@@ -7,7 +7,7 @@ _PORTS = {"http": 80, "https": 443}
 
 
 def is_http(url: str) -> bool:
-    """Whether it is spoken to by HTTP, with or without TLS."""
+    """Return whether the scheme is http or https."""
     return urlsplit(url).scheme in _PORTS
 
 
@@ -18,7 +18,7 @@ def origin_of(url: str) -> tuple[str, str, int | None]:
 
 
 def is_loopback(url: str) -> bool:
-    """Whether it leads to this very machine."""
+    """Return whether the host is this machine."""
     host = urlsplit(url).hostname or ""
     try:
         return ipaddress.ip_address(host).is_loopback
@@ -27,12 +27,12 @@ def is_loopback(url: str) -> bool:
 
 
 def is_plain_http(url: str) -> bool:
-    """Whether it is HTTP without TLS to another machine."""
+    """Return whether it is HTTP without TLS to another machine."""
     return urlsplit(url).scheme == "http" and not is_loopback(url)
 
 
 def problem_of_url(url: str) -> str:
-    """Say why an http or https URL cannot be a base that paths are appended to; empty when it can."""
+    """Return why an http or https URL cannot be a base for paths; empty when it can."""
     try:
         parts = urlsplit(url)
         port = parts.port

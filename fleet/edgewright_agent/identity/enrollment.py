@@ -1,4 +1,4 @@
-"""Whether a device enrolls, renews or just reports, and what a server's answers mean. Pure. Called by ``enrolling``.
+"""Decisions on enrollment and renewal, and parsing of the server's responses. Pure.
 
 The device's clock may be wrong, by hours or by decades: a certificate that seems not valid yet, or that was out of
 date when it came, says more about the clock than about itself. The server, whose clock counts, refuses what is old.
@@ -31,8 +31,8 @@ _ADVICE = {
 }
 
 
-class Step(StrEnum):
-    """What to do before the next report."""
+class EnrollmentStep(StrEnum):
+    """Step that is due before the next report."""
 
     REPORT = "report"
     RENEW = "renew"
@@ -41,7 +41,7 @@ class Step(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Certificate:
-    """What a device's certificate says, and how it was come by."""
+    """Validity of a device's certificate, and the time it was obtained."""
 
     not_before: datetime
     not_after: datetime
@@ -50,13 +50,13 @@ class Certificate:
 
     @property
     def dated(self) -> bool:
-        """Whether there was life left in it when it came, by this device's clock; else that clock must be wrong."""
+        """True if it was valid when it was obtained, by this device's clock; else that clock is wrong."""
         latest = self.not_before + (self.not_after - self.not_before) * FRESH
         return self.obtained_at is None or self.not_before <= self.obtained_at <= latest
 
     @property
     def renew_at(self) -> datetime:
-        """When to ask for the next one, by this device's clock."""
+        """Time of the renewal, by this device's clock."""
         life = self.not_after - self.not_before
         if self.obtained_at is None:
             return self.not_before + life * RENEW_AFTER
@@ -65,7 +65,7 @@ class Certificate:
 
 
 class EnrollmentState(WireModel):
-    """How the server took this device last."""
+    """State of the enrollment, as the server answered last."""
 
     state: str
     """enrolled, pending, or the reason of a refusal."""
@@ -76,7 +76,7 @@ class EnrollmentState(WireModel):
     """When the present certificate came, by this device's clock."""
 
 
-def next_step(certificate: Certificate | None, *, refused: bool, now: datetime) -> Step:
+def next_step(certificate: Certificate | None, *, refused: bool, now: datetime) -> EnrollmentStep:
     """Choose.
 
     Args:
@@ -85,8 +85,8 @@ def next_step(certificate: Certificate | None, *, refused: bool, now: datetime) 
         now: The device's wall clock.
     """
     if certificate is None or refused or (certificate.dated and now >= certificate.not_after):
-        return Step.ENROLL
-    return Step.RENEW if now >= certificate.renew_at else Step.REPORT
+        return EnrollmentStep.ENROLL
+    return EnrollmentStep.RENEW if now >= certificate.renew_at else EnrollmentStep.REPORT
 
 
 def renewal_pause(failures: int, left: timedelta) -> float:
@@ -95,7 +95,7 @@ def renewal_pause(failures: int, left: timedelta) -> float:
     return max(1.0, min(backoff, left.total_seconds() / 10)) if left > timedelta(0) else _FIRST_RENEWAL_PAUSE
 
 
-def meaning_of(
+def parse_enrollment_response(
     url: str, status: int, body: bytes, said: str, wait: float
 ) -> IssuedCertificate | PendingEnrollment | TransportError:
     """Read an answer to an enrollment or a renewal.
@@ -121,8 +121,8 @@ def meaning_of(
     return _trouble(url, status, said, wait, "ServerUnreachable")
 
 
-def trouble_with_report(url: str, status: int, body: bytes, said: str, wait: float) -> TransportError | None:
-    """Say why a report was not taken; None when it was. Arguments as in ``meaning_of``."""
+def report_error(url: str, status: int, body: bytes, said: str, wait: float) -> TransportError | None:
+    """Return why a report was refused; None when it was accepted. Arguments as in ``parse_enrollment_response``."""
     if 200 <= status < 300:
         return None
     reason = _reason(body)

@@ -1,5 +1,5 @@
-"""Becoming, and staying, a device that a server knows. Called by ``transport_http`` before each report, and by the
-command ``enroll``.
+"""Enrollment and renewal of a device's certificate. Called by ``http_transport`` before each report, and by the command
+``enroll``.
 
 Nothing here runs by itself: a report that is due asks for the certificate to send it with, and that is when a device
 enrolls, asks again or renews. While it must not report, the agent goes on with everything else.
@@ -13,7 +13,14 @@ from typing import Protocol
 from edgewright_agent.errors import CertificateRefused, NotEnrolled, TransportError
 from edgewright_agent.http.answers import retry_after, said
 from edgewright_agent.http.client import HttpClient
-from edgewright_agent.identity.enrollment import LOOK_AGAIN, EnrollmentState, Step, meaning_of, next_step, renewal_pause
+from edgewright_agent.identity.enrollment import (
+    LOOK_AGAIN,
+    EnrollmentState,
+    EnrollmentStep,
+    next_step,
+    parse_enrollment_response,
+    renewal_pause,
+)
 from edgewright_agent.identity.files import Identity, IdentityFiles
 from edgewright_wire.enrollment import EnrollmentRequest, IssuedCertificate, PendingEnrollment, RenewalRequest
 
@@ -97,9 +104,9 @@ class Enroller:
         certificate = self._files.certificate()
         refused = certificate is not None and self._refused == self._files.identity()
         match next_step(certificate, refused=refused or self._shut_out is not None, now=self._now()):
-            case Step.ENROLL:
+            case EnrollmentStep.ENROLL:
                 self.enroll()
-            case Step.RENEW if certificate is not None and self._clock() >= self._renew_from:
+            case EnrollmentStep.RENEW if certificate is not None and self._clock() >= self._renew_from:
                 self._try_to_renew(certificate.not_after)
             case _:
                 pass
@@ -113,7 +120,7 @@ class Enroller:
             self._refused = self._files.identity()
 
     def say(self, labels: dict[str, str], token: str | None) -> None:
-        """Say of the device by hand what agent.toml does not, or says otherwise, until it is enrolled.
+        """Store labels and a token given by hand, in place of those of agent.toml until the device is enrolled.
 
         Raises:
             LocalError: The disk refuses.
@@ -124,7 +131,7 @@ class Enroller:
         )
 
     def _kept(self) -> EnrollmentRequest:
-        """What was said by hand, with the certificate request that everything is asked with."""
+        """Return the stored enrollment request; made where there is none."""
         kept = self._files.pending()
         if kept is None:
             kept = self._files.bare_request()
@@ -179,7 +186,7 @@ class Enroller:
         finally:
             client.close()
         wait = retry_after(answer.headers, self._now())
-        meaning = meaning_of(url, answer.status, text, said(text), wait)
+        meaning = parse_enrollment_response(url, answer.status, text, said(text), wait)
         if isinstance(meaning, IssuedCertificate):
             return meaning
         own = self._files.fingerprint()

@@ -1,4 +1,4 @@
-"""The files a device proves itself with, in its directory. Called by ``enrolling`` and the command ``enroll``.
+"""The files a device proves itself with, in its directory. Called by ``enrollment_client`` and the command ``enroll``.
 
 ::
 
@@ -83,7 +83,7 @@ class IdentityFiles:
         return key
 
     def fingerprint(self) -> str:
-        """What an operator compares; empty without a key."""
+        """Return the fingerprint of the device's key; empty without a key."""
         key = self._read(KEY_FILE)
         return fingerprint(public_key(key)) if _usable(key) else ""
 
@@ -95,7 +95,7 @@ class IdentityFiles:
         return self._certificate
 
     def identity(self) -> Identity:
-        """Where the certificate is."""
+        """Return the files of the certificate and its key."""
         digest = hashlib.sha256(self._read(CERTIFICATE_FILE)).hexdigest()
         return Identity(self._directory / CERTIFICATE_FILE, self._directory / KEY_FILE, digest)
 
@@ -119,7 +119,7 @@ class IdentityFiles:
         return EnrollmentRequest(device=self._device, csr=self.signing_request())
 
     def pending(self) -> EnrollmentRequest | None:
-        """What is asked, if it was asked with the present key and there is no answer yet."""
+        """Return the pending request, if it was made with the present key."""
         try:
             request = EnrollmentRequest.from_bytes(self._read(REQUEST_FILE))
             fits = public_key_of_request(request.csr) == public_key(self._read(KEY_FILE))
@@ -150,7 +150,7 @@ class IdentityFiles:
         return Certificate(not_before, not_after, now)
 
     def standing(self) -> EnrollmentState | None:
-        """How the server took this device last."""
+        """State of the enrollment, as the server answered last."""
         try:
             return EnrollmentState.from_bytes(self._read(STANDING_FILE))
         except ValidationError:

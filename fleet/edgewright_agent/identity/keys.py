@@ -1,6 +1,6 @@
 """A device's key, its certificate requests and its certificates, as bytes. Pure but for the making of keys.
 
-Called by ``identity``. Imported only where a device enrolls: x509 takes its time.
+Called by ``files``. Imported only where a device enrolls: x509 takes its time.
 """
 
 import hashlib
@@ -37,7 +37,7 @@ def public_key(key: bytes) -> bytes:
 
 
 def fingerprint(public: bytes) -> str:
-    """What an operator compares: ``sha256:`` and the digest of a public key."""
+    """Return the fingerprint of a public key: ``sha256:`` and its digest."""
     return DIGEST_PREFIX + hashlib.sha256(public).hexdigest()
 
 

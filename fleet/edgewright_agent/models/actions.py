@@ -1,4 +1,4 @@
-"""Performing one action on the device, and remembering what came of it. Called by ``agent`` and ``installing``.
+"""Performing one action on the device, and remembering what came of it. Called by ``agent`` and ``installer``.
 
 An action either leaves the device where the next observation goes on, or raises; each may be repeated harmlessly.
 """
@@ -25,7 +25,7 @@ from edgewright_agent.decide import (
 from edgewright_agent.errors import LocalError, local_error
 from edgewright_agent.models.observer import Observer
 from edgewright_agent.models.state import DeviceState, FailureState, ModelState, StateFile
-from edgewright_agent.probing.outcomes import Outcome
+from edgewright_agent.probing.outcomes import ProbeOutcome
 from edgewright_agent.probing.prober import Prober
 from edgewright_agent.repository.blobs import Blobs
 from edgewright_agent.repository.transport import RepositoryReader
@@ -37,7 +37,7 @@ log = logging.getLogger(__name__)
 ModelAction = FetchManifest | Fetch | Stage | Probe | Switch | Verify | Reject | Deactivate | Remove
 
 
-class Memory:
+class StateStore:
     """The state, in memory and on the disk: both change together or not at all, but for what a report uses up.
 
     Raises:
@@ -85,8 +85,8 @@ class Memory:
             self.state = state
 
 
-class Manifests(Protocol):
-    """Tells which packages are to be believed."""
+class ManifestReader(Protocol):
+    """Reads verified manifests."""
 
     def manifest(self, digest: str) -> bytes:
         """Read a package's manifest, the very one that was asked for.
@@ -97,17 +97,17 @@ class Manifests(Protocol):
         ...
 
 
-class Hands:
+class ActionRunner:
     """Performs actions on models and blobs."""
 
     def __init__(
         self,
         *,
         directory: Path,
-        memory: Memory,
+        memory: StateStore,
         observer: Observer,
         blobs: Blobs,
-        manifests: Manifests,
+        manifests: ManifestReader,
         repository: RepositoryReader,
         prober: Prober,
         stopped: Callable[[], bool],
@@ -191,7 +191,7 @@ class Hands:
         self._memory.save_model(kept.model_copy(update={"verified": target, "probe": outcome.result()}))
         log.info("%s: verified, release %s", target.model, target.release)
 
-    def _fail(self, target: ModelAssignment, reason: str, message: str, outcome: Outcome | None) -> None:
+    def _fail(self, target: ModelAssignment, reason: str, message: str, outcome: ProbeOutcome | None) -> None:
         state = self._memory.state
         result = outcome.result() if outcome is not None else None
         failure = FailureState(

@@ -1,5 +1,5 @@
 """Installing models on a device that another system updates: over SSH, with SWUpdate, RAUC or Mender. Called by
-``commands.installing``, once for each order that system gives; no agent runs there.
+``commands.install``, once for each order that system gives; no agent runs there.
 
 The order is the agent's own, with its slots, prober and memory: stage into the idle slot → probe there → switch →
 verify where it is active. What fails makes way for what was active before. A process that is killed anywhere leaves the
@@ -17,7 +17,7 @@ from typing import Protocol
 from edgewright_agent.decide import DeviceView, ModelView, Reject, Remove, Stage, Switch, Verify, advance, garbage
 from edgewright_agent.durable import Disk
 from edgewright_agent.errors import LocalError, Transient, Untrusted, local_error
-from edgewright_agent.models.actions import Hands, Manifests, Memory
+from edgewright_agent.models.actions import ActionRunner, ManifestReader, StateStore
 from edgewright_agent.models.observer import Observer, model_view
 from edgewright_agent.models.payload import NoPayload, Payload
 from edgewright_agent.models.slots import ModelSlots
@@ -39,8 +39,8 @@ _VERSION = 1
 """Of that assignment; never grows, because a new order forgets a failure by itself."""
 
 
-class Source(Manifests, RepositoryReader, Protocol):
-    """Where packages and blobs come from."""
+class PackageSource(ManifestReader, RepositoryReader, Protocol):
+    """Source of packages and blobs."""
 
 
 class Installer:
@@ -70,7 +70,7 @@ class Installer:
         self._prober = prober
         self._now = now
         self._stopped = stopped
-        self._memory = Memory(StateFile(directory / STATE_FILE, disk))
+        self._memory = StateStore(StateFile(directory / STATE_FILE, disk))
         self._blobs = Blobs(directory / BLOBS, disk)
         self._observer = Observer(directory, self._blobs, disk)
 
@@ -121,7 +121,7 @@ class Installer:
         return self._report(model)
 
     def installed(self) -> tuple[ModelReport, ...]:
-        """Say of every model what is on the disk and what was proved of it; runs nothing.
+        """Report every model's state on the disk and its last proof; run nothing.
 
         Raises:
             LocalError: The disk cannot be looked at.
@@ -136,7 +136,7 @@ class Installer:
         return tuple(map(_honest, reports))
 
     def prove(self) -> tuple[ModelReport, ...]:
-        """Say the same after running the golden samples of whatever is active, again.
+        """Run the golden samples of all active models again, and report.
 
         A failure is told and changes nothing: what serves goes on serving.
 
@@ -178,7 +178,7 @@ class Installer:
             kept.model_copy(update={"failure": None, "previous": previous, "phase": phase}),
         )
 
-    def _bring(self, hands: Hands, target: ModelAssignment) -> ModelReport:
+    def _bring(self, hands: ActionRunner, target: ModelAssignment) -> ModelReport:
         way_back = _way_back(self._model(target.model), self._kept(target.model), target)
         try:
             self._discard_damaged(target)
@@ -196,7 +196,7 @@ class Installer:
         self._clean()
         return self._remember(self._report(target.model))
 
-    def _until_active(self, hands: Hands, target: ModelAssignment, way_back: Slot | None) -> Iterator[None]:
+    def _until_active(self, hands: ActionRunner, target: ModelAssignment, way_back: Slot | None) -> Iterator[None]:
         """Take step after step until the target is active, or failed."""
         damaged = 0
         while self._model(target.model).running != target and self._kept(target.model).failure is None:
@@ -225,7 +225,7 @@ class Installer:
             log.warning("%s: slot %s is active again", model, way_back)
 
     def _discard_damaged(self, target: ModelAssignment) -> None:
-        """Let a slot whose bytes changed count as not holding the target, so that it is staged again."""
+        """Discard a slot whose bytes changed, so that it is staged again."""
         slots = self._slots(target.model)
         for slot, held in self._model(target.model).slots.items():
             if held == target and (damaged := slots.damaged(slot)):
@@ -270,8 +270,8 @@ class Installer:
         accepted = self._memory.state.accepted
         return accepted.models if accepted is not None else ()
 
-    def _hands(self, source: Source) -> Hands:
-        return Hands(
+    def _hands(self, source: PackageSource) -> ActionRunner:
+        return ActionRunner(
             directory=self._directory,
             memory=self._memory,
             observer=self._observer,
@@ -313,7 +313,7 @@ def _failed(report: ModelReport, reason: str, message: str) -> ModelReport:
 
 
 def _honest(report: ModelReport) -> ModelReport:
-    """What failed its samples where it is active is not verified, whatever it was before."""
+    """Clear ``verified`` of an active model whose samples failed, whatever it was before."""
     probed = report.probe is not None and not report.probe.passed
     if report.phase is Phase.FAILED and report.release == report.active_release and probed:
         return report.model_copy(update={"verified": None})

@@ -1,6 +1,6 @@
-"""What a package's manifest asks of a device: its files and how to judge them. Pure.
+"""Parsing of a package's manifest: its files and their tolerance. Pure.
 
-``observing`` reads manifests for ``decide``; ``slots`` stages by them; ``probe`` judges by them.
+``observer`` reads manifests for ``decide``; ``slots`` stages by them; ``probing`` checks by them.
 """
 
 import json
@@ -61,7 +61,7 @@ def golden_atol(manifest: dict[str, object]) -> float:
 
 
 def problem_of(target: ModelAssignment, package: Package) -> str:
-    """Say why a device cannot take an assignment; empty when it can."""
+    """Return why a device cannot take an assignment; empty when it can."""
     if package.problem:
         return f"package {target.package.digest}: {package.problem}"
     if target.config is not None:

@@ -1,4 +1,4 @@
-"""A payload on the device: the folder in which another update system brought a model. Called by ``installing``.
+"""A payload on the device: the folder in which another update system brought a model. Called by ``installer``.
 
 That system has checked who made it; here its bytes are checked against its own digests, from the assignment down.
 """
@@ -74,7 +74,7 @@ class Payload:
         self._names = {blob_path(blob.digest): name for name, blob in files}
 
     def manifest(self, digest: str) -> bytes:
-        """As in acting.Manifests."""
+        """As in ManifestReader."""
         if digest != self._digest:
             raise NotFound("NotFound", f"package {digest} is not in the payload")
         return self._manifest
@@ -87,10 +87,10 @@ class Payload:
 
 
 class NoPayload:
-    """Where nothing was brought: only what is on the device already can be installed."""
+    """Source without a payload: only packages already on the device can be installed."""
 
     def manifest(self, digest: str) -> bytes:
-        """As in acting.Manifests."""
+        """As in ManifestReader."""
         raise NotFound("NotFound", f"package {digest} is not on the device any more; install it again")
 
     def read(self, path: str, offset: int = 0) -> Iterator[bytes]:
@@ -111,7 +111,7 @@ def _read(path: Path, longest: int) -> bytes:
 
 
 def _problem(path: Path, blob: Blob) -> tuple[str, str] | None:
-    """Say as a reason and a message what can be seen of a file without reading it."""
+    """Return reason and message of a file that is missing or has another size."""
     if not path.is_file():
         return "NotFound", f"{path}: not in the payload"
     size = path.stat().st_size

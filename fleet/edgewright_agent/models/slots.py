@@ -1,5 +1,4 @@
-"""The two slots of each model, and the pointer to the active one. Called by ``acting``, ``observing`` and
-``installing``.
+"""The two slots of each model, and the pointer to the active one. Called by the other modules of ``models``.
 
 ::
 
@@ -43,14 +42,14 @@ class ModelSlots:
         return self._directory / ACTIVE
 
     def active(self) -> Slot | None:
-        """Where the pointer leads; None when there is none."""
+        """Return the active slot; None when there is none."""
         if not self.active_link.is_symlink():
             return None
         target = self.active_link.readlink().name
         return Slot(target) if target in set(Slot) else None
 
     def holds(self, slot: Slot) -> ModelAssignment | None:
-        """What a slot holds whole."""
+        """Return the assignment that a slot holds completely."""
         path = self.path(slot)
         try:
             marker = SlotMarker.from_bytes((path / MARKER_FILE).read_bytes())
@@ -105,7 +104,7 @@ class ModelSlots:
             raise local_error(error, f"reading slot {slot}") from error
 
     def discard(self, slot: Slot) -> None:
-        """Let a slot hold nothing.
+        """Remove a slot's marker.
 
         Raises:
             LocalError: The disk refuses.

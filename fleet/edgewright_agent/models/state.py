@@ -1,6 +1,6 @@
-"""What the agent remembers across restarts, beside its slots: one small file, replaced whole.
+"""State of the agent across restarts, beside its slots: one small file, replaced whole.
 
-Slots and the active pointer say themselves what they hold; this file holds what cannot be seen from them. ``acting``
+Slots and the active pointer say themselves what they hold; this file holds what cannot be seen from them. ``actions``
 reads it once and writes it after every action that changes it, for the agent and for the installer.
 """
 
@@ -27,7 +27,7 @@ class FailureState(WireModel):
 
 
 class ModelState(WireModel):
-    """What is remembered of one model."""
+    """State of one model."""
 
     model: ModelName
     probed: ModelAssignment | None = None
@@ -43,7 +43,7 @@ class ModelState(WireModel):
 
 
 class DeviceState(WireModel):
-    """What is remembered of the device."""
+    """State of the device."""
 
     format_version: int = 1
     accepted: Assignment | None = None

@@ -1,6 +1,6 @@
 """The process that runs golden samples: a model that crashes the runtime, or never ends, takes only this one down.
 
-Started by ``probe`` as ``python -m edgewright_agent.probing.child``. Reads one JSON object from stdin, writes one to
+Started by ``prober`` as ``python -m edgewright_agent.probing.child``. Reads one JSON object from stdin, writes one to
 stdout; whatever the runtime prints goes to stderr.
 """
 
@@ -14,7 +14,7 @@ from pathlib import Path
 from edgewright_agent.errors import AgentError
 from edgewright_agent.handle import ModelHandle
 from edgewright_agent.probing.golden import judge, probe_slot
-from edgewright_agent.probing.outcomes import Outcome
+from edgewright_agent.probing.outcomes import ProbeOutcome
 from edgewright_agent.runtime import load_runtime
 
 
@@ -33,7 +33,7 @@ def main() -> None:
             handle = ModelHandle(task["device"], task["model"], runtime)
             outcome = judge(handle.current.path, handle.run, runtime.describe())
     except AgentError as error:
-        outcome = Outcome(False, 0, 0.0, task["runtime"], reason=error.reason, message=error.message)
+        outcome = ProbeOutcome(False, 0, 0.0, task["runtime"], reason=error.reason, message=error.message)
     os.write(answer, outcome.to_json().encode())
 
 

@@ -1,4 +1,4 @@
-"""Running a package's golden samples and judging what comes out. Called by ``probe`` and ``probe_child``.
+"""Running a package's golden samples and judging what comes out. Called by ``child`` and ``in_process``.
 
 Samples run one at a time, as an application's frames come; then again for the time each takes.
 """
@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from edgewright_agent.models.packages import golden_atol
-from edgewright_agent.probing.outcomes import Outcome
+from edgewright_agent.probing.outcomes import ProbeOutcome
 from edgewright_agent.runtime import Array, Runtime, Unsupported
 from edgewright_wire.package import GOLDEN_FILE, MODEL_FILE
 from edgewright_wire.slots import MANIFEST_FILE
@@ -21,19 +21,19 @@ TIMED_RUNS = 50
 TIMED_SECONDS = 2.0
 
 
-def probe_slot(slot: Path, runtime: Runtime) -> Outcome:
+def probe_slot(slot: Path, runtime: Runtime) -> ProbeOutcome:
     """Run the golden samples of a slot's model."""
     described = runtime.describe()
     try:
         session = runtime.load(slot / MODEL_FILE)
     except Unsupported as error:
-        return Outcome(False, 0, 0.0, described, reason="Incompatible", message=_one_line(error))
+        return ProbeOutcome(False, 0, 0.0, described, reason="Incompatible", message=_one_line(error))
     except Exception as error:  # noqa: BLE001 - any runtime may be plugged in; whatever it raises, it refuses the model
-        return Outcome(False, 0, 0.0, described, reason="LoadFailed", message=_one_line(error))
+        return ProbeOutcome(False, 0, 0.0, described, reason="LoadFailed", message=_one_line(error))
     return judge(slot, session.run, described)
 
 
-def judge(slot: Path, run: Callable[[Array], Array], described: str) -> Outcome:
+def judge(slot: Path, run: Callable[[Array], Array], described: str) -> ProbeOutcome:
     """Compare what ``run`` computes with what the slot's golden samples expect."""
     try:
         manifest: dict[str, Any] = json.loads((slot / MANIFEST_FILE).read_bytes())
@@ -42,21 +42,21 @@ def judge(slot: Path, run: Callable[[Array], Array], described: str) -> Outcome:
             inputs, expected = arrays["input"], arrays["expected"]
     except (OSError, ValueError, KeyError, EOFError) as error:
         message = f"golden samples cannot be read: {_one_line(error)}"
-        return Outcome(False, 0, 0.0, described, reason="InvalidPackage", message=message)
+        return ProbeOutcome(False, 0, 0.0, described, reason="InvalidPackage", message=message)
     samples = len(inputs)
     if samples == 0 or len(expected) != samples:
         message = f"{samples} golden inputs, {len(expected)} expected outputs"
-        return Outcome(False, 0, atol, described, reason="InvalidPackage", message=message)
+        return ProbeOutcome(False, 0, atol, described, reason="InvalidPackage", message=message)
     try:
         worst, message = _compare(inputs, expected, run)
         passed = worst is not None and worst <= atol
         latency = _latency_p95_ms(inputs, run) if passed else None
     except Exception as error:  # noqa: BLE001 - any runtime may be plugged in; whatever it raises, it cannot run the model
-        return Outcome(False, samples, atol, described, reason="RunFailed", message=_one_line(error))
+        return ProbeOutcome(False, samples, atol, described, reason="RunFailed", message=_one_line(error))
     if passed:
-        return Outcome(True, samples, atol, described, worst, latency)
+        return ProbeOutcome(True, samples, atol, described, worst, latency)
     message = message or f"golden samples differ by up to {worst:.6g}; allowed is {atol:.6g}"
-    return Outcome(False, samples, atol, described, worst, reason="ProbeMismatch", message=message)
+    return ProbeOutcome(False, samples, atol, described, worst, reason="ProbeMismatch", message=message)
 
 
 def _compare(inputs: Array, expected: Array, run: Callable[[Array], Array]) -> tuple[float | None, str]:

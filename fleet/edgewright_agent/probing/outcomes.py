@@ -1,5 +1,5 @@
-"""What running golden samples gave, as it travels from the process that ran them. Pure, and without numpy: the agent
-itself never computes. Called by ``golden``, ``probe`` and ``acting``.
+"""Outcome of running golden samples, as the child process returns it. Pure, and without numpy: the agent itself never
+computes. Called by ``golden``, ``prober`` and ``models.actions``.
 """
 
 import json
@@ -9,8 +9,8 @@ from edgewright_wire.messages import ProbeResult
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
-    """What a probe gave; the fields of ProbeResult, and why it failed."""
+class ProbeOutcome:
+    """Outcome of a probe: the fields of ProbeResult, and the reason of a failure."""
 
     passed: bool
     samples: int
@@ -27,7 +27,7 @@ class Outcome:
         return json.dumps(asdict(self))
 
     @classmethod
-    def from_json(cls, text: str) -> "Outcome":
+    def from_json(cls, text: str) -> "ProbeOutcome":
         """Read what to_json wrote.
 
         Raises:

@@ -1,6 +1,6 @@
 """Proving a model on the device before it serves, and again where it serves. Called by ``agent`` and ``main``.
 
-``ChildProber`` runs each probe as a process of its own, with a time limit; ``probe_inside`` has one without.
+``ChildProber`` runs each probe as a process of its own, with a time limit; ``in_process`` has one without.
 """
 
 import json
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Protocol
 
 from edgewright_agent.errors import LocalError
-from edgewright_agent.probing.outcomes import Outcome
+from edgewright_agent.probing.outcomes import ProbeOutcome
 
 LOOK_UP_SECONDS = 0.5
 
@@ -22,7 +22,7 @@ LOOK_UP_SECONDS = 0.5
 class Prober(Protocol):
     """Runs golden samples."""
 
-    def probe(self, slot: Path) -> Outcome:
+    def probe(self, slot: Path) -> ProbeOutcome:
         """Run them on a slot that is not active.
 
         Raises:
@@ -30,7 +30,7 @@ class Prober(Protocol):
         """
         ...
 
-    def verify(self, device_dir: Path, model: str) -> Outcome:
+    def verify(self, device_dir: Path, model: str) -> ProbeOutcome:
         """Run them on what is active, through the handle applications use.
 
         Raises:
@@ -61,15 +61,15 @@ class ChildProber:
         self._timeout = timeout
         self._stopped = stopped
 
-    def probe(self, slot: Path) -> Outcome:
+    def probe(self, slot: Path) -> ProbeOutcome:
         """As in Prober."""
         return self._run({"slot": str(slot)})
 
-    def verify(self, device_dir: Path, model: str) -> Outcome:
+    def verify(self, device_dir: Path, model: str) -> ProbeOutcome:
         """As in Prober."""
         return self._run({"device": str(device_dir), "model": model})
 
-    def _run(self, task: dict[str, str]) -> Outcome:
+    def _run(self, task: dict[str, str]) -> ProbeOutcome:
         whole = {**task, "runtime": self._runtime, "pythonPath": self._python_path, "timeout": self._timeout}
         # -P keeps the work directory off sys.path: only what is installed, and python_path, is imported.
         command = [sys.executable, "-P", "-m", "edgewright_agent.probing.child"]
@@ -85,13 +85,13 @@ class ChildProber:
             raise LocalError("ProbeUnavailable", f"cannot start {sys.executable}: {error}") from error
         if not ended:
             message = f"running the golden samples took more than {self._timeout:g} s"
-            return Outcome(False, 0, 0.0, self._runtime, reason="ProbeTimeout", message=message)
+            return ProbeOutcome(False, 0, 0.0, self._runtime, reason="ProbeTimeout", message=message)
         try:
-            return Outcome.from_json(stdout.decode())
+            return ProbeOutcome.from_json(stdout.decode())
         except (ValueError, TypeError):
             said = " ".join(stderr.decode(errors="replace").split())[-300:]
             message = f"the runtime {_ending(child.returncode)} while running the golden samples: {said or 'no output'}"
-            return Outcome(False, 0, 0.0, self._runtime, reason="ProbeCrashed", message=message)
+            return ProbeOutcome(False, 0, 0.0, self._runtime, reason="ProbeCrashed", message=message)
 
     def _wait(self, child: subprocess.Popen[bytes], task: bytes) -> tuple[bool, bytes, bytes]:
         until = time.monotonic() + self._timeout

@@ -61,7 +61,7 @@ class Blobs:
         self._stream: _Stream | None = None
 
     def path(self, digest: str) -> Path:
-        """Where a whole blob is, or would be."""
+        """Return the path of a whole blob, present or not."""
         return self._directory / hex_of(digest)
 
     def listed(self) -> tuple[frozenset[str], frozenset[str]]:

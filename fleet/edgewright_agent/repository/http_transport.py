@@ -1,4 +1,4 @@
-"""A published repository and a report drop behind HTTP. Opened by ``opening``; they pass ``tests/contract/transport``.
+"""Published repository and report drop behind HTTP. Opened by ``http_wiring``; pass ``tests/contract/transport``.
 
 The repository may be on any web server, site cache or CDN: everything in it is signed or named by its digest. Reports
 go to edgewright's server, which knows a device by its certificate.
@@ -14,8 +14,8 @@ from urllib.parse import unquote
 
 from edgewright_agent.errors import CertificateRefused, Changed, NotEnrolled, NotFound, TransportError
 from edgewright_agent.http.answers import BUSY, GONE, entity_tag, range_start, retry_after, said
-from edgewright_agent.http.client import ERROR_BODY, Answer, HttpClient
-from edgewright_agent.identity.enrollment import trouble_with_report
+from edgewright_agent.http.client import ERROR_BODY, HttpClient, HttpResponse
+from edgewright_agent.identity.enrollment import report_error
 from edgewright_agent.identity.enrollment_client import Identities
 from edgewright_agent.identity.files import Identity
 from edgewright_wire.layout import METADATA
@@ -93,7 +93,7 @@ class HttpRepository:
         condition = {"If-Range": known.tag} if known is not None and known.steady else {}
         return {"Range": f"bytes={offset}-", **condition}
 
-    def _bytes(self, path: str, offset: int, answer: Answer) -> Iterator[bytes]:
+    def _bytes(self, path: str, offset: int, answer: HttpResponse) -> Iterator[bytes]:
         match answer.status:
             case 200:
                 yield from self._whole(path, offset, answer)
@@ -109,7 +109,7 @@ class HttpRepository:
             case _:
                 raise _refusal(answer)
 
-    def _whole(self, path: str, offset: int, answer: Answer) -> Iterator[bytes]:
+    def _whole(self, path: str, offset: int, answer: HttpResponse) -> Iterator[bytes]:
         tag, known = entity_tag(answer.headers), self._tags.get(path)
         if offset and known is not None and known.steady and tag and tag != known.tag:
             self._remember(path, tag, steady=False)
@@ -127,7 +127,7 @@ class HttpRepository:
                 yield chunk[skip:]
             skip = max(0, skip - len(chunk))
 
-    def _keeping(self, answer: Answer) -> Iterator[bytes]:
+    def _keeping(self, answer: HttpResponse) -> Iterator[bytes]:
         kept = b""
         self._timestamp = None
         for chunk in _patiently(TIMESTAMP, answer):
@@ -144,7 +144,7 @@ class HttpRepository:
             del self._tags[next(iter(self._tags))]
 
 
-def _patiently(path: str, answer: Answer) -> Iterator[bytes]:
+def _patiently(path: str, answer: HttpResponse) -> Iterator[bytes]:
     """Yield a body's chunks; small files have to come within a time, blobs as long as something comes."""
     encoding = answer.headers.get("Content-Encoding", "identity")
     if encoding != "identity":
@@ -156,7 +156,7 @@ def _patiently(path: str, answer: Answer) -> Iterator[bytes]:
             raise _unreachable(f"{answer.url}: did not come to its end within {PATIENCE:g} s")
 
 
-def _refusal(answer: Answer) -> TransportError:
+def _refusal(answer: HttpResponse) -> TransportError:
     status = answer.status
     text = said(answer.body(ERROR_BODY))
     more = f": {text}" if text else ""
@@ -214,7 +214,7 @@ class HttpReports:
             self._heard(answer.headers)
             text = answer.body(ERROR_BODY)
             wait = retry_after(answer.headers, wall_clock())
-            if trouble := trouble_with_report(self._url, answer.status, text, said(text), wait):
+            if trouble := report_error(self._url, answer.status, text, said(text), wait):
                 raise trouble
         except (CertificateRefused, NotEnrolled) as error:
             self._identities.refused(error)

@@ -1,6 +1,6 @@
 """Reaching a published repository and a report drop: the Protocols, and ``file://`` behind them.
 
-A share, a mounted stick or an air-gapped disk is enough; ``transport_http`` has what is behind HTTP. All pass
+A share, a mounted stick or an air-gapped disk is enough; ``http_transport`` has what is behind HTTP. All pass
 ``tests/contract/transport``. ``trust`` reads metadata through a RepositoryReader, ``blobs`` reads packages through it;
 ``agent`` sends reports to a ReportDrop.
 """
@@ -38,7 +38,7 @@ class Watch(Protocol):
     """Notices that a repository changed, so that nobody has to look."""
 
     def news(self) -> bool:
-        """Whether it is worth looking, since the last time this was asked."""
+        """Return whether something changed since the last call."""
         ...
 
 

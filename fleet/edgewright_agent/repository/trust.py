@@ -1,4 +1,4 @@
-"""What the device believes of a repository: assignments and package manifests, verified by TUF.
+"""Trusted assignments and package manifests of a repository, verified by TUF.
 
 python-tuf's Updater does the verification (signatures, thresholds, rollback, freeze, mix-and-match); this module
 gives it bytes through a RepositoryReader and names what went wrong. Source: https://theupdateframework.github.io/specification/
@@ -52,7 +52,7 @@ _IN_A_PATH = "%/:@!$&'()*+,;="
 
 
 class _Fetcher(FetcherInterface):
-    """Lets python-tuf read through a RepositoryReader."""
+    """Adapter of a RepositoryReader for python-tuf."""
 
     def __init__(self, reader: RepositoryReader) -> None:
         self._reader = reader
@@ -148,7 +148,7 @@ class TrustedRepository:
             _make_durable(self._directory)
 
     def fetch_target(self, path: str, place: Path, disk: Disk) -> None:
-        """Bring a target into a file, whole or not at all; nothing is fetched where the file holds it already.
+        """Download a target into a file atomically; skipped where the file holds it already.
 
         Raises:
             NotFound: No role signs such a target, or the repository does not have it.
@@ -188,7 +188,7 @@ class TrustedRepository:
         return updater
 
     def _unchanged(self) -> bool:
-        """Whether the newest timestamp is the one verified last, still valid, a short while ago.
+        """Return whether the newest timestamp is the one verified last, still valid, a short while ago.
 
         Raises:
             TransportError: The repository cannot be read.

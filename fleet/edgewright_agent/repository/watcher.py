@@ -1,7 +1,7 @@
 """Noticing that a repository changed, without holding anything up: a thread that asks, and only says that it looks new.
 
 What is new, and whether it is to be believed, the agent's loop finds out itself; it looks now and then in any case.
-``opening`` makes one; the loop asks it for ``news`` and is woken by it.
+``http_wiring`` makes one; the loop asks it for ``news`` and is woken by it.
 """
 
 import hashlib
@@ -14,15 +14,15 @@ from dataclasses import dataclass
 from edgewright_agent.errors import TransportError
 from edgewright_agent.http.answers import BUSY, granted_wait, retry_after
 from edgewright_agent.http.client import HttpClient
-from edgewright_agent.pacing import Asked, Pace, pause_after
+from edgewright_agent.pacing import Pace, PollAttempt, pause_after
 from edgewright_agent.repository.http_transport import SMALL, TIMESTAMP, wall_clock
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
-    """What the timestamp was when it was seen last."""
+class SeenTimestamp:
+    """Entity tag and digest of the timestamp seen last."""
 
     tag: str = ""
     """To ask whether it changed; empty where the server gives none."""
@@ -53,7 +53,7 @@ class RepositoryWatch:
         self._pace = pace
         self._long_poll = long_poll
         self._jitter = jitter
-        self._known = Known()
+        self._known = SeenTimestamp()
         self._failures = 0
         self._wake: Callable[[], None] = lambda: None
         self._news = threading.Event()
@@ -71,7 +71,7 @@ class RepositoryWatch:
         self._pace.interrupt()
 
     def news(self) -> bool:
-        """Whether it is worth looking, since the last time this was asked."""
+        """Return whether something changed since the last call."""
         if not self._news.is_set():
             return False
         self._news.clear()
@@ -88,7 +88,7 @@ class RepositoryWatch:
             )
         self._client.close()
 
-    def _ask(self) -> Asked:
+    def _ask(self) -> PollAttempt:
         known, wait, begun = self._known, self._long_poll, time.monotonic()
         headers = {"If-None-Match": known.tag} if known.tag else {}
         if wait:
@@ -103,19 +103,19 @@ class RepositoryWatch:
             pause = retry_after(answer.headers, wall_clock())
             return self._failed(f"HTTP {answer.status}", bool(known.tag), pause, busy=answer.status in BUSY)
         if answer.status == 200:
-            self._known = Known(answer.headers.get("ETag", ""), hashlib.sha256(body).digest())
+            self._known = SeenTimestamp(answer.headers.get("ETag", ""), hashlib.sha256(body).digest())
         changed = self._known.digest != known.digest
         if changed or self._failures:
             self._tell()
         self._failures = 0
-        return Asked(bool(known.tag), wait, time.monotonic() - begun, granted_wait(answer.headers), changed)
+        return PollAttempt(bool(known.tag), wait, time.monotonic() - begun, granted_wait(answer.headers), changed)
 
-    def _failed(self, message: str, conditional: bool, pause: float, *, busy: bool = False) -> Asked:
+    def _failed(self, message: str, conditional: bool, pause: float, *, busy: bool = False) -> PollAttempt:
         log.debug("watching %s: %s", self._url, message)
         self._failures += 1
         if self._failures == 1 and not busy:
             self._tell()  # the loop looks itself, and reports what is wrong
-        return Asked(conditional, self._long_poll, 0.0, failures=self._failures, retry_after=pause)
+        return PollAttempt(conditional, self._long_poll, 0.0, failures=self._failures, retry_after=pause)
 
     def _tell(self) -> None:
         self._news.set()

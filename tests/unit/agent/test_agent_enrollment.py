@@ -11,11 +11,11 @@ from edgewright_agent.errors import CertificateRefused, NotEnrolled, TransportEr
 from edgewright_agent.identity.enrollment import (
     LOOK_AGAIN,
     Certificate,
-    Step,
-    meaning_of,
+    EnrollmentStep,
     next_step,
+    parse_enrollment_response,
     renewal_pause,
-    trouble_with_report,
+    report_error,
 )
 from edgewright_wire.enrollment import EnrollmentRequest, IssuedCertificate, PendingEnrollment
 
@@ -29,24 +29,24 @@ def certificate(obtained_at: datetime | None = BEGINS) -> Certificate:
     return Certificate(BEGINS, BEGINS + LIFE, obtained_at)
 
 
-def step(days: float, obtained_at: datetime | None = BEGINS, *, refused: bool = False) -> Step:
+def step(days: float, obtained_at: datetime | None = BEGINS, *, refused: bool = False) -> EnrollmentStep:
     return next_step(certificate(obtained_at), refused=refused, now=BEGINS + timedelta(days=days))
 
 
 @pytest.mark.parametrize(
     ("days", "expected"),
     [
-        (0, Step.REPORT),
-        (59.9, Step.REPORT),
-        (60, Step.RENEW),
-        (89.9, Step.RENEW),
-        (90, Step.ENROLL),
-        (900, Step.ENROLL),
+        (0, EnrollmentStep.REPORT),
+        (59.9, EnrollmentStep.REPORT),
+        (60, EnrollmentStep.RENEW),
+        (89.9, EnrollmentStep.RENEW),
+        (90, EnrollmentStep.ENROLL),
+        (900, EnrollmentStep.ENROLL),
     ],
 )
 @pytest.mark.parametrize("obtained_at", [BEGINS, None])
 def test_a_certificate_is_renewed_after_two_thirds_of_its_life(
-    days: float, obtained_at: datetime | None, expected: Step
+    days: float, obtained_at: datetime | None, expected: EnrollmentStep
 ) -> None:
     assert step(days, obtained_at) is expected
 
@@ -59,33 +59,33 @@ def test_a_certificate_that_was_dated_back_is_renewed_between_its_coming_and_its
     assert came.obtained_at is not None
     assert came.obtained_at < came.renew_at < came.not_after
     now = came.obtained_at + (came.renew_at - came.obtained_at) * passed * 0.999
-    assert next_step(came, refused=False, now=now) is Step.REPORT
+    assert next_step(came, refused=False, now=now) is EnrollmentStep.REPORT
 
 
 def test_without_a_certificate_or_with_one_that_is_refused_a_device_enrolls() -> None:
-    assert next_step(None, refused=False, now=BEGINS) is Step.ENROLL
-    assert step(1, refused=True) is Step.ENROLL
+    assert next_step(None, refused=False, now=BEGINS) is EnrollmentStep.ENROLL
+    assert step(1, refused=True) is EnrollmentStep.ENROLL
 
 
 def test_a_clock_that_fell_back_does_not_make_a_good_certificate_bad() -> None:
     """After a power cut many devices begin in 1970; the server's clock counts."""
-    assert next_step(certificate(), refused=False, now=datetime(1970, 1, 1, tzinfo=UTC)) is Step.REPORT
+    assert next_step(certificate(), refused=False, now=datetime(1970, 1, 1, tzinfo=UTC)) is EnrollmentStep.REPORT
 
 
 def test_a_certificate_that_came_while_the_clock_was_wrong_is_not_asked_for_over_and_over() -> None:
     future = datetime(2040, 1, 1, tzinfo=UTC)
     came = certificate(obtained_at=future)
-    assert next_step(came, refused=False, now=future + timedelta(days=1)) is Step.REPORT
-    assert next_step(came, refused=False, now=future + timedelta(days=61)) is Step.RENEW
+    assert next_step(came, refused=False, now=future + timedelta(days=1)) is EnrollmentStep.REPORT
+    assert next_step(came, refused=False, now=future + timedelta(days=61)) is EnrollmentStep.RENEW
     past = certificate(obtained_at=datetime(1970, 1, 1, tzinfo=UTC))
-    assert next_step(past, refused=False, now=datetime(1970, 1, 2, tzinfo=UTC)) is Step.REPORT
-    assert next_step(past, refused=False, now=BEGINS) is Step.RENEW, "once, when the clock is set right"
+    assert next_step(past, refused=False, now=datetime(1970, 1, 2, tzinfo=UTC)) is EnrollmentStep.REPORT
+    assert next_step(past, refused=False, now=BEGINS) is EnrollmentStep.RENEW, "once, when the clock is set right"
 
 
 @given(DATES, st.integers(1, 365))
 def test_whatever_the_clock_says_a_certificate_that_just_came_is_used(now: datetime, days: int) -> None:
     came = Certificate(BEGINS, BEGINS + timedelta(days=days), now)
-    assert next_step(came, refused=False, now=now) is Step.REPORT
+    assert next_step(came, refused=False, now=now) is EnrollmentStep.REPORT
 
 
 @given(st.integers(1, 1000), st.timedeltas(timedelta(seconds=-1000), timedelta(seconds=1e7)))
@@ -100,7 +100,7 @@ def test_a_failed_renewal_is_tried_several_times_before_the_end_and_never_hammer
 
 def answer(status: int, body: object, wait: float = 0.0) -> object:
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
-    return meaning_of(URL, status, data, data.decode(errors="replace"), wait)
+    return parse_enrollment_response(URL, status, data, data.decode(errors="replace"), wait)
 
 
 def test_answers_to_an_enrollment_mean_what_the_contract_says() -> None:
@@ -139,11 +139,11 @@ def test_whatever_else_is_answered_may_pass(status: int, body: object, reason: s
 
 
 def test_a_refused_certificate_is_told_from_a_device_that_may_not_report() -> None:
-    refused = trouble_with_report(URL, 401, b"", "", 0.0)
-    retired = trouble_with_report(URL, 403, b'{"reason": "Retired"}', "", 0.0)
+    refused = report_error(URL, 401, b"", "", 0.0)
+    retired = report_error(URL, 403, b'{"reason": "Retired"}', "", 0.0)
     assert isinstance(refused, CertificateRefused)
     assert isinstance(retired, NotEnrolled)
-    assert trouble_with_report(URL, 200, b'{"accepted": 1}', "", 0.0) is None
+    assert report_error(URL, 200, b'{"accepted": 1}', "", 0.0) is None
 
 
 def test_a_token_is_not_shown() -> None:

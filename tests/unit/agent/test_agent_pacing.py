@@ -9,13 +9,13 @@ from hypothesis import strategies as st
 
 from edgewright_agent.backoff import REPORT, Schedule
 from edgewright_agent.errors import TransportError
-from edgewright_agent.pacing import BREATH, LONGEST_AFTER_FAILURE, Asked, Pace, pause_after
+from edgewright_agent.pacing import BREATH, LONGEST_AFTER_FAILURE, Pace, PollAttempt, pause_after
 
 INTERVAL = 60.0
 
 
-def polled(*, changed: bool = False) -> Asked:
-    return Asked(conditional=True, wait=0.0, took=0.1, changed=changed)
+def polled(*, changed: bool = False) -> PollAttempt:
+    return PollAttempt(conditional=True, wait=0.0, took=0.1, changed=changed)
 
 
 def test_polls_are_spread_by_a_fifth_either_way() -> None:
@@ -24,27 +24,27 @@ def test_polls_are_spread_by_a_fifth_either_way() -> None:
 
 
 def test_a_server_that_waits_is_asked_again_at_once() -> None:
-    waited = Asked(conditional=True, wait=30.0, took=30.0, granted=30.0)
-    changed = Asked(conditional=True, wait=30.0, took=12.0, granted=30.0, changed=True)
-    capped = Asked(conditional=True, wait=30.0, took=10.0, granted=10.0)
+    waited = PollAttempt(conditional=True, wait=30.0, took=30.0, granted=30.0)
+    changed = PollAttempt(conditional=True, wait=30.0, took=12.0, granted=30.0, changed=True)
+    capped = PollAttempt(conditional=True, wait=30.0, took=10.0, granted=10.0)
     assert [pause_after(asked, INTERVAL, 0.5) for asked in (waited, changed, capped)] == [0.0, 0.0, 0.0]
 
 
 def test_the_first_question_cannot_be_waited_for() -> None:
-    first = Asked(conditional=False, wait=30.0, took=0.25, granted=0.0, changed=True)
+    first = PollAttempt(conditional=False, wait=30.0, took=0.25, granted=0.0, changed=True)
     assert pause_after(first, INTERVAL, 0.5) == BREATH - 0.25
 
 
 def test_a_server_that_does_not_wait_is_polled() -> None:
-    unsupported = Asked(conditional=True, wait=30.0, took=0.01)
-    early = Asked(conditional=True, wait=30.0, took=0.01, granted=30.0)
-    eager = Asked(conditional=True, wait=30.0, took=0.01, changed=True)
+    unsupported = PollAttempt(conditional=True, wait=30.0, took=0.01)
+    early = PollAttempt(conditional=True, wait=30.0, took=0.01, granted=30.0)
+    eager = PollAttempt(conditional=True, wait=30.0, took=0.01, changed=True)
     assert [pause_after(asked, INTERVAL, 0.5) for asked in (unsupported, early, eager)] == [INTERVAL] * 3
 
 
 def test_failures_are_retried_more_and_more_rarely_and_as_the_server_asks() -> None:
     def failed(failures: int, retry_after: float = 0.0) -> float:
-        asked = Asked(conditional=True, wait=30.0, took=0.0, failures=failures, retry_after=retry_after)
+        asked = PollAttempt(conditional=True, wait=30.0, took=0.0, failures=failures, retry_after=retry_after)
         return pause_after(asked, INTERVAL, 0.5)
 
     assert [failed(count) for count in (1, 2, 3, 4)] == [5.0, 10.0, 20.0, 40.0]
@@ -54,7 +54,7 @@ def test_failures_are_retried_more_and_more_rarely_and_as_the_server_asks() -> N
 
 @given(
     st.builds(
-        Asked,
+        PollAttempt,
         conditional=st.booleans(),
         wait=st.sampled_from([0.0, 30.0]),
         took=st.floats(0, 100),
@@ -66,7 +66,7 @@ def test_failures_are_retried_more_and_more_rarely_and_as_the_server_asks() -> N
     st.floats(1, 3600),
     st.floats(0, 1),
 )
-def test_two_requests_are_never_closer_than_a_breath(asked: Asked, interval: float, jitter: float) -> None:
+def test_two_requests_are_never_closer_than_a_breath(asked: PollAttempt, interval: float, jitter: float) -> None:
     pause = pause_after(asked, interval, jitter)
     assert pause >= 0
     if not asked.failures:

@@ -9,7 +9,7 @@ import pytest
 import paths
 from edgewright_agent.errors import LocalError
 from edgewright_agent.probing.golden import probe_slot
-from edgewright_agent.probing.outcomes import Outcome
+from edgewright_agent.probing.outcomes import ProbeOutcome
 from edgewright_agent.probing.prober import ChildProber
 from edgewright_agent.runtime import OnnxRuntime
 from edgewright_wire.package import FILEPATH
@@ -134,5 +134,5 @@ def test_a_runtime_that_is_not_there_is_named(tmp_path: Path) -> None:
 
 
 def test_an_outcome_survives_the_way_between_processes() -> None:
-    outcome = Outcome(False, 3, 0.1, "x 1", 0.25, None, "ProbeMismatch", "differs")
-    assert Outcome.from_json(outcome.to_json()) == outcome
+    outcome = ProbeOutcome(False, 3, 0.1, "x 1", 0.25, None, "ProbeMismatch", "differs")
+    assert ProbeOutcome.from_json(outcome.to_json()) == outcome
