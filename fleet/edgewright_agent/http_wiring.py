@@ -12,8 +12,8 @@ from edgewright_agent.http.client import HttpClient
 from edgewright_agent.identity.enrollment_client import Enroller, NoIdentities
 from edgewright_agent.identity.files import Identity, IdentityFiles
 from edgewright_agent.limits import FetchLimits
-from edgewright_agent.pacing import Pace
 from edgewright_agent.repository.http_transport import HttpReports, HttpRepository, wall_clock
+from edgewright_agent.repository.pacing import Pace
 from edgewright_agent.repository.watcher import RepositoryWatch
 from edgewright_agent.settings import Settings
 from edgewright_wire.enrollment import EnrollmentRequest

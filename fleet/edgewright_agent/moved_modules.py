@@ -22,6 +22,7 @@ MOVED: Mapping[str, str] = {
     "edgewright_agent.opening": "edgewright_agent.wiring",
     "edgewright_agent.opening_http": "edgewright_agent.http_wiring",
     "edgewright_agent.outcomes": "edgewright_agent.probing.outcomes",
+    "edgewright_agent.pacing": "edgewright_agent.repository.pacing",
     "edgewright_agent.packages": "edgewright_agent.models.packages",
     "edgewright_agent.payload": "edgewright_agent.models.payload",
     "edgewright_agent.probe": "edgewright_agent.probing.prober",

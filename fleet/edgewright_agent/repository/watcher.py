@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from edgewright_agent.errors import TransportError
 from edgewright_agent.http.answers import BUSY, granted_wait, retry_after
 from edgewright_agent.http.client import HttpClient
-from edgewright_agent.pacing import Pace, PollAttempt, pause_after
 from edgewright_agent.repository.http_transport import SMALL, TIMESTAMP, wall_clock
+from edgewright_agent.repository.pacing import Pace, PollAttempt, pause_after
 
 log = logging.getLogger(__name__)
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from edgewright_agent.backoff import REPORT, Schedule
 from edgewright_agent.errors import TransportError
-from edgewright_agent.pacing import BREATH, LONGEST_AFTER_FAILURE, Pace, PollAttempt, pause_after
+from edgewright_agent.repository.pacing import BREATH, LONGEST_AFTER_FAILURE, Pace, PollAttempt, pause_after
 
 INTERVAL = 60.0
 
