@@ -16,7 +16,7 @@ WORKERS ?= $(shell echo $$(($$(nproc) * 2)))
 
 PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup
 
-.PHONY: help setup demo demo-mixed check test test-devices test-all lint format schemas bench clean
+.PHONY: help setup demo demo-mixed check test test-devices test-all lint format schemas pictures bench clean
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
 
@@ -61,6 +61,9 @@ format: $(STAMP) ## Format the code
 schemas: $(STAMP) ## Regenerate JSON Schemas and field tables from the pydantic models
 	@$(BIN)/python -m edgewright_schemas.jsonschema schemas/json
 	@$(BIN)/python -m edgewright_schemas.reference docs/reference/specs.md
+
+pictures: $(STAMP) ## Record the terminal that README shows
+	@$(BIN)/python -m examples.demo.picture docs/images/retail.svg
 
 bench: $(STAMP) ## Measure, and write docs/reference/benchmarks.md
 	@$(BIN)/python -m benchmarks

@@ -10,10 +10,9 @@ import tempfile
 from io import StringIO
 from pathlib import Path
 
+from examples.demo.lab import Lab
 from rich.console import Console
 from rich.text import Text
-
-from examples.demo.lab import Lab
 
 WIDTH = 108
 SHOWN = (

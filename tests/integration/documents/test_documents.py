@@ -1,4 +1,4 @@
-"""What the documentation says is so: README's tour does what it shows, and every link leads somewhere."""
+"""The documents: the tutorial does what it shows, links and paths lead somewhere, figures are true."""
 
 import os
 import re
@@ -12,6 +12,7 @@ import pytest
 
 from e2e.terminal import Terminal
 from edgewright_schemas.reference import update
+from layers import renewed
 from paths import ROOT
 
 IDENTITY = {
@@ -24,6 +25,7 @@ MARKDOWN = sorted(
     for path in ROOT.rglob("*.md")
     if not {part for part in path.relative_to(ROOT).parts if part.startswith(".")} and "site-packages" not in path.parts
 )
+TUTORIAL = ROOT / "docs/tutorial/first-rollout.md"
 _BLOCK = re.compile(r"(?P<mark><!-- not run: [^\n]+ -->\n)?^```(?:console|bash|sh)\n(?P<text>.*?)^```$", re.M | re.S)
 _VARYING = re.compile(
     r"[0-9a-f]{7,40}\b|\d{4}-\d\d-\d\d \d\d:\d\d:\d\d|\d+(?:\.\d+)? (?:s|ms|min|h)\b|\b\d+\.\d+\b|\b[0-9]{4,}\b"
@@ -75,8 +77,8 @@ def missing(shown: tuple[str, ...], printed: str) -> list[str]:
 
 @pytest.mark.e2e
 @pytest.mark.xdist_group("e2e")
-def test_the_tour_does_what_it_shows(tmp_path: Path) -> None:
-    blocks = [found["text"] for found in _BLOCK.finditer((ROOT / "README.md").read_text("utf-8")) if not found["mark"]]
+def test_the_tutorial_does_what_it_shows(tmp_path: Path) -> None:
+    blocks = [found["text"] for found in _BLOCK.finditer(TUTORIAL.read_text("utf-8")) if not found["mark"]]
     assert len(blocks) >= 5
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     environment = {"PATH": path, "HOME": str(tmp_path), "LANG": "C.UTF-8", "OMP_NUM_THREADS": "1", **IDENTITY}
@@ -147,3 +149,20 @@ def test_every_decision_has_a_number_of_its_own() -> None:
         assert text.startswith(f"# {name[:4]} "), name
         assert len(text.splitlines()) <= 40, name
         assert name in (ROOT / "docs/index.md").read_text("utf-8"), f"docs/index.md does not list {name}"
+
+
+def test_the_architecture_names_files_that_are_there() -> None:
+    text = _FENCED.sub("", (ROOT / "docs/explanation/architecture.md").read_text("utf-8"))
+    named = set(re.findall(r"`((?:[a-z_]+/)*[a-z_]+(?:\.py|/))`", text))
+    roots = (ROOT, ROOT / "engine/edgewright")
+    assert len(named) > 50, "the walk names files"
+    assert [name for name in sorted(named) if not any((root / name).exists() for root in roots)] == []
+
+
+def test_the_layers_of_contributing_are_those_that_are_held() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
+    assert renewed(text, (ROOT / ".importlinter").read_text("utf-8")) == text, "run: python tests/layers.py"
+
+
+def test_the_readme_is_short() -> None:
+    assert len((ROOT / "README.md").read_text("utf-8").splitlines()) <= 150
