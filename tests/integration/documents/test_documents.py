@@ -76,7 +76,6 @@ def missing(shown: tuple[str, ...], printed: str) -> list[str]:
 
 
 @pytest.mark.e2e
-@pytest.mark.xdist_group("e2e")
 def test_the_tutorial_does_what_it_shows(tmp_path: Path) -> None:
     blocks = [found["text"] for found in _BLOCK.finditer(TUTORIAL.read_text("utf-8")) if not found["mark"]]
     assert len(blocks) >= 5
