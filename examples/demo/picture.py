@@ -4,6 +4,7 @@ Twelve real agents, real commands and their real output, with the colours they h
 """
 
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -50,7 +51,8 @@ def record(lab: Lab) -> str:
         if most is not None and len(lines) > most:
             console.print(Text("…", style="dim"))
         console.print()
-    return console.export_svg(title="examples/retail: twelve lane cameras", unique_id="retail")
+    svg = console.export_svg(title="examples/retail: twelve lane cameras", unique_id="retail")
+    return re.sub(r"@font-face \{.*?\}\s*", "", svg, flags=re.S)  # a font of the reader's own, none from elsewhere
 
 
 def main(file: Path) -> None:
