@@ -11,6 +11,15 @@ depends_on = None
 
 def upgrade() -> None:
     """Go to this revision."""
+    _create_control()
+    _create_artifacts()
+    _create_rollouts()
+    _create_devices()
+    _create_journal()
+
+
+def _create_control() -> None:
+    """Create the table of environments' leases and versions, with its one row."""
     op.create_table(
         "control",
         sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
@@ -25,6 +34,14 @@ def upgrade() -> None:
         sa.Column("expires_at", sa.Text, nullable=False),
         sa.Column("last_revision", sa.Text),
     )
+    op.execute(
+        "INSERT INTO control (id, version, fence, holder, host, machine, pid, started, since, expires_at) "
+        "VALUES (1, 0, 0, '', '', '', 0, '', '', '')"
+    )
+
+
+def _create_artifacts() -> None:
+    """Create the tables of what was built."""
     op.create_table(
         "artifacts",
         sa.Column("fingerprint", sa.String(80), primary_key=True),
@@ -45,6 +62,10 @@ def upgrade() -> None:
         sa.Column("model", sa.String(255), primary_key=True),
         sa.Column("body", sa.Text, nullable=False),
     )
+
+
+def _create_rollouts() -> None:
+    """Create the tables of rollouts."""
     op.create_table(
         "rollouts",
         sa.Column("address", sa.String(255), primary_key=True),
@@ -63,6 +84,10 @@ def upgrade() -> None:
         sa.Column("address", sa.String(255), primary_key=True),
         sa.Column("body", sa.Text, nullable=False),
     )
+
+
+def _create_devices() -> None:
+    """Create the tables of devices."""
     op.create_table(
         "assignments",
         sa.Column("device", sa.String(128), primary_key=True),
@@ -82,6 +107,10 @@ def upgrade() -> None:
         sa.Column("device", sa.String(128), primary_key=True),
         sa.Column("labels", sa.Text, nullable=False),
     )
+
+
+def _create_journal() -> None:
+    """Create the tables of managed resources, intents and history."""
     op.create_table(
         "inventory",
         sa.Column("address", sa.String(255), primary_key=True),
@@ -112,7 +141,3 @@ def upgrade() -> None:
         sa.Column("revision", sa.Text, nullable=False),
     )
     op.create_index("events_by_address", "events", ["address", "id"])
-    op.execute(
-        "INSERT INTO control (id, version, fence, holder, host, machine, pid, started, since, expires_at) "
-        "VALUES (1, 0, 0, '', '', '', 0, '', '', '')"
-    )
