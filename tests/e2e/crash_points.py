@@ -130,9 +130,13 @@ class FusedState:
         with self.fuse.call("record_reports"):
             self.real.record_reports(reports)
 
-    def set_inventory(self, resources: Mapping[Address, bool]) -> None:
-        with self.fuse.call("set_inventory"):
-            self.real.set_inventory(resources)
+    def take_inbox(self, devices: Collection[str]) -> None:
+        with self.fuse.call("take_inbox"):
+            self.real.take_inbox(devices)
+
+    def set_managed(self, resources: Mapping[Address, bool]) -> None:
+        with self.fuse.call("set_managed"):
+            self.real.set_managed(resources)
 
     def begin(self, intent: Intent) -> None:
         with self.fuse.call(f"begin {intent.action}"):

@@ -144,6 +144,9 @@ class Devices:
             self._seen = timestamp
         return self._real.observe(known)
 
+    def in_inbox(self, known: Mapping[str, int]) -> Sequence[str]:
+        return self._real.in_inbox(known)
+
     def _poll(self, device: str, assigned: Assignment | None, client: TufDevice) -> None:
         """Take an assignment up, once; a device that was never assigned anything says that it is there."""
         self._reports.mkdir(exist_ok=True)
@@ -256,7 +259,7 @@ def facts(folder: Path) -> dict[str, Any]:
             },
             "fetched": {device: _text(its) for device, its in newcomer.assignments(DEVICES).items()},
             "published": sorted(workspace.delivery(desired).published()),
-            "inventory": sorted(map(str, state.inventory())),
+            "inventory": sorted(map(str, state.managed())),
             "revision": state.last_revision(),
             "failures": dict(state.failures()),
             "happened": sorted(

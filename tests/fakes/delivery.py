@@ -60,6 +60,9 @@ class InMemoryDelivery:
     def observe(self, known: Mapping[str, int]) -> Sequence[Report]:
         return [r for d, r in sorted(self.reports.items()) if r.sequence > known.get(d, 0)]
 
+    def in_inbox(self, known: Mapping[str, int]) -> Sequence[str]:
+        return ()
+
     def publish(self, packages: Sequence[PackageContent]) -> Mapping[str, EdgewrightError]:
         self._may_fail()
         refused: dict[str, EdgewrightError] = {}

@@ -5,7 +5,7 @@ processes do; each may try to take the lease. ``Memory.other`` is another enviro
 """
 
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import copy
 from dataclasses import dataclass, field, replace
@@ -46,7 +46,7 @@ class Tables:
     assignments: dict[str, DeviceAssignment] = field(default_factory=dict)
     reports: dict[str, Report] = field(default_factory=dict)
     enrolled: dict[str, dict[str, str]] = field(default_factory=dict)
-    inventory: dict[Address, bool] = field(default_factory=dict)
+    managed: dict[Address, bool] = field(default_factory=dict)
     intents: dict[str, tuple[Intent, str | None]] = field(default_factory=dict)
     plans: dict[str, datetime] = field(default_factory=dict)
     events: list[tuple[int, Event]] = field(default_factory=list)
@@ -161,8 +161,8 @@ class InMemoryState:
     def reports(self, devices: Iterable[str] | None = None) -> Mapping[str, Report]:
         return _chosen(self.memory.tables.reports, devices)
 
-    def inventory(self) -> Mapping[Address, bool]:
-        return dict(sorted(self.memory.tables.inventory.items()))
+    def managed(self) -> Mapping[Address, bool]:
+        return dict(sorted(self.memory.tables.managed.items()))
 
     def failures(self) -> Mapping[str, str]:
         return _sorted(self.memory.store.tables.failures)
@@ -274,9 +274,12 @@ class InMemoryState:
                 ):
                     tables.reports[report.device] = report
 
-    def set_inventory(self, resources: Mapping[Address, bool]) -> None:
+    def take_inbox(self, devices: Collection[str]) -> None:
+        """Do nothing: only a database has an inbox."""
+
+    def set_managed(self, resources: Mapping[Address, bool]) -> None:
         with self._write() as tables:
-            tables.inventory = dict(resources)
+            tables.managed = dict(resources)
 
     def begin(self, intent: Intent) -> None:
         with self._write() as tables:

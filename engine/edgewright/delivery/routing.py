@@ -93,6 +93,12 @@ class RoutedDelivery:
         ]
         return sorted(heard, key=lambda report: report.device)
 
+    def in_inbox(self, known: Mapping[str, int]) -> Sequence[str]:
+        """As in ports.DeliveryReader; only of devices that are reached by their agents."""
+        devices = self.repository.in_inbox(known)
+        routes = self._routes() if devices else {}
+        return [device for device in devices if device not in routes or routes[device].delivery.type == AGENT]
+
     # ── what devices are assigned ─────────────────────────────────────────────────────────────────────────────
 
     def assign(self, assignments: Sequence[Assignment], configs: Mapping[str, bytes]) -> None:

@@ -147,6 +147,13 @@ class DeviceWriter(Protocol):
 class DeliveryReader(PackageReader, DeviceReader, Protocol):
     """The read side of all update systems together."""
 
+    def in_inbox(self, known: Mapping[str, int]) -> Sequence[str]:
+        """List the devices with newer reports than known in the state store's inbox, without reading these.
+
+        ``observe`` gives them, too, until they are moved by DeviceStateWriter.take_inbox.
+        """
+        ...
+
 
 class DeliveryWriter(PackageWriter, DeviceWriter, Protocol):
     """The write side of all update systems together."""

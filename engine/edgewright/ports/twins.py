@@ -110,9 +110,16 @@ class ReportInbox(Protocol):
     """Takes agents' reports from any controller's HTTP server."""
 
     def put(self, reports: Sequence[Report]) -> None:
-        """Keep the newest report of each device, durably, in one transaction. As StateWriter.record_reports."""
+        """Store the newest report of each device in one transaction; durable when it returns.
+
+        Newest as in DeviceStateWriter.record_reports.
+        """
         ...
 
     def newer(self, known: Mapping[str, int]) -> Sequence[Report]:
         """List reports that differ in sequence from what is known, in order of device."""
+        ...
+
+    def pending(self, known: Mapping[str, int]) -> Sequence[str]:
+        """List the devices of such reports, without reading these."""
         ...

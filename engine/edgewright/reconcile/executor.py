@@ -222,11 +222,9 @@ class PlanExecutor:
 
     def _prune(self, step: Prune) -> None:
         kept = {
-            address: disabled
-            for address, disabled in self.context.reader.inventory().items()
-            if address != step.address
+            address: disabled for address, disabled in self.context.reader.managed().items() if address != step.address
         }
-        self.context.writer.set_inventory(kept)
+        self.context.writer.set_managed(kept)
         self.journal.event("Pruned", step.address, "no longer declared; devices keep what they run", "")
 
     # ── rollouts ──────────────────────────────────────────────────────────────────────────────────────────────

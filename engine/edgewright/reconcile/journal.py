@@ -32,11 +32,16 @@ class Journal:
 
     def take_reports(self, desired: Snapshot) -> set[Address]:
         """Store new reports of devices, and return the rollouts that they may concern."""
-        fresh = self.delivery.observe(self.context.reader.report_sequences())
-        if not fresh:
+        known = self.context.reader.report_sequences()
+        devices = {*self.delivery.in_inbox(known)}
+        if devices:
+            self.context.writer.take_inbox(devices)
+            known = self.context.reader.report_sequences()
+        if fresh := self.delivery.observe(known):
+            self.context.writer.record_reports(fresh)
+            devices |= {report.device for report in fresh}
+        if not devices:
             return set()
-        self.context.writer.record_reports(fresh)
-        devices = [report.device for report in fresh]
         assigned = self.context.reader.assignments(devices)
         models = {model.model for entry in assigned.values() for model in entry.assignment.models}
         waiting = self.context.reader.rollout_summaries() if len(assigned) < len(devices) else {}
@@ -79,12 +84,12 @@ class Journal:
             if (note.reason, note.message) not in recorded:
                 recorded.add((note.reason, note.message))
                 self.event(note.reason, note.address, note.message, desired.revision, once=True)
-        managed = {
+        declared = {
             address: resource.document.metadata.annotations.get(PRUNE_ANNOTATION) == "disabled"
             for address, resource in desired.resources.items()
         }
-        inventory = self.context.reader.inventory()
-        if inventory != {**inventory, **managed}:
-            self.context.writer.set_inventory({**inventory, **managed})
+        managed = self.context.reader.managed()
+        if managed != {**managed, **declared}:
+            self.context.writer.set_managed({**managed, **declared})
         if self.context.reader.last_revision() != desired.revision:
             self.context.writer.set_last_revision(desired.revision)

@@ -66,7 +66,7 @@ class Observer:
             StateError: The state store cannot be read.
             DeliveryUnavailable: The published repository cannot be read.
         """
-        inventory = self.state.inventory()
+        managed = self.state.managed()
         enrolled = self.state.enrolled()
         recorded = self.state.artifacts()
         scan = DriftScan(self.state, self.blobs, self.delivery, self.memory)
@@ -82,8 +82,8 @@ class Observer:
             rollouts=self._rollouts(),
             enrolled=enrolled,
             enrolled_digest=digest_json({id_: dict(labels) for id_, labels in enrolled.items()}) if enrolled else "",
-            inventory=frozenset(inventory),
-            prune_disabled=frozenset(address for address, disabled in inventory.items() if disabled),
+            inventory=frozenset(managed),
+            prune_disabled=frozenset(address for address, disabled in managed.items() if disabled),
             durations=self.state.durations(),
             environment=_versions() if _any_pinned(_documents(desired)) else {},
             failures={} if retry_failures else self.state.failures(),

@@ -235,7 +235,8 @@ class Reconciler:
 
     def _has_reports(self, throttle: PollThrottle) -> bool:
         with throttle.measure():
-            return bool(self.delivery.observe(self.context.reader.report_sequences()))
+            known = self.context.reader.report_sequences()
+            return bool(self.delivery.in_inbox(known) or self.delivery.observe(known))
 
     def _wait_after_failure(self, desired: Snapshot, error: EdgewrightError) -> None:
         """Back off after a pass that failed: a share, a database or a repository did not answer.

@@ -85,7 +85,7 @@ def _check_address(environment: Environment, address: str) -> None:
     Raises:
         EdgewrightError: It is neither; or what is declared cannot be read.
     """
-    known = {str(one) for one in (*environment.source.snapshot().resources, *environment.state.inventory())}
+    known = {str(one) for one in (*environment.source.snapshot().resources, *environment.state.managed())}
     if address not in known:
         hint = suggestion(address, known)
         raise EdgewrightError(f"{address} is not declared, and nothing ever happened to it", hint=hint)

@@ -19,10 +19,10 @@ from edgewright.ports import Cancel
 from edgewright.state.addresses import is_postgresql
 from edgewright.state.encoding import certain_text
 from edgewright.state.processes import Process, is_dead, this_process
+from edgewright.state.rows import make_control
 from edgewright.state.schema import control
 from edgewright.state.store import SqlState
 from edgewright.state.troubles import lease_lost
-from edgewright.state.writing import make_control
 
 log = logging.getLogger(__name__)
 

@@ -97,7 +97,7 @@ class StoredState:
         found = self._of_devices("reports", "body", devices)
         return Decoded({row[0]: row[1] for row in found}, _report_of)
 
-    def inventory(self) -> Mapping[Address, bool]:
+    def managed(self) -> Mapping[Address, bool]:
         """Resources under management; True where pruning is disabled."""
         return {
             encoding.address_of(address): bool(disabled)

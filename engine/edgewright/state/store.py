@@ -4,7 +4,7 @@ Reading makes and changes nothing. The first write makes the store, or upgrades 
 write is one transaction that first checks the lease (``lease``), which also makes writers wait for one another.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
 from pathlib import Path
@@ -118,9 +118,13 @@ class SqlState(StoredState):
         """Keep each device's newest report; an older sequence is ignored unless it was sent later (a lost disk)."""
         self._write(lambda s: s.record_reports(reports), leased=False)
 
-    def set_inventory(self, resources: Mapping[Address, bool]) -> None:
-        """Replace the inventory."""
-        self._write(lambda s: s.set_inventory(resources))
+    def take_inbox(self, devices: Collection[str]) -> None:
+        """Move the reports of these devices out of the inbox, as ``record_reports`` does."""
+        self._write(lambda s: s.take_inbox(devices), leased=False)
+
+    def set_managed(self, resources: Mapping[Address, bool]) -> None:
+        """Replace the resources under management."""
+        self._write(lambda s: s.set_managed(resources))
 
     def begin(self, intent: Intent) -> None:
         """Journal an intent; beginning it again is harmless, and opens it again when it was closed."""

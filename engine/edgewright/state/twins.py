@@ -1,6 +1,6 @@
 """Twins, identities and reports that came in by HTTP, in the store's database.
 
-Implements ports.TwinStore, IdentityStore and ReportInbox; opened by ``cli`` beside ``store.SqlState``, whose
+Implements ports.TwinStore, IdentityStore and ReportInbox; opened by ``wiring`` beside ``store.SqlState``, whose
 connections it shares.
 """
 
@@ -73,8 +73,8 @@ class SqlTwins:
     ) -> Twin | None:
         from sqlalchemy import delete, select
 
+        from edgewright.state.rows import lock_row
         from edgewright.state.schema import twins
-        from edgewright.state.writing import lock_row
 
         lock_row(connection, f"twin {self._state.environment} {device}")
         mine = (twins.c.environment == self._state.environment) & (twins.c.device == device)
@@ -172,8 +172,8 @@ class SqlIdentities:
         """Read and write all keys of a device as a whole."""
         from sqlalchemy import select
 
+        from edgewright.state.rows import lock_row
         from edgewright.state.schema import identities
-        from edgewright.state.writing import lock_row
 
         environment, columns = self._state.environment, identities.c
         mine = (columns.environment == environment) & (columns.system == system)
@@ -236,10 +236,14 @@ class SqlInbox:
 
     def newer(self, known: Mapping[str, int]) -> Sequence[Report]:
         """List reports that differ in sequence from what is known."""
-        listed = self._state.rows("SELECT device, sequence FROM inbox WHERE environment = :environment")
-        news = sorted(device for device, sequence in listed if known.get(device, 0) != sequence)
+        pending = self.pending(known)
         with decoding("a report"):
-            return [Report.from_bytes(body.encode()) for _, body in self._state.of_devices("inbox", "body", news)]
+            return [Report.from_bytes(body.encode()) for _, body in self._state.of_devices("inbox", "body", pending)]
+
+    def pending(self, known: Mapping[str, int]) -> Sequence[str]:
+        """List the devices whose reports ``newer`` gives."""
+        listed = self._state.rows("SELECT device, sequence FROM inbox WHERE environment = :environment")
+        return sorted(device for device, sequence in listed if known.get(device, 0) != sequence)
 
 
 def _replaces(report: Report, before: Report) -> bool:
@@ -281,6 +285,6 @@ def _identity_row(identity: Identity) -> dict[str, Any]:
 
 
 def _upsert(connection: "Connection", table: "Table", row: Mapping[str, Any], environment: str) -> None:
-    from edgewright.state.writing import Statements
+    from edgewright.state.rows import Rows
 
-    Statements(connection, environment).upsert(table, [row])
+    Rows(connection, environment).upsert(table, [row])

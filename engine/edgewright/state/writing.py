@@ -4,14 +4,10 @@ Each method returns whether it changed anything; a transaction that changed noth
 store's version stays.
 """
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
-from functools import lru_cache
-from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Executable, Table, bindparam, delete, func, insert, select, update
-from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.sql.base import ReadOnlyColumnCollection
+from sqlalchemy import ColumnElement, Table, bindparam, delete, func, insert, select, update
 
 from edgewright.core.address import Address
 from edgewright.core.artifact import Artifact
@@ -22,23 +18,17 @@ from edgewright.errors import StateError
 from edgewright.ports import Event, Intent
 from edgewright.state import encoding, schema
 from edgewright.state.encoding import certain_text, to_json
+from edgewright.state.rows import Excluded, Rows, make_control
 from edgewright_wire.messages import Assignment, Report
 
-Excluded = ReadOnlyColumnCollection[str, Any]
-Only = Callable[[Table, Excluded], ColumnElement[bool]]
-"""Which rows that are there are replaced, given the new ones."""
 CHUNK = 1000
 """Names in one IN list; both databases bound them."""
 BATCH = 1000
-"""Rows of history that one transaction forgets, so that others need not wait long."""
+"""Rows of history that one transaction deletes, so that others need not wait long."""
 
 
-class Statements:
+class Statements(Rows):
     """The write side inside one transaction."""
-
-    def __init__(self, connection: Connection, environment: str) -> None:
-        self._connection = connection
-        self._environment = environment
 
     def advance(self, fence: int | None) -> bool:
         """Count a write, and keep other writers of the environment out until the transaction ends.
@@ -65,7 +55,7 @@ class Statements:
         """Add or replace by fingerprint; clear a failure recorded for it."""
         self._share()
         row = dict(zip(encoding.ARTIFACT_COLUMNS, encoding.artifact_row(artifact), strict=True))
-        self._upsert(schema.artifacts, [row])
+        self.upsert(schema.artifacts, [row])
         self._remove(schema.failures, [artifact.fingerprint])
         return True
 
@@ -77,16 +67,16 @@ class Statements:
     def record_failure(self, fingerprint: str, message: str) -> bool:
         """Remember that a step failed for good."""
         self._share()
-        return self._upsert(schema.failures, [{"fingerprint": fingerprint, "message": message}])
+        return self.upsert(schema.failures, [{"fingerprint": fingerprint, "message": message}])
 
     def set_champion(self, model: str, champion: Champion) -> bool:
         """Name the model in production."""
-        return self._upsert(schema.champions, [{"model": model, "body": encoding.champion_text(champion)}])
+        return self.upsert(schema.champions, [{"model": model, "body": encoding.champion_text(champion)}])
 
     def save_rollout(self, address: Address, state: RolloutState) -> bool:
         """Store a rollout; of its devices only the rows that differ are written."""
         encoded = encoding.EncodedRollout(state)
-        changed = self._upsert(
+        changed = self.upsert(
             schema.rollouts,
             [
                 {
@@ -105,7 +95,7 @@ class Statements:
             for device, body in encoded.devices.items()
             if stored.get(device) != body
         ]
-        self._upsert(table, fresh)
+        self.upsert(table, fresh)
         gone = [{"gone": device} for device in stored.keys() - encoded.devices.keys()]
         if gone:
             self._connection.execute(delete(table).where(mine, table.c.device == bindparam("gone")), gone)
@@ -137,7 +127,7 @@ class Statements:
                 )
             stored[assignment.device] = (assignment.version, body)
             rows.append({"device": assignment.device, "version": assignment.version, "published": 0, "body": body})
-        return self._upsert(table, rows)
+        return self.upsert(table, rows)
 
     def mark_published(self, versions: Mapping[str, int]) -> bool:
         """Confirm that the assignments of these versions are out."""
@@ -156,7 +146,7 @@ class Statements:
         return self._changes(confirm, values)
 
     def record_reports(self, reports: Sequence[Report], table: Table = schema.reports) -> bool:
-        """Keep each device's newest report: a higher sequence, or one sent later by a device that lost its count."""
+        """Store each device's newest report: a higher sequence, or one sent later by a device that lost its count."""
         rows = [
             {
                 "device": report.device,
@@ -166,10 +156,28 @@ class Statements:
             }
             for report in reports
         ]
-        return self._upsert(table, rows, _newer_report)
+        return self.upsert(table, rows, _newer_report)
 
-    def set_inventory(self, resources: Mapping[Address, bool]) -> bool:
-        """Replace the inventory."""
+    def take_inbox(self, devices: Iterable[str]) -> bool:
+        """Move reports from the inbox to ``reports``, by the rule of ``record_reports``."""
+        inbox, reports = schema.inbox, schema.reports
+        names = [column.name for column in reports.columns]
+        found = False
+        for few in _chunks(sorted(set(devices))):
+            mine = self._mine(inbox) & inbox.c.device.in_(few)
+            # Locked in the order in which the intake writes them; what comes in meanwhile waits, and stays.
+            taken = self._connection.scalars(
+                select(inbox.c.device).where(mine).order_by(inbox.c.device).with_for_update()
+            )
+            if chosen := taken.all():
+                rows = self._mine(inbox) & inbox.c.device.in_(chosen)
+                self.insert_selected(reports, select(*(inbox.c[name] for name in names)).where(rows), _newer_report)
+                self._connection.execute(delete(inbox).where(rows))
+                found = True
+        return found
+
+    def set_managed(self, resources: Mapping[Address, bool]) -> bool:
+        """Replace the resources under management."""
         wanted = {str(address): int(disabled) for address, disabled in resources.items()}
         return self._replace(schema.inventory, "prune_disabled", wanted)
 
@@ -189,7 +197,7 @@ class Statements:
             "at": certain_text(intent.at),
             "outcome": None,
         }
-        return self._upsert(table, [row], _closed)
+        return self.upsert(table, [row], _closed)
 
     def finish(self, name: str, outcome: str) -> bool:
         """Close an intent."""
@@ -200,7 +208,7 @@ class Statements:
     def use_plan(self, plan_id: str, at: datetime) -> bool:
         """Mark a plan used; whether it was unused."""
         row = {"plan_id": plan_id, "used_at": certain_text(at)}
-        return self._upsert(schema.used_plans, [row], None, replace=False)
+        return self.upsert(schema.used_plans, [row], None, replace=False)
 
     def add_events(self, events: Sequence[Event]) -> bool:
         """Append to history."""
@@ -235,20 +243,20 @@ class Statements:
 
     def set_notified(self, receiver: str, cursor: int) -> bool:
         """Note up to which event a receiver has been told."""
-        return self._upsert(schema.notified, [{"receiver": receiver, "cursor": cursor}])
+        return self.upsert(schema.notified, [{"receiver": receiver, "cursor": cursor}])
 
     def signal(self, name: str) -> bool:
         """Give a signal."""
         table = schema.signals
         again = update(table).where(self._mine(table), table.c.name == name).values(given=table.c.given + 1)
-        return self._connection.execute(again).rowcount > 0 or self._upsert(table, [{"name": name, "given": 1}])
+        return self._connection.execute(again).rowcount > 0 or self.upsert(table, [{"name": name, "given": 1}])
 
     def enroll(self, devices: Mapping[str, Mapping[str, str]]) -> bool:
         """Add devices, or replace the labels of known ones."""
         rows = [
             {"device": device, "labels": to_json(dict(sorted(labels.items())))} for device, labels in devices.items()
         ]
-        return self._upsert(schema.enrolled, rows)
+        return self.upsert(schema.enrolled, rows)
 
     def unenroll(self, devices: Iterable[str]) -> bool:
         """Remove devices."""
@@ -256,7 +264,7 @@ class Statements:
 
     def request_controls(self, address: Address, controls: Controls) -> bool:
         """Ask something of a rollout."""
-        return self._upsert(schema.controls, [{"address": str(address), "body": encoding.dump(Controls, controls)}])
+        return self.upsert(schema.controls, [{"address": str(address), "body": encoding.dump(Controls, controls)}])
 
     def take_controls(self, taken: Mapping[Address, Controls]) -> bool:
         """Drop requests that are still what was taken."""
@@ -296,10 +304,6 @@ class Statements:
             self._connection.execute(delete(table).where(self._mine(table), key.in_(gone)))
         return len(gone)
 
-    def _mine(self, table: Table) -> ColumnElement[bool]:
-        mine: ColumnElement[bool] = table.c.environment == self._environment
-        return mine
-
     def _share(self) -> None:
         """Count a write to the shared tables before it is made; writers of other environments then wait."""
         self._connection.execute(update(schema.shared).values(version=schema.shared.c.version + 1))
@@ -309,102 +313,18 @@ class Statements:
         note = update(table).where(self._mine(table), column.is_distinct_from(value)).values({column: value})
         return self._connection.execute(note).rowcount > 0
 
-    def _replace(self, table: Table, column: str, wanted: Mapping[str, Any]) -> bool:
-        """Replace all rows, which are of addresses; only those that differ are written."""
-        found = self._connection.execute(select(table.c.address, table.c[column]).where(self._mine(table)))
-        stored: dict[str, Any] = {row[0]: row[1] for row in found}
-        rows = [
-            {"address": address, column: value} for address, value in wanted.items() if stored.get(address) != value
-        ]
-        changed = self._upsert(table, rows)
-        return self._remove(table, stored.keys() - wanted.keys()) or changed
-
-    def upsert(self, table: Table, rows: Sequence[Mapping[str, Any]]) -> bool:
-        """Insert rows, or replace those of the same key that differ. Called by ``twins``."""
-        return self._upsert(table, rows)
-
-    def _upsert(
-        self,
-        table: Table,
-        rows: Sequence[Mapping[str, Any]],
-        only: Only | None = None,
-        *,
-        replace: bool = True,
-    ) -> bool:
-        """Insert rows, or replace those of the same key where ``only`` holds or, without it, if something differs."""
-        if not rows:
-            return False
-        if "environment" in table.c:
-            rows = [{"environment": self._environment, **row} for row in rows]
-        statement = _upserting(table, tuple(rows[0]), self._connection.dialect.name, only, replace)
-        return self._changes(statement, rows)
-
-    def _remove(self, table: Table, keys: Collection[str] | Iterable[str]) -> bool:
-        """Delete rows by their only key beside the environment."""
-        (key,) = (column for column in table.primary_key if column.name != "environment")
-        values = [{"k": value} for value in keys]
-        statement = delete(table).where(key == bindparam("k"))
-        if "environment" in table.c:
-            statement = statement.where(self._mine(table))
-        return bool(values) and self._connection.execute(statement, values).rowcount > 0
-
-    def _changes(self, statement: Executable, rows: Sequence[Mapping[str, Any]]) -> bool:
-        """Run a statement for each row; whether any was changed. A driver that cannot count many counts as changed."""
-        if not rows:
-            return False
-        parameters = rows[0] if len(rows) == 1 else rows
-        options = {"preserve_rowcount": True}
-        return self._connection.execute(statement, parameters, execution_options=options).rowcount != 0
-
-
-@lru_cache(maxsize=100)
-def _upserting(table: Table, names: Sequence[str], dialect_name: str, only: Only | None, replace: bool) -> Executable:
-    """Build a statement for ``_upsert``, once: that takes longer than to run it."""
-    keys = [column.name for column in table.primary_key]
-    others = [column.name for column in table.columns if column.name not in keys and column.name in names]
-    dialect = postgresql if dialect_name == "postgresql" else sqlite
-    statement: postgresql.Insert | sqlite.Insert = dialect.insert(table)
-    if not replace:
-        return statement.on_conflict_do_nothing(index_elements=keys)
-    new = statement.excluded
-    differs = table.c[others[0]].is_distinct_from(new[others[0]])
-    for name in others[1:]:
-        differs |= table.c[name].is_distinct_from(new[name])
-    return statement.on_conflict_do_update(
-        index_elements=keys,
-        set_={name: new[name] for name in others},
-        where=differs if only is None else only(table, new),
-    )
-
 
 def _newer_report(table: Table, new: Excluded) -> ColumnElement[bool]:
-    """A higher sequence; or a lower one that was sent later: the device lost its count."""
+    """Compare reports: newer is a higher sequence, or a lower one sent later by a device that lost its count."""
     lower = (new["sequence"] < table.c.sequence) & (new["sent_at"] > table.c.sent_at)
     newer: ColumnElement[bool] = (new["sequence"] > table.c.sequence) | lower
     return newer
 
 
 def _closed(table: Table, _new: Excluded) -> ColumnElement[bool]:
-    """An intent that has an outcome."""
+    """Match intents that have an outcome."""
     closed: ColumnElement[bool] = table.c.outcome.is_not(None)
     return closed
-
-
-def lock_row(connection: Connection, name: str) -> None:
-    """Let one transaction at a time work on what has this name; SQLite lets in one writer, whatever it works on."""
-    if connection.dialect.name == "postgresql":
-        connection.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(name, 0))))
-    else:  # its drivers begin to write with the first statement that does
-        table = schema.signals
-        connection.execute(delete(table).where(table.c.environment.is_(None)))
-
-
-def make_control(connection: Connection, environment: str) -> None:
-    """Make an environment's row of control, unless it is there."""
-    nobody = {"holder": "", "host": "", "machine": "", "pid": 0, "started": "", "since": "", "expires_at": ""}
-    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
-    row = dialect.insert(schema.control).values(environment=environment, version=0, fence=0, **nobody)
-    connection.execute(row.on_conflict_do_nothing(index_elements=["environment"]))
 
 
 def _chunks(names: Sequence[str]) -> Iterator[Sequence[str]]:

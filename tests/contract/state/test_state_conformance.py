@@ -34,7 +34,7 @@ from samples.state_values import (
 def test_a_store_that_is_not_there_yet_is_empty(subject: Subject) -> None:
     state, _ = subject.open()
     assert (dict(state.artifacts()), dict(state.champions()), dict(state.rollout_summaries())) == ({}, {}, {})
-    assert (dict(state.assignments()), dict(state.reports(["a"])), dict(state.inventory())) == ({}, {}, {})
+    assert (dict(state.assignments()), dict(state.reports(["a"])), dict(state.managed())) == ({}, {}, {})
     assert (dict(state.failures()), dict(state.enrolled()), dict(state.durations())) == ({}, {}, {})
     assert (list(state.open_intents()), list(state.events()), dict(state.requested_controls())) == ([], [], {})
     assert (state.rollout(ROLLOUT), state.plan_used("p"), state.last_revision()) == (None, None, None)
@@ -226,9 +226,9 @@ def test_reports_are_decoded_as_reports(state: State) -> None:
 
 
 def test_the_inventory_is_replaced(state: State) -> None:
-    state.set_inventory({MODEL: False, ROLLOUT: True})
-    state.set_inventory({MODEL: True, Address("fleet", "stores"): False})
-    assert state.inventory() == {Address("fleet", "stores"): False, MODEL: True}
+    state.set_managed({MODEL: False, ROLLOUT: True})
+    state.set_managed({MODEL: True, Address("fleet", "stores"): False})
+    assert state.managed() == {Address("fleet", "stores"): False, MODEL: True}
 
 
 def test_the_journal_lists_open_intents_oldest_first(state: State) -> None:
@@ -301,7 +301,7 @@ def test_the_version_changes_with_every_change_and_with_nothing_else(state: Stat
         lambda: state.save_rollout_with_assignments(ROLLOUT, a_rollout("lane-1"), [an_assignment("lane-1", 1)], []),
         lambda: state.mark_published({"lane-1": 1}),
         lambda: state.record_reports([a_report("lane-1", 2)]),
-        lambda: state.set_inventory({MODEL: False}),
+        lambda: state.set_managed({MODEL: False}),
         lambda: state.begin(Intent("train a", "train", str(MODEL), {}, NOW)),
         lambda: state.finish("train a", "done"),
         lambda: state.use_plan("p", NOW),
@@ -323,7 +323,7 @@ def test_the_version_changes_with_every_change_and_with_nothing_else(state: Stat
         seen.add(state.version())
     version = state.version()
     state.record_reports([a_report("lane-1", 1)])
-    state.set_inventory({MODEL: False})
+    state.set_managed({MODEL: False})
     state.enroll({"lane-1": {"b": "2", "a": "1"}})
     state.save_rollout(ROLLOUT, a_rollout("lane-1"))
     state.mark_published({"lane-1": 1})

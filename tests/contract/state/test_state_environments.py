@@ -63,7 +63,7 @@ def test_everything_else_is_an_environments_own(staging: State, production: Stat
         ROLLOUT, a_rollout("lane-1", "lane-5"), [an_assignment("lane-1", 1)], [an_event(7)], ("reader", champion)
     )
     production.record_reports([a_report("lane-1", 1)])
-    production.set_inventory({ROLLOUT: True})
+    production.set_managed({ROLLOUT: True})
     production.enroll({"lane-1": {"ring": "other"}})
     production.unenroll(["lane-1"])
     production.begin(Intent("train a", "train", str(MODEL), {"other": 1}, NOW))
@@ -91,7 +91,7 @@ def _fill(state: State) -> None:
         ("reader", Champion("p", "e", "f", "int8")),
     )
     state.record_reports([a_report("lane-1", 3)])
-    state.set_inventory({MODEL: False})
+    state.set_managed({MODEL: False})
     state.enroll({"lane-1": {"ring": "canary"}})
     state.begin(Intent("train a", "train", str(MODEL), {}, NOW))
     state.use_plan("plan-1", NOW)
@@ -112,7 +112,7 @@ OWN: dict[str, Callable[[State], object]] = {
     "reports": lambda s: dict(s.reports()),
     "chosen reports": lambda s: dict(s.reports(["lane-1"])),
     "sequences": lambda s: dict(s.report_sequences()),
-    "inventory": lambda s: dict(s.inventory()),
+    "managed": lambda s: dict(s.managed()),
     "intents": lambda s: list(s.open_intents()),
     "plan": lambda s: s.plan_used("plan-1"),
     "events": lambda s: list(s.events()),

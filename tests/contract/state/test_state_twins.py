@@ -408,3 +408,47 @@ def test_batches_that_race_lose_nothing(store: Store) -> None:
     race(put(1, devices), put(2, reversed(devices)), put(4, devices[::2] + devices[1::2]), put(3, reversed(devices)))
 
     assert {each.device: each.sequence for each in store.inbox().newer({"z": 1})} == dict.fromkeys(devices, 4)
+
+
+def test_reports_move_out_of_the_inbox_by_the_rule_they_came_in_by(store: Store) -> None:
+    inbox, state = store.inbox(), store.state()
+    state.record_reports([report("b", 9), report("c", 9), report("d", 3)])
+    inbox.put([report("a", 1, message="new ä"), report("b", 8), report("c", 1, minutes=1), report("d", 4)])
+    store.inbox("east").put([report("a", 7)])
+    assert inbox.pending(state.report_sequences()) == ["a", "b", "c", "d"]
+
+    state.take_inbox(["a", "b", "c", "unknown"])
+
+    assert state.reports() == {
+        "a": report("a", 1, message="new ä"),
+        "b": report("b", 9),
+        "c": report("c", 1, minutes=1),
+        "d": report("d", 3),
+    }
+    assert store.inbox().newer({}) == [report("d", 4)], "what was not asked for stays"
+    assert store.inbox("east").newer({}) == [report("a", 7)]
+    version = state.version()
+    state.take_inbox(["a"])
+    assert state.version() == version, "there was nothing to move"
+
+
+def test_a_report_that_comes_in_while_the_inbox_is_emptied_is_not_lost(store: Store) -> None:
+    devices = [f"d{number:02}" for number in range(20)]
+    reader = store.state()
+    reader.record_reports([report(device, 1) for device in devices])
+
+    def put() -> None:
+        inbox = store.inbox()
+        for sequence in range(2, 12):
+            inbox.put([report(device, sequence) for device in devices])
+
+    def take() -> None:
+        state = store.state()
+        for _ in range(10):
+            state.take_inbox(devices)
+
+    race(put, take, take)
+    store.state().take_inbox(devices)
+
+    assert reader.report_sequences() == dict.fromkeys(devices, 11)
+    assert store.inbox().newer({}) == []

@@ -46,7 +46,7 @@ def test_a_run_converges_and_a_second_one_does_nothing(tmp_path: Path) -> None:
     assert world.running().keys() == {"lane-1", "lane-2"}
     assert world.reasons("rollout/reader")[-1] == "RolloutSucceeded"
     assert world.state.last_revision() == world.source.revision()
-    assert Address("model", "reader") in world.state.inventory()
+    assert Address("model", "reader") in world.state.managed()
 
     version, calls = world.state.version(), list(world.devices.calls)
     again = world.run()
@@ -254,10 +254,10 @@ def test_a_step_that_was_not_approved_does_not_drop_what_is_to_be_pruned(tmp_pat
     world.run()
     world.source.commit({"specs/rollout-reader.yaml": None})
     world.run(allowed=frozenset())
-    assert Address("rollout", "reader") in world.state.inventory()
+    assert Address("rollout", "reader") in world.state.managed()
     outcome = world.run()
     assert outcome.converged
-    assert Address("rollout", "reader") not in world.state.inventory()
+    assert Address("rollout", "reader") not in world.state.managed()
     assert world.reasons("rollout/reader")[-1] == "Pruned"
     assert world.running().keys() == {"lane-1", "lane-2"}, "devices keep what they run"
 

@@ -134,7 +134,7 @@ def _check(state: SqlState) -> None:
     assert state.assignments()["lane-1"].published
     assert state.reports() == {"lane-1": a_report("lane-1", 9)}
     assert state.enrolled() == {"lane-1": {"ring": "canary"}}
-    assert state.inventory() == {MODEL: True}
+    assert state.managed() == {MODEL: True}
     assert [intent.detail for intent in state.open_intents()] == [{"attempt": 2}]
     assert state.plan_used("plan-1") == NOW
     assert list(state.events_after(0)) == [(1, an_event(1)), (2, an_event(2, ROLLOUT))]

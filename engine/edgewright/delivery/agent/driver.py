@@ -111,6 +111,10 @@ class AgentDelivery:
                 found[report.device] = report
         return [found[device] for device in sorted(found)]
 
+    def in_inbox(self, known: Mapping[str, int]) -> Sequence[str]:
+        """List the devices with newer reports in the inbox, without reading these."""
+        return self._inbox.pending(known) if self._inbox is not None else ()
+
     def capabilities(self, devices: Collection[str]) -> Mapping[str, Capability]:
         """Return what agents prove and do: they verify; one that has begun stops only for another assignment."""
         return dict.fromkeys(devices, Capability(cancels=False))
