@@ -10,7 +10,7 @@ class BlobReader(Protocol):
     """Reads content-addressed blobs."""
 
     def has(self, digest: str) -> bool:
-        """Whether a blob is stored (by name and size; contents are checked when read)."""
+        """Check whether a blob is stored (by name and size; contents are checked when read)."""
         ...
 
     def intact(self, digest: str) -> bool:
@@ -22,7 +22,7 @@ class BlobReader(Protocol):
         ...
 
     def path(self, digest: str) -> Path:
-        """Where the blob's bytes are. The bytes have been checked against the digest at least once by this process.
+        """Return the path of a blob, whose bytes this process has checked against the digest at least once.
 
         Raises:
             BlobCorrupt: They do not match; the blob has been set aside.

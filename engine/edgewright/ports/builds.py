@@ -39,7 +39,7 @@ class TaskCheckout:
 
 @dataclass(frozen=True, slots=True)
 class BuildTask:
-    """Everything a build step needs, named by digests: plain JSON-able values and no local path.
+    """Input of a build step, named by digests: plain JSON-able values and no local path.
 
     Whoever has the blob store and the repository's objects can run it, on this machine or on another one.
     """

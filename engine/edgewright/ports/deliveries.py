@@ -1,6 +1,6 @@
 """Reaching devices, over every update system alike. Implemented by ``delivery``.
 
-Packages are published once, for all; a driver for each update system brings devices what they are assigned. Which
+Packages are published once, for all; a driver for each update system delivers the assignments. Which
 devices are changed when is the engine's alone: a driver knows of no waves.
 """
 
@@ -27,10 +27,10 @@ class PackageContent:
 
 
 class PackageReader(Protocol):
-    """What devices can be given."""
+    """Reads the published packages."""
 
     def published(self) -> frozenset[str]:
-        """Digests of the packages devices can be given.
+        """Return the digests of the published packages.
 
         Raises:
             DeliveryUnavailable: The repository cannot be read.
@@ -38,7 +38,7 @@ class PackageReader(Protocol):
         ...
 
     def damaged(self) -> Mapping[str, str]:
-        """Packages that were published and are not whole any more: what is missing, in words, by digest.
+        """Return the published packages that are incomplete now: what is missing, in words, by digest.
 
         Raises:
             DeliveryUnavailable: The repository cannot be read.
@@ -63,7 +63,7 @@ class PackageWriter(Protocol):
         ...
 
     def refresh(self) -> Sequence[str]:
-        """Renew the signatures whose time is half over, as far as their keys are here; gives the roles renewed.
+        """Renew the signatures past half of their life, as far as their keys are here; returns the roles renewed.
 
         Raises:
             DeliveryError, DeliveryUnavailable, StorageFull: As in publish.
@@ -72,14 +72,14 @@ class PackageWriter(Protocol):
 
 
 class DeviceReader(Protocol):
-    """What an update system says of its devices."""
+    """Reads the assignments and reports of an update system's devices."""
 
     def capabilities(self, devices: Collection[str]) -> Mapping[str, Capability]:
-        """Say what can be shown of these devices, and done to them."""
+        """Return the capabilities of devices: what can be proven of them, and done to them."""
         ...
 
     def assigned(self) -> Mapping[str, int]:
-        """Versions of the assignments that are there for devices, by device.
+        """Return the versions of the published assignments, by device.
 
         Raises:
             DeliveryUnavailable: The system cannot be read.
@@ -87,11 +87,11 @@ class DeviceReader(Protocol):
         ...
 
     def inspect(self, configs: Mapping[str, int], budget: int | None) -> RepositoryInspection:
-        """Look deep: is everything that is there for devices still what was put there?
+        """Inspect everything published for devices, and compare it with what was published.
 
         Args:
             configs: Sizes of the configurations that assignments name, by digest.
-            budget: How many bytes to read for comparing contents; the next look goes on there. None: all.
+            budget: How many bytes to read for comparing contents; the next inspection continues there. None: all.
 
         Raises:
             DeliveryUnavailable: The system cannot be read.
@@ -107,16 +107,16 @@ class DeviceReader(Protocol):
 
 
 class DeviceWriter(Protocol):
-    """Brings devices what they are assigned. Every call may be repeated.
+    """Delivers assignments to devices. Every call may be repeated.
 
     Raises (all): DeliveryError when the system refuses, or a key is missing or wrong; DeliveryUnavailable when it does
     not answer; StorageFull.
     """
 
     def assign(self, assignments: Sequence[Assignment], configs: Mapping[str, bytes]) -> None:
-        """Have devices brought to their assignments, with the configurations they name, by digest.
+        """Deliver assignments to their devices, with the configurations they name, by digest.
 
-        What a device has not finished of an older assignment is called off.
+        What a device has not finished of an older assignment is cancelled.
 
         Raises:
             DeliveryError: An assignment is older than, or differs from, the one there of its version; or what it names
@@ -125,9 +125,9 @@ class DeviceWriter(Protocol):
         ...
 
     def cancel(self, devices: Collection[str]) -> None:
-        """Call off what these devices have not installed yet; they stay with what they run.
+        """Cancel what these devices have not installed yet; they stay with what they run.
 
-        Nothing of their present assignment is tried again. Where capabilities say that nothing can be called off, only
+        Nothing of their present assignment is tried again. Where capabilities say that nothing can be cancelled, only
         devices that have not begun are held back.
         """
         ...
@@ -137,7 +137,7 @@ class DeviceWriter(Protocol):
         ...
 
     def attend(self, wake: Callable[[], None]) -> AbstractContextManager[None]:
-        """Work on devices that have to be gone to, within the block; ``wake`` is called when there is news.
+        """Run the sessions with devices that are connected to, within the block; ``wake`` is called when there is news.
 
         Only the process that holds the lease does so.
         """

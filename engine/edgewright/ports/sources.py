@@ -60,7 +60,7 @@ class SourceObserver(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """What one fetch brought."""
+    """Result of one fetch."""
 
     changed: tuple[str, ...] = ()
     """Followed refs that lead elsewhere now."""
@@ -86,7 +86,7 @@ class Upstream(Protocol):
     """A Git repository that is followed: a mirror of a remote one, or a local one as it is."""
 
     def fetch(self, follows: Iterable[Follow]) -> Fetched:
-        """Bring what is followed (and the default branch) up to date; one at a time, safe from several threads.
+        """Fetch what is followed (and the default branch); one fetch at a time, safe from several threads.
 
         What was there stays usable when it fails; a fetch that was cut off is repeated harmlessly.
 

@@ -1,4 +1,4 @@
-"""What is kept of devices without our agent, of who devices are, and of what agents sent. Implemented by ``state``.
+"""Twins of devices without our agent, devices' identities, and the inbox of reports. Implemented by ``state``.
 
 Devices speak at any time, to any controller: none of this needs the lease, and none of it counts as a change of the
 store's version.
@@ -80,7 +80,7 @@ class IdentityStore(Protocol):
         ...
 
     def decide(self, system: str, key: str, status: IdentityStatus, at: datetime) -> Identity | None:
-        """Believe a key or not; None where it is not known. Accepting one retires the device's others of the system."""
+        """Accept or reject a key; None where it is unknown. Accepting one retires the device's others of the system."""
         ...
 
     def note(self, system: str, key: str, detail: Mapping[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""What is in force: the newest revision of what an environment follows whose signatures and specs are right.
+"""The accepted revision: the newest one of what an environment follows whose signatures and specs are valid.
 
 A revision that is refused stops itself and nothing else: the last accepted one stays in force. Used by ``cli`` for
 runs, and by the controller.
@@ -64,7 +64,7 @@ def declared_by(upstream: Upstream, revision: str, trusted: str | None) -> Repos
 def fetch_follow(
     upstream: Upstream, environment: str, ref: str | None, stale: Callable[[SourceUnavailable], None] | None = None
 ) -> Follow | None:
-    """Bring a repository up to date once, and say what an environment follows there (None: the default branch).
+    """Fetch a repository once, and return what an environment follows there (None: the default branch).
 
     Args:
         upstream: The repository.
@@ -138,7 +138,7 @@ class AcceptedSource:
         *,
         eager: bool = False,
     ) -> None:
-        """Nothing is read yet; ``look`` decides.
+        """Create the source; nothing is read before ``look``.
 
         Args:
             upstream: The repository, which someone else fetches.
@@ -173,11 +173,11 @@ class AcceptedSource:
         self.standing = SourceStatus(in_force=None, candidate=None)
 
     def touch(self) -> None:
-        """Say that the repository may have changed; the next ``revision`` looks."""
+        """Mark the repository as possibly changed; the next ``revision`` looks."""
         self._look_again.set()
 
     def fetched(self, *, rewritten: bool = False, error: EdgewrightError | None = None) -> None:
-        """Say how fetching went; the next ``revision`` looks.
+        """Record the result of a fetch; the next ``revision`` looks.
 
         Args:
             rewritten: Whether what is followed was force-pushed.

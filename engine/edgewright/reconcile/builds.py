@@ -102,7 +102,7 @@ class BuildRunner:
             raise
 
     def _is_whole(self, artifact: Artifact) -> bool:
-        """Whether an artifact needs no making: another environment's run may have made it since this was planned."""
+        """Check whether an artifact exists already: another run may have built it since this was planned."""
         return all(self.blobs.has(f.digest) and self.blobs.intact(f.digest) for f in artifact.files.values())
 
     def _make(

@@ -1,4 +1,4 @@
-"""What a run tells whoever watches it: progress lines, live tables, logs."""
+"""Listeners of a run: progress lines, live tables and logs implement them."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -14,7 +14,7 @@ from edgewright.ports import Event, Progress
 
 
 class Listener(Protocol):
-    """Told of everything that happens, from several threads; must return fast and never raise."""
+    """Receives everything that happens in a run, from several threads; must return fast and never raise."""
 
     def planned(self, plan: Plan) -> None:
         """A pass computed this plan."""

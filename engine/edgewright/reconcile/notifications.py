@@ -1,4 +1,4 @@
-"""Tells receivers of notifications what happened: reads on in history where each of them was told last.
+"""Sends notifications to receivers: continues in history after the event each was notified of last.
 
 At least once: a receiver's place in history moves after it was told, so a crash between the two tells it one thing
 twice, with the same id. Its place also stays before what the limit left out until a notice has said how many those
@@ -27,7 +27,7 @@ _REFUSALS = 5
 
 @dataclass
 class _Desk:
-    """Where one receiver is, in this process."""
+    """State of one receiver in this process."""
 
     read_to: int
     """Number of the newest event that was decided on."""
@@ -41,7 +41,7 @@ class _Desk:
 
 
 class Dispatcher:
-    """Tells all receivers of one environment."""
+    """Notifies all receivers of one environment."""
 
     def __init__(
         self,
@@ -77,7 +77,7 @@ class Dispatcher:
         """What is wrong with receivers that cannot be told now, by name."""
 
     def dispatch(self) -> datetime | None:
-        """Tell every receiver what it was not told; one that cannot be told keeps its place and waits.
+        """Notify every receiver of its new events; one that cannot be reached keeps its cursor and backs off.
 
         Returns:
             When to look again, also if nothing happens; None: only a new event makes anything due.
@@ -90,7 +90,7 @@ class Dispatcher:
         return min((when for when in due if when is not None), default=None)
 
     def _find_places(self) -> None:
-        """Let new receivers begin with what comes, and take those that are gone along, so that history can go."""
+        """Start new receivers at the newest event, and move removed ones along, so that history can be pruned."""
         places, newest = self._reader.notified(), self._reader.last_event()
         declared = {spec.name for spec in self._specs}
         for name in sorted(declared | places.keys()):
@@ -101,7 +101,7 @@ class Dispatcher:
                 self._desks[name] = _Desk(read_to=place, stored=place)
 
     def _serve(self, spec: NotificationReceiver) -> datetime | None:
-        """Tell one receiver; says when it is to be looked at again."""
+        """Notify one receiver, and return the time of its next turn."""
         desk = self._desks[spec.name]
         if desk.until is not None and self._clock() < desk.until:
             return desk.until
@@ -133,7 +133,7 @@ class Dispatcher:
         return True
 
     def _close(self, spec: NotificationReceiver, desk: _Desk) -> datetime | None:
-        """Say how many were left out, if that is due; and when it will be, if it is not."""
+        """Send the number of suppressed notifications if that is due; else return the time at which it will be."""
         notice, bucket = overdue(spec, self._clock(), desk.bucket, environment=self._environment)
         if notice is not None:
             if not self._send(spec, desk, notice):

@@ -13,7 +13,7 @@ from edgewright.reconcile.listener import Listener
 
 @dataclass(frozen=True, slots=True)
 class RunContext:
-    """What every part of a run works with: the state store, the listener and the clock."""
+    """Shared context of a run's parts: the state store, the listener and the clock."""
 
     reader: StateReader
     writer: StateWriter

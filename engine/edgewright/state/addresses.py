@@ -79,7 +79,7 @@ def connect(address: URL) -> Engine:
 
 
 def is_postgresql(connection: Connection) -> bool:
-    """Whether a connection's database is PostgreSQL, and no SQLite file."""
+    """Check whether a connection's database is PostgreSQL, and no SQLite file."""
     return connection.dialect.name == "postgresql"
 
 

@@ -66,7 +66,7 @@ class Decoded(Mapping[str, V], Generic[V, R]):
         return len(self._rows)
 
     def __contains__(self, key: object) -> bool:
-        """Whether there is such a row; it is not decoded."""
+        """Check whether there is such a row; it is not decoded."""
         return key in self._rows
 
     def __repr__(self) -> str:

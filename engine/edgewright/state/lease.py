@@ -37,7 +37,7 @@ def utc_now() -> datetime:
 
 @dataclass(frozen=True, slots=True)
 class Holding:
-    """Who holds a lease."""
+    """Holder of a lease."""
 
     holder: str
     """What it does, in words, like ``edgewright apply``."""
@@ -46,7 +46,7 @@ class Holding:
     until: datetime
 
     def __str__(self) -> str:
-        """Say who, where, since when and until when."""
+        """Describe the holder: who, where, since when and until when."""
         return (
             f"{self.holder} (process {self.process.pid} on {self.process.host}) since {self.since:%Y-%m-%d %H:%M:%S} "
             f"UTC, until {self.until:%Y-%m-%d %H:%M:%S} UTC unless renewed"

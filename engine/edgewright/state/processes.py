@@ -1,4 +1,4 @@
-"""Whether the process that holds a lease is still there; for ``lease`` only."""
+"""Detection of lease holders that have ended; for ``lease`` only."""
 
 import os
 import socket
@@ -24,7 +24,7 @@ def this_process() -> Process:
 
 
 def is_dead(process: Process) -> bool:
-    """Whether it is certain that a process has ended. One on another machine never is."""
+    """Check whether a process has certainly ended; False for one on another machine."""
     here = this_process()
     if (process.host, process.machine) != (here.host, here.machine):
         return False

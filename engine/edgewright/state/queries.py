@@ -1,4 +1,4 @@
-"""How ``reading`` asks a database: plain SELECTs with ``:named`` parameters, to SQLite or through SQLAlchemy.
+"""Queries of ``reading``: plain SELECTs with ``:named`` parameters, to SQLite or through SQLAlchemy.
 
 A plan that finds nothing to do spends a good part of its time on imports, and SQLAlchemy is the largest of them;
 so SQLite files are read with the standard library's driver. Both ways pass the same conformance suite.
@@ -26,7 +26,7 @@ NONE: Parameters = MappingProxyType({})
 
 
 class Queries(Protocol):
-    """Answers SELECTs."""
+    """Runs SELECTs."""
 
     def rows(self, sql: str, parameters: Parameters = NONE) -> Sequence[tuple[Any, ...]]:
         """Fetch all rows.
@@ -38,12 +38,12 @@ class Queries(Protocol):
         ...
 
     def close(self) -> None:
-        """Give the connection back."""
+        """Close the connection."""
         ...
 
 
 class NoState:
-    """There is no store yet: every question has an empty answer, and none makes one."""
+    """A store that does not exist yet: every query returns nothing, and none creates it."""
 
     def rows(self, sql: str, parameters: Parameters = NONE) -> Sequence[tuple[Any, ...]]:
         """Fetch nothing."""
@@ -67,13 +67,13 @@ class SqliteQueries:
             return self._connection.execute(sql, dict(parameters)).fetchall()
 
     def close(self) -> None:
-        """Close the connection, after the question that another thread is asking."""
+        """Close the connection, after the query that another thread is running."""
         with self._lock:
             self._connection.close()
 
 
 class EngineQueries:
-    """Reads through a SQLAlchemy engine; each question is a transaction of its own."""
+    """Reads through a SQLAlchemy engine; each query is a transaction of its own."""
 
     def __init__(self, engine: "Engine", troubles: Callable[[], AbstractContextManager[None]]) -> None:
         self._engine = engine.execution_options(isolation_level="AUTOCOMMIT")
@@ -91,7 +91,7 @@ class EngineQueries:
 
 
 def open_sqlite(path: Path) -> SqliteQueries | NoState:
-    """Open a SQLite file for reading only; never makes or changes it.
+    """Open a SQLite file for reading only; never creates or changes it.
 
     A store of an older revision is upgraded in a copy in memory. A file below a read-only folder is read as it is.
 
@@ -114,7 +114,7 @@ def open_sqlite(path: Path) -> SqliteQueries | NoState:
 
 
 def compare(revision: str | None, where: str) -> str:
-    """Say how a stored revision stands to this version: ``empty``, ``older`` or ``current``.
+    """Compare a stored revision with this version: ``empty``, ``older`` or ``current``.
 
     Raises:
         StateTooNew: It is none that this version knows.
@@ -133,7 +133,7 @@ def compare(revision: str | None, where: str) -> str:
 
 
 def stored_revision(rows: Sequence[Sequence[Any]], where: str) -> str:
-    """Take the revision out of the rows of its table.
+    """Return the revision from the rows of its table.
 
     Raises:
         StateError: It is not there, which no version leaves so: part of the store is lost.

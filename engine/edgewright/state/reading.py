@@ -80,7 +80,7 @@ class StoredState:
             return encoding.rollout_of(state, releases, [(device, body) for _, _, device, body in found if device])
 
     def assignments(self, devices: Iterable[str] | None = None) -> Mapping[str, DeviceAssignment]:
-        """What devices are assigned; all of them by default."""
+        """Return the assignments of devices; of all devices by default."""
         found = self._of_devices("assignments", "body, published", devices)
         return Decoded({row[0]: row[1:] for row in found}, encoding.assignment_of)
 
@@ -121,7 +121,7 @@ class StoredState:
         ]
 
     def plan_used(self, plan_id: str) -> datetime | None:
-        """When a plan was used, if it was."""
+        """Return the time at which a plan was used, if it was."""
         found = self._mine(
             "SELECT used_at FROM used_plans WHERE environment = :environment AND plan_id = :plan_id", plan_id=plan_id
         )
@@ -158,7 +158,7 @@ class StoredState:
         }
 
     def requested_controls(self) -> Mapping[Address, Controls]:
-        """What people asked of rollouts and the lease's holder has not taken up yet."""
+        """Return the controls that people requested and the lease's holder has not taken up yet."""
         return {
             encoding.address_of(address): encoding.controls_of(body)
             for address, body in _pairs(
@@ -167,14 +167,14 @@ class StoredState:
         }
 
     def durations(self) -> Mapping[tuple[Action, str], timedelta]:
-        """How long each action took when it last ran, by action and address."""
+        """Return the duration of each action's last run, by action and address."""
         found = self._rows("SELECT action, address, seconds FROM artifacts ORDER BY created_at, fingerprint")
         last = {(action, address): seconds for action, address, seconds in found}
         with decoding("an artifact"):
             return {(Action(action), addr): timedelta(seconds=seconds) for (action, addr), seconds in last.items()}
 
     def version(self) -> str:
-        """Name this state of the environment and of what it shares: it changes with every write to them."""
+        """Return the version of the environment's and the shared content: it changes with every write to them."""
         found = self._mine(
             "SELECT (SELECT version FROM control WHERE environment = :environment), (SELECT version FROM shared)"
         )
@@ -182,11 +182,11 @@ class StoredState:
         return f"{own or 0}-{shared or 0}"
 
     def report_sequences(self) -> Mapping[str, int]:
-        """The sequence of each device's newest report."""
+        """Return the sequence of each device's newest report."""
         return dict(_pairs(self._mine("SELECT device, sequence FROM reports WHERE environment = :environment")))
 
     def conditions(self) -> Mapping[Address, Sequence[Condition]]:
-        """How each resource stood when it was last judged."""
+        """Return the stored conditions of each resource."""
         found = self._mine("SELECT address, body FROM conditions WHERE environment = :environment ORDER BY address")
         with decoding("a condition"):
             return dict(
@@ -198,7 +198,7 @@ class StoredState:
             )
 
     def events_after(self, cursor: int, *, limit: int = 100) -> Sequence[tuple[int, Event]]:
-        """Events with a higher number than ``cursor``, each with its number, oldest first."""
+        """List events with a higher number than ``cursor``, each with its number, oldest first."""
         found = self._mine(
             "SELECT id, at, reason, address, message, data, revision FROM events "
             "WHERE environment = :environment AND id > :cursor ORDER BY id LIMIT :limit",
@@ -208,12 +208,12 @@ class StoredState:
         return [(row[0], encoding.event_of(row[1:])) for row in found]
 
     def last_event(self) -> int:
-        """The number of the newest event, also when history has been pruned; 0 before the first."""
+        """Return the number of the newest event, also when history has been pruned; 0 before the first."""
         found = self._mine("SELECT last_event FROM control WHERE environment = :environment")
         return int(found[0][0]) if found else 0
 
     def notified(self) -> Mapping[str, int]:
-        """Up to which event each receiver has been told, by the receiver's name."""
+        """Return the number of the last event each receiver was notified of, by the receiver's name."""
         return dict(
             _pairs(
                 self._mine("SELECT receiver, cursor FROM notified WHERE environment = :environment ORDER BY receiver")
@@ -221,13 +221,13 @@ class StoredState:
         )
 
     def signals(self) -> Mapping[str, int]:
-        """How often each signal was given, by name."""
+        """Return the number of times each signal was sent, by name."""
         return dict(
             _pairs(self._mine("SELECT name, given FROM signals WHERE environment = :environment ORDER BY name"))
         )
 
     def environments(self) -> Sequence[str]:
-        """The environments that ever wrote, in name order."""
+        """List the environments that ever wrote, in name order."""
         return [name for (name,) in self._rows("SELECT environment FROM control ORDER BY environment")]
 
     # ── for what shares the store's connections ───────────────────────────────────────────────────────────────────

@@ -36,7 +36,7 @@ class SqlState(StoredState):
     """Implements ports.StateReader and ports.StateWriter. Safe to use from several threads."""
 
     def __init__(self, url: str | Path, environment: str = "") -> None:
-        """Remember where the store is; nothing is opened yet.
+        """Create a handle; nothing is opened yet.
 
         Args:
             url: A path, ``sqlite:///PATH``, ``postgresql://…``, or any URL that SQLAlchemy takes.
@@ -76,11 +76,11 @@ class SqlState(StoredState):
         self._write(lambda s: s.forget_artifacts(fingerprints))
 
     def record_failure(self, fingerprint: str, message: str) -> None:
-        """Remember that a step failed for good."""
+        """Record that a step failed for good."""
         self._write(lambda s: s.record_failure(fingerprint, message))
 
     def set_champion(self, model: str, champion: Champion) -> None:
-        """Name the model in production."""
+        """Set the champion of a model."""
         self._write(lambda s: s.set_champion(model, champion))
 
     def save_rollout(self, address: Address, state: RolloutState) -> None:
@@ -95,8 +95,8 @@ class SqlState(StoredState):
         events: Sequence[Event],
         champion: tuple[str, Champion] | None = None,
     ) -> None:
-        """Store a rollout's decisions whole: its state, the assignments they make (unpublished), the events, and the
-        model's new champion where the rollout has just succeeded.
+        """Store a rollout's decisions in one transaction: its state, the assignments they make (unpublished), the
+        events, and the model's new champion where the rollout has just succeeded.
 
         Raises:
             StateError: An assignment's version is not above the device's last one; nothing is stored.
@@ -111,11 +111,11 @@ class SqlState(StoredState):
         self._write(whole)
 
     def mark_published(self, versions: Mapping[str, int]) -> None:
-        """Confirm that the assignments of these versions are out, by device."""
+        """Confirm that the assignments of these versions are published, by device."""
         self._write(lambda s: s.mark_published(versions))
 
     def record_reports(self, reports: Sequence[Report]) -> None:
-        """Keep each device's newest report; an older sequence is ignored unless it was sent later (a lost disk)."""
+        """Store each device's newest report; an older sequence is ignored unless it was sent later (a lost disk)."""
         self._write(lambda s: s.record_reports(reports), leased=False)
 
     def take_inbox(self, devices: Collection[str]) -> None:
@@ -143,7 +143,7 @@ class SqlState(StoredState):
         self._write(lambda s: s.add_events(events))
 
     def set_last_revision(self, revision: str) -> None:
-        """Note the revision applied."""
+        """Store the revision applied last."""
         self._write(lambda s: s.set_last_revision(revision))
 
     def enroll(self, devices: Mapping[str, Mapping[str, str]]) -> None:
@@ -155,15 +155,15 @@ class SqlState(StoredState):
         self._write(lambda s: s.unenroll(devices), leased=False)
 
     def request_controls(self, address: Address, controls: Controls) -> None:
-        """Ask something of a rollout; replaces what was asked before and not taken up."""
+        """Request controls of a rollout, in place of those requested before and not taken up."""
         self._write(lambda s: s.request_controls(address, controls), leased=False)
 
     def take_controls(self, taken: Mapping[Address, Controls]) -> None:
-        """Drop requests that the rollout's stored state now holds; one asked anew since then stays."""
+        """Remove requests that the rollout's stored state now holds; one asked anew since then stays."""
         self._write(lambda s: s.take_controls(taken))
 
     def accept_revision(self, revision: str) -> None:
-        """Note that a revision is in force."""
+        """Store the accepted revision."""
         self._write(lambda s: s.accept_revision(revision))
 
     def set_conditions(self, conditions: Mapping[Address, Sequence[Condition]]) -> None:
@@ -171,17 +171,17 @@ class SqlState(StoredState):
         self._write(lambda s: s.set_conditions(conditions))
 
     def set_notified(self, receiver: str, cursor: int) -> None:
-        """Note up to which event a receiver has been told."""
+        """Store the number of the last event a receiver was notified of."""
         self._write(lambda s: s.set_notified(receiver, cursor))
 
     def signal(self, name: str) -> None:
-        """Give a signal; needs no lease."""
+        """Send a signal; needs no lease."""
         self._write(lambda s: s.signal(name), leased=False)
 
     def prune_history(self, *, keep: int) -> int:
-        """Forget all but the newest events, and closed intents and used plans older than those; gives how many events.
+        """Delete all but the newest events, and older closed intents and used plans; returns the number of events.
 
-        Events that a receiver has not been told of stay. Each of many short transactions forgets a batch.
+        Events that a receiver has not been notified of stay. Each of many short transactions deletes a batch.
         """
         events = sum(self._until_none(lambda s: s.prune_events(keep)))
         sum(self._until_none(lambda s: s.prune_journal()))

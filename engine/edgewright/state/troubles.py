@@ -1,4 +1,4 @@
-"""What databases say when something is wrong, said as our errors. Called by ``queries`` and ``databases``."""
+"""Translation of databases' errors into ours. Used by ``queries`` and ``databases``."""
 
 import sqlite3
 from collections.abc import Iterator, Sequence
@@ -9,7 +9,7 @@ from edgewright.secret import Secret, redact
 
 
 def translate(error: BaseException, where: str, secrets: Sequence[Secret] = ()) -> EdgewrightError:
-    """Turn a database's error into ours.
+    """Translate a database's error into ours.
 
     Args:
         error: What the driver raised.
@@ -31,7 +31,7 @@ def translate(error: BaseException, where: str, secrets: Sequence[Secret] = ()) 
 
 
 def unavailable(where: str, why: str) -> StateUnavailable:
-    """Say that a database does not answer now."""
+    """Build the error of a database that does not answer now."""
     return StateUnavailable(
         f"the state store {where} does not answer: {why}", hint="nothing is lost; try again when the database is back"
     )
@@ -70,7 +70,7 @@ def _of_sqlite(error: sqlite3.Error, where: str) -> EdgewrightError:
 
 
 def damaged(where: str, why: str) -> StateError:
-    """Say that a store is not what edgewright wrote."""
+    """Build the error of a store that is not what edgewright wrote."""
     return StateError(
         f"the state store {where} is damaged or is no database: {why}",
         hint="restore it from a backup, or move it away: apply then rebuilds what it knew",
@@ -79,7 +79,7 @@ def damaged(where: str, why: str) -> StateError:
 
 @contextmanager
 def sqlite_troubles(where: str) -> Iterator[None]:
-    """Translate what the stdlib's driver raises.
+    """Translate errors of the standard library's driver.
 
     Raises:
         StateError, StorageFull, StateUnavailable: As in translate.
@@ -91,7 +91,7 @@ def sqlite_troubles(where: str) -> Iterator[None]:
 
 
 def lease_lost() -> LeaseLost:
-    """Say that another process writes now."""
+    """Build the error of a lease that another process has taken over."""
     return LeaseLost(
         "another process has taken over the lease of this environment",
         hint="nothing more is written; run edgewright status to see what it does",
@@ -103,7 +103,7 @@ UNREADABLE = (ValueError, KeyError, TypeError)
 
 
 def unreadable(what: str, error: Exception) -> StateError:
-    """Say that a value is damaged, or one that only a newer edgewright knows."""
+    """Build the error of a value that is damaged, or that only a newer edgewright knows."""
     return StateError(
         f"{what} in the state store cannot be read: {error}",
         hint="upgrade edgewright if a newer one has written it; else restore the store from a backup",
@@ -112,7 +112,7 @@ def unreadable(what: str, error: Exception) -> StateError:
 
 @contextmanager
 def decoding(what: str) -> Iterator[None]:
-    """Tell what cannot be read.
+    """Translate errors of decoding a row.
 
     Raises:
         StateError: As in unreadable.

@@ -52,7 +52,7 @@ class SqlTwins:
             return [encoding.load(Twin, body) for body in found]
 
     def systems(self) -> Sequence[str]:
-        """The update systems that devices were ever reached by."""
+        """List the update systems that devices were ever reached by."""
         found = self._state.rows("SELECT DISTINCT system FROM twins WHERE environment = :environment ORDER BY system")
         return [system for (system,) in found]
 
@@ -102,7 +102,7 @@ class SqlIdentities:
         self._state = state
 
     def ask(self, identity: Identity) -> Identity:
-        """Add a key that asks to be believed; one that is known stays as it stands."""
+        """Add a key that requests acceptance; a known one keeps its status."""
 
         def work(known: Sequence[Identity]) -> Iterator[Identity]:
             before = next((each for each in known if each.key == identity.key), None)
@@ -147,7 +147,7 @@ class SqlIdentities:
         return {identity.key: identity for identity in map(_identity, found)}
 
     def decide(self, system: str, key: str, status: IdentityStatus, at: datetime) -> Identity | None:
-        """Believe a key or not; accepting one retires the device's others of this system."""
+        """Accept or reject a key; accepting one retires the device's others of this system."""
 
         def work(known: Sequence[Identity]) -> Iterator[Identity]:
             for each in known:
@@ -159,7 +159,7 @@ class SqlIdentities:
         return self._change_of(system, key, work)
 
     def note(self, system: str, key: str, detail: Mapping[str, Any]) -> None:
-        """Add to what is kept with a key."""
+        """Add to the detail of a key."""
         self._change_of(
             system,
             key,
@@ -220,7 +220,7 @@ class SqlInbox:
         self._state = state
 
     def put(self, reports: Sequence[Report]) -> None:
-        """Keep the newest report of each device."""
+        """Store the newest report of each device."""
         from edgewright.state.schema import inbox
         from edgewright.state.writing import Statements
 
@@ -247,7 +247,7 @@ class SqlInbox:
 
 
 def _replaces(report: Report, before: Report) -> bool:
-    """As the store decides it: a device that lost its count has a lower one later."""
+    """Compare reports as the store does: a device that lost its count sends a lower sequence later."""
     lost_count = report.sequence < before.sequence and report.sent_at > before.sent_at
     return report.sequence > before.sequence or lost_count
 

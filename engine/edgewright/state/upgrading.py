@@ -1,4 +1,4 @@
-"""Brings a database to this version's schema with alembic; imported only when a stored revision is not HEAD."""
+"""Upgrades of a database to this version's schema with alembic; imported only when a stored revision is not HEAD."""
 
 import sqlite3
 from pathlib import Path

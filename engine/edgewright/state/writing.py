@@ -65,12 +65,12 @@ class Statements(Rows):
         return self._remove(schema.artifacts, fingerprints)
 
     def record_failure(self, fingerprint: str, message: str) -> bool:
-        """Remember that a step failed for good."""
+        """Record that a step failed for good."""
         self._share()
         return self.upsert(schema.failures, [{"fingerprint": fingerprint, "message": message}])
 
     def set_champion(self, model: str, champion: Champion) -> bool:
-        """Name the model in production."""
+        """Set the champion of a model."""
         return self.upsert(schema.champions, [{"model": model, "body": encoding.champion_text(champion)}])
 
     def save_rollout(self, address: Address, state: RolloutState) -> bool:
@@ -130,7 +130,7 @@ class Statements(Rows):
         return self.upsert(table, rows)
 
     def mark_published(self, versions: Mapping[str, int]) -> bool:
-        """Confirm that the assignments of these versions are out."""
+        """Confirm that the assignments of these versions are published."""
         table = schema.assignments
         confirm = (
             update(table)
@@ -206,7 +206,7 @@ class Statements(Rows):
         return self._connection.execute(closing.values(outcome=outcome)).rowcount > 0
 
     def use_plan(self, plan_id: str, at: datetime) -> bool:
-        """Mark a plan used; whether it was unused."""
+        """Mark a plan used, and return whether it was unused."""
         row = {"plan_id": plan_id, "used_at": certain_text(at)}
         return self.upsert(schema.used_plans, [row], None, replace=False)
 
@@ -234,19 +234,19 @@ class Statements(Rows):
         return True
 
     def set_last_revision(self, revision: str) -> bool:
-        """Note the revision applied."""
+        """Store the revision applied last."""
         return self._note(schema.control.c.last_revision, revision)
 
     def accept_revision(self, revision: str) -> bool:
-        """Note that a revision is in force."""
+        """Store the accepted revision."""
         return self._note(schema.control.c.accepted_revision, revision)
 
     def set_notified(self, receiver: str, cursor: int) -> bool:
-        """Note up to which event a receiver has been told."""
+        """Store the number of the last event a receiver was notified of."""
         return self.upsert(schema.notified, [{"receiver": receiver, "cursor": cursor}])
 
     def signal(self, name: str) -> bool:
-        """Give a signal."""
+        """Send a signal."""
         table = schema.signals
         again = update(table).where(self._mine(table), table.c.name == name).values(given=table.c.given + 1)
         return self._connection.execute(again).rowcount > 0 or self.upsert(table, [{"name": name, "given": 1}])
@@ -263,18 +263,18 @@ class Statements(Rows):
         return self._remove(schema.enrolled, devices)
 
     def request_controls(self, address: Address, controls: Controls) -> bool:
-        """Ask something of a rollout."""
+        """Request controls of a rollout."""
         return self.upsert(schema.controls, [{"address": str(address), "body": encoding.dump(Controls, controls)}])
 
     def take_controls(self, taken: Mapping[Address, Controls]) -> bool:
-        """Drop requests that are still what was taken."""
+        """Remove requests that are still what was taken."""
         table = schema.controls
         values = [{"a": str(address), "b": encoding.dump(Controls, controls)} for address, controls in taken.items()]
         drop = delete(table).where(self._mine(table), table.c.address == bindparam("a"), table.c.body == bindparam("b"))
         return self._changes(drop, values)
 
     def prune_events(self, keep: int) -> int:
-        """Forget a batch of events that are neither among the newest nor untold to a receiver; gives how many."""
+        """Delete a batch of old events of which all receivers were notified; returns how many."""
         events, notified, control = schema.events, schema.notified, schema.control
         newest = self._connection.scalars(select(control.c.last_event).where(self._mine(control))).one()
         told = self._connection.scalar(select(func.min(notified.c.cursor)).where(self._mine(notified)))
@@ -287,7 +287,7 @@ class Statements(Rows):
         return len(gone)
 
     def prune_journal(self) -> int:
-        """Forget a batch of closed intents and of used plans that are older than history; gives how many."""
+        """Delete a batch of closed intents and of used plans that are older than history; returns how many."""
         events, intents, plans = schema.events, schema.intents, schema.used_plans
         oldest = select(events.c.id, events.c.at).where(self._mine(events)).order_by(events.c.id).limit(1)
         first = self._connection.execute(oldest).one_or_none()
