@@ -15,7 +15,7 @@ from edgewright.core.snapshot import Snapshot
 from edgewright.core.status.source import SourceStatus, StandingReason
 from edgewright.core.suggestions import suggestion
 from edgewright.errors import EdgewrightError, SourceError, SourceUnavailable, SpecError, Transient
-from edgewright.ports import StateReader, StateWriter, Upstream
+from edgewright.ports import ControlReader, ControlWriter, Upstream
 from edgewright_schemas.environment import Environment, Follow
 from edgewright_schemas.repository import Repository
 
@@ -30,7 +30,7 @@ _PROBLEMS: Mapping[SignatureState, StandingReason] = {
 }
 
 
-def accepted(reader: StateReader) -> str | None:
+def accepted(reader: ControlReader) -> str | None:
     """The revision that an environment accepted last."""
     return (reader.accepted_revision() or "").removesuffix(SIGNED) or None
 
@@ -131,8 +131,8 @@ class AcceptedSource:
         upstream: Upstream,
         environment: str,
         ref: str | None,
-        reader: StateReader,
-        writer: StateWriter,
+        reader: ControlReader,
+        writer: ControlWriter,
         clock: Callable[[], datetime],
         anchor: Callable[[], str | None] = lambda: None,
         *,

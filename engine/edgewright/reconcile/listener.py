@@ -45,47 +45,47 @@ class Listener(Protocol):
         ...
 
     def rested(self, desired: Snapshot, conditions: Mapping[Address, Sequence[Condition]], *, settled: bool) -> None:
-        """A standing run has finished a pass; ``settled``: only others can bring it further."""
+        """A continuous run has finished a pass; ``settled``: only others can bring it further."""
         ...
 
     def waiting(self) -> None:
-        """A standing run is alive, and has nothing to do."""
+        """A continuous run is alive, and has nothing to do."""
         ...
 
     def troubled(self, error: EdgewrightError, until: datetime) -> None:
-        """A standing run could not finish a pass, and tries again then."""
+        """A continuous run could not finish a pass, and tries again then."""
         ...
 
 
 class NullListener:
-    """A listener that hears nothing."""
+    """A listener that ignores everything."""
 
     def planned(self, plan: Plan) -> None:
-        """Ignore it."""
+        """Ignore the call."""
 
     def started(self, step: Step) -> None:
-        """Ignore it."""
+        """Ignore the call."""
 
     def progressed(self, progress: Progress) -> None:
-        """Ignore it."""
+        """Ignore the call."""
 
     def done(self, step: Step, seconds: float) -> None:
-        """Ignore it."""
+        """Ignore the call."""
 
     def failed(self, step: Step, error: EdgewrightError, retry_in: float | None) -> None:
-        """Ignore it."""
+        """Ignore the call."""
 
     def rolled(self, address: Address, state: RolloutState) -> None:
-        """Ignore it."""
+        """Ignore the call."""
 
     def happened(self, event: Event) -> None:
-        """Ignore it."""
+        """Ignore the call."""
 
     def rested(self, desired: Snapshot, conditions: Mapping[Address, Sequence[Condition]], *, settled: bool) -> None:
-        """Ignore it."""
+        """Ignore the call."""
 
     def waiting(self) -> None:
-        """Ignore it."""
+        """Ignore the call."""
 
     def troubled(self, error: EdgewrightError, until: datetime) -> None:
-        """Ignore it."""
+        """Ignore the call."""

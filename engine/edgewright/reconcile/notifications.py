@@ -1,8 +1,8 @@
 """Sends notifications to receivers: continues in history after the event each was notified of last.
 
-At least once: a receiver's place in history moves after it was told, so a crash between the two tells it one thing
-twice, with the same id. Its place also stays before what the limit left out until a notice has said how many those
-were. How full its limit is, is remembered by this process only. Called by the controller.
+At least once: a receiver's cursor moves after it was notified, so a crash between the two sends one notification
+twice, with the same id. The cursor also stays before what the limit suppressed until a notification has given the
+number of those. The use of the limit is remembered by this process only. Called by the controller.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -13,31 +13,31 @@ from edgewright.core.status.events import Event
 from edgewright.core.status.notifications import Bucket, Notification, consider, opens_at, overdue
 from edgewright.core.status.source import repository_address
 from edgewright.errors import NotificationError, NotificationUnavailable
-from edgewright.ports import Notifier, StateReader, StateWriter
+from edgewright.ports import HistoryReader, HistoryWriter, Notifier
 from edgewright.reconcile.backoff import Backoff
 from edgewright_schemas.notifications import NotificationReceiver
 
 FAILED = "NoticeFailed"
 _PAGE = 200
 _PAGES = 50
-"""At most so many for one receiver before the others have their turn."""
+"""Pages for one receiver before the others have their turn."""
 _REFUSALS = 5
-"""After so many of the same notice it is left out and counted, so that it does not stand in the way of the next."""
+"""Refusals of one notification after which it is suppressed and counted, so that it does not block the next."""
 
 
 @dataclass
-class _Desk:
+class _Receiver:
     """State of one receiver in this process."""
 
     read_to: int
     """Number of the newest event that was decided on."""
     stored: int
-    """Its place in history, as the store has it."""
+    """Its cursor in history, as stored."""
     bucket: Bucket = field(default_factory=Bucket)
     refused: int = 0
-    """How often the notice that is next was refused."""
+    """Number of times the next notification was refused."""
     until: datetime | None = None
-    """Not to be tried before."""
+    """Time before which it is not tried again."""
 
 
 class Dispatcher:
@@ -45,8 +45,8 @@ class Dispatcher:
 
     def __init__(
         self,
-        reader: StateReader,
-        writer: StateWriter,
+        reader: HistoryReader,
+        writer: HistoryWriter,
         notifiers: Mapping[str, Notifier],
         specs: Iterable[NotificationReceiver],
         clock: Callable[[], datetime],
@@ -54,15 +54,15 @@ class Dispatcher:
         environment: str = "",
         backoff: Backoff | None = None,
     ) -> None:
-        """Remember who is told how; nothing is read yet.
+        """Create the dispatcher; nothing is read yet.
 
         Args:
-            reader: Has the history, and each receiver's place in it.
-            writer: Takes the places.
+            reader: Reads the history, and each receiver's cursor.
+            writer: Stores the cursors.
             notifiers: By receiver's name.
-            specs: What each is told; one without a notifier is left alone.
+            specs: What each is notified of; one without a notifier is skipped.
             clock: Gives aware UTC times.
-            environment: Named in notices; empty where there is only one.
+            environment: Named in notifications; empty where there is only one.
             backoff: When a receiver that failed is tried again; 5 s to 15 min by default.
         """
         self._reader = reader
@@ -72,9 +72,9 @@ class Dispatcher:
         self._clock = clock
         self._environment = environment
         self._backoff = backoff or Backoff(clock, first=timedelta(seconds=5), longest=timedelta(minutes=15))
-        self._desks: dict[str, _Desk] = {}
+        self._receivers: dict[str, _Receiver] = {}
         self.problems: dict[str, str] = {}
-        """What is wrong with receivers that cannot be told now, by name."""
+        """Errors of receivers that cannot be reached now, by name."""
 
     def dispatch(self) -> datetime | None:
         """Notify every receiver of its new events; one that cannot be reached keeps its cursor and backs off.
@@ -85,82 +85,82 @@ class Dispatcher:
         Raises:
             LeaseLost, StateError, Transient: As the state store.
         """
-        self._find_places()
+        self._load_cursors()
         due = [self._serve(spec) for spec in self._specs if spec.name in self._notifiers]
         return min((when for when in due if when is not None), default=None)
 
-    def _find_places(self) -> None:
+    def _load_cursors(self) -> None:
         """Start new receivers at the newest event, and move removed ones along, so that history can be pruned."""
-        places, newest = self._reader.notified(), self._reader.last_event()
+        cursors, newest = self._reader.notified(), self._reader.last_event()
         declared = {spec.name for spec in self._specs}
-        for name in sorted(declared | places.keys()):
-            if name not in places or (name not in declared and places[name] < newest):
+        for name in sorted(declared | cursors.keys()):
+            if name not in cursors or (name not in declared and cursors[name] < newest):
                 self._writer.set_notified(name, newest)
-            if name in declared and name not in self._desks:
-                place = places.get(name, newest)
-                self._desks[name] = _Desk(read_to=place, stored=place)
+            if name in declared and name not in self._receivers:
+                cursor = cursors.get(name, newest)
+                self._receivers[name] = _Receiver(read_to=cursor, stored=cursor)
 
     def _serve(self, spec: NotificationReceiver) -> datetime | None:
         """Notify one receiver, and return the time of its next turn."""
-        desk = self._desks[spec.name]
-        if desk.until is not None and self._clock() < desk.until:
-            return desk.until
+        receiver = self._receivers[spec.name]
+        if receiver.until is not None and self._clock() < receiver.until:
+            return receiver.until
         for _ in range(_PAGES):
-            page = self._reader.events_after(desk.read_to, limit=_PAGE)
+            page = self._reader.events_after(receiver.read_to, limit=_PAGE)
             for number, event in page:
-                if not self._tell(spec, desk, number, event):
-                    self._store(spec, desk)
-                    return desk.until
-            self._store(spec, desk)
+                if not self._handle(spec, receiver, number, event):
+                    self._store(spec, receiver)
+                    return receiver.until
+            self._store(spec, receiver)
             if len(page) < _PAGE:
-                return self._close(spec, desk)
+                return self._send_overdue(spec, receiver)
         return self._clock()
 
-    def _tell(self, spec: NotificationReceiver, desk: _Desk, number: int, event: Event) -> bool:
-        """Decide on one event, and send what is to be sent; False when that failed."""
+    def _handle(self, spec: NotificationReceiver, receiver: _Receiver, number: int, event: Event) -> bool:
+        """Handle one event, and send its notification, if any; False when that failed."""
         now = self._clock()
-        notice, bucket = consider(spec, number, event, now, desk.bucket, environment=self._environment)
-        if notice is not None and not self._send(spec, desk, notice):
-            if desk.refused < _REFUSALS:
+        notification, bucket = consider(spec, number, event, now, receiver.bucket, environment=self._environment)
+        if notification is not None and not self._send(spec, receiver, notification):
+            if receiver.refused < _REFUSALS:
                 return False
-            left_out = desk.bucket.suppressed + 1
-            desk.bucket = replace(desk.bucket, suppressed=left_out, worst=notice.severity, last=number)
-            desk.read_to, desk.refused = number, 0
+            left_out = receiver.bucket.suppressed + 1
+            receiver.bucket = replace(receiver.bucket, suppressed=left_out, worst=notification.severity, last=number)
+            receiver.read_to, receiver.refused = number, 0
             return False
-        desk.bucket, desk.read_to = bucket, number
-        if notice is not None:
-            self._store(spec, desk)
+        receiver.bucket, receiver.read_to = bucket, number
+        if notification is not None:
+            self._store(spec, receiver)
         return True
 
-    def _close(self, spec: NotificationReceiver, desk: _Desk) -> datetime | None:
+    def _send_overdue(self, spec: NotificationReceiver, receiver: _Receiver) -> datetime | None:
         """Send the number of suppressed notifications if that is due; else return the time at which it will be."""
-        notice, bucket = overdue(spec, self._clock(), desk.bucket, environment=self._environment)
-        if notice is not None:
-            if not self._send(spec, desk, notice):
-                return desk.until
-            desk.bucket = bucket
-            self._store(spec, desk)
-        return opens_at(spec.limit, desk.bucket)
+        notification, bucket = overdue(spec, self._clock(), receiver.bucket, environment=self._environment)
+        if notification is not None:
+            if not self._send(spec, receiver, notification):
+                return receiver.until
+            receiver.bucket = bucket
+            self._store(spec, receiver)
+        return opens_at(spec.limit, receiver.bucket)
 
-    def _send(self, spec: NotificationReceiver, desk: _Desk, notice: Notification) -> bool:
+    def _send(self, spec: NotificationReceiver, receiver: _Receiver, notification: Notification) -> bool:
         try:
-            self._notifiers[spec.name].send(notice)
+            self._notifiers[spec.name].send(notification)
         except (NotificationUnavailable, NotificationError) as error:
-            desk.refused += isinstance(error, NotificationError)
-            desk.until = self._backoff.failed(spec.name, error)
+            receiver.refused += isinstance(error, NotificationError)
+            receiver.until = self._backoff.failed(spec.name, error)
             if spec.name not in self.problems:
                 message = f"receiver {spec.name} cannot be told: {error.message}"
                 event = Event(self._clock(), FAILED, str(repository_address()), message, {"receiver": spec.name})
                 self._writer.add_events([event])
             self.problems[spec.name] = error.message
             return False
-        desk.refused, desk.until = 0, None
+        receiver.refused, receiver.until = 0, None
         self._backoff.succeeded(spec.name)
         self.problems.pop(spec.name, None)
         return True
 
-    def _store(self, spec: NotificationReceiver, desk: _Desk) -> None:
-        """Move a receiver's place, up to what it was told or was told the number of."""
-        if not desk.bucket.suppressed and desk.stored < desk.read_to:
-            self._writer.set_notified(spec.name, desk.read_to)
-            desk.stored = desk.read_to
+    def _store(self, spec: NotificationReceiver, receiver: _Receiver) -> None:
+        """Store a receiver's cursor: after what it was notified of, or given the number of."""
+        if not receiver.bucket.suppressed and receiver.stored < receiver.read_to:
+            self._writer.set_notified(spec.name, receiver.read_to)
+            receiver.stored = receiver.read_to
