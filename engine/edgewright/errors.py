@@ -13,9 +13,9 @@
     ├── BlobCorrupt                a blob's bytes do not match its digest
     ├── StepFailed                 a step cannot succeed until something it depends on changes
     │   └── UserCodeFailed         the repository's own code raised
-    ├── DeliveryError              what reaches devices was refused or is not usable
+    ├── DeliveryError              a delivery to devices was refused or cannot be used
     ├── ForgeError                 a forge refused: token, rights, or no such repository or pull request
-    ├── NoticeError                a receiver of notifications refused, or a secret for it is missing
+    ├── NotificationError          a receiver of notifications refused, or a secret for it is missing
     ├── Cancelled                  stopped on purpose; the work can resume
     └── Transient                  may succeed when tried again
         ├── SourceUnavailable      a remote or URL did not answer
@@ -23,7 +23,7 @@
         ├── DeliveryUnavailable    a repository, share or server did not answer
         ├── StateUnavailable       the database did not answer, or the connection broke
         ├── ForgeUnavailable       a forge did not answer, or asked to come again later
-        └── NoticeUnavailable      a receiver of notifications did not answer, or asked to come again later
+        └── NotificationUnavailable  a receiver of notifications did not answer, or asked to come again later
 
 What may be tried again is exactly what derives from ``Transient``.
 """
@@ -49,7 +49,7 @@ class Problem:
 
 
 class EdgewrightError(Exception):
-    """Anything a user should be told without a traceback."""
+    """Base of errors shown to users without a traceback."""
 
     def __init__(self, message: str, *, hint: str = "") -> None:
         super().__init__(message)
@@ -110,7 +110,7 @@ class UserCodeFailed(StepFailed):
 
 
 class DeliveryError(EdgewrightError):
-    """What reaches devices was refused or is not usable."""
+    """A delivery to devices was refused or cannot be used."""
 
 
 class ForgeError(EdgewrightError):
@@ -146,12 +146,12 @@ class StateUnavailable(Transient):
 
 
 class _AskedToWait(Transient):
-    """Someone did not answer usefully, and may have said when to come again."""
+    """A server did not answer usefully, and may have given a time to retry."""
 
     def __init__(self, message: str, *, hint: str = "", retry_after: float | None = None) -> None:
         super().__init__(message, hint=hint)
         self.retry_after = retry_after
-        """Seconds; None where nothing was said."""
+        """Seconds; None where none was given."""
 
 
 class ForgeUnavailable(_AskedToWait):

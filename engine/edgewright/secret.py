@@ -1,4 +1,4 @@
-"""Secrets: given by environment variable or file, never printed. Used by whatever talks to someone else's server."""
+"""Secrets from environment variables or files, never printed. Used by clients of other servers."""
 
 import os
 import sys
@@ -24,7 +24,7 @@ class Secret:
         self._value = value
 
     def reveal(self) -> str:
-        """The value itself."""
+        """Return the value itself."""
         return self._value
 
     def __repr__(self) -> str:
@@ -74,7 +74,7 @@ def named(name: str, environment: Mapping[str, str] = os.environ) -> Secret:
 
 
 def redact(text: str, secrets: Iterable[Secret | None]) -> str:
-    """Hide every secret in a text that is going to be shown."""
+    """Replace every secret in a text."""
     for secret in secrets:
         if secret is not None and secret.reveal():
             text = text.replace(secret.reveal(), HIDDEN)
@@ -82,7 +82,7 @@ def redact(text: str, secrets: Iterable[Secret | None]) -> str:
 
 
 def keep_from_siblings() -> None:
-    """Let other processes of this user read neither this process's memory nor what it was started with, on Linux.
+    """Deny other processes of this user this process's memory and environment, on Linux.
 
     The repository's code runs as the same user, in worker processes. Against root, nothing helps.
     """

@@ -26,7 +26,7 @@ _BODYLESS = frozenset({201, 204, 205})
 
 @dataclass(frozen=True, slots=True)
 class HttpOptions:
-    """How a forge is asked."""
+    """Limits and retries for a forge."""
 
     limits: Limits = LIMITS
     retries: RetryPolicy = field(default_factory=RetryPolicy)

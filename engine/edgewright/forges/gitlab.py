@@ -94,7 +94,7 @@ class GitLab:
         return field(self._client.get("/user", about="user of the token", right=_READ), "username", str)
 
     def page_of(self, number: int) -> str:
-        """Where people see a merge request."""
+        """Return the URL of a merge request's page."""
         return f"{self._settings.url.removesuffix('/api/v4')}/{self._settings.repository}/-/merge_requests/{number}"
 
 

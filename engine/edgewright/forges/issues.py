@@ -1,4 +1,4 @@
-"""What GitHub's API and those made after it (Gitea's, Forgejo's) have in common: a pull request is an issue too.
+"""Common parts of the APIs of GitHub, Gitea and Forgejo, where a pull request is an issue too.
 
 Used by ``github`` and ``gitea``.
 """
@@ -39,23 +39,23 @@ class IssueNotes:
         return f"/repos/{self.repository}/issues/comments/{note}"
 
     def own(self) -> Sequence[Note]:
-        """All of the token's own user."""
+        """Return the comments of the token's own user."""
         me = self.me()
         items = self.client.pages(self._list, about=self._about, right=self.read)
         return [_note(item) for item in items if text(item, "user.login") == me]
 
     def create(self, body: str) -> Note:
-        """Write one. Not repeatable."""
+        """Create a comment. Not idempotent."""
         sent = {"body": body}
         return _note(self.client.send("POST", self._list, sent, about=self._about, right=self.write, idempotent=False))
 
     def edit(self, note: int, body: str) -> Note | None:
-        """Write one anew; None when it has gone."""
+        """Edit a comment; None when it is gone."""
         answer = self.client.change("PATCH", self._one(note), {"body": body}, about=self._about, right=self.write)
         return None if answer is None else _note(answer)
 
     def delete(self, note: int) -> None:
-        """Remove one; fine when it has gone."""
+        """Delete a comment, if it is still there."""
         self.client.remove(self._one(note), about=self._about, right=self.write)
 
 
@@ -64,10 +64,10 @@ def _note(item: Any) -> Note:
 
 
 def pull_request_of(item: Any) -> PullRequest:
-    """Read a pull request as these APIs give it.
+    """Parse a pull request as these APIs return it.
 
     Raises:
-        ForgeUnavailable: It is not what these APIs give.
+        ForgeUnavailable: It is not of these APIs' form.
     """
     number = field(item, "number", int)
     return PullRequest(

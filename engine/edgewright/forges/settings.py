@@ -1,4 +1,4 @@
-"""Which forge, which repository there, and which token: from variables, from CI, from the Git remote.
+"""Forge settings: the forge, the repository and the token, from variables, CI or the Git remote.
 
 Imports no HTTP library: commands that only ask whether there is a forge stay quick.
 """
@@ -24,7 +24,7 @@ _NAME = re.compile(r"[\w.~-]+(/[\w.~-]+)+")
 
 @dataclass(frozen=True, slots=True)
 class ForgeSettings:
-    """What is needed to talk to a forge about one repository."""
+    """Address, repository and token for a forge's API."""
 
     kind: ForgeKind
     url: str
@@ -59,7 +59,7 @@ class ForgeSettings:
 
 
 class _Guess:
-    """Puts the parts together, and collects what is wrong with them."""
+    """Combines the sources of settings, and collects their problems."""
 
     def __init__(self, environment: Mapping[str, str], remote: Remote | None) -> None:
         self._environment = {name: value for name, value in environment.items() if value.strip()}
@@ -69,7 +69,7 @@ class _Guess:
         self._ci = self._own_ci(_ci(self._environment))
 
     def settings(self) -> ForgeSettings | None:
-        """Put them together; None when there is no token and none is asked for."""
+        """Combine them; None without a token when none is needed."""
         token, variable = self._token()
         if token is None and not self._problems and not self._is_wanted():
             return None
@@ -86,7 +86,7 @@ class _Guess:
         return ForgeSettings(kind, base, repository, token, variable, self._get("EDGEWRIGHT_FORGE_USER"))
 
     def _own_ci(self, ci: "_Ci | None") -> "_Ci | None":
-        """What CI says, unless another forge than its own is named: its token must not travel there."""
+        """Return the CI's settings, unless another forge is named: its token must not be sent there."""
         if ci is None:
             return None
         kind, url = self._get("EDGEWRIGHT_FORGE").lower(), self._get("EDGEWRIGHT_FORGE_URL")
@@ -97,7 +97,7 @@ class _Guess:
         return self._environment.get(name, "").strip()
 
     def _is_wanted(self) -> bool:
-        """Whether somebody set a forge up by hand, outside CI, where a missing token is how forks are treated."""
+        """Return whether a forge was set up by hand outside CI; in CI, forks have no token."""
         named = ("EDGEWRIGHT_FORGE", "EDGEWRIGHT_FORGE_URL", "EDGEWRIGHT_FORGE_REPOSITORY")
         return not self._in_ci and any(self._get(name) for name in named)
 
@@ -170,7 +170,7 @@ class _Ci:
 
 
 def _ci(environment: Mapping[str, str]) -> _Ci | None:
-    """What the CI that this runs in says; Forgejo and Gitea speak like GitHub, and add a name of their own."""
+    """Read the variables of the CI; Forgejo and Gitea set GitHub's, and add one of their own."""
     get = environment.get
     if get("GITLAB_CI") == "true":
         return _Ci("gitlab", get("CI_API_V4_URL", "").rstrip("/"), get("CI_PROJECT_PATH", ""), ("GITLAB_TOKEN",))
@@ -195,7 +195,7 @@ def _kind_of_url(url: str) -> ForgeKind | None:
 
 
 def _kind_of_host(host: str) -> ForgeKind | None:
-    """The forge of a host that everybody knows; of any other, its owner must say."""
+    """Return the forge of a well-known host; None for any other."""
     return "github" if host.endswith(".ghe.com") else _KNOWN.get(host)
 
 

@@ -10,7 +10,7 @@ class Limits:
     connect: float = 10.0
     """For the connection, TLS included."""
     idle: float = 30.0
-    """Between two pieces of data, either way."""
+    """Between two reads or writes of data."""
     total: float = 120.0
     """For reading one response, after its headers."""
     max_bytes: int = 16 * 1024 * 1024
@@ -21,7 +21,7 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """When a request is sent again; times in seconds."""
+    """Attempts and waits of retries; times in seconds."""
 
     attempts: int = 4
     first: float = 0.5

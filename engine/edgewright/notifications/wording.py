@@ -1,4 +1,4 @@
-"""A notice in words, for people. Used by ``chat`` and ``mail``."""
+"""Subject and body of a notification as text. Used by ``chat`` and ``mail``."""
 
 from edgewright.core.status.notifications import Notification
 
@@ -7,14 +7,14 @@ _REVISION = 12
 
 
 def subject(notice: Notification) -> str:
-    """Say the most in one line: ``error: model/reader GateFailed (production)``."""
+    """Return a notification's subject line: ``error: model/reader GateFailed (production)``."""
     where = f" ({notice.environment})" if notice.environment else ""
     what = " ".join(part for part in (notice.address, notice.reason) if part)
     return f"{notice.severity}: {what}{where}"
 
 
 def details(notice: Notification) -> list[str]:
-    """Say the rest in lines: the message, the commit, what was left out."""
+    """Return the body's lines: the message, the commit, the number left out."""
     message = notice.message if len(notice.message) <= _LONGEST else notice.message[: _LONGEST - 1] + "…"
     lines = [message] if message else []
     facts = [f"{notice.at:%Y-%m-%d %H:%M:%S} UTC"]

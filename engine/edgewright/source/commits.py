@@ -110,5 +110,5 @@ class GitSource:
 
 
 def default_cache(repository: GitRepository) -> Path | None:
-    """Where a repository's cache is unless told otherwise."""
+    """Return the default folder of a repository's cache."""
     return None if repository.is_bare else repository.root / CACHE_FOLDER

@@ -148,7 +148,7 @@ class LocalUpstream:
         return is_rewritten(self._commands, self._git_dir, old, new, deepen)
 
     def _borrow(self) -> None:
-        """Let the merges' repository see the objects, and where history ends if it is shallow."""
+        """Link the objects, and the shallow boundary if any, into the merges' repository."""
         theirs, ours = self._git_dir, self._merges.git_dir
         durable.make_folder(ours / "objects/info")
         durable.write_atomic(ours / "objects/info/alternates", f"{_quoted(theirs / 'objects')}\n".encode())

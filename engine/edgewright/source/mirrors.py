@@ -37,7 +37,7 @@ class Mirror:
     def __init__(
         self, url: str, folder: Path, credentials: Credentials, *, cache: Path | None, limits: Limits | None = None
     ) -> None:
-        """Nothing is fetched yet.
+        """Open a mirror; nothing is fetched yet.
 
         Args:
             url: ``https://``, ``http://``, ``ssh://``, ``git@host:path`` or ``file://``.
@@ -62,7 +62,7 @@ class Mirror:
         self._sources: weakref.WeakSet[TrackedSource] = weakref.WeakSet()
 
     def fetch(self, follows: Iterable[Follow]) -> Fetched:
-        """Bring what is followed up to date, as in ports.Upstream."""
+        """Fetch the followed commits, as in ports.Upstream."""
         wanted = [None, *dict.fromkeys(follows)]
         in_force = self._in_force()
         with self._held():
@@ -80,7 +80,7 @@ class Mirror:
         return fetched
 
     def resolve(self, follow: Follow | None) -> str:
-        """Find the commit that is followed, as in ports.Upstream."""
+        """Resolve a follow to its commit, as in ports.Upstream."""
         listing = self._read()
         if listing is None:
             raise SourceError(f"{self._transport.remote} was not fetched yet", hint="fetch it first")
@@ -219,7 +219,7 @@ class Mirror:
     def _compare(
         self, listing: Listing, wanted: list[Follow | None], found: Mapping[str, Found]
     ) -> tuple[Fetched, Mapping[str, str]]:
-        """Say what changed since the last fetch, and what every follow leads to now."""
+        """Compare the refs with the last fetch; return the changes, and the object of every follow."""
         before = self._leads()
         leads = before | {label: each.commit for label, each in found.items()}
         labels = list(dict.fromkeys(listing.label(follow) for follow in wanted))
@@ -290,7 +290,7 @@ class Mirror:
     # ── what is at hand ─────────────────────────────────────────────────────────────────────────────────────────
 
     def _is_sound(self) -> bool:
-        """Tell whether all that is kept is there; the first time in this process, down to the last file's name."""
+        """Return whether every kept object is there; the first time in this process, down to the last file's name."""
         git_dir = self._folder.git_dir
         if self._reader is not None and self._reader.repository.is_damaged:
             return False

@@ -15,12 +15,12 @@ class PathRefused(ValueError):
 
 
 def is_url(text: str) -> bool:
-    """Tell a URL (``s3://…``, ``file:///…``, chained fsspec ``zip::…``) from a path in the repository."""
+    """Return whether a text is a URL (``s3://…``, ``file:///…``, chained fsspec ``zip::…``), not a repository path."""
     return bool(_URL.match(text))
 
 
 def normalise(path: str) -> str:
-    """Write a repository path in one way: no ``./``, no trailing ``/``; the root is the empty string.
+    """Normalise a repository path: no ``./``, no trailing ``/``; the root is the empty string.
 
     Raises:
         PathRefused: It is absolute, climbs with ``..``, or is no POSIX path.

@@ -9,7 +9,7 @@ HINT = "edgewright reads what Git holds: commit the file itself, or name it by i
 
 
 def is_pointer(data: bytes) -> bool:
-    """Tell a pointer from a file's own bytes."""
+    """Return whether data is a pointer."""
     return len(data) <= _MAX_BYTES and data.startswith(_START)
 
 

@@ -1,4 +1,4 @@
-"""What both kinds of upstream do alike: read the revisions they found. Called by ``mirrors`` and ``local``."""
+"""Read the revisions that an upstream resolved. Called by ``mirrors`` and ``local``."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +15,7 @@ from edgewright_schemas.repository import Repository
 
 
 class TrackedSource(GitSource):
-    """A source whose revision someone else decides."""
+    """A source whose revision the caller decides."""
 
     def __init__(
         self,
@@ -40,7 +40,7 @@ class TrackedSource(GitSource):
         self._look = look
 
     def revision(self) -> str:
-        """Ask for the commit."""
+        """Return the current commit."""
         return self._revision()
 
     def declared_at(self, commit: str) -> Repository | None:

@@ -1,4 +1,4 @@
-"""A tree of files by Git object id, from commits and work folders alike. Called by ``assemble``, ``git``, ``worktree``.
+"""A tree of files by Git object id, of commits and work folders. Called by ``assemble``, ``commits``, ``worktree``.
 
 Everything below works on ids: what has the same id is the same, so whatever was found out about a folder once is
 looked up instead of walked.
@@ -32,17 +32,17 @@ class Entry(NamedTuple):
 
     @property
     def is_folder(self) -> bool:
-        """Whether it is a folder."""
+        """Return whether it is a folder."""
         return stat.S_ISDIR(self.mode)
 
     @property
     def is_link(self) -> bool:
-        """Whether it is a symbolic link."""
+        """Return whether it is a symbolic link."""
         return stat.S_ISLNK(self.mode)
 
     @property
     def is_file(self) -> bool:
-        """Whether it is a regular file."""
+        """Return whether it is a regular file."""
         return stat.S_ISREG(self.mode)
 
 
@@ -68,7 +68,7 @@ class Objects(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Scan:
-    """What is of interest below a folder; paths are relative to it."""
+    """Specs and links below a folder; paths are relative to it."""
 
     specs: tuple[tuple[str, str], ...]
     """(path, blob id) of ``*.yaml`` and ``*.yml`` outside hidden folders."""

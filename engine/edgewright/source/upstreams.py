@@ -1,4 +1,4 @@
-"""Chooses how a repository is followed. Called by ``cli`` and ``server``."""
+"""Open the upstream of a location: a mirror, or a local repository. Called by ``wiring``."""
 
 from pathlib import Path
 

@@ -1,1 +1,1 @@
-"""What drivers have in common that push through a customer's own server: its HTTP API, and a worker for each."""
+"""Common parts of drivers that push through a customer's own server: HTTP client, worker, bundles and twin writes."""

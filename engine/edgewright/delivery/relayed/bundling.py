@@ -1,4 +1,4 @@
-"""What a server is given to hand on to devices. Bundles are built by whoever knows their format; wired by ``cli``."""
+"""Orders for bundles, and the port that builds them. Implemented in ``delivery.bundles``; wired by ``wiring``."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +15,7 @@ _SHORT = 12
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What a bundle has devices do; the same for all devices whose fleets say the same."""
+    """The content of a bundle; equal for all devices of fleets with equal settings."""
 
     model: str
     target: ModelAssignment | None
@@ -23,13 +23,13 @@ class Order:
     delivery: Delivery
     """How the fleet's devices install: format, root, installer."""
     recipe: str = ""
-    """Names what else goes into the bundle; as Bundler says."""
+    """Identifies the other inputs of the bundle, as returned by Bundler."""
     attempt: int = 1
-    """Which time it is that a device is given the same."""
+    """Number of the attempt to deliver the same to a device, from 1."""
 
     @property
     def version(self) -> str:
-        """Name what is ordered, the attempt apart: the release, and a digest of everything that makes the bundle."""
+        """Version without the attempt: the release, and a digest of everything that makes the bundle."""
         content = self.target.model_dump(mode="json", by_alias=True, exclude_none=True) if self.target else None
         made = {"model": self.model, "target": content, "recipe": self.recipe, **_way(self.delivery)}
         digest = hex_of(digest_json(made))[:_SHORT]
@@ -38,19 +38,19 @@ class Order:
 
     @property
     def name(self) -> str:
-        """Name it in full, for whom names are one flat list."""
+        """Full name, for servers whose names are one flat list."""
         attempt = f"-{self.attempt}" if self.attempt > 1 else ""
         return f"{self.model[:100]}-{self.version}{attempt}"
 
     @property
     def nonce(self) -> str:
-        """What its evidence carries."""
+        """The nonce that its evidence carries."""
         attempt = f"-{self.attempt}" if self.attempt > 1 else ""
         return nonce_of(self.model, self.target) + attempt
 
 
 def _way(delivery: Delivery) -> dict[str, Any]:
-    """What a fleet says that goes into a bundle; not where its server is."""
+    """Return the fleet's settings that go into a bundle; the server's address is not among them."""
     way: dict[str, Any] = {"root": delivery.root, "installer": delivery.installer, "proof": delivery.proves}
     if delivery.hawkbit is not None:
         way["bundle"] = delivery.hawkbit.bundle.model_dump(mode="json", by_alias=True)
@@ -63,7 +63,7 @@ class Bundler(Protocol):
     """Builds bundles."""
 
     def recipe(self, delivery: Delivery) -> str:
-        """Name what goes into bundles beside what fleets say: a template's content, the key that signs.
+        """Return an identifier of the bundle's other inputs: a template's content, the signing key.
 
         Raises:
             DeliveryError: Something of it is missing.
@@ -72,9 +72,9 @@ class Bundler(Protocol):
         ...
 
     def build(self, order: Order) -> Path:
-        """Build one, or find it built; the file stays for as long as the caller reads it.
+        """Build one, or return the cached file; it stays for as long as the caller reads it.
 
-        Its ending says what it is: ``.swu``, ``.raucb``, ``.mender``. A Mender artifact is called ``order.name``.
+        The suffix gives its format: ``.swu``, ``.raucb``, ``.mender``. A Mender artifact is called ``order.name``.
 
         Raises:
             DeliveryError: It cannot be built from what is published and declared.
@@ -84,7 +84,7 @@ class Bundler(Protocol):
 
 
 class Recipes:
-    """The recipes of one pass: each is asked for once, and one that fails does not keep others from theirs."""
+    """The recipes of one pass: each is looked up once, and a failure does not affect the others."""
 
     def __init__(self, bundler: Bundler) -> None:
         self._bundler = bundler
@@ -102,7 +102,7 @@ class Recipes:
         return self._found[key]
 
     def check(self) -> None:
-        """Say what failed, once everything else is done.
+        """Raise the last failure, once everything else is done.
 
         Raises:
             DeliveryError: The last that failed.

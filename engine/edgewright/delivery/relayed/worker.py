@@ -32,7 +32,7 @@ _SERVER_REASONS = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """How often a server is asked; seconds."""
+    """Polling intervals for a server, in seconds."""
 
     under_way: float = 5.0
     """While something is under way; it grows from there as long as there is no news."""
@@ -105,7 +105,7 @@ class Worker:
         self._said = ""
 
     def kick(self) -> None:
-        """Have the next pass made at once, unless the server is being left alone after a failure."""
+        """Start the next pass at once, unless backing off after a failure."""
         self._kicked.set()
 
     def close(self) -> None:
@@ -115,7 +115,7 @@ class Worker:
             self._courier = None
 
     def run(self, stop: threading.Event, wake: Callable[[], None]) -> None:
-        """Make passes until ``stop`` is set; ``wake`` is called when there was news."""
+        """Make passes until ``stop`` is set; call ``wake`` after news."""
         while not stop.is_set():
             self._kicked.clear()
             try:
@@ -132,7 +132,7 @@ class Worker:
         self.close()
 
     def make_pass(self) -> bool:
-        """Make one pass; whether something is under way.
+        """Make one pass; return whether a job is under way.
 
         Raises:
             EdgewrightError: The server cannot be used now.
@@ -154,7 +154,7 @@ class Worker:
 
     @property
     def changed(self) -> bool:
-        """Whether the last pass changed anything."""
+        """Return whether the last pass changed anything."""
         return self._ledger.changed
 
     def _known(self, every: Mapping[str, Route], routes: Mapping[str, Route]) -> list[Twin]:
@@ -165,7 +165,7 @@ class Worker:
         ]
 
     def _take_over(self, routes: Mapping[str, Route], known: Sequence[Twin]) -> bool:
-        """Begin anew with devices that came from another server: what is noted of them is about that one."""
+        """Reset devices that came from another server: their notes are about that one."""
         now = self._clock()
 
         def work(twin: Twin) -> Twin:
@@ -181,7 +181,7 @@ class Worker:
         return bool(came)
 
     def _let_go(self, known: Sequence[Twin]) -> None:
-        """Nobody names the server any more, so nobody may sign in there: what was called off stays as it is."""
+        """Drop the jobs of a server that no fleet names any more; its credentials may no longer be used."""
         now = self._clock()
         self._ledger.change(
             [twin.device for twin in known],
@@ -189,7 +189,7 @@ class Worker:
         )
 
     def _clear(self, known: Sequence[Twin]) -> None:
-        """The server answers again."""
+        """Clear the server's errors from twins, as it answers again."""
         devices = [twin.device for twin in known if twin.reason in _SERVER_REASONS]
         self._ledger.change(
             devices, lambda twin: twins.troubled(twin, "", "") if twin.reason in _SERVER_REASONS else twin
@@ -204,7 +204,7 @@ class Worker:
         return min(self._pace.under_way * float(1.5 ** min(self._quiet, 20)), self._pace.at_most)
 
     def _stumble(self, error: EdgewrightError) -> float:
-        """Note a failed pass; how long to leave the server alone."""
+        """Record a failed pass; return the seconds to back off."""
         if self._failures == 0:
             self._failing_since = time.monotonic()
         self._failures += 1

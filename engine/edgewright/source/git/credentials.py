@@ -1,4 +1,4 @@
-"""What remote repositories are reached with, from the environment. Called by ``cli`` and ``server``."""
+"""Credentials for remote repositories, from the environment. Called by ``wiring``."""
 
 import os
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ _PRIVATE = 0o077
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """How to prove who asks, and whom to believe."""
+    """Credentials to authenticate with, and trusted hosts and authorities."""
 
     username: str = ""
     password: Secret | None = None

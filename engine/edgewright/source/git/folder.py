@@ -109,7 +109,7 @@ class Folder:
         return False
 
     def is_settled(self) -> bool:
-        """Whether git finds a repository there, sound or not."""
+        """Return whether git finds a repository there, sound or not."""
         try:
             return all((self.git_dir / name).read_bytes() == text for name, text in _SETTLED.items())
         except OSError:
@@ -135,7 +135,7 @@ class Folder:
         shutil.rmtree(damaged, ignore_errors=True)
 
     def identity(self) -> tuple[int, int]:
-        """Tell one repository in this place from another that replaced it."""
+        """Return the identity of the repository's folder: device and inode; it changes when it is replaced."""
         try:
             status = self.git_dir.stat()
         except OSError:

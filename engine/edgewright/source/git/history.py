@@ -1,4 +1,4 @@
-"""Which commit comes from which, as far as a shallow history tells. Called by ``mirrors``."""
+"""Ancestry of commits in a shallow history. Called by ``mirrors``."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -38,7 +38,7 @@ def history(commands: Commands, git_dir: Path, commit: str) -> History:
 def is_rewritten(
     commands: Commands, git_dir: Path, old: str, new: str, deepen: Callable[[tuple[str, ...], int], None]
 ) -> bool:
-    """Tell whether ``old`` is no ancestor of ``new``; False where the history that may be fetched does not tell.
+    """Return whether ``old`` is no ancestor of ``new``; False where the history within reach does not show it.
 
     Args:
         commands: Runs git.

@@ -59,7 +59,7 @@ def check_revoked(path: str, data: bytes) -> list[Problem]:
 
 
 def _is_whole_list(data: bytes) -> bool:
-    """Tell whether the header of a key revocation list, and its sections, end where the file does."""
+    """Return whether the header and sections of a key revocation list end where the file does."""
     if data[8:12] != b"\0\0\0\1" or len(data) < _KRL_FIXED:
         return False
     at = _KRL_FIXED
@@ -74,7 +74,7 @@ def _is_whole_list(data: bytes) -> bool:
 
 
 def check_gpg(path: str, data: bytes) -> list[Problem]:
-    """Tell whether there is a GPG public key, armored or not, and every armored block has its end."""
+    """Return whether there is a GPG public key, armored or not, and every armored block is complete."""
     if _is_public_key(data):
         return []
     lines = [line.rstrip() for line in data.decode("latin-1").split("\n")]
@@ -95,7 +95,7 @@ def check_gpg(path: str, data: bytes) -> list[Problem]:
 
 
 def _is_public_key(data: bytes) -> bool:
-    """Tell by the first packet's tag, 6, in the old or new format."""
+    """Check the first packet's tag, 6, in the old or new format."""
     return bool(data) and (data[0] & 0xFC == 0x98 or data[0] == 0xC6)
 
 
@@ -158,7 +158,7 @@ def _wrong_options(text: str) -> Iterator[tuple[int, str]]:
 
 
 def _wrong_key(text: str) -> str:
-    """Say what is wrong with ``type base64 [note]``; nothing if it is a public key."""
+    """Return the error in ``type base64 [note]``; empty if it is a public key."""
     kind, _, rest = text.partition(" ") if "\t" not in text else text.replace("\t", " ").partition(" ")
     if kind not in _PARTS and not _CERTIFICATE.fullmatch(kind):
         return f"expected a public key, found {text:.40}"

@@ -14,7 +14,7 @@ _PEELED = "^{}"
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What a follow leads to."""
+    """The ref and commit that a follow resolves to."""
 
     ref: str
     """Its full name; empty for a commit."""
@@ -71,7 +71,7 @@ class Listing:
         return self.head.removeprefix(BRANCHES)
 
     def label(self, follow: Follow | None) -> str:
-        """Say what is followed: ``branch main``."""
+        """Return a follow as text: ``branch main``."""
         if follow is not None:
             return str(follow)
         return f"branch {self.head.removeprefix(BRANCHES)}" if self.head else "HEAD"
@@ -134,7 +134,7 @@ def newest(wanted: str, tags: list[str]) -> str:
 
 
 def parse_remote(text: str) -> Listing:
-    """Read what ``git ls-remote --symref`` prints.
+    """Parse the output of ``git ls-remote --symref``.
 
     Raises:
         SourceError: The repository's object ids are SHA-256.
@@ -155,7 +155,7 @@ def parse_remote(text: str) -> Listing:
 
 
 def check_id(object_id: str) -> None:
-    """Refuse SHA-256.
+    """Reject SHA-256 ids.
 
     Raises:
         SourceError: It is one.

@@ -25,7 +25,7 @@ _ALLOWED = {"https": "https:ssh", "http": "http:https:ssh", "ssh": "ssh:https", 
 
 
 def is_remote(location: str) -> bool:
-    """Tell an address from a path."""
+    """Return whether a location is an address, not a path."""
     return "://" in location or _SCP_LIKE.fullmatch(location) is not None
 
 
@@ -66,7 +66,7 @@ class Remote:
         return cls(url, parts.scheme, parts.netloc.rpartition("@")[2])
 
     def __str__(self) -> str:
-        """Write it for people, without user and query."""
+        """Return it for messages, without user and query."""
         return _shown(urlsplit(self.url)) if "://" in self.url else self.url
 
     def environment(self, credentials: Credentials, stalled: float) -> Mapping[str, str]:

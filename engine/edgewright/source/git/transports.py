@@ -16,7 +16,7 @@ from edgewright.source.git.remotes import Remote
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How long anything may take, in seconds."""
+    """Time limits of Git's transfers, in seconds."""
 
     listing: float = 60.0
     """Asking which refs there are."""
@@ -106,7 +106,7 @@ class Transport:
         return self._commands.run(folder, *command, variables=variables, seconds=self.limits.listing, passed=passed)
 
     def _speaks_git(self, folder: Path, passed: Sequence[int]) -> bool:
-        """Tell a repository without refs from a page that git takes for the list of refs of an old kind of server."""
+        """Check that an empty list of refs is a repository's, not a page that git took for an old server's list."""
         if self.remote.scheme not in {"http", "https"}:
             return True
         packets = folder / "packets.log"

@@ -1,4 +1,4 @@
-"""Whose signature a commit or tag carries, by git's own verification. Called by ``following``.
+"""Verify signatures of commits and tags by git's own verification. Called by ``tracked``.
 
 The rules and the keys come from the repository itself, from a revision that was believed before. Nobody's
 configuration, key ring or agent takes part: keys are written to a folder made for the one check.
@@ -35,7 +35,7 @@ _IMPORT_SECONDS = 60
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """What is to be checked."""
+    """The commit and tag to check."""
 
     commit: str
     followed: str
@@ -209,7 +209,7 @@ def _refuse_unreadable(name: str, path: Path) -> None:
 
 
 def _form(body: str, kind: str) -> str:
-    """Tell what made the signature of an object: ``ssh``, ``gpg``, ``other``, or empty where there is none."""
+    """Return the format of an object's signature: ``ssh``, ``gpg``, ``other``, or empty where there is none."""
     head, _, text = body.partition("\n\n")
     if kind == "commit":
         found = re.search(r"^gpgsig(?:-sha256)? (-----BEGIN .*)$", head, re.M)

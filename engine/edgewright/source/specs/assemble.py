@@ -1,4 +1,4 @@
-"""A tree of files to a checked snapshot. Called by ``git`` and ``worktree``.
+"""Assemble a checked snapshot from a tree of files. Called by ``commits`` and ``worktree``.
 
 Two levels of cache make a repeated load cheap: a root folder whose id was seen before gives its whole snapshot of an
 environment; in another one, every file whose blob id was seen before is not parsed again (``resolving``). Only what has
@@ -50,7 +50,7 @@ class LazyResources(Mapping[Address, Resource]):
         return len(self._rows)
 
     def __contains__(self, address: object) -> bool:
-        """Tell without building it."""
+        """Return whether there is such a resource, without building it."""
         return address in self._rows
 
 
@@ -81,7 +81,7 @@ class LazyInventories(Mapping[str, tuple[Device, ...]]):
         return len(self._blobs)
 
     def __contains__(self, path: object) -> bool:
-        """Tell without reading it."""
+        """Return whether there is such a file, without reading it."""
         return path in self._blobs
 
 

@@ -28,7 +28,7 @@ class Closure:
 
 @dataclass(frozen=True, slots=True)
 class Module:
-    """What one file defines and imports."""
+    """Definitions and imports of one file."""
 
     names: tuple[str, ...] | None
     """Its top-level names; None when ``from x import *`` hides them."""
@@ -100,7 +100,7 @@ class CodeReader:
         return found
 
     def closure(self, path: str, entry: Entry) -> Closure:
-        """Follow a file's imports.
+        """Compute the closure of a file's imports.
 
         Raises:
             PathRefused: A link on an import's path leads out of the repository.

@@ -1,4 +1,4 @@
-"""What is kept of a revision: its documents and digests as they are cached, and a document's typed form.
+"""Cached form of a revision's documents and digests, and a document's typed form.
 
 Light enough for a load that finds everything in the cache. Called by ``assemble``, ``reading`` and ``load``.
 """
@@ -30,7 +30,7 @@ class Row(NamedTuple):
 
 
 class Content(NamedTuple):
-    """Everything that a root folder's id determines, as it is cached."""
+    """The cached content of a root folder's id."""
 
     rows: Sequence[Sequence[Any]]
     """Of Row."""

@@ -1,4 +1,4 @@
-"""What a repository declares of itself and of its environments. Called by ``reading``, ``git`` and ``worktree``."""
+"""Read a repository's Repository document and its environments. Called by ``reading``, ``tracked`` and ``worktree``."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -36,7 +36,7 @@ class Scope:
     """Paths that any environment names as an overlay: no part of the base."""
 
     def is_base(self, path: str) -> bool:
-        """Tell whether a file may belong to the base."""
+        """Return whether a file may belong to the base."""
         return path == REPOSITORY_FILE or not any(path == p or path.startswith(f"{p}/") for p in self.reserved)
 
     def is_excluded(self, path: str) -> bool:

@@ -130,7 +130,7 @@ def _check_devices(path: str, body: str, lines: Sequence[int]) -> Iterator[Probl
 
 
 def _said(field: Sequence[int | str], value: object, message: str) -> tuple[str, str]:
-    """Say what is wrong with a cell, and what belongs there."""
+    """Return the error of a cell, and the expected form."""
     shown, name = f"{str(value)[:60]!r}", str(field[-1])
     if field[0] == "id":
         return f"invalid id {shown}", DEVICE_ID_RULE

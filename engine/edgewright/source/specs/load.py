@@ -39,7 +39,7 @@ class LoadedDocument:
 
 @dataclass(frozen=True, slots=True)
 class LoadedFile:
-    """What one file holds."""
+    """The documents and problems of one file."""
 
     documents: tuple[LoadedDocument, ...] = ()
     problems: tuple[Problem, ...] = ()
@@ -143,7 +143,7 @@ def check_document(document: ParsedDocument, resolve: Resolve) -> LoadedDocument
 
 
 def looks_like_spec(data: bytes) -> bool:
-    """Tell cheaply whether a file is meant for edgewright, even when it is broken.
+    """Return cheaply whether a file is meant for edgewright, even when it is broken.
 
     It is when a top-level ``apiVersion`` is edgewright's or nearly so, or when there is none and ``kind`` is one of
     edgewright's.

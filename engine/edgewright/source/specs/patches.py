@@ -148,7 +148,7 @@ class Patches:
 
 
 def _frame_problems(document: ParsedDocument) -> list[Problem]:
-    """What must be right before an overlay document can be merged into anything."""
+    """Validate an overlay document before it is merged into anything."""
     root = document.root
     if document.problems:
         return list(document.problems)

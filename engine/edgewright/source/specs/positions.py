@@ -1,4 +1,4 @@
-"""Where a field of a document is written, be it in its file or in an overlay.
+"""Locate a document's fields in its file or in an overlay.
 
 Called by ``reading`` only when there is something to complain about, so that what is cached of valid files need not
 hold positions; and by ``resolving`` for the overlays that it merges.
@@ -12,7 +12,7 @@ from edgewright.source.specs.yaml_nodes import Node, read_documents
 
 
 class Written(NamedTuple):
-    """Where a document, or an overlay's part of one, starts."""
+    """Start of a document, or of an overlay's part of one."""
 
     path: str
     line: int

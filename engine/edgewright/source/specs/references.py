@@ -1,4 +1,4 @@
-"""What documents say about each other and about files: references that dangle, paths that are refused or missing.
+"""Check references between documents and to files: dangling references, refused or missing paths.
 
 Works on typed documents and returns complaints by field; ``reading`` finds the lines. Nothing here reads YAML.
 """
@@ -113,7 +113,7 @@ def _fleet_paths(document: Fleet) -> Iterator[NamedPath]:
 
 
 def means_code(use: str) -> bool:
-    """Tell whether ``use`` names code, also when its ``:name`` was forgotten."""
+    """Return whether ``use`` names code, also when its ``:name`` was forgotten."""
     return is_code_reference(use) or use.partition(":")[0].endswith(".py") or "/" in use
 
 

@@ -22,7 +22,7 @@ _LITERAL = "write $${ for ${ itself"
 
 @dataclass(frozen=True, slots=True)
 class Values:
-    """What placeholders stand for."""
+    """Values of placeholders."""
 
     environment: str = ""
     values: Mapping[str, Scalar] = field(default_factory=dict)

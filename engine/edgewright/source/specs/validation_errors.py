@@ -42,7 +42,7 @@ _PATTERNS = {
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """Where an error's location leads."""
+    """Node and path of an error's location."""
 
     node: Node
     key: Node | None
@@ -200,7 +200,7 @@ def _known_fields(branch: Any, node: Node) -> int:
 
 
 def describe(node: Node) -> str:
-    """Say what stands there, short enough for a message."""
+    """Return the value there, short enough for a message."""
     found = _described(node)
     return f"{found}, which {node.written:.40} stands for" if node.written else found
 

@@ -134,7 +134,7 @@ class Hawkbit:
                 yield action
 
     def messages(self, device: str, action: int) -> list[str]:
-        """What was said of an action, oldest first."""
+        """Return the messages of an action, oldest first."""
         path = f"/targets/{quote(device, safe='')}/actions/{action}/status"
         entries = self._listed(path, "", _STATUSES, most=_MOST_STATUSES, missing_is_empty=True, sort="id:ASC")
         return [str(words) for entry in entries for words in entry.get("messages") or []]

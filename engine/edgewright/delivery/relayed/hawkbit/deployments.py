@@ -1,7 +1,7 @@
-"""Starts jobs at a hawkBit: the right distribution set for each device, assigned to many devices at once.
+"""Start jobs at a hawkBit: assign the right distribution set to each device, many devices at once.
 
 A device has at most one action of each set. So its note, written before hawkBit is told, says which action to look for
-after a crash, and a set that the device had before is never taken for this time. Used by ``courier``.
+after a crash, and a set that the device had before is never taken for this time. Used by ``sync``.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -25,7 +25,7 @@ _MOST_TRIES = 3
 
 
 class Deployments:
-    """Tells hawkBit of jobs."""
+    """Creates hawkBit's actions for jobs."""
 
     def __init__(
         self, hawkbit: Hawkbit, ledger: TwinWrites, bundler: Bundler, kinds: Kinds, clock: Callable[[], datetime]
@@ -37,7 +37,7 @@ class Deployments:
         self._clock = clock
 
     def start(self, routes: Mapping[str, Route], known: Mapping[str, Twin]) -> None:
-        """Start what waits.
+        """Start waiting jobs.
 
         Raises:
             DeliveryError, DeliveryUnavailable, StorageFull: As far as it concerns every device.

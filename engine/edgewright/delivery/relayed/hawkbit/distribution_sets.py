@@ -1,6 +1,6 @@
-"""What a hawkBit has for devices to install: a software module for each bundle, and distribution sets of it.
+"""Software modules and distribution sets of a hawkBit: one module for each bundle, and the sets that contain it.
 
-Both are named by what is in them, so whatever a crash left half done is found and gone on with. Used by ``launching``.
+Both are named by their content, so that work interrupted by a crash is found and resumed. Used by ``deployments``.
 """
 
 from collections.abc import Callable
@@ -15,7 +15,7 @@ _LONGEST_NAME = 128
 
 
 class DistributionSets:
-    """Finds and fills what devices are assigned."""
+    """Finds or creates the sets that devices are assigned."""
 
     def __init__(self, hawkbit: Hawkbit, bundler: Bundler, kinds: Kinds) -> None:
         self._hawkbit = hawkbit
@@ -45,7 +45,7 @@ class DistributionSets:
         return self._sets[key]
 
     def forget(self) -> None:
-        """Look everything up again: something was not as it was found."""
+        """Clear the cached ids, because one was stale."""
         self._modules.clear()
         self._sets.clear()
 

@@ -1,4 +1,4 @@
-"""The delivery port over customers' hawkBits. Opened by ``cli``."""
+"""The delivery port over customers' hawkBits. Opened by ``wiring``."""
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
@@ -21,14 +21,14 @@ class HawkbitDriver(ServerDriver):
 
     Args:
         store: Keeps the twins.
-        depot: What is published.
+        depot: The published repository.
         routes: The way to every device.
         clock: Gives aware UTC times.
-        bundler: Builds what is uploaded.
+        bundler: Builds the bundles to upload.
         secrets: Finds a secret by its name, or raises EdgewrightError.
-        pace: How often servers are asked.
-        limits: How long they are waited for.
-        force_after: How long a device may take to stop what was called off, before hawkBit is told to do without it.
+        pace: Polling intervals.
+        limits: Bounds on time and size.
+        force_after: Time for a device to confirm a cancellation, before hawkBit is told to close the action.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class HawkbitDriver(ServerDriver):
         self._force_after = force_after
 
     def server_of(self, delivery: Delivery) -> str:
-        """As in ServerDriver; fleets that have other things made there have another worker."""
+        """As in ServerDriver; fleets with other types or target settings have another worker."""
         settings = _settings(delivery)
         made = f"{settings.module_type}/{settings.set_type}{'' if settings.create_targets else ', no targets'}"
         usual = "" if made == "application/app" else f" ({made})"

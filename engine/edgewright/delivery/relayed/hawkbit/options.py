@@ -1,4 +1,4 @@
-"""How a hawkBit is used, as far as fleets and ``driver`` say."""
+"""Options for a hawkBit, from fleets and ``driver``."""
 
 from dataclasses import dataclass
 from datetime import timedelta
@@ -8,7 +8,7 @@ FORCE_AFTER = timedelta(minutes=30)
 
 @dataclass(frozen=True, slots=True)
 class Kinds:
-    """Types of what is made, by their keys in the hawkBit."""
+    """Types of software modules and distribution sets, by their keys in the hawkBit."""
 
     module: str
     distribution_set: str
@@ -16,10 +16,10 @@ class Kinds:
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How a hawkBit is used."""
+    """Options for a hawkBit."""
 
     create_targets: bool
-    """Make targets for devices that hawkBit does not know."""
+    """Create targets for devices that hawkBit does not know."""
     kinds: Kinds
     force_after: timedelta = FORCE_AFTER
-    """How long a device may take to stop what was called off, before hawkBit is told to do without its word."""
+    """Time for a device to confirm a cancellation, before hawkBit is told to close the action without it."""

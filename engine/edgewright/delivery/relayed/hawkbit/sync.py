@@ -1,4 +1,4 @@
-"""Brings the devices of one hawkBit what they are assigned, and reads there what came of it. Made by ``driver``."""
+"""Synchronise twins with one hawkBit: start and cancel jobs there, and read their results. Opened by ``driver``."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -22,7 +22,7 @@ _NAMED_AT_ONCE = 100
 
 
 class HawkbitSync:
-    """Implements servers.worker.Courier."""
+    """Implements worker.Sync."""
 
     def __init__(
         self, hawkbit: Hawkbit, ledger: TwinWrites, bundler: Bundler, clock: Callable[[], datetime], options: Options
@@ -39,7 +39,7 @@ class HawkbitSync:
         self._hawkbit.close()
 
     def step(self, routes: Mapping[str, Route], known: Sequence[Twin]) -> None:
-        """As in servers.worker.Courier."""
+        """As in worker.Sync."""
         now = {twin.device: twin for twin in known}
         now |= self._roster.introduce(routes, now)
         now |= self._roster.look(routes, now)
@@ -53,7 +53,7 @@ class HawkbitSync:
         return twins.next_job(twin, self._clock())
 
     def _watch(self, routes: Mapping[str, Route], known: Mapping[str, Twin]) -> dict[str, Twin]:
-        """Read what became of the actions under way; gives the twins that changed."""
+        """Read the state of running actions; return the twins that changed."""
         running = {id_: twin for twin in known.values() if (id_ := action_of(twin)) is not None}
         changed: dict[str, Twin] = {}
         for ids in chunks(running, _NAMED_AT_ONCE):
@@ -78,7 +78,7 @@ class HawkbitSync:
         return self._ledger.change([twin.device], lambda twin: twins.move(_begun(twin), job.number, stage, now))
 
     def _end(self, job: Job, action: Action, route: Route | None) -> dict[str, Twin]:
-        """The device has closed its action."""
+        """Settle a job whose action the device has closed."""
         messages = self._hawkbit.messages(action.target, action.id)
         wanted, verdict = Proof.INSTALLED, None
         if route is not None:
@@ -94,7 +94,7 @@ class HawkbitSync:
         )
 
     def _gone(self, job: Job, action: Action) -> dict[str, Twin]:
-        """The action was cancelled, by us or somebody else, or is gone from hawkBit."""
+        """Settle a job whose action was cancelled, by us or somebody else, or is gone from hawkBit."""
         now = self._clock()
         words = "it was called off in hawkBit" if action.status else f"action {action.id} is gone from hawkBit"
 
@@ -111,7 +111,7 @@ class HawkbitSync:
         return self._ledger.change([action.target], work)
 
     def _call_off(self, twin: Twin, action: Action) -> dict[str, Twin]:
-        """Have hawkBit ask the device to stop; in the end, have it do without the device's word."""
+        """Cancel the action, and force it closed once the device has had time to confirm."""
         note, now = note_of(twin), self._clock()
         assert note is not None  # _watch gives only such
         if not note.stopped_at:
@@ -128,7 +128,7 @@ class HawkbitSync:
         return changed
 
     def _drop(self, known: Mapping[str, Twin]) -> dict[str, Twin]:
-        """End what was called off before hawkBit was told, once it is certain that it was not."""
+        """Drop jobs that were cancelled before hawkBit was told, once it is certain that it was not."""
         off = [twin for twin in known.values() if _is_off(twin) and action_of(twin) is None]
         changed = self._launcher.find(off)
         now = self._clock()

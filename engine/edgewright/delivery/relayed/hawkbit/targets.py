@@ -1,4 +1,4 @@
-"""The devices of a hawkBit: whether it has targets for them, and which of them have been there. Used by ``courier``."""
+"""Targets of a hawkBit: find or create them for devices, and read when devices last polled. Used by ``sync``."""
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -17,7 +17,7 @@ _OVERLAP = 60_000
 
 
 class Targets:
-    """Keeps devices and targets together."""
+    """Matches devices and targets."""
 
     def __init__(self, hawkbit: Hawkbit, ledger: TwinWrites, clock: Callable[[], datetime], *, create: bool) -> None:
         self._hawkbit = hawkbit
@@ -25,10 +25,10 @@ class Targets:
         self._clock = clock
         self._creates = create
         self._heard: dict[str, int] = {}
-        """When devices asked last, as far as that was no news."""
+        """When devices last polled, where the twin was not written for it."""
 
     def introduce(self, routes: Mapping[str, Route], known: Mapping[str, Twin]) -> dict[str, Twin]:
-        """Find the targets of devices, or make them; gives the twins that changed."""
+        """Find or create the targets of devices; return the twins that changed."""
         new = [device for device in routes if device not in known or not known[device].memo.get(TARGET)]
         changed: dict[str, Twin] = {}
         for devices in chunks(new, _NAMED_AT_ONCE):
@@ -41,7 +41,7 @@ class Targets:
         return changed
 
     def look(self, routes: Mapping[str, Route], known: Mapping[str, Twin]) -> dict[str, Twin]:
-        """See which devices have asked hawkBit since the last look; gives the twins that changed."""
+        """Read which devices have polled hawkBit since the last pass; return the twins that changed."""
         last = {
             device: max(int(twin.memo.get(ASKED, 0)), self._heard.get(device, 0))
             for device, twin in known.items()
@@ -69,7 +69,7 @@ class Targets:
         return {target.id for target in self._hawkbit.targets(among("controllerId", devices)) if target.id in wanted}
 
     def _create(self, devices: Sequence[str]) -> set[str]:
-        """Create targets; gives those that are there then, though somebody else may be doing the same."""
+        """Create targets; return those that exist then, though somebody else may be creating them too."""
         if self._hawkbit.create_targets(devices):
             return set(devices)
         for device in devices:

@@ -44,7 +44,7 @@ class Device:
         return str(self.attributes.get(("identity", "status"), ""))
 
     def texts(self) -> list[str]:
-        """Everything its attributes say, in order of their names."""
+        """Return the values of its attributes as text, ordered by scope and name."""
         return [str(value) for _, value in sorted(self.attributes.items(), key=lambda item: item[0])]
 
 
@@ -61,7 +61,7 @@ class Deployment:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far one device is with a deployment."""
+    """Progress of one device in a deployment."""
 
     status: str
     """``pending``, ``downloading``, ``installing``, …, ``success``, ``failure``, ``aborted``, …"""
@@ -111,7 +111,7 @@ class Mender:
     # ── artifacts ─────────────────────────────────────────────────────────────────────────────────────────────
 
     def has_artifact(self, name: str) -> bool:
-        """Whether there is an artifact of this name."""
+        """Return whether an artifact of this name exists."""
         response = self._client.get("/v2/deployments/artifacts", {"name": name}, expect=[404, 405])
         if response.status >= 400:
             response = self._client.get("/v1/deployments/artifacts/list", {"name": name, "per_page": PAGE})
@@ -126,7 +126,7 @@ class Mender:
     # ── deployments ───────────────────────────────────────────────────────────────────────────────────────────
 
     def deploy(self, name: str, artifact: str, devices: Sequence[str]) -> str | None:
-        """Create a deployment; gives its id, or None where one like it is under way.
+        """Create a deployment; return its id, or None where one like it is under way.
 
         Raises:
             DeliveryUnavailable: Mender does not know the artifact yet, too.
@@ -161,18 +161,18 @@ class Mender:
         return [_deployment(one.body) for one in responses if one.status < 400 and isinstance(one.body, dict)]
 
     def under_way(self) -> Iterator[Deployment]:
-        """Every deployment that is not finished, whoever made it."""
+        """List every deployment that is not finished, whoever made it."""
         for status in ("pending", "inprogress", "scheduled"):
             for page in self._pages(_DEPLOYMENTS_V2, {"status": status}):
                 yield from map(_deployment, listed(page))
 
     def members(self, deployment: str) -> frozenset[str]:
-        """The devices that a deployment is for."""
+        """Return the devices that a deployment is for."""
         response = self._client.get(f"{_DEPLOYMENTS}/{quote(deployment, safe='')}/device_list", expect=[404])
         return frozenset(response.body) if response.status < 400 and isinstance(response.body, list) else frozenset()
 
     def progress(self, deployment: str) -> dict[str, Progress] | None:
-        """How far devices are, by Mender's ids, but for those that have not asked yet. None: no such deployment."""
+        """Return the progress of devices that have asked, by Mender's ids; None: no such deployment."""
         found: dict[str, Progress] = {}
         for response in self._pages(f"{_DEPLOYMENTS}/{quote(deployment, safe='')}/devices/list", {}, missing=True):
             if response.status == 404:
@@ -184,7 +184,7 @@ class Mender:
         return found
 
     def log(self, deployment: str, device: str) -> str:
-        """What a device logged; empty when it sent nothing."""
+        """Return a device's log; empty when it sent none."""
         path = f"{_DEPLOYMENTS}/{quote(deployment, safe='')}/devices/{quote(device, safe='')}/log"
         response = self._client.get(path, expect=[404], kind="text/plain")
         return response.text if response.status < 400 else ""

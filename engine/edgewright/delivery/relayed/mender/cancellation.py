@@ -1,6 +1,6 @@
-"""Calls deployments off at a Mender server, without touching anybody else's. Used by ``courier``.
+"""Cancel deployments at a Mender server, without touching anybody else's. Used by ``sync``.
 
-A deployment of which nothing is wanted any more is aborted as a whole. Of one that goes on for others, a device is
+A deployment whose jobs are all cancelled is aborted as a whole. Of one that goes on for others, a device is
 taken out only where it is in no other deployment: Mender aborts all of a device's, whoever made them.
 """
 
@@ -21,7 +21,7 @@ _MOST_LOOKED_INTO = 50
 
 
 class Stopper:
-    """Tells Mender what is not wanted any more."""
+    """Cancels jobs at Mender."""
 
     def __init__(self, mender: Mender, ledger: TwinWrites, clock: Callable[[], datetime]) -> None:
         self._mender = mender
@@ -29,7 +29,7 @@ class Stopper:
         self._clock = clock
 
     def stop(self, deployment: str, open_: Sequence[Twin]) -> dict[str, Twin]:
-        """Call off, once, what is to be called off of a deployment; gives the twins that changed.
+        """Cancel the cancelled jobs of a deployment, once; return the twins that changed.
 
         Args:
             deployment: Its id.
@@ -64,7 +64,7 @@ class Stopper:
         return {device for device, id_ in free.items() if self._mender.abort_device(id_)}
 
     def _in_others(self, deployment: str, devices: set[str]) -> set[str] | None:
-        """Those of the devices that are in other deployments; None: that cannot be said."""
+        """Return the devices that are in other deployments too; None where that cannot be found out."""
         others = [each for each in self._mender.under_way() if each.id != deployment]
         if len(others) > _MOST_LOOKED_INTO or any(each.is_dynamic for each in others):
             return None

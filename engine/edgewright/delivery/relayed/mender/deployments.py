@@ -31,7 +31,7 @@ _NAMED_AT_ONCE = 20
 
 
 class Deployments:
-    """Tells Mender of jobs."""
+    """Creates Mender's deployments for jobs."""
 
     def __init__(self, mender: Mender, ledger: TwinWrites, bundler: Bundler, clock: Callable[[], datetime]) -> None:
         self._mender = mender
@@ -79,7 +79,7 @@ class Deployments:
         )
 
     def _start(self, order: Order, name: str, members: Sequence[Twin]) -> None:
-        """Start one deployment; ``name``: that was noted for it before, if any."""
+        """Start one deployment; ``name``: the one noted for it before, if any."""
         try:
             self._launch(order, name, members)
         except Refused:
@@ -107,7 +107,7 @@ class Deployments:
         self._offered({device: replace(note, deployment=deployment) for device, note in notes.items()})
 
     def _shelve(self, order: Order) -> None:
-        """Have the artifact there."""
+        """Upload the artifact, unless Mender has it."""
         if order.name in self._artifacts:
             return
         if not self._mender.has_artifact(order.name):
@@ -121,7 +121,7 @@ class Deployments:
 
 
 def _order(twin: Twin, job: Job, route: Route, recipe: str) -> Order:
-    """What a device is to be given, and which time it is."""
+    """Return a device's order, with its attempt."""
     order = Order(job.model, job.target, route.delivery, recipe)
     note = note_of(twin)
     return replace(order, attempt=note.attempt if note is not None else next_attempt(twin, order.version))

@@ -1,4 +1,4 @@
-"""The devices of a Mender server: which of its devices is which, and when they were heard of. Used by ``courier``."""
+"""Devices of a Mender server: match them to ours, and read when they were last seen. Used by ``sync``."""
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -18,7 +18,7 @@ _TROUBLES = frozenset({"UnknownDevice", "AmbiguousDevice", "NotAccepted"})
 
 
 class Devices:
-    """Finds devices, and notes what is heard of them."""
+    """Finds devices, and records when they were seen."""
 
     def __init__(self, mender: Mender, ledger: TwinWrites, attribute: str, clock: Callable[[], datetime]) -> None:
         self._mender = mender
@@ -26,10 +26,10 @@ class Devices:
         self._attribute = attribute
         self._clock = clock
         self.heard: dict[str, datetime] = {}
-        """When devices were last heard of."""
+        """When devices were last seen."""
 
     def look(self, routes: Mapping[str, Route]) -> dict[str, Twin]:
-        """Look every device up; gives the twins that changed."""
+        """Look every device up; return the twins that changed."""
         found = self.find(list(routes), [_STATUS, _CHECK_IN])
         now = self._clock()
 

@@ -1,4 +1,4 @@
-"""The delivery port over customers' Mender servers. Opened by ``cli``."""
+"""The delivery port over customers' Mender servers. Opened by ``wiring``."""
 
 from collections.abc import Callable
 from datetime import datetime
@@ -38,7 +38,7 @@ class MenderServerDriver(ServerDriver):
         self._options = options or Options()
 
     def server_of(self, delivery: Delivery) -> str:
-        """As in ServerDriver; devices are found by one attribute, so another attribute is another way in."""
+        """As in ServerDriver; fleets that find devices by another attribute have another worker."""
         settings = _settings(delivery)
         return f"Mender at {settings.url.rstrip('/')} with {settings.token.secret}, by {settings.attribute}"
 

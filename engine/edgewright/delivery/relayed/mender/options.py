@@ -1,4 +1,4 @@
-"""How a Mender server is used, as far as ``driver`` says."""
+"""Options for a Mender server, from ``driver``."""
 
 from dataclasses import dataclass
 from datetime import timedelta
@@ -6,11 +6,11 @@ from datetime import timedelta
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How a Mender server is used."""
+    """Options for a Mender server."""
 
     proof_after: timedelta = timedelta(hours=9)
-    """How long after a success the inventory may take to show it: by default clients send it every eight hours."""
+    """Time after a success for the inventory to show it: by default clients send it every eight hours."""
     log_after: timedelta = timedelta(minutes=2)
-    """How long after a failure its log may take: clients send it after they have said so."""
+    """Time after a failure for its log to arrive: clients send it after they have said so."""
     look_every: timedelta = timedelta(seconds=60)
-    """How often the inventory is asked for all devices."""
+    """Interval between reads of the inventory of all devices."""

@@ -1,4 +1,4 @@
-"""Brings the devices of a Mender server what they are assigned, and reads there what came of it."""
+"""Synchronise twins with one Mender server: start and cancel jobs there, and read their results. Made by ``driver``."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -31,7 +31,7 @@ _GONE = Progress("")
 
 
 class MenderSync:
-    """Implements servers.worker.Courier."""
+    """Implements worker.Sync."""
 
     def __init__(
         self,
@@ -52,14 +52,14 @@ class MenderSync:
         self._looked_at = -options.look_every.total_seconds()
         self._looked_for: frozenset[str] = frozenset()
         self._shown: dict[tuple[str, int], datetime | None] = {}
-        """When devices had been heard of last, when the evidence of a job was looked for."""
+        """When devices had last been seen, at the time that the evidence of a job was last read."""
 
     def close(self) -> None:
         """End its connections."""
         self._mender.close()
 
     def step(self, routes: Mapping[str, Route], known: Sequence[Twin]) -> None:
-        """As in servers.worker.Courier."""
+        """As in worker.Sync."""
         now = {twin.device: twin for twin in known}
         now |= self._look(routes)
         now |= self._watch(routes, now)
@@ -72,7 +72,7 @@ class MenderSync:
         return twins.next_job(twin, self._clock())
 
     def _look(self, routes: Mapping[str, Route]) -> dict[str, Twin]:
-        """Look devices up, when that is due, or there are new ones."""
+        """Look devices up when that is due, or there are new ones."""
         due = time.monotonic() - self._looked_at >= self._options.look_every.total_seconds()
         if not due and self._looked_for >= routes.keys():
             return {}
@@ -82,7 +82,7 @@ class MenderSync:
     # ── deployments under way ─────────────────────────────────────────────────────────────────────────────────
 
     def _watch(self, routes: Mapping[str, Route], known: Mapping[str, Twin]) -> dict[str, Twin]:
-        """Read what became of deployments; gives the twins that changed."""
+        """Read the progress of deployments; return the twins that changed."""
         running: dict[str, list[Twin]] = {}
         for twin in known.values():
             if (deployment := deployment_of(twin)) is not None:
@@ -102,7 +102,7 @@ class MenderSync:
         return changed | self._prove(done, routes)
 
     def _rows(self, deployment: str, members: Sequence[Twin]) -> dict[str, Progress]:
-        """How far devices are, by our ids; none for one that has not asked yet."""
+        """Return the progress of devices by our ids; none for one that has not asked yet."""
         found = self._mender.progress(deployment)
         rows = {
             twin.device: found[note.device]
@@ -146,7 +146,7 @@ class MenderSync:
         )
 
     def _gone(self, job: Job, device: str, row: Progress) -> dict[str, Twin]:
-        """The deployment was aborted, by us or somebody else, or is gone from Mender."""
+        """Settle a job whose deployment was aborted, by us or somebody else, or is gone from Mender."""
         now = self._clock()
         words = "it was aborted in Mender" if row.status else "its deployment has ended in Mender without the device"
 
@@ -163,7 +163,7 @@ class MenderSync:
     # ── what was done ─────────────────────────────────────────────────────────────────────────────────────────
 
     def _prove(self, done: Sequence[Twin], routes: Mapping[str, Route]) -> dict[str, Twin]:
-        """Look for the evidence of what Mender says has succeeded."""
+        """Read the evidence of jobs that Mender reports as successful."""
         asked = [twin for twin in done if self._may_show(twin)]
         shown = self._roster.find([twin.device for twin in asked]) if asked else {}
         changed: dict[str, Twin] = {}
@@ -182,7 +182,7 @@ class MenderSync:
         return changed
 
     def _may_show(self, twin: Twin) -> bool:
-        """Whether a device may have sent its inventory since its evidence was looked for."""
+        """Return whether a device may have sent its inventory since its evidence was last read."""
         key = (twin.device, twin.job.number if twin.job is not None else 0)
         return key not in self._shown or self._shown[key] != self._roster.heard.get(twin.device)
 
@@ -191,7 +191,7 @@ class MenderSync:
         return self._clock() - since < patience
 
     def _wait(self, twin: Twin, note: JobNote) -> dict[str, Twin]:
-        """The device has still to show what it did."""
+        """Record that the job has ended and its evidence or log is still missing."""
         if note.done_at:
             return {}
         now, job = self._clock(), note.job
