@@ -11,6 +11,7 @@ import typer
 from edgewright import __version__
 from edgewright.cli.catalogue import Catalogue
 from edgewright.cli.options import Exit
+from edgewright.cli.resources import RESOURCES
 from edgewright.errors import EdgewrightError
 
 _OBJECTS_BETWEEN_COLLECTIONS = 250_000
@@ -49,7 +50,8 @@ def run() -> None:
     # Looking for pydantic plugins reads the metadata of every distribution installed.
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     try:
-        app()
+        with RESOURCES:
+            app()
     except EdgewrightError as error:
         from edgewright.cli.console import print_error
 

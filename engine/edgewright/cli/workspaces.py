@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from edgewright.cli.console import print_warning
+from edgewright.cli.resources import RESOURCES
 from edgewright.wiring.operations import OperatorWorkspace
 
 
@@ -16,6 +17,8 @@ def open_workspace(
 ) -> OperatorWorkspace:
     """Open a spec repository as the options of a command name it; warnings go to stderr.
 
+    It is closed when the command ends, so that a copy of a SQLite store's file is a backup of it.
+
     Args:
         repo: A path or a URL.
         ref: Branch, tag or commit to read.
@@ -23,4 +26,6 @@ def open_workspace(
         state: Folder for state, blobs and keys, or the URL of a database.
         env: One of the environments that the repository declares.
     """
-    return OperatorWorkspace(repo, ref=ref, worktree=worktree, state=state, env=env, warn=print_warning)
+    workspace = OperatorWorkspace(repo, ref=ref, worktree=worktree, state=state, env=env, warn=print_warning)
+    RESOURCES.callback(workspace.close)
+    return workspace

@@ -3,7 +3,7 @@
 import errno
 import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -113,7 +113,11 @@ class Database:
         self.upgraded = True
 
     def close(self) -> None:
-        """Close all connections."""
+        """Close all connections; what SQLite's log holds is moved into its file as far as no reader needs it there."""
+        if self._file is not None and self.upgraded:
+            with suppress(DBAPIError), self._engine.connect() as connection:
+                connection.exec_driver_sql("PRAGMA busy_timeout = 0")
+                connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
         self._engine.dispose()
 
     @contextmanager

@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
+from weakref import WeakSet
 
 from edgewright.core.snapshot import Snapshot
 from edgewright.errors import EdgewrightError, SourceError, SourceUnavailable, StateError
@@ -81,10 +82,21 @@ class Workspace:
         self._warn = warn
         self.stale: SourceUnavailable | None = None
         """Why what is desired is no newer than what was fetched before."""
+        self._others: WeakSet[Workspace] = WeakSet()
+
+    def close(self) -> None:
+        """Close the state store, of other environments too: SQLite then keeps all of it in its file, none in its log.
+
+        A later use opens it again.
+        """
+        for other in self._others:
+            other.close()
+        if "state" in self.__dict__:
+            self.state.close()
 
     def for_environment(self, env: str) -> Self:
         """The same repository and state, as another environment."""
-        return type(self)(
+        other = type(self)(
             self._repo,
             ref=self._ref,
             worktree=self._worktree,
@@ -93,6 +105,8 @@ class Workspace:
             clock=self.clock,
             warn=self._warn,
         )
+        self._others.add(other)
+        return other
 
     @cached_property
     def root(self) -> Path:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from edgewright.core.artifact import Action
+from edgewright.state.store import SqlState
 from edgewright.wiring.workspace import Workspace
 from fakes.builder import FakeBuilder
 from harness.command_line import HEAD, MODEL, WHOLE, converge, edgewright, edgewright_as, edit, failing, repository
@@ -253,12 +254,35 @@ def test_a_rollout_is_paused_resumed_and_aborted(fresh: Path) -> None:
     converge(fresh, seconds=3)  # no device answers
     edgewright(fresh, "rollout", "pause", "reader").expect(0, "paused")
     edgewright(fresh, "plan").expect(0, "a pause was asked for")
+    edgewright(fresh, "rollout", "status", "reader").expect(0, "waiting", "pause was requested")
+    found = edgewright(fresh, "rollout", "status", "reader", "-o", "json").expect(0).json()
+    assert found["requested"] == {"paused": True, "aborted": False, "approvedWaves": 0}
     edgewright(fresh, "apply", "--yes", "--timeout", "20s").expect(4, "Paused", "edgewright rollout resume reader")
+    found = edgewright(fresh, "rollout", "status", "reader", "-o", "json").expect(0).json()
+    assert found["requested"] is None, "it was taken up"
     edgewright(fresh, "rollout", "resume", "reader").expect(0, "resumed")
+    edgewright(fresh, "rollout", "status", "reader").expect(0, "resume was requested")
     edgewright(fresh, "apply", "--yes", "--timeout", "0s").expect(4, "Time is up")
     edgewright(fresh, "rollout", "abort", "reader").expect(0, "to be aborted")
     edgewright(fresh, "apply", "--yes", "--timeout", "20s").expect(3, "ReleaseRejected", "Aborted")
     edgewright(fresh, "rollout", "status", "reader").expect(0, "rollout/reader: aborted", "rejected:")
+
+
+def test_a_copy_of_the_state_file_alone_is_a_backup(shop: Path, tmp_path: Path) -> None:
+    head = edit(shop, {"specs/extra.yaml": WHOLE["specs/thresholds.yaml"].replace("name: ", "name: other-")})
+    edgewright(shop, "apply", "--yes", "--timeout", "20s").expect(0)
+    log = shop / ".edgewright/state.db-wal"
+    assert not log.exists() or log.stat().st_size == 0, "the command closed the store"
+
+    (tmp_path / "backup").mkdir()
+    copy = shutil.copy(shop / ".edgewright/state.db", tmp_path / "backup/state.db")
+
+    with SqlState(Path(copy)) as state:
+        assert state.last_revision() == head
+    for beside in (shop / ".edgewright").glob("state.db*"):
+        beside.unlink()
+    shutil.copy(copy, shop / ".edgewright/state.db")
+    edgewright(shop, "plan", "--detailed-exitcode").expect(0, "Nothing to do")
 
 
 def test_gc_keeps_what_is_referred_to(shop: Path) -> None:
