@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from edgewright.core.rollout.state import (
+    Controls,
     DeviceProgress,
     DeviceState,
     Rejection,
@@ -13,11 +14,15 @@ from edgewright.core.rollout.state import (
 )
 
 
-def rollout_json(state: RolloutState) -> dict[str, Any]:
-    """Turn a rollout into JSON values: its summary, and each device in order of id."""
+def rollout_json(state: RolloutState, requested: Controls | None = None) -> dict[str, Any]:
+    """Turn a rollout into JSON values: its summary, and each device in order of id.
+
+    ``requested`` has the controls that people requested and no run has taken up yet; None where there are none.
+    """
     devices: Mapping[str, DeviceProgress] = dict(sorted(state.devices.items()))
     return rollout_summary_json(summarize(state)) | {
-        "devices": [{"device": device, **progress_json(progress)} for device, progress in devices.items()]
+        "requested": _controls(requested) if requested is not None else None,
+        "devices": [{"device": device, **progress_json(progress)} for device, progress in devices.items()],
     }
 
 
@@ -45,6 +50,10 @@ def progress_json(progress: DeviceProgress) -> dict[str, Any]:
         "reason": progress.reason,
         "message": progress.message,
     }
+
+
+def _controls(controls: Controls) -> dict[str, Any]:
+    return {"paused": controls.paused, "aborted": controls.aborted, "approvedWaves": controls.approved_before}
 
 
 def _rejection(rejection: Rejection) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from edgewright.core.address import Address
 from edgewright.core.rollout import controls
-from edgewright.core.rollout.state import RolloutState
+from edgewright.core.rollout.state import Controls, RolloutState
 from edgewright.core.suggestions import suggestion
 from edgewright.errors import EdgewrightError
 from edgewright.services.environment import Environment
@@ -29,6 +29,22 @@ def find_rollout(environment: Environment, name: str) -> RolloutState:
         hint = suggestion(address.name, known) or "no rollout has started yet: edgewright apply"
         raise EdgewrightError(f"{address} has not started", hint=hint)
     return found
+
+
+def requested_controls(environment: Environment, name: str) -> Controls | None:
+    """Return the controls requested of a rollout that no run has taken up yet."""
+    return environment.state.requested_controls().get(rollout_address(name))
+
+
+def requested_change(current: Controls, requested: Controls | None) -> str:
+    """Name the change that requested controls make: abort, pause, resume or approval; empty where there is none."""
+    if requested is None or requested == current:
+        return ""
+    if requested.aborted and not current.aborted:
+        return "abort"
+    if requested.paused != current.paused:
+        return "pause" if requested.paused else "resume"
+    return "approval"
 
 
 def pause(environment: Environment, name: str) -> Address:

@@ -8,7 +8,7 @@ from edgewright.cli.console import print_json, stderr, stdout
 from edgewright.cli.options import HERE, EnvOption, Output, OutputOption, RepoOption, StateOption
 from edgewright.cli.workspaces import open_workspace
 from edgewright.core.address import Address
-from edgewright.core.rollout.state import RolloutState
+from edgewright.core.rollout.state import Controls, RolloutState
 from edgewright.render.quantities import short
 from edgewright.services import rollouts
 
@@ -32,14 +32,16 @@ def status(
     output: OutputOption = Output.TEXT,
 ) -> None:
     """Show the status of a rollout and of each of its devices."""
-    found = rollouts.find_rollout(open_workspace(repo, state=state, env=env), name)
+    workspace = open_workspace(repo, state=state, env=env)
+    found = rollouts.find_rollout(workspace, name)
+    requested = rollouts.requested_controls(workspace, name)
     address = rollouts.rollout_address(name)
     if output is Output.JSON:
         from edgewright.render.rollout_json import rollout_json
 
-        print_json({"address": str(address), **rollout_json(found)})
+        print_json({"address": str(address), **rollout_json(found, requested)})
         return
-    _print(address, found)
+    _print(address, found, requested)
 
 
 @app.command("pause", epilog="Example: edgewright rollout pause price-tag-reader")
@@ -76,13 +78,15 @@ def _print_requested(address: Address, done: str) -> None:
     stderr().print(f"{address} {done}; the running or the next apply acts on it")
 
 
-def _print(address: Address, found: RolloutState) -> None:
+def _print(address: Address, found: RolloutState, requested: Controls | None) -> None:
     from edgewright.cli.render.table import print_table
 
     console = stdout()
     package = short(found.release.package) if found.release else "none"
     why = f" ({found.reason}: {found.message})" if found.reason else ""
     console.print(f"{address}: {found.phase.value}, package {package}{why}")
+    if waiting := rollouts.requested_change(found.controls, requested):
+        console.print(f"{waiting} was requested; the running or the next apply acts on it")
     rows = []
     for device, progress in sorted(found.devices.items(), key=lambda item: (item[1].wave, item[0])):
         since = f"{progress.since:%Y-%m-%d %H:%M:%S}" if progress.since else "-"
