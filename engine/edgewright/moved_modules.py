@@ -269,4 +269,5 @@ MOVED: Mapping[str, str] = {
     "edgewright.source.transports": "edgewright.source.git.transports",
     "edgewright.source.verification": "edgewright.source.git.verification",
     "edgewright.source.yamlnodes": "edgewright.source.specs.yaml_nodes",
+    "edgewright.state.troubles": "edgewright.state.errors",
 }

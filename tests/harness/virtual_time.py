@@ -1,4 +1,4 @@
-"""A standing run in virtual time, in the test's own thread: what happens to it is a script, and waits take no time.
+"""A continuous run in virtual time, in the test's own thread: what happens to it is a script, and waits take no time.
 
 Every moment at which a run could be overtaken by events (a plan made, a pass ended, a wait) is a beat, and each event
 of the script comes so many beats after the one before it.

@@ -1,4 +1,4 @@
-"""Telling people and machines. Implemented by ``notices``."""
+"""Notifying people and machines. Implemented by ``notifications``."""
 
 from typing import Protocol
 
@@ -8,11 +8,11 @@ from edgewright.core.status.notifications import Notification
 class Notifier(Protocol):
     """Sends to one receiver."""
 
-    def send(self, notice: Notification) -> None:
-        """Send once; may be repeated after a crash, with the same ``notice.id``.
+    def send(self, notification: Notification) -> None:
+        """Send once; may be repeated after a crash, with the same ``notification.id``.
 
         Raises:
-            NoticeUnavailable: It did not answer, or answered with 5xx or 429.
-            NoticeError: It refused.
+            NotificationUnavailable: It did not answer, or answered with 5xx or 429.
+            NotificationError: It refused.
         """
         ...

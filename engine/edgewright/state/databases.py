@@ -14,8 +14,8 @@ from sqlalchemy.exc import TimeoutError as NoConnectionLeft
 from edgewright.errors import StateError, StorageFull
 from edgewright.secret import Secret
 from edgewright.state import addresses
+from edgewright.state.errors import lease_lost, translate, unavailable
 from edgewright.state.queries import BUSY_SECONDS, EngineQueries, NoState, Queries, compare, stored_revision
-from edgewright.state.troubles import lease_lost, translate, unavailable
 from edgewright.state.writing import Statements
 
 UPGRADING = 0x65646765
@@ -56,10 +56,10 @@ class Database:
             StateError: It has to be upgraded first, or cannot be read.
         """
         with self._translated(), self._engine.connect() as connection:
-            standing = compare(_revision(connection, self.where), self.where)
-        if standing == "empty":
+            age = compare(_revision(connection, self.where), self.where)
+        if age == "empty":
             return NoState()
-        if standing == "older":
+        if age == "older":
             raise StateError(
                 f"the state store {self.where} was written by an older edgewright", hint="run apply, which upgrades it"
             )
@@ -70,7 +70,7 @@ class Database:
         """Open a transaction that no other writer runs beside; it commits at the end, or leaves no trace.
 
         Raises:
-            StateError, StorageFull, StateUnavailable: As in troubles.translate.
+            StateError, StorageFull, StateUnavailable: As in errors.translate.
         """
         with self._translated(), self._engine.begin() as connection:
             if self._file is not None:
@@ -101,8 +101,8 @@ class Database:
         if self._file is not None:
             _make_folder(self._file.parent)
         with self._translated(), self._engine.connect() as connection:
-            standing = compare(_revision(connection, self.where), self.where)
-        if standing != "current":
+            age = compare(_revision(connection, self.where), self.where)
+        if age != "current":
             with self.transaction() as connection:
                 from edgewright.state.upgrading import upgrade
 

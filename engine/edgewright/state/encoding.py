@@ -29,7 +29,7 @@ from edgewright.core.rollout.state import (
 )
 from edgewright.core.status.conditions import Condition
 from edgewright.ports import DeviceAssignment, Event, Intent
-from edgewright.state.troubles import UNREADABLE, unreadable
+from edgewright.state.errors import UNREADABLE, unreadable
 from edgewright_wire.messages import Assignment
 
 Row = tuple[Any, ...]

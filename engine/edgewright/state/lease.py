@@ -18,11 +18,11 @@ from edgewright.errors import LeaseHeld, StateError, Transient
 from edgewright.ports import Cancel
 from edgewright.state.addresses import is_postgresql
 from edgewright.state.encoding import certain_text
+from edgewright.state.errors import lease_lost
 from edgewright.state.processes import Process, is_dead, this_process
 from edgewright.state.rows import make_control
 from edgewright.state.schema import control
 from edgewright.state.store import SqlState
-from edgewright.state.troubles import lease_lost
 
 log = logging.getLogger(__name__)
 
@@ -179,17 +179,17 @@ def wait_for_lease(state: SqlState, holder: str, ttl: timedelta, clock: Clock, c
         StateError: The store cannot be used, and waiting would not change that.
     """
     pause = min(ttl.total_seconds() / 3, _LONGEST_PAUSE)
-    trouble = ""
+    logged = ""
     while not cancel.is_set():
         try:
             return acquire(state, holder, ttl, clock)
         except LeaseHeld:
-            trouble = ""
+            logged = ""
         except Transient as error:
-            if error.message != trouble:
+            if error.message != logged:
                 log.warning("waiting for the state: %s%s", error.message, f" ({error.hint})" if error.hint else "")
-            trouble = error.message
-        # Those who stand by together should not ask together.
+            logged = error.message
+        # Standby controllers should not ask all at once.
         if cancel.wait(pause * random.uniform(0.5, 1)):  # noqa: S311 - nothing secret
             break
     return None

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import quote
 
 from edgewright.errors import StateError, StateTooNew
+from edgewright.state.errors import damaged, sqlite_errors
 from edgewright.state.revisions import HEAD, REVISIONS
-from edgewright.state.troubles import damaged, sqlite_troubles
 
 if TYPE_CHECKING:  # SQLAlchemy takes longer to import than a whole plan may
     from sqlalchemy import Engine
@@ -63,7 +63,7 @@ class SqliteQueries:
 
     def rows(self, sql: str, parameters: Parameters = NONE) -> Sequence[tuple[Any, ...]]:
         """Fetch all rows."""
-        with self._lock, sqlite_troubles(self._where):
+        with self._lock, sqlite_errors(self._where):
             return self._connection.execute(sql, dict(parameters)).fetchall()
 
     def close(self) -> None:
@@ -75,15 +75,15 @@ class SqliteQueries:
 class EngineQueries:
     """Reads through a SQLAlchemy engine; each query is a transaction of its own."""
 
-    def __init__(self, engine: "Engine", troubles: Callable[[], AbstractContextManager[None]]) -> None:
+    def __init__(self, engine: "Engine", translated: Callable[[], AbstractContextManager[None]]) -> None:
         self._engine = engine.execution_options(isolation_level="AUTOCOMMIT")
-        self._troubles = troubles
+        self._translated = translated
 
     def rows(self, sql: str, parameters: Parameters = NONE) -> Sequence[tuple[Any, ...]]:
         """Fetch all rows."""
         from sqlalchemy import text
 
-        with self._troubles(), self._engine.connect() as connection:
+        with self._translated(), self._engine.connect() as connection:
             return [tuple(row) for row in connection.execute(text(sql), dict(parameters))]
 
     def close(self) -> None:
@@ -101,7 +101,7 @@ def open_sqlite(path: Path) -> SqliteQueries | NoState:
     """
     if not path.exists():
         return NoState()
-    with sqlite_troubles(str(path)):
+    with sqlite_errors(str(path)):
         connection = _connect(path)
         revision = _revision(connection, str(path))
     match compare(revision, str(path)):
@@ -178,7 +178,7 @@ def _upgraded_copy(connection: sqlite3.Connection, where: str) -> sqlite3.Connec
     from edgewright.state.upgrading import upgrade_sqlite
 
     copy = _open(":memory:")
-    with sqlite_troubles(where):
+    with sqlite_errors(where):
         connection.backup(copy)
     connection.close()
     upgrade_sqlite(copy)

@@ -14,8 +14,8 @@ from edgewright.core.status.conditions import Condition
 from edgewright.ports import DeviceAssignment, Event, Intent
 from edgewright.state import encoding
 from edgewright.state.encoding import Decoded, Row
+from edgewright.state.errors import decoding
 from edgewright.state.queries import NONE, Parameters, Queries
-from edgewright.state.troubles import decoding
 from edgewright_wire.messages import Assignment, Report
 
 FEW = 500

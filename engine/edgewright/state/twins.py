@@ -14,9 +14,9 @@ from edgewright.core.fleet.twins import Twin
 from edgewright.ports import Identity, IdentityStatus
 from edgewright.state import encoding
 from edgewright.state.encoding import Row, certain_text
+from edgewright.state.errors import decoding
 from edgewright.state.reading import FEW
 from edgewright.state.store import SqlState
-from edgewright.state.troubles import decoding
 from edgewright_wire.messages import Report
 
 if TYPE_CHECKING:  # SQLAlchemy takes longer to import than a whole plan may

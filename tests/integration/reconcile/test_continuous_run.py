@@ -34,14 +34,14 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Watcher(Log):
-    """Lets a test wait for what a standing run comes to."""
+    """Lets a test wait for what a continuous run comes to."""
 
     def __init__(self) -> None:
         super().__init__()
         self.conditions: Mapping[Address, Sequence[Condition]] = {}
         self.revision = ""
         self.settled = False
-        self.troubles: list[str] = []
+        self.errors: list[str] = []
         self.passes = 0
         self._changed = threading.Condition()
 
@@ -53,7 +53,7 @@ class Watcher(Log):
 
     def troubled(self, error: EdgewrightError, until: datetime) -> None:
         with self._changed:
-            self.troubles.append(error.message)
+            self.errors.append(error.message)
             self._changed.notify_all()
 
     def notify(self) -> None:
@@ -62,7 +62,7 @@ class Watcher(Log):
 
     def wait_for(self, what: Callable[[], bool]) -> None:
         with self._changed:
-            assert self._changed.wait_for(what, timeout=SECONDS), (self.lines, self.troubles, self.conditions)
+            assert self._changed.wait_for(what, timeout=SECONDS), (self.lines, self.errors, self.conditions)
 
     def is_ready(self, revision: str) -> bool:
         """Whether everything is Ready at a revision."""
@@ -71,8 +71,8 @@ class Watcher(Log):
 
 
 @contextmanager
-def standing(world: World) -> Iterator[tuple[Reconciler, Watcher, list[RunResult | BaseException]]]:
-    """A standing run in a thread of its own; stopped at the end."""
+def continuous(world: World) -> Iterator[tuple[Reconciler, Watcher, list[RunResult | BaseException]]]:
+    """A continuous run in a thread of its own; stopped at the end."""
     watcher = Watcher()
     world.log = watcher
     reconciler = world.reconciler()
@@ -98,7 +98,7 @@ def standing(world: World) -> Iterator[tuple[Reconciler, Watcher, list[RunResult
 
 def test_every_commit_is_made_real_and_an_idle_run_writes_nothing(tmp_path: Path) -> None:
     world = World(tmp_path)
-    with standing(world) as (reconciler, watcher, _):
+    with continuous(world) as (reconciler, watcher, _):
         first = world.source.revision()
         watcher.wait_for(lambda: watcher.is_ready(first))
         before = world.running()
@@ -117,7 +117,7 @@ def test_every_commit_is_made_real_and_an_idle_run_writes_nothing(tmp_path: Path
 
 def test_a_revert_brings_the_old_package_back_without_training(tmp_path: Path) -> None:
     world = World(tmp_path)
-    with standing(world) as (reconciler, watcher, _):
+    with continuous(world) as (reconciler, watcher, _):
         watcher.wait_for(lambda: watcher.is_ready(world.source.revision()))
         first = world.running()
         world.source.commit({**FILES, **model("reader", epochs=5)})
@@ -134,7 +134,7 @@ def test_a_revert_brings_the_old_package_back_without_training(tmp_path: Path) -
 def test_one_resources_failure_blocks_nobody_and_a_new_commit_tries_again(tmp_path: Path) -> None:
     world = World(tmp_path, TWO)
     world.builder.failures[Action.TRAIN, "reader"] = StepFailed("the loss is no number in epoch 2")
-    with standing(world) as (reconciler, watcher, _):
+    with continuous(world) as (reconciler, watcher, _):
 
         def stalled() -> bool:
             found = headline(watcher.conditions.get(Address("model", "reader"), ()))
@@ -153,10 +153,10 @@ def test_one_resources_failure_blocks_nobody_and_a_new_commit_tries_again(tmp_pa
 def test_a_share_that_comes_back_is_used_again_without_anyones_help(tmp_path: Path) -> None:
     world = World(tmp_path)
     world.devices.down = DeliveryUnavailable("the share does not answer")
-    with standing(world) as (reconciler, watcher, _):
+    with continuous(world) as (reconciler, watcher, _):
         reconciler.backoff.first = timedelta(milliseconds=20)
-        watcher.wait_for(lambda: len(watcher.troubles) >= 2)
-        assert set(watcher.troubles) == {"the share does not answer"}
+        watcher.wait_for(lambda: len(watcher.errors) >= 2)
+        assert set(watcher.errors) == {"the share does not answer"}
         world.devices.down = None
         watcher.wait_for(lambda: watcher.is_ready(world.source.revision()))
 
@@ -168,7 +168,7 @@ def test_suspended_reconciliation_looks_and_says_so_but_changes_nothing(tmp_path
         "spec: {reconciliation: {suspend: true}}\n",
     }
     world = World(tmp_path, files)
-    with standing(world) as (reconciler, watcher, _):
+    with continuous(world) as (reconciler, watcher, _):
         watcher.wait_for(lambda: bool(watcher.conditions))
         found = headline(watcher.conditions[Address("dataset", "tags")])
         assert found is not None
@@ -181,7 +181,7 @@ def test_suspended_reconciliation_looks_and_says_so_but_changes_nothing(tmp_path
 
 def test_losing_the_lease_ends_the_run_and_nothing_more_is_written(tmp_path: Path) -> None:
     world = World(tmp_path)
-    with standing(world) as (reconciler, watcher, ended):
+    with continuous(world) as (reconciler, watcher, ended):
         watcher.wait_for(lambda: watcher.is_ready(world.source.revision()))
         world.state.memory.fence += 1
         version = world.state.version()

@@ -1,4 +1,4 @@
-"""Whatever happens on the way, a standing run comes to the state of the last commit. In virtual time."""
+"""Whatever happens on the way, a continuous run comes to the state of the last commit. In virtual time."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -135,7 +135,7 @@ def _act(stepped: Stepped, what: str, value: object, last: list[Content]) -> Cal
 
 
 def _ask(stepped: Stepped, controls: Controls) -> None:
-    """Ask as another process does: our crashes and troubles are not its own."""
+    """Ask as another process does: our crashes and errors are not its own."""
     memory = stepped.world.state.memory
     memory.tables.controls[READER] = controls
     memory.version += 1

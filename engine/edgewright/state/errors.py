@@ -78,7 +78,7 @@ def damaged(where: str, why: str) -> StateError:
 
 
 @contextmanager
-def sqlite_troubles(where: str) -> Iterator[None]:
+def sqlite_errors(where: str) -> Iterator[None]:
     """Translate errors of the standard library's driver.
 
     Raises:
