@@ -113,13 +113,13 @@ def standing(repository: Path) -> Iterator[tuple[Standing, float]]:
     """Run the loop; gives it when its first pass has ended, and the seconds that took."""
     workspace = Workspace(repository)
     upstream, ear = workspace.upstream, Ear()
-    station = LiveEnvironment(workspace, upstream, anchor_of(workspace))
-    with station.lease(threading.Event()) as lease:
+    environment = LiveEnvironment(workspace, upstream, anchor_of(workspace))
+    with environment.lease(threading.Event()) as lease:
         assert lease is not None
         begun = time.perf_counter()
-        followed = station.followed()
+        followed = environment.followed()
         followed.look()
-        reconciler = station.reconciler(followed.snapshot(), lease, ear, followed)
+        reconciler = environment.reconciler(followed.snapshot(), lease, ear, followed)
         reconciler.build_runner = replace(reconciler.build_runner, builder=instant_builder())
         thread = threading.Thread(target=reconciler.run, args=(RunOptions(continuous=True),))
         thread.start()

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from edgewright.controller.health import Vitals
+from edgewright.controller.health import ProcessHealth
 from edgewright.controller.wakeups import Debouncer
 from edgewright.delivery.agent.driver import AgentDelivery
 from edgewright.delivery.identity.credentials import create_credentials
@@ -153,7 +153,7 @@ class AgentRig(Grounded):
         create_credentials(grounds.keys)
         self._root = (grounds.folder / "repository/metadata/root.json").read_bytes()
         self._service: AgentService | None = None
-        rest = create_app(HookSettings(), Debouncer(), Vitals(role="active"))
+        rest = create_app(HookSettings(), Debouncer(), ProcessHealth(role="active"))
         app = AgentApp(lambda name: self._service if name == "" else None, Peers(insecure=True), rest)
         self._serving = Serving(app, instant=app.instant, stop_seconds=1)
         self.open()

@@ -7,7 +7,7 @@ import threading
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from edgewright.controller.health import Vitals
+from edgewright.controller.health import ProcessHealth
 from edgewright.controller.wakeups import Debouncer
 from edgewright.delivery.identity.credentials import create_credentials, load_bundle_keys
 from edgewright.delivery.served.mender.driver import SYSTEM, MenderDriver
@@ -53,7 +53,7 @@ class MenderSite(Site):
 
     def _app(self) -> ASGIApp:
         router = mender_router(lambda name: self.service if name == self.environment else None)
-        app = create_app(HookSettings(), Debouncer(), Vitals(role="active"), routers=[router])
+        app = create_app(HookSettings(), Debouncer(), ProcessHealth(role="active"), routers=[router])
         app.add_middleware(_Gate, site=self)
         return app
 

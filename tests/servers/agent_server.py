@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from edgewright.controller.health import Vitals
+from edgewright.controller.health import ProcessHealth
 from edgewright.controller.wakeups import Debouncer
 from edgewright.delivery.agent.driver import AgentDelivery
 from edgewright.delivery.identity.certificates import issue_server_certificate
@@ -78,7 +78,7 @@ class AgentSite:
     def served(self, peers: Peers = INSECURE, *, tls: bool = False, port: int = 0) -> Iterator[Serving]:
         """Serve it, in front of a controller's other routes."""
         with self.desk() as desk:
-            app = AgentApp({"": desk}.get, peers, create_app(HookSettings(), Debouncer(), Vitals(role="active")))
+            app = AgentApp({"": desk}.get, peers, create_app(HookSettings(), Debouncer(), ProcessHealth(role="active")))
             serving = Serving(
                 app,
                 port=port,

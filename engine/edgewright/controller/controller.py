@@ -1,6 +1,6 @@
-"""Keeps one environment equal to what it follows, for as long as the process lives: stand by, lead, stand by again.
+"""The control loop of one environment: wait for the lease, reconcile until it is lost, wait again.
 
-One thread for each environment, started by ``supervisor``.
+``supervisor`` starts one thread for each environment.
 """
 
 import threading
@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 import structlog
 
 from edgewright.controller.environment import Environment
-from edgewright.controller.health import Role, Vitals
+from edgewright.controller.health import ProcessHealth, Role
 from edgewright.core.address import Address
 from edgewright.core.planning.plan import Plan, Step, step_id
 from edgewright.core.rollout.state import RolloutState
@@ -29,71 +29,71 @@ from edgewright.reconcile.reconciler import Reconciler
 from edgewright.reconcile.run import RunContext, RunOptions
 from edgewright.reconcile.status import StatusWriter
 
-Rested = Callable[["Controller", Snapshot, Mapping[Address, Sequence[Condition]]], None]
+OnPassFinished = Callable[["Controller", Snapshot, Mapping[Address, Sequence[Condition]]], None]
 KEPT_EVENTS = 100_000
 _ALIVE_WITHIN = timedelta(minutes=5)
-_LOOK_SECONDS = 5.0
+_RECHECK_SECONDS = 5.0
 _PROGRESS_EVERY = timedelta(seconds=10)
-_TIDY_EVERY = timedelta(hours=1)
+_PRUNE_EVERY = timedelta(hours=1)
 
 
 @dataclass
 class Controller:
-    """One environment's loop."""
+    """The loop of one environment."""
 
-    station: Environment
-    vitals: Vitals
+    environment: Environment
+    health: ProcessHealth
     clock: Callable[[], datetime]
-    rested: Rested
-    """Told of every finished pass, on this loop's thread."""
-    happened: Callable[[], None]
-    """Told that history was written."""
+    on_pass: OnPassFinished
+    """Called after every finished pass, on this loop's thread."""
+    on_event: Callable[[], None]
+    """Called when an event was added to history."""
     jobs: int = 2
     accept: str | None = None
-    """A revision to trust on a person's word, once."""
+    """A revision that an operator trusts, accepted once."""
     role: Role = "starting"
     desired: Snapshot | None = None
-    """What is in force, as of the last pass; None before the first and while standing by."""
+    """The accepted specs as of the last pass; None before the first pass and on standby."""
     _stop: threading.Event = field(default_factory=threading.Event)
-    _woken: threading.Event = field(default_factory=threading.Event)
+    _wakeup: threading.Event = field(default_factory=threading.Event)
     _reconciler: Reconciler | None = None
     _thread: threading.Thread | None = None
 
     def __post_init__(self) -> None:
-        self.name = f"controller {self.station.name}".strip()
-        self.followed: AcceptedSource = self.station.followed()
+        self.name = f"controller {self.environment.name}".strip()
+        self.followed: AcceptedSource = self.environment.followed()
         self.log = structlog.get_logger("edgewright.controller")
-        if self.station.name:
-            self.log = self.log.bind(environment=self.station.name)
-        self._tidied: datetime | None = None
+        if self.environment.name:
+            self.log = self.log.bind(environment=self.environment.name)
+        self._pruned_at: datetime | None = None
         self._backoff = Backoff(self.clock)
 
     # ── from other threads ────────────────────────────────────────────────────────────────────────────────────
 
     def start(self) -> None:
-        """Begin."""
-        self.vitals.heartbeats.expect(self.name, _ALIVE_WITHIN)
+        """Start the thread."""
+        self.health.heartbeats.expect(self.name, _ALIVE_WITHIN)
         self._thread = threading.Thread(target=self._run, name=self.name)
         self._thread.start()
 
     def wake(self) -> None:
-        """Say that something may have changed."""
-        self._woken.set()
+        """Check for changes at once. Safe from any thread."""
+        self._wakeup.set()
         if (reconciler := self._reconciler) is not None:
             reconciler.wake()
 
     def stop(self) -> None:
-        """Ask it to end soon, leaving everything resumable."""
+        """Stop soon, leaving everything resumable. Safe from any thread."""
         self._stop.set()
-        self._woken.set()
+        self._wakeup.set()
         if (reconciler := self._reconciler) is not None:
             reconciler.stop()
 
     def join(self) -> None:
-        """Wait until it has ended."""
+        """Wait for the thread to end."""
         if self._thread is not None:
             self._thread.join()
-        self.vitals.heartbeats.forget(self.name)
+        self.health.heartbeats.forget(self.name)
 
     # ── the loop ──────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -103,24 +103,24 @@ class Controller:
             try:
                 self._serve()
             except LeaseLost:
-                self.log.warning("another controller has taken over; standing by")
+                self.log.warning("another controller has taken over; on standby")
             except EdgewrightError as error:
-                self._wait_out(backoff.failed(self.name, error), error.message, error)
+                self._back_off(backoff.failed(self.name, error), error.message, error)
             except Exception as error:
                 self.log.exception("unexpected error")
-                self._wait_out(backoff.failed(self.name), f"unexpected {type(error).__name__}", None)
+                self._back_off(backoff.failed(self.name), f"unexpected {type(error).__name__}", None)
             finally:
                 self._reconciler = None
                 self.desired = None
         self._set_role("stopping")
 
-    def _wait_out(self, until: datetime, message: str, error: EdgewrightError | None) -> None:
+    def _back_off(self, until: datetime, message: str, error: EdgewrightError | None) -> None:
         if error is not None:
             self.log.error(message, hint=error.hint or None, again=until.isoformat(timespec="seconds"))
-        self.vitals.report(self.name, False, "the last attempt failed; see the log")
+        self.health.report(self.name, False, "the last attempt failed; see the log")
         while not self._stop.is_set() and (left := (until - self.clock()).total_seconds()) > 0:
-            self.vitals.heartbeats.beat(self.name)
-            self._stop.wait(min(left, _LOOK_SECONDS))
+            self.health.heartbeats.beat(self.name)
+            self._stop.wait(min(left, _RECHECK_SECONDS))
 
     def _set_role(self, role: Role) -> None:
         if role != self.role:
@@ -128,85 +128,86 @@ class Controller:
             self.log.info("role", role=role)
 
     def _serve(self) -> None:
-        """Wait for the lease, then lead until it is lost or everything ends.
+        """Wait for the lease, then reconcile until it is lost or the loop is stopped.
 
         Raises:
-            LeaseLost, EdgewrightError: Leading ended so.
+            LeaseLost: Another controller holds it now.
+            EdgewrightError: Reconciliation cannot go on.
         """
         self._set_role("standby")
-        self.vitals.report(self.name, True, "standby")
-        with self.station.lease(_Cancel(self._stop, self._beat)) as lease:
+        self.health.report(self.name, True, "standby")
+        with self.environment.lease(_Cancel(self._stop, self._beat)) as lease:
             if lease is not None:
                 self._set_role("active")
-                self.followed = self.station.followed()
-                self._lead(lease)
+                self.followed = self.environment.followed()
+                self._reconcile(lease)
 
     def _beat(self) -> None:
-        self.vitals.heartbeats.beat(self.name)
+        self.health.heartbeats.beat(self.name)
 
-    def _lead(self, lease: Lease) -> None:
-        self._find_revision(lease)
+    def _reconcile(self, lease: Lease) -> None:
+        self._await_revision(lease)
         while not self._stop.is_set():
             desired = self.followed.snapshot()
             self.desired = desired
-            self.vitals.report(self.name, True, "active")
+            self.health.report(self.name, True, "active")
             listener = ControllerListener(self)
             with ExitStack() as stack:
-                reconciler = self.station.reconciler(desired, lease, listener, self.followed)
+                reconciler = self.environment.reconciler(desired, lease, listener, self.followed)
                 self._reconciler = reconciler
-                stack.enter_context(self.station.watch_reports(desired, reconciler.wake))
+                stack.enter_context(self.environment.watch_reports(desired, reconciler.wake))
                 if self._stop.is_set():
                     return
                 reconciler.run(RunOptions(continuous=True, jobs=self.jobs))
 
-    def _find_revision(self, lease: Lease) -> None:
-        """Wait until there is a revision to work with."""
-        context = RunContext(self.station.reader, self.station.writer, NullListener(), self.clock)
+    def _await_revision(self, lease: Lease) -> None:
+        """Wait until a revision is accepted."""
+        context = RunContext(self.environment.reader, self.environment.writer, NullListener(), self.clock)
         status_writer = StatusWriter(context)
         self._accept_once()
         while not self._stop.is_set():
-            self._woken.clear()
-            standing = self.followed.look()
-            if standing.in_force is not None:
+            self._wakeup.clear()
+            source = self.followed.look()
+            if source.in_force is not None:
                 return
-            status_writer.write_source(standing)
-            self.happened()
-            self.vitals.report(self.name, False, "no revision is in force yet")
-            self.log.error("no revision is in force", reason=standing.reason, message=standing.message)
-            while not self._stop.is_set() and not self._woken.wait(_LOOK_SECONDS):
+            status_writer.write_source(source)
+            self.on_event()
+            self.health.report(self.name, False, "no revision is accepted yet")
+            self.log.error("no revision is accepted", reason=source.reason, message=source.message)
+            while not self._stop.is_set() and not self._wakeup.wait(_RECHECK_SECONDS):
                 self._beat()
                 lease.renew()
 
     def _accept_once(self) -> None:
-        """Trust a revision on a person's word: once for each, or a restart would go back to it every time."""
+        """Accept the revision an operator trusts, once: a restart must not go back to it every time."""
         if self.accept is None:
             return
-        word = f"accepted {self.accept}"
-        if word not in self.station.reader.signals():
+        signal = f"accepted {self.accept}"
+        if signal not in self.environment.reader.signals():
             self.followed.accept(self.accept)
-            self.station.writer.signal(word)
-            self.log.info("accepted on a person's word", revision=self.accept)
+            self.environment.writer.signal(signal)
+            self.log.info("revision accepted by an operator", revision=self.accept)
         self.accept = None
 
     def finished_pass(self, desired: Snapshot, conditions: Mapping[Address, Sequence[Condition]]) -> None:
-        """Take note of a pass; called by its listener."""
+        """Record a finished pass; called by the listener."""
         self.desired = desired
         self._beat()
         self._backoff.clear()
-        self.vitals.report(self.name, True, "active")
+        self.health.report(self.name, True, "active")
         now = self.clock()
-        if self._tidied is None or now - self._tidied >= _TIDY_EVERY:
-            self._tidied = now
-            self._tidy(desired)
-        self.rested(self, desired, conditions)
+        if self._pruned_at is None or now - self._pruned_at >= _PRUNE_EVERY:
+            self._pruned_at = now
+            self._prune_history(desired)
+        self.on_pass(self, desired, conditions)
 
-    def could_not_finish(self) -> None:
-        """Take note of a pass that something stood in the way of; called by its listener."""
-        self.vitals.report(self.name, False, "the last pass could not be finished; see the log")
+    def failed_pass(self) -> None:
+        """Record a pass that failed; called by the listener."""
+        self.health.report(self.name, False, "the last pass failed; see the log")
 
-    def _tidy(self, desired: Snapshot) -> None:
-        """Bound history; receivers that are no longer declared do not hold it back."""
-        reader, writer = self.station.reader, self.station.writer
+    def _prune_history(self, desired: Snapshot) -> None:
+        """Prune history; receivers that are no longer declared do not hold it back."""
+        reader, writer = self.environment.reader, self.environment.writer
         repository = desired.repository()
         declared = {spec.name for spec in repository.spec.notifications} if repository else set()
         for receiver in reader.notified().keys() - declared:
@@ -216,7 +217,7 @@ class Controller:
 
 @dataclass(frozen=True, slots=True)
 class _Cancel:
-    """Implements ports.Cancel; every question is a sign of life."""
+    """Implements ports.Cancel; every call is a heartbeat."""
 
     event: threading.Event
     beat: Callable[[], None]
@@ -231,7 +232,7 @@ class _Cancel:
 
 
 class ControllerListener(NullListener):
-    """Writes what a run says to the log, and passes on that it lives."""
+    """Logs the progress of a run and records its heartbeats."""
 
     def __init__(self, controller: Controller) -> None:
         self._controller = controller
@@ -240,15 +241,15 @@ class ControllerListener(NullListener):
         self._progressed: dict[Address, datetime] = {}
 
     def planned(self, plan: Plan) -> None:
-        """Live."""
+        """Record a heartbeat."""
         self.waiting()
 
     def started(self, step: Step) -> None:
-        """Log it."""
+        """Log the step."""
         self._log.info("step started", step=step_id(step))
 
     def progressed(self, progress: Progress) -> None:
-        """Log epochs, the first at once: it says where training resumes."""
+        """Log epochs, the first at once: it shows where training resumes."""
         if progress.unit != "epoch":
             return
         now = self._controller.clock()
@@ -260,36 +261,36 @@ class ControllerListener(NullListener):
             self._log.info("training", address=str(progress.address), epoch=where, **figures)
 
     def done(self, step: Step, seconds: float) -> None:
-        """Log it."""
+        """Log the step."""
         self._log.info("step done", step=step_id(step), seconds=round(seconds, 2))
 
     def failed(self, step: Step, error: EdgewrightError, retry_in: float | None) -> None:
-        """Log why."""
+        """Log the error."""
         self._log.warning("step failed", step=step_id(step), error=error.message, hint=error.hint or None)
 
     def rolled(self, address: Address, state: RolloutState) -> None:
-        """Log where a rollout stands, when that changes."""
+        """Log the phase and wave of a rollout when they change."""
         text = f"{state.phase.value} {state.wave + 1}"
         if self._rolled.get(address) != text:
             self._rolled[address] = text
             self._log.info("rollout", rollout=address.name, phase=state.phase.value, wave=state.wave + 1)
 
     def happened(self, event: Event) -> None:
-        """Log it at the level of its severity, and let receivers be told."""
+        """Log the event at the level of its severity, and wake the sender of notifications."""
         log = getattr(self._log, severity_of(event))
         log(event.reason, address=event.address, message=event.message)
-        self._controller.happened()
+        self._controller.on_event()
 
     def rested(self, desired: Snapshot, conditions: Mapping[Address, Sequence[Condition]], *, settled: bool) -> None:
-        """Pass it on."""
+        """Record the finished pass."""
         self._controller.finished_pass(desired, conditions)
 
     def waiting(self) -> None:
-        """Live."""
-        self._controller.vitals.heartbeats.beat(self._controller.name)
+        """Record a heartbeat."""
+        self._controller.health.heartbeats.beat(self._controller.name)
 
     def troubled(self, error: EdgewrightError, until: datetime) -> None:
-        """Log what stands in the way."""
+        """Log the error and the time of the next attempt."""
         again = until.isoformat(timespec="seconds")
-        self._log.warning("a pass could not be finished", error=error.message, hint=error.hint or None, again=again)
-        self._controller.could_not_finish()
+        self._log.warning("pass failed", error=error.message, hint=error.hint or None, again=again)
+        self._controller.failed_pass()

@@ -1,4 +1,4 @@
-"""What the controller needs of one environment. Wired by ``cli``, which alone knows the drivers."""
+"""The port through which the controller uses one environment; implemented by ``wiring.environments``."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -19,25 +19,25 @@ class Environment(Protocol):
 
     @property
     def name(self) -> str:
-        """The environment's name; empty where the repository declares none."""
+        """Return the environment's name; empty where the repository declares none."""
         ...
 
     @property
     def reader(self) -> StateReader:
-        """What is known of reality."""
+        """Return the read side of the state store."""
         ...
 
     @property
     def writer(self) -> StateWriter:
-        """The same store; the lease must be held, but for signals."""
+        """Return the write side of the same store; all but signals need the lease."""
         ...
 
     def followed(self) -> AcceptedSource:
-        """What is in force, of a source that others fetch."""
+        """Return the source of accepted revisions; the supervisor fetches for it."""
         ...
 
     def lease(self, cancel: Cancel) -> AbstractContextManager[Lease | None]:
-        """Stand by until the right to change things is ours; None when ``cancel`` was set first.
+        """Wait for the lease and hold it; None when ``cancel`` was set first.
 
         Raises:
             StateError: The store cannot be used, and waiting would not change that.
@@ -45,21 +45,21 @@ class Environment(Protocol):
         ...
 
     def reconciler(self, desired: Snapshot, lease: Lease, listener: Listener, followed: AcceptedSource) -> Reconciler:
-        """A run, wired as a revision declares."""
+        """Build the reconciler for a revision."""
         ...
 
     def plan(self, proposed: Snapshot, in_force: Snapshot | None) -> Plan:
-        """What a run would do with what somebody proposes; reads only, and only where what is in force says to."""
+        """Plan a proposed revision. Reads only, and only the sources that the accepted revision declares."""
         ...
 
     def dispatcher(self, desired: Snapshot) -> Dispatcher:
-        """Who is told of what happens, as a revision declares.
+        """Build the dispatcher for the notification receivers of a revision.
 
         Raises:
-            NoticeError: Secrets are missing.
+            NotificationError: Secrets are missing.
         """
         ...
 
     def watch_reports(self, desired: Snapshot, on_report: Callable[[], None]) -> AbstractContextManager[Path | None]:
-        """Call back when a device has reported, where that can be watched; else gives None."""
+        """Call ``on_report`` when a device reports; yields None where the folder cannot be watched."""
         ...

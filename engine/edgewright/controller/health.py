@@ -1,4 +1,4 @@
-"""Whether the controller is alive and ready. Asked by ``health_routes``; the loops report to it, from any thread."""
+"""Liveness and readiness of the process. ``server.health_routes`` reads them; the loops report, from any thread."""
 
 import threading
 import time
@@ -12,7 +12,7 @@ Role = Literal["starting", "active", "standby", "stopping"]
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One thing that has to be well. Anyone who can reach the port can read it: no secrets, no addresses."""
+    """The state of one part. Anyone who can reach the port can read it: no secrets, no addresses."""
 
     name: str
     ok: bool
@@ -21,43 +21,43 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class Readiness:
-    """Whether this process does its part. A standby that could take over at once is ready."""
+    """The role of the process and its checks. A standby that could take over at once is ready."""
 
     role: Role
     checks: tuple[Check, ...] = ()
 
     @property
     def ok(self) -> bool:
-        """Ready: neither starting nor stopping, and every check is well."""
+        """Return whether it is ready: neither starting nor stopping, and every check passes."""
         return self.role in {"active", "standby"} and all(check.ok for check in self.checks)
 
 
 class Health(Protocol):
-    """What health questions are answered from. Both must return at once and never raise."""
+    """The source of health answers. Both methods must return at once and never raise."""
 
     def alive(self) -> Sequence[Check]:
-        """A check for each loop of the process: whether it moved within its bound. One that did not: restart me."""
+        """Return a check for each loop: whether it moved within its bound. A failed check asks for a restart."""
         ...
 
     def ready(self) -> Readiness:
-        """What role the process has, and whether it can play it."""
+        """Return the role of the process and whether it can fulfil it."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
-class Beat:
-    """When a loop last moved, and how long it may take until it moves again, in seconds."""
+class Heartbeat:
+    """The last sign of life of a loop, and the seconds until the next one is overdue."""
 
     at: float
     within: float
 
 
-def judge(beats: Mapping[str, Beat], now: float) -> tuple[Check, ...]:
-    """Tell which loops are alive, in the order they were expected."""
-    return tuple(_judged(name, beat, now) for name, beat in beats.items())
+def check_heartbeats(beats: Mapping[str, Heartbeat], now: float) -> tuple[Check, ...]:
+    """Check each loop, in the order they were registered."""
+    return tuple(_check(name, beat, now) for name, beat in beats.items())
 
 
-def _judged(name: str, beat: Beat, now: float) -> Check:
+def _check(name: str, beat: Heartbeat, now: float) -> Check:
     silent = now - beat.at
     if silent <= beat.within:
         return Check(name, True)
@@ -71,34 +71,34 @@ class Heartbeats:
         """Count seconds by ``clock``, which must not jump."""
         self._clock = clock
         self._lock = threading.Lock()
-        self._beats: dict[str, Beat] = {}
+        self._beats: dict[str, Heartbeat] = {}
 
     def expect(self, name: str, within: timedelta) -> None:
-        """From now on, expect ``name`` to beat at least once in every ``within``; also where the bound changes."""
+        """Expect a beat of ``name`` at least once in every ``within`` from now on; also changes the bound."""
         with self._lock:
-            self._beats[name] = Beat(self._clock(), within.total_seconds())
+            self._beats[name] = Heartbeat(self._clock(), within.total_seconds())
 
     def beat(self, name: str) -> None:
-        """Say that ``name`` is alive; one that is not expected is ignored."""
+        """Record a sign of life; a name that is not expected is ignored."""
         with self._lock:
             if (before := self._beats.get(name)) is not None:
-                self._beats[name] = Beat(self._clock(), before.within)
+                self._beats[name] = Heartbeat(self._clock(), before.within)
 
     def forget(self, name: str) -> None:
-        """Expect nothing more of a loop that ended on purpose."""
+        """Stop expecting beats of a loop that ended on purpose."""
         with self._lock:
             self._beats.pop(name, None)
 
     def alive(self) -> tuple[Check, ...]:
-        """A check for each loop that is expected to beat."""
+        """Return a check for each loop that is expected to beat."""
         with self._lock:
             beats = dict(self._beats)
-        return judge(beats, self._clock())
+        return check_heartbeats(beats, self._clock())
 
 
 @dataclass(slots=True)
-class Vitals:
-    """The health of a controller: its loops' heartbeats, its role, what it reports of itself; a ``Health``."""
+class ProcessHealth:
+    """Implements ``Health``: heartbeats of the loops, the role of the process, and the checks reported to it."""
 
     heartbeats: Heartbeats = field(default_factory=Heartbeats)
     role: Role = "starting"
@@ -106,15 +106,15 @@ class Vitals:
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def report(self, name: str, ok: bool, message: str = "") -> None:
-        """Say how something is; it stays so until the next report of that name."""
+        """Record a check; it holds until the next report of that name."""
         with self._lock:
             self._checks[name] = Check(name, ok, message)
 
     def alive(self) -> tuple[Check, ...]:
-        """The loops' checks."""
+        """Return the loops' checks."""
         return self.heartbeats.alive()
 
     def ready(self) -> Readiness:
-        """The role, and everything reported."""
+        """Return the role and every reported check."""
         with self._lock:
             return Readiness(self.role, tuple(self._checks.values()))

@@ -1,6 +1,6 @@
-"""Loops beside the controller's work: each a thread that lives, rests until there is news, and survives its faults.
+"""Background loops beside reconciliation: each a thread that waits for news and survives its errors.
 
-Base of ``errands`` and ``previewing``.
+Base of ``outbound`` and ``preview_loop``.
 """
 
 import threading
@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 
 import structlog
 
-from edgewright.controller.health import Vitals
+from edgewright.controller.health import ProcessHealth
 from edgewright.errors import EdgewrightError
 from edgewright.reconcile.backoff import Backoff
 
@@ -20,63 +20,67 @@ _SLICE_SECONDS = 5.0
 
 
 class Loop(ABC):
-    """One thread; a subclass says in ``work`` what it does once, and when to do so again without being woken."""
+    """One thread; a subclass implements ``work``, one iteration that returns the time of the next."""
 
-    def __init__(self, name: str, vitals: Vitals, clock: Callable[[], datetime]) -> None:
+    def __init__(self, name: str, health: ProcessHealth, clock: Callable[[], datetime]) -> None:
         self.name = name
         self.clock = clock
         self.log = structlog.get_logger(f"edgewright.{name}")
         self.backoff = Backoff(clock)
-        self._vitals = vitals
+        self._health = health
         self._stop = threading.Event()
         self._news = threading.Event()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
     @abstractmethod
     def work(self) -> datetime:
-        """Do it once; says when to come again. What it runs through ``guard`` cannot end the loop."""
+        """Run one iteration and return the time of the next; use ``guard`` for what may fail."""
 
     def start(self) -> None:
-        """Begin."""
-        self._vitals.heartbeats.expect(self.name, _ALIVE_WITHIN)
+        """Start the thread."""
+        self._health.heartbeats.expect(self.name, _ALIVE_WITHIN)
         self._thread.start()
 
     def wake(self) -> None:
-        """Say that there is news."""
+        """Run the next iteration at once."""
         self._news.set()
 
     def stop(self) -> None:
-        """End after what is under way."""
+        """Stop after the current iteration, and wait for it."""
         self._stop.set()
         self._news.set()
         if self._thread.is_alive():
             self._thread.join()
-        self._vitals.heartbeats.forget(self.name)
+        self._health.heartbeats.forget(self.name)
 
     def _run(self) -> None:
         while not self._stop.is_set():
             self._news.clear()
             until = self.guard(self.name, self.work) or self.clock()
             while not self._stop.is_set() and (left := (until - self.clock()).total_seconds()) > 0:
-                self._vitals.heartbeats.beat(self.name)
+                self._health.heartbeats.beat(self.name)
                 if self._news.wait(min(left, _SLICE_SECONDS)):
                     break
 
     def guard(self, what: str, act: Callable[[], datetime | None]) -> datetime | None:
-        """Run something that stands in nobody's way when it fails; until it may be tried again it is left out.
+        """Run ``act`` unless it is backing off; log its error and back off.
+
+        Args:
+            what: Names the task in the log and for its backoff.
+            act: The task; returns the time of its next run, if it has one.
 
         Returns:
-            When to come again, if that matters.
+            The time of its next run, if it has one.
         """
-        if (waiting := self.backoff.until(what)) is not None:
-            return waiting
+        if (retry_at := self.backoff.until(what)) is not None:
+            return retry_at
         try:
             again = act()
         except EdgewrightError as error:
-            self.log.warning("failed", what=what, error=error.message, hint=error.hint or None)
+            self.log.warning("task failed", task=what, error=error.message, hint=error.hint or None)
             return self.backoff.failed(what, error)
         except Exception:
-            self.log.exception("unexpected error", what=what)
+            self.log.exception("unexpected error", task=what)
             return self.backoff.failed(what)
         self.backoff.succeeded(what)
         return again

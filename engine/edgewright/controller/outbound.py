@@ -1,4 +1,7 @@
-"""What the controller tells others, beside its work and never in its way: commit statuses, notices."""
+"""Outbound messages: commit statuses and notifications, sent by a loop of their own.
+
+The controllers record each finished pass and never wait for a forge or a receiver.
+"""
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -7,7 +10,7 @@ from datetime import datetime, timedelta
 from functools import partial
 
 from edgewright.controller.controller import Controller
-from edgewright.controller.health import Vitals
+from edgewright.controller.health import ProcessHealth
 from edgewright.controller.loops import Loop
 from edgewright.controller.statuses import StatusReporter
 from edgewright.core.address import Address
@@ -20,61 +23,61 @@ _EVERY = timedelta(seconds=30)
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
-    """How an environment that this process leads stood after its last pass."""
+class FinishedPass:
+    """The last pass of an environment that this process leads."""
 
     controller: Controller
     desired: Snapshot
     conditions: Mapping[Address, Sequence[Condition]]
 
 
-class Standings:
+class LastPasses:
     """The last pass of each environment. Safe to use from several threads."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._found: dict[str, Standing] = {}
+        self._found: dict[str, FinishedPass] = {}
 
-    def put(self, standing: Standing) -> bool:
-        """Take note of a pass; whether it is the first at its revision."""
-        name = standing.controller.station.name
+    def record(self, finished: FinishedPass) -> bool:
+        """Record a pass and return whether it is the first at its revision."""
+        name = finished.controller.environment.name
         with self._lock:
             before = self._found.get(name)
-            self._found[name] = standing
-        return before is None or before.desired.revision != standing.desired.revision
+            self._found[name] = finished
+        return before is None or before.desired.revision != finished.desired.revision
 
-    def led(self) -> dict[str, Standing]:
-        """By environment, those that this process leads now."""
+    def led(self) -> dict[str, FinishedPass]:
+        """Return the last passes of the environments that this process leads now, by name."""
         with self._lock:
             return {name: found for name, found in self._found.items() if found.controller.role == "active"}
 
 
 class Outbound(Loop):
-    """Tells the forge and the receivers of notifications."""
+    """Sends commit statuses to the forge and notifications to their receivers."""
 
     def __init__(
-        self, standings: Standings, forge: Forge | None, vitals: Vitals, clock: Callable[[], datetime]
+        self, passes: LastPasses, forge: Forge | None, health: ProcessHealth, clock: Callable[[], datetime]
     ) -> None:
-        super().__init__("errands", vitals, clock)
-        self._standings = standings
+        super().__init__("outbound", health, clock)
+        self._passes = passes
         self._reporter = StatusReporter(forge, clock) if forge is not None else None
         self._dispatchers: dict[str, tuple[str, Dispatcher]] = {}
 
     def work(self) -> datetime:
-        """Tell what is new of every environment."""
+        """Send what is new of every environment."""
         until = self.clock() + _EVERY
-        for name, standing in self._standings.led().items():
-            self.guard(f"status {name}".strip(), partial(self._report, name, standing))
-            again = self.guard(f"notices {name}".strip(), partial(self._dispatch, name, standing))
+        for name, finished in self._passes.led().items():
+            self.guard(f"commit status {name}".strip(), partial(self._report, name, finished))
+            again = self.guard(f"notifications {name}".strip(), partial(self._dispatch, name, finished))
             until = min(until, again or until)
         return until
 
-    def _report(self, name: str, standing: Standing) -> None:
+    def _report(self, name: str, finished: FinishedPass) -> None:
         if self._reporter is not None:
-            self._reporter.report(name, standing.desired.revision, standing.conditions)
+            self._reporter.report(name, finished.desired.revision, finished.conditions)
 
-    def _dispatch(self, name: str, standing: Standing) -> datetime | None:
-        revision = standing.desired.revision
+    def _dispatch(self, name: str, finished: FinishedPass) -> datetime | None:
+        revision = finished.desired.revision
         if name not in self._dispatchers or self._dispatchers[name][0] != revision:
-            self._dispatchers[name] = (revision, standing.controller.station.dispatcher(standing.desired))
+            self._dispatchers[name] = (revision, finished.controller.environment.dispatcher(finished.desired))
         return self._dispatchers[name][1].dispatch()

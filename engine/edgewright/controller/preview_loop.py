@@ -1,5 +1,7 @@
-"""Keeps pull requests previewed. Of several controllers, the one that leads the first declared environment does it, for
-all environments: there is one comment.
+"""Previews of open pull requests, kept current by a loop.
+
+Of several controllers, the one that leads the first declared environment previews for all of them: a pull request has
+one comment.
 """
 
 import threading
@@ -7,9 +9,9 @@ from collections.abc import Callable, Sequence, Set
 from datetime import datetime, timedelta
 
 from edgewright.controller.environment import Environment
-from edgewright.controller.health import Vitals
+from edgewright.controller.health import ProcessHealth
 from edgewright.controller.loops import Loop
-from edgewright.controller.outbound import Standing, Standings
+from edgewright.controller.outbound import FinishedPass, LastPasses
 from edgewright.controller.previews import Previewer, PreviewTarget
 from edgewright.core.snapshot import Snapshot
 from edgewright.ports import Event, Forge, Upstream
@@ -18,35 +20,35 @@ from edgewright_schemas.environment import Follow
 from edgewright_schemas.repository import Previews, Repository
 
 _EVERY = timedelta(minutes=2)
-"""How often open pull requests are listed without being told."""
+"""How often open pull requests are listed without a webhook."""
 
 
-class Previewing(Loop):
+class PreviewLoop(Loop):
     """The loop of previews."""
 
     def __init__(
         self,
         upstream: Upstream,
         forge: Forge,
-        standings: Standings,
-        station_of: Callable[[str], Environment],
-        vitals: Vitals,
+        passes: LastPasses,
+        open_environment: Callable[[str], Environment],
+        health: ProcessHealth,
         clock: Callable[[], datetime],
     ) -> None:
-        """Wire it; nothing is asked yet.
+        """Wire the loop; nothing is requested yet.
 
         Args:
-            upstream: Where the commits are.
-            forge: Where the pull requests are.
-            standings: What this process leads.
-            station_of: Gives the stations of environments that others lead; they are only read.
-            vitals: Is told that the loop lives.
-            clock: Gives aware UTC times.
+            upstream: The repository.
+            forge: The host of its pull requests.
+            passes: Last passes of the environments that this process leads.
+            open_environment: Opens an environment that another process leads; it is only read.
+            health: Receives heartbeats.
+            clock: Returns aware UTC times.
         """
-        super().__init__("previews", vitals, clock)
+        super().__init__("previews", health, clock)
         self._upstream = upstream
-        self._standings = standings
-        self._station_of = station_of
+        self._passes = passes
+        self._open_environment = open_environment
         self._others: dict[str, Environment] = {}
         self._declared: Repository | None = None
         self._lock = threading.Lock()
@@ -59,23 +61,23 @@ class Previewing(Loop):
             self._targets,
             clock,
             settings=self._settings,
-            report=self._trouble,
+            report=self._record,
             stopping=self._stop.is_set,
         )
 
-    def ask(self, numbers: Set[int] | None) -> None:
-        """Look at these pull requests soon; None: at all that are open."""
+    def request(self, numbers: Set[int] | None) -> None:
+        """Preview these pull requests soon; None: all open ones."""
         with self._lock:
             self._numbers |= numbers or set()
             self._all = self._all or numbers is None
         self.wake()
 
     def declare(self, repository: Repository | None) -> None:
-        """Say what is declared now."""
+        """Set the declared repository resource."""
         self._declared = repository
 
     def work(self) -> datetime:
-        """Preview what was asked for, and all that are open from time to time."""
+        """Preview the requested pull requests, and from time to time all open ones."""
         if self._leading() is None:
             return self.clock() + _EVERY
         with self._lock:
@@ -92,35 +94,35 @@ class Previewing(Loop):
         declared = self._declared.spec.environments if self._declared else ()
         return [environment.name for environment in declared] or [""]
 
-    def _leading(self) -> Standing | None:
-        """How the first declared environment stands, where this process leads it."""
-        return self._standings.led().get(self._names()[0])
+    def _leading(self) -> FinishedPass | None:
+        """Return the last pass of the first declared environment, if this process leads it."""
+        return self._passes.led().get(self._names()[0])
 
     def _targets(self) -> Sequence[PreviewTarget]:
-        led = self._standings.led()
+        led = self._passes.led()
         return [self._led_here(led[name]) if name in led else self._led_elsewhere(name) for name in self._names()]
 
-    def _led_here(self, standing: Standing) -> PreviewTarget:
-        station = standing.controller.station
+    def _led_here(self, finished: FinishedPass) -> PreviewTarget:
+        environment = finished.controller.environment
         return PreviewTarget(
-            environment=station.name,
-            follow=standing.controller.followed.follow or Follow(branch=self._upstream.default_branch()),
-            plan=lambda proposed: station.plan(proposed, standing.desired),
-            in_force=lambda: standing.desired,
-            revision=lambda: standing.desired.revision,
-            state=station.reader.version,
+            environment=environment.name,
+            follow=finished.controller.followed.follow or Follow(branch=self._upstream.default_branch()),
+            plan=lambda proposed: environment.plan(proposed, finished.desired),
+            in_force=lambda: finished.desired,
+            revision=lambda: finished.desired.revision,
+            state=environment.reader.version,
         )
 
     def _led_elsewhere(self, name: str) -> PreviewTarget:
         if name not in self._others:
-            self._others[name] = self._station_of(name)
-        station = self._others[name]
+            self._others[name] = self._open_environment(name)
+        environment = self._others[name]
         assert self._declared is not None
-        environment = self._declared.spec.environment(name)
-        assert environment is not None
+        declared = self._declared.spec.environment(name)
+        assert declared is not None
 
         def revision() -> str | None:
-            return accepted(station.reader)
+            return accepted(environment.reader)
 
         def in_force() -> Snapshot | None:
             commit = revision()
@@ -131,17 +133,17 @@ class Previewing(Loop):
 
         return PreviewTarget(
             environment=name,
-            follow=environment.follow,
-            plan=lambda proposed: station.plan(proposed, in_force()),
+            follow=declared.follow,
+            plan=lambda proposed: environment.plan(proposed, in_force()),
             in_force=in_force,
             revision=revision,
-            state=station.reader.version,
+            state=environment.reader.version,
         )
 
     def _settings(self) -> Previews:
         return self._declared.spec.previews if self._declared else Previews()
 
-    def _trouble(self, event: Event) -> None:
-        """Keep what could not be previewed in the history of the environment that is led here."""
+    def _record(self, event: Event) -> None:
+        """Record a failed preview in the history of the environment that this process leads."""
         if (leading := self._leading()) is not None:
-            leading.controller.station.writer.add_events([event])
+            leading.controller.environment.writer.add_events([event])

@@ -1,4 +1,4 @@
-"""Commit statuses: how far the revision being applied has got, beside the commit itself. Called by the controller."""
+"""Commit statuses: the progress of the revision being applied, shown beside the commit. Called by ``outbound``."""
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
@@ -13,69 +13,71 @@ from edgewright.ports import ForgeWriter, StatusState
 CONTEXT = "edgewright"
 _BACKOFF = timedelta(minutes=1)
 _NAMED = 3
-"""Resources a description names before it only counts."""
+"""Most resources a description names before it only counts them."""
 _log = structlog.get_logger(__name__)
 
 Conditions = Mapping[Address, Sequence[Condition]]
-Said = tuple[StatusState, str]
+CommitStatus = tuple[StatusState, str]
 
 
 class StatusReporter:
-    """Tells a forge when something changed. What the forge does about it never reaches the caller."""
+    """Sends commit statuses to a forge when they change; an error of the forge never reaches the caller."""
 
     def __init__(self, forge: ForgeWriter, clock: Callable[[], datetime], *, url: str = "") -> None:
-        """Wire it; ``url`` is where more is to be seen, if anywhere."""
+        """Wire it; ``url`` is the link of the status, if there is one."""
         self._forge = forge
         self._clock = clock
         self._url = url
-        self._told: dict[str, tuple[str, Said]] = {}
+        self._sent: dict[str, tuple[str, CommitStatus]] = {}
         self._resume_at: datetime | None = None
-        self._trouble = ""
+        self._last_error = ""
 
-    def report(self, environment: str, revision: str, conditions: Conditions, *, unreadable: str = "") -> Said:
-        """Say how a revision stands in an environment; told only when that differs from what was told last.
+    def report(self, environment: str, revision: str, conditions: Conditions, *, unreadable: str = "") -> CommitStatus:
+        """Report the status of a revision in an environment; sent only when it differs from the last one sent.
 
         Args:
             environment: Its name; empty where the repository declares none.
             revision: The commit being applied.
-            conditions: How each resource stands.
-            unreadable: Why the conditions could not be read, if they could not.
+            conditions: Conditions of each resource.
+            unreadable: The error, if the conditions could not be read.
 
         Returns:
-            The state and the description, told or not. What was not told is told by a later call.
+            The state and the description, sent or not. An unsent status is sent by a later call.
         """
-        said: Said = ("error", f"cannot tell: {unreadable}") if unreadable else standing(revision, conditions)
+        status: CommitStatus = (
+            ("error", f"the status is unknown: {unreadable}") if unreadable else summarize(revision, conditions)
+        )
         now = self._clock()
-        if self._told.get(environment) == (revision, said) or (self._resume_at is not None and now < self._resume_at):
-            return said
+        if self._sent.get(environment) == (revision, status) or (self._resume_at is not None and now < self._resume_at):
+            return status
         context = f"{CONTEXT}/{environment}" if environment else CONTEXT
         try:
-            self._forge.set_status(revision, context, said[0], said[1], self._url)
+            self._forge.set_status(revision, context, status[0], status[1], self._url)
         except ForgeUnavailable as error:
             wait = timedelta(seconds=error.retry_after) if error.retry_after is not None else _BACKOFF
-            self._fault(error, now + wait)
+            self._back_off(error, now + wait)
         except EdgewrightError as error:
-            self._fault(error, now + _BACKOFF)
+            self._back_off(error, now + _BACKOFF)
         else:
-            self._told[environment] = (revision, said)
-            self._resume_at, self._trouble = None, ""
-        return said
+            self._sent[environment] = (revision, status)
+            self._resume_at, self._last_error = None, ""
+        return status
 
-    def _fault(self, error: EdgewrightError, resume_at: datetime) -> None:
+    def _back_off(self, error: EdgewrightError, resume_at: datetime) -> None:
         self._resume_at = resume_at
-        if self._trouble != error.message:
-            self._trouble = error.message
-            _log.warning("status.not_told", message=error.message, hint=error.hint)
+        if self._last_error != error.message:
+            self._last_error = error.message
+            _log.warning("cannot send the commit status", message=error.message, hint=error.hint)
 
 
-def standing(revision: str, conditions: Conditions) -> Said:
-    """Judge a revision: failure when something is stalled, success only when everything is ready at it."""
+def summarize(revision: str, conditions: Conditions) -> CommitStatus:
+    """Summarize a revision: failure when a resource is stalled, success only when all are ready at it."""
     stalled = [a for a in sorted(conditions) if _holds(conditions[a], "Stalled")]
     if stalled:
         return "failure", f"{_names(stalled)}: {_message(conditions[stalled[0]], 'Stalled')}"
     if any(_unknown(each) for each in conditions.values()):
         unknown = [a for a in sorted(conditions) if _unknown(conditions[a])]
-        return "error", f"cannot tell how {_names(unknown)} stands"
+        return "error", f"the status of {_names(unknown)} is unknown"
     late = [a for a in sorted(conditions) if not _ready_at(conditions[a], revision)]
     if late or not conditions:
         left = f"{len(conditions) - len(late)} of {len(conditions)} ready" if conditions else "about to begin"

@@ -1,7 +1,7 @@
-"""The process as a whole: fetches Git for every environment, keeps a controller for each that is declared.
+"""The whole process: fetches Git for every environment and runs a controller for each declared one.
 
-Webhooks ring the bell; a poll with jitter finds what no webhook told of. What controllers that stand by were told,
-they pass on through the store.
+Webhooks trigger the wake-ups; a poll with jitter finds changes that no webhook announced. A standby passes the
+webhooks it receives on to the active controller through the store.
 """
 
 import random
@@ -14,10 +14,10 @@ import structlog
 
 from edgewright.controller.controller import Controller
 from edgewright.controller.environment import Environment
-from edgewright.controller.health import Vitals
+from edgewright.controller.health import ProcessHealth
 from edgewright.controller.loops import Loop
-from edgewright.controller.outbound import Outbound, Standing, Standings
-from edgewright.controller.preview_loop import Previewing
+from edgewright.controller.outbound import FinishedPass, LastPasses, Outbound
+from edgewright.controller.preview_loop import PreviewLoop
 from edgewright.controller.wakeups import Debouncer, Wakeup
 from edgewright.core.address import Address
 from edgewright.core.snapshot import Snapshot
@@ -32,39 +32,39 @@ from edgewright_schemas.repository import Repository
 FETCH_SIGNAL = "fetch"
 _FETCHING = "fetch"
 _SIGNALS_SECONDS = 2.0
-"""How often the store is asked whether a controller that stands by was told something."""
-_SOFT_SECONDS = 1.0
-"""What a fetch may still take when everything ends."""
+"""How often the store is checked for signals of a standby."""
+_GRACE_SECONDS = 1.0
+"""How long a fetch may still run after a stop."""
 _ALIVE_WITHIN = timedelta(minutes=15)
-"""A fetch of a large repository over a slow line is bounded by less."""
+"""Longer than the timeout of any fetch, even of a large repository over a slow line."""
 _JITTER = 0.2
 
 
 @dataclass
 class Supervisor:
-    """Everything that runs; ``run`` is the fetch loop."""
+    """Owns every loop of the process; ``run`` is the fetch loop itself."""
 
     upstream: Upstream
-    station_of: Callable[[str], Environment]
-    bell: Debouncer
-    vitals: Vitals
+    open_environment: Callable[[str], Environment]
+    wakeups: Debouncer
+    health: ProcessHealth
     clock: Callable[[], datetime]
-    errands: Outbound
-    standings: Standings
-    previewing: Previewing | None
+    outbound: Outbound
+    passes: LastPasses
+    previews: PreviewLoop | None
     anchor: Callable[[], str | None] = lambda: None
-    """Gives a revision that any environment of the store accepted with a signature, as accepted_revision keeps it."""
+    """Returns a revision that any environment of the store accepted with a signature, in accepted_revision's format."""
     only: Sequence[str] = ()
-    """Environments to serve; all that are declared by default."""
+    """Environments to serve; by default all declared ones."""
     interval: timedelta | None = None
-    """Between polls, in place of what is declared."""
+    """Time between polls, in place of the declared one."""
     jobs: int = 2
     accept: str | None = None
     controllers: dict[str, Controller] = field(default_factory=dict)
     _follows: tuple[Follow, ...] = ()
     _declared: Repository | None = None
     _discovered: bool = False
-    """Whether it is known which environments there are."""
+    """Whether the declared environments are known."""
     _signals: dict[str, int] = field(default_factory=dict)
     _stop: threading.Event = field(default_factory=threading.Event)
     _ended: threading.Event = field(default_factory=threading.Event)
@@ -73,37 +73,37 @@ class Supervisor:
         self.log = structlog.get_logger("edgewright.supervisor")
 
     def stop(self) -> None:
-        """Ask everything to end soon, leaving all resumable. Safe from a signal handler."""
+        """Stop every loop soon, leaving everything resumable. Safe in a signal handler."""
         self._stop.set()
-        self.bell.close()
+        self.wakeups.close()
 
     def wake(self, environment: str) -> None:
-        """Say that an environment's devices have news. Safe from any thread."""
+        """Wake the controller of an environment, for news of its devices. Safe from any thread."""
         if (controller := self.controllers.get(environment)) is not None:
             controller.wake()
 
     def run(self) -> None:
-        """Fetch and control until told to stop."""
-        self.vitals.heartbeats.expect(_FETCHING, _ALIVE_WITHIN)
+        """Fetch and reconcile until ``stop`` is called."""
+        self.health.heartbeats.expect(_FETCHING, _ALIVE_WITHIN)
         backoff = Backoff(self.clock)
-        threading.Thread(target=self._cut_off, name="stop", daemon=True).start()
+        threading.Thread(target=self._cancel_fetches, name="stop", daemon=True).start()
         for loop in self._loops():
             loop.start()
         try:
             while not self._stop.is_set():
                 until = self._fetch(backoff)
                 self._update_role()
-                rung = self._wait(until)
-                if rung is not None:
-                    self._heard(rung)
+                wakeup = self._wait(until)
+                if wakeup is not None:
+                    self._handle(wakeup)
         finally:
             self._end()
 
     def _loops(self) -> list[Loop]:
-        return [self.errands, *([self.previewing] if self.previewing is not None else [])]
+        return [self.outbound, *([self.previews] if self.previews is not None else [])]
 
     def _end(self) -> None:
-        self.vitals.role = "stopping"
+        self.health.role = "stopping"
         for controller in self.controllers.values():
             controller.stop()
         for controller in self.controllers.values():
@@ -112,38 +112,38 @@ class Supervisor:
             loop.stop()
         self._ended.set()
         self.upstream.close()
-        self.vitals.heartbeats.forget(_FETCHING)
+        self.health.heartbeats.forget(_FETCHING)
 
-    def _cut_off(self) -> None:
-        """End the fetches that are under way when everything ends: a remote may keep them waiting for minutes."""
+    def _cancel_fetches(self) -> None:
+        """Cancel running fetches after a stop: a remote may keep them waiting for minutes."""
         self._stop.wait()
-        while not self._ended.wait(_SOFT_SECONDS):
+        while not self._ended.wait(_GRACE_SECONDS):
             self.upstream.close()
 
     # ── fetching ──────────────────────────────────────────────────────────────────────────────────────────────
 
     def _fetch(self, backoff: Backoff) -> datetime:
-        """Fetch once; says when to do so again without being told."""
+        """Fetch once and return the time of the next poll."""
         fetched, error = Fetched(), None
         try:
             by_ref = (controller.followed.follow for controller in self.controllers.values())
             fetched = self.upstream.fetch(dict.fromkeys([*self._follows, *filter(None, by_ref)]))
             self._discover(fetch=True)
             backoff.succeeded(_FETCHING)
-            self.vitals.report("git", True)
+            self.health.report("git", True)
         except EdgewrightError as failure:
             if self._stop.is_set():
                 return self.clock()
             error = failure
             self.log.warning("cannot fetch", error=failure.message, hint=failure.hint or None)
-            what = "does not answer" if isinstance(failure, Transient) else "cannot be taken up; see the log"
+            what = "does not answer" if isinstance(failure, Transient) else "cannot be used; see the log"
             self._discover_from_mirror()
-            self.vitals.report("git", self._discovered, f"the repository {what}")
+            self.health.report("git", self._discovered, f"the repository {what}")
         except Exception as failure:
             self.log.exception("unexpected error")
             error = EdgewrightError(f"unexpected {type(failure).__name__}", hint="see the log of the controller")
-            self.vitals.report("git", False, "unexpected error; see the log")
-        self.vitals.heartbeats.beat(_FETCHING)
+            self.health.report("git", False, "unexpected error; see the log")
+        self.health.heartbeats.beat(_FETCHING)
         for controller in self.controllers.values():
             follow = controller.followed.follow
             rewritten = bool(fetched.rewritten) and (follow is None or str(follow) in fetched.rewritten)
@@ -154,25 +154,25 @@ class Supervisor:
         return self._next_poll()
 
     def _discover_from_mirror(self) -> None:
-        """Begin with what an earlier process fetched: what is in force is kept also while the repository is away."""
+        """Start from the mirror of an earlier process: accepted revisions stay applied while the repository is away."""
         if not self._discovered:
             try:
                 self._discover(fetch=False)
             except EdgewrightError as error:
-                self.log.warning("nothing was fetched before, either", error=error.message)
+                self.log.warning("there is no earlier fetch to start from", error=error.message)
 
     def _discover(self, *, fetch: bool) -> None:
-        """Read which environments are declared and what they follow; fetch that, and have a controller for each.
+        """Read the declared environments and the refs they follow, fetch those, and run a controller for each.
 
         Raises:
-            EdgewrightError: The declaration cannot be read; what runs goes on.
+            EdgewrightError: The declaration cannot be read; running controllers go on.
         """
         revision = self.upstream.resolve(None)
         anchor = next((kept for kept in self._accepted() if kept.endswith(SIGNED)), "")
         anchor = anchor or self.anchor() or ""
         self._declared = declared_by(self.upstream, revision, anchor.removesuffix(SIGNED) or None)
-        if self.previewing is not None:
-            self.previewing.declare(self._declared)
+        if self.previews is not None:
+            self.previews.declare(self._declared)
         declared = self._declared.spec.environments if self._declared else ()
         wanted = [environment for environment in declared if not self.only or environment.name in self.only]
         follows = tuple(dict.fromkeys(environment.follow for environment in wanted))
@@ -183,33 +183,35 @@ class Supervisor:
         self._discovered = True
         names = [environment.name for environment in wanted] if declared or self.only else [""]
         missing = sorted(set(self.only) - {environment.name for environment in declared})
-        self.vitals.report("environments", not missing, "not all that were named are declared" if missing else "")
+        self.health.report(
+            "environments", not missing, "an environment named by --env is not declared" if missing else ""
+        )
         if missing:
-            self.log.error("no such environment is declared", environments=missing)
+            self.log.error("--env names environments that are not declared", environments=missing)
         self._keep_controllers(names)
 
     def _accepted(self) -> list[str]:
-        return [c.station.reader.accepted_revision() or "" for c in self.controllers.values()]
+        return [c.environment.reader.accepted_revision() or "" for c in self.controllers.values()]
 
     def _keep_controllers(self, names: Sequence[str]) -> None:
         for name in set(self.controllers) - set(names):
-            self.log.warning("environment is no longer declared; its devices keep what they run", environment=name)
+            self.log.warning("environment is no longer declared; its devices keep their models", environment=name)
             controller = self.controllers.pop(name)
             controller.stop()
             controller.join()
         for name in names:
             if name not in self.controllers:
                 self.controllers[name] = controller = Controller(
-                    self.station_of(name),
-                    self.vitals,
+                    self.open_environment(name),
+                    self.health,
                     self.clock,
-                    self._rested,
-                    self.errands.wake,
+                    self._pass_finished,
+                    self.outbound.wake,
                     jobs=self.jobs,
                     accept=self.accept,
                 )
                 controller.start()
-        self.accept = None  # an environment that is declared later must not begin with what was trusted today
+        self.accept = None  # environments declared later must not start from the revision trusted today
 
     def _next_poll(self) -> datetime:
         interval = self.interval
@@ -220,60 +222,60 @@ class Supervisor:
             interval = min((r.interval for r in both), default=timedelta(minutes=1))
         return self.clock() + interval * (1 + random.uniform(-_JITTER, _JITTER))  # noqa: S311 - nothing secret
 
-    # ── being told ────────────────────────────────────────────────────────────────────────────────────────────
+    # ── wake-ups ──────────────────────────────────────────────────────────────────────────────────────────────
 
     def _wait(self, until: datetime) -> Wakeup | None:
-        """Wait for the bell, for a signal of a controller that stands by, or until it is time to poll."""
+        """Wait for a webhook, for a signal of a standby, or until it is time to poll."""
         while not self._stop.is_set() and (left := (until - self.clock()).total_seconds()) > 0:
-            if (rung := self.bell.wait(min(left, _SIGNALS_SECONDS))) is not None:
-                return rung
-            self.vitals.heartbeats.beat(_FETCHING)
+            if (wakeup := self.wakeups.wait(min(left, _SIGNALS_SECONDS))) is not None:
+                return wakeup
+            self.health.heartbeats.beat(_FETCHING)
             self._update_role()
-            if self._was_signalled():
-                # Which pull requests it was about is not said. It is not passed on, or two would tell each other so
+            if self._take_signals():
+                # The signal names no pull requests. It is not passed on: two controllers would signal each other
                 # for ever.
-                self._ask_previews(None)
+                self._request_previews(None)
                 return None
         return None
 
-    def _was_signalled(self) -> bool:
+    def _take_signals(self) -> bool:
         found = False
         for name, controller in self.controllers.items():
             if controller.role != "active":
                 continue
             try:
-                count = controller.station.reader.signals().get(FETCH_SIGNAL, 0)
+                count = controller.environment.reader.signals().get(FETCH_SIGNAL, 0)
             except EdgewrightError:
                 continue
             found |= self._signals.get(name, count) != count
             self._signals[name] = count
         return found
 
-    def _heard(self, rung: Wakeup) -> None:
-        """Pass on what was rung: pull requests to whoever previews, anything to the controllers that lead."""
-        self._ask_previews(None if rung.overflowed else rung.numbers)
+    def _handle(self, wakeup: Wakeup) -> None:
+        """Pass a wake-up on: pull requests to the previews, everything to the active controller of each standby."""
+        self._request_previews(None if wakeup.overflowed else wakeup.numbers)
         for controller in self.controllers.values():
             if controller.role == "standby":
                 try:
-                    controller.station.writer.signal(FETCH_SIGNAL)
+                    controller.environment.writer.signal(FETCH_SIGNAL)
                 except EdgewrightError as error:
-                    self.log.warning("cannot tell the active controller", error=error.message)
+                    self.log.warning("cannot signal the active controller", error=error.message)
 
-    def _rested(
+    def _pass_finished(
         self, controller: Controller, desired: Snapshot, conditions: Mapping[Address, Sequence[Condition]]
     ) -> None:
-        if self.standings.put(Standing(controller, desired, conditions)):
-            self._ask_previews(None)
-        self.errands.wake()
+        if self.passes.record(FinishedPass(controller, desired, conditions)):
+            self._request_previews(None)
+        self.outbound.wake()
 
-    def _ask_previews(self, numbers: Set[int] | None) -> None:
-        if self.previewing is not None:
-            self.previewing.ask(numbers)
+    def _request_previews(self, numbers: Set[int] | None) -> None:
+        if self.previews is not None:
+            self.previews.request(numbers)
 
     def _update_role(self) -> None:
-        """The process is active where any of its environments is."""
+        """Set the role of the process: active where any of its environments is."""
         roles = {controller.role for controller in self.controllers.values()}
         if "active" in roles:
-            self.vitals.role = "active"
+            self.health.role = "active"
         elif "standby" in roles:
-            self.vitals.role = "standby"
+            self.health.role = "standby"

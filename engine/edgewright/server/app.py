@@ -12,7 +12,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from edgewright.controller.health import Health
-from edgewright.controller.wakeups import Waker
+from edgewright.controller.wakeups import WakeupSink
 from edgewright.server.health_routes import health_router
 from edgewright.server.hooks.routes import HookSettings, hooks_router
 from edgewright.server.request_log import RequestLog, logger
@@ -20,13 +20,15 @@ from edgewright.server.request_log import RequestLog, logger
 __all__ = ["HookSettings", "create_app"]
 
 
-def create_app(hooks: HookSettings, waker: Waker, health: Health, *, routers: Sequence[APIRouter] = ()) -> FastAPI:
+def create_app(
+    hooks: HookSettings, wakeups: WakeupSink, health: Health, *, routers: Sequence[APIRouter] = ()
+) -> FastAPI:
     """Make the application; without a secret it says, once, that it refuses every webhook."""
     app = FastAPI(title="edgewright", docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
     app.add_middleware(RequestLog)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(RequestValidationError, _not_understood)
-    for router in (health_router(health), hooks_router(hooks, waker), *routers):
+    for router in (health_router(health), hooks_router(hooks, wakeups), *routers):
         app.include_router(router)
     if not any(secret.reveal().strip() for secret in hooks.secrets):
         logger().warning("no webhook secret is configured: every webhook is refused, changes are found by polling")

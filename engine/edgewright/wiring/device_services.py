@@ -68,7 +68,7 @@ class EnvironmentServices:
         self._upstream = upstream
         self._wake = wake
         self._lock = threading.Lock()
-        self._places: dict[str, _Place] = {}
+        self._places: dict[str, _ServedEnvironment] = {}
 
     def find(self, environment: str, served: bool) -> EnvironmentContext | None:
         """Find an environment's surroundings.
@@ -89,12 +89,12 @@ class EnvironmentServices:
             place = self._places.get(environment)
             if place is None:
                 workspace = self._workspace.for_environment(environment)
-                place = _Place(workspace, self._upstream, Gathered(lambda: self._wake(environment)))
+                place = _ServedEnvironment(workspace, self._upstream, CoalescedCall(lambda: self._wake(environment)))
                 self._places[environment] = place
         return place.surroundings()
 
 
-class Gathered:
+class CoalescedCall:
     """Calls once for what happens close together: devices come by the thousand, and a pass takes up all their news."""
 
     def __init__(self, act: Callable[[], None], seconds: float = _GATHER_SECONDS) -> None:
@@ -117,7 +117,7 @@ class Gathered:
         self._act()
 
 
-class _Place:
+class _ServedEnvironment:
     """One environment, as it is in force."""
 
     def __init__(self, workspace: Workspace, upstream: Upstream, wake: Callable[[], None]) -> None:

@@ -18,7 +18,7 @@ import httpx
 import pytest
 
 from edgewright import durable
-from edgewright.controller.health import Vitals
+from edgewright.controller.health import ProcessHealth
 from edgewright.controller.wakeups import Debouncer
 from edgewright.errors import StateUnavailable
 from edgewright.server import protocol
@@ -408,7 +408,7 @@ def test_an_environment_that_is_not_ready_says_when_to_come_again(tmp_path: Path
         return desk if name == "east" else None
 
     with site.desk() as desk:
-        app = AgentApp(find, INSECURE, create_app(HookSettings(), Debouncer(), Vitals(role="active")))
+        app = AgentApp(find, INSECURE, create_app(HookSettings(), Debouncer(), ProcessHealth(role="active")))
         with Serving(app, instant=app.instant) as serving:
             url = f"{serving.address.url}/agent/east/repository/{TIMESTAMP}"
             begun = time.monotonic()

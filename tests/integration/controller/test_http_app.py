@@ -25,7 +25,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
-from edgewright.controller.health import Heartbeats, Vitals
+from edgewright.controller.health import Heartbeats, ProcessHealth
 from edgewright.controller.wakeups import Debouncer, Wakeup
 from edgewright.errors import EdgewrightError
 from edgewright.secret import Secret
@@ -47,11 +47,13 @@ SETTINGS = HookSettings((Secret(SECRET),), RepositoryNames.of(["acme/shelves"]),
 class Place:
     """A served application, and what it woke."""
 
-    def __init__(self, settings: HookSettings = SETTINGS, *routers: APIRouter, bell: Debouncer | None = None) -> None:
+    def __init__(
+        self, settings: HookSettings = SETTINGS, *routers: APIRouter, wakeups: Debouncer | None = None
+    ) -> None:
         self.now = 0.0
-        self.bell = bell or Debouncer(quiet=0.1, most=1.0)
-        self.vitals = Vitals(Heartbeats(lambda: self.now), role="active")
-        self.serving = Serving(create_app(settings, self.bell, self.vitals, routers=routers), stop_seconds=1)
+        self.wakeups = wakeups or Debouncer(quiet=0.1, most=1.0)
+        self.health = ProcessHealth(Heartbeats(lambda: self.now), role="active")
+        self.serving = Serving(create_app(settings, self.wakeups, self.health, routers=routers), stop_seconds=1)
         self.address = self.serving.start()
         self.client = httpx.Client(base_url=self.address.url, timeout=PATIENCE, trust_env=False)
 
@@ -95,9 +97,9 @@ def delivery(forge: ForgeName = "github", event: Any = "push", **facts: Any) -> 
 def test_a_signed_webhook_wakes_the_controller(place: Place, forge: ForgeName) -> None:
     answer = place.send(forge, *delivery(forge))
     assert (answer.status_code, answer.json()) == (202, {"accepted": True, "kind": "push"})
-    assert place.bell.wait(PATIENCE) == Wakeup(1, frozenset())
+    assert place.wakeups.wait(PATIENCE) == Wakeup(1, frozenset())
     assert place.send(forge, *delivery(forge, "pull_request", number=41)).json()["kind"] == "pull_request"
-    assert place.bell.wait(PATIENCE) == Wakeup(1, frozenset({41}))
+    assert place.wakeups.wait(PATIENCE) == Wakeup(1, frozenset({41}))
 
 
 def test_each_answer_says_what_to_do(place: Place) -> None:
@@ -114,7 +116,7 @@ def test_each_answer_says_what_to_do(place: Place) -> None:
     assert place.client.post("/hooks/sourcehut", headers=headers, content=body).status_code == 404
     assert place.client.get("/hooks/github").status_code == 405
     assert place.send("azure", {}, body).headers["www-authenticate"].startswith("Basic ")
-    assert place.bell.wait(0) is None
+    assert place.wakeups.wait(0) is None
 
 
 def test_a_body_over_the_limit_is_cut_off(place: Place) -> None:
@@ -206,11 +208,11 @@ def test_without_a_secret_everything_is_refused_and_said_at_start() -> None:
     place.close()
     assert answer.status_code == 401
     assert "no webhook secret" in answer.json()["error"]
-    assert place.bell.wait(0) is None
+    assert place.wakeups.wait(0) is None
 
 
 def test_a_hundred_webhooks_at_once_are_one_wake_up() -> None:
-    place = Place(bell=Debouncer(quiet=0.5, most=PATIENCE))
+    place = Place(wakeups=Debouncer(quiet=0.5, most=PATIENCE))
     deliveries = [delivery(FORGES[at % len(FORGES)], "pull_request", number=at + 1) for at in range(100)]
     ready = threading.Barrier(20)
 
@@ -219,15 +221,15 @@ def test_a_hundred_webhooks_at_once_are_one_wake_up() -> None:
             ready.wait(PATIENCE)
         return place.send(FORGES[at % len(FORGES)], *deliveries[at]).status_code
 
-    bell = place.bell
+    debouncer = place.wakeups
     with ThreadPoolExecutor(21) as pool:
-        waiting = pool.submit(bell.wait, PATIENCE)
+        waiting = pool.submit(debouncer.wait, PATIENCE)
         answers = list(pool.map(send, range(100)))
-        rung = waiting.result(PATIENCE)
+        wakeup = waiting.result(PATIENCE)
     assert answers == [202] * 100
     place.close()
-    assert rung == Wakeup(100, frozenset(range(1, 101)))
-    assert bell.wait(0) is None
+    assert wakeup == Wakeup(100, frozenset(range(1, 101)))
+    assert debouncer.wait(0) is None
 
 
 def test_a_body_that_dawdles_is_given_up() -> None:
@@ -262,18 +264,18 @@ def test_bodies_together_hold_no_more_than_they_may() -> None:
 
 
 def test_health_is_of_the_loops_and_readiness_of_the_role(place: Place) -> None:
-    place.vitals.heartbeats.expect("fetch", timedelta(seconds=60))
-    place.vitals.report("git", True)
+    place.health.heartbeats.expect("fetch", timedelta(seconds=60))
+    place.health.report("git", True)
     assert place.client.get("/healthz").json() == {
         "alive": True,
         "checks": [{"name": "fetch", "ok": True, "message": ""}],
     }
     ready = place.client.get("/readyz")
     assert (ready.status_code, ready.json()["role"]) == (200, "active")
-    place.vitals.role = "standby"
+    place.health.role = "standby"
     assert place.client.get("/readyz").json()["role"] == "standby"
     assert place.client.get("/readyz").status_code == 200
-    place.vitals.report("git", False, "not reached for 10 m")
+    place.health.report("git", False, "not reached for 10 m")
     unready = place.client.get("/readyz")
     assert unready.status_code == 503
     assert unready.json()["checks"] == [{"name": "git", "ok": False, "message": "not reached for 10 m"}]
@@ -319,7 +321,7 @@ def test_malformed_http_is_refused_and_leaves_the_server_well(place: Place, capl
         place.close()
     assert caplog.records == []
     assert not [line for line in lines if line["status"] >= 500]
-    assert place.bell.wait(0) == Wakeup(1, frozenset())
+    assert place.wakeups.wait(0) == Wakeup(1, frozenset())
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=examples(60))
@@ -327,7 +329,7 @@ def test_malformed_http_is_refused_and_leaves_the_server_well(place: Place, capl
 def test_noise_is_refused_and_leaves_the_server_well(place: Place, data: bytes) -> None:
     assert not _hang_up(place, data).startswith((b"HTTP/1.1 2", b"HTTP/1.1 5"))
     assert place.client.get("/healthz").status_code == 200
-    assert place.bell.wait(0) is None
+    assert place.wakeups.wait(0) is None
 
 
 def test_answers_do_not_wait_for_acknowledgements(place: Place) -> None:
@@ -389,7 +391,7 @@ def test_signals_are_left_to_who_started_it() -> None:
 
 
 def test_an_address_that_cannot_be_had_is_said(place: Place) -> None:
-    app = create_app(SETTINGS, place.bell, place.vitals)
+    app = create_app(SETTINGS, place.wakeups, place.health)
     with pytest.raises(EdgewrightError, match="choose another port"):
         Serving(app, port=place.address.port).start()
     with pytest.raises(EdgewrightError, match=r"203\.0\.113\.7:0.*\n.*address of this machine"):
@@ -431,7 +433,7 @@ def test_a_request_that_is_cut_off_at_the_end_is_no_error(caplog: pytest.LogCapt
 
 def test_tls_is_served_from_a_certificate(tmp_path: Path) -> None:
     chain, key = self_signed(tmp_path, "one")
-    app = create_app(SETTINGS, Debouncer(), Vitals(role="active"))
+    app = create_app(SETTINGS, Debouncer(), ProcessHealth(role="active"))
     with Serving(app, tls=(chain, key)) as served:
         assert served.address.scheme == "https"
         trusting = ssl.create_default_context(cafile=str(chain))
@@ -443,7 +445,7 @@ def test_a_certificate_that_cannot_be_used_is_said(tmp_path: Path) -> None:
     chain, key = self_signed(tmp_path, "one")
     _, other = self_signed(tmp_path, "two")
     _, locked = self_signed(tmp_path, "three", "-passout", "pass:secret")
-    app = create_app(SETTINGS, Debouncer(), Vitals(role="active"))
+    app = create_app(SETTINGS, Debouncer(), ProcessHealth(role="active"))
     for tls, words in (
         ((tmp_path / "none.pem", key), "cannot read .*none.pem"),
         ((chain, tmp_path), "cannot read"),

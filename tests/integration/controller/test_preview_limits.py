@@ -54,8 +54,8 @@ def previewed(repo: Path, files: dict[str, str], *, is_first: bool = False) -> P
     write(repo, files)
     commit(repo)
     with workspace.state:
-        station = LiveEnvironment(workspace, workspace.upstream, lambda: None)
-        return station.plan(Workspace(repo).source.snapshot(), in_force)
+        environment = LiveEnvironment(workspace, workspace.upstream, lambda: None)
+        return environment.plan(Workspace(repo).source.snapshot(), in_force)
 
 
 def test_a_proposal_does_not_make_the_controller_ask_a_server(tmp_path: Path, inside: tuple[str, list[str]]) -> None:

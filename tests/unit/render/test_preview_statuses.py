@@ -50,7 +50,7 @@ class Clock:
         (
             {MODEL: (Condition("Ready", "Unknown", "Unreadable", "", NEW),)},
             "error",
-            "cannot tell how model/reader stands",
+            "the status of model/reader is unknown",
         ),
     ],
 )

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgewright.controller.health import Check, Heartbeats, Readiness, Role, Vitals
-from edgewright.controller.wakeups import MOST_NUMBERS, Debouncer, Quiet, Wakeup
+from edgewright.controller.health import Check, Heartbeats, ProcessHealth, Readiness, Role
+from edgewright.controller.wakeups import MOST_NUMBERS, Debouncer, DebounceWindow, Wakeup
 from edgewright.server.hooks.webhooks import Hook
 
 SHORT = 0.02
@@ -29,14 +29,14 @@ class Clock:
 
 
 def test_it_settles_a_moment_after_the_last_ring() -> None:
-    settling = Quiet(quiet=0.2, most=2.0)
+    settling = DebounceWindow(quiet=0.2, most=2.0)
     assert settling.remaining(10.0, 10.0, 10.0) == pytest.approx(0.2)
     assert settling.remaining(10.0, 11.0, 11.1) == pytest.approx(0.1)
     assert settling.remaining(10.0, 11.0, 11.3) == 0
 
 
 def test_ringing_without_end_is_answered_in_time() -> None:
-    settling = Quiet(quiet=0.2, most=2.0)
+    settling = DebounceWindow(quiet=0.2, most=2.0)
     assert settling.remaining(10.0, 11.95, 11.95) == pytest.approx(0.05)
     assert settling.remaining(10.0, 12.0, 12.0) == 0
 
@@ -44,20 +44,20 @@ def test_ringing_without_end_is_answered_in_time() -> None:
 @given(st.floats(0, 1e6), st.floats(0, 5), st.floats(0, 5), st.floats(0, 5))
 def test_it_never_waits_longer_than_it_may(first: float, until_last: float, quiet: float, most: float) -> None:
     last = first + until_last
-    left = Quiet(quiet, most).remaining(first, last, last)
+    left = DebounceWindow(quiet, most).remaining(first, last, last)
     assert 0 <= left <= quiet + 1e-6
     assert last + left <= max(last, first + most) + 1e-6
 
 
 def test_rings_that_came_while_nobody_waited_are_not_lost() -> None:
     clock = Clock()
-    bell = Debouncer(clock=clock)
-    bell.ring(3)
-    bell.ring(4, 3)
-    bell.ring()
+    debouncer = Debouncer(clock=clock)
+    debouncer.trigger(3)
+    debouncer.trigger(4, 3)
+    debouncer.trigger()
     clock.now += 60
-    assert bell.wait(0) == Wakeup(3, frozenset({3, 4}))
-    assert bell.wait(0) is None
+    assert debouncer.wait(0) == Wakeup(3, frozenset({3, 4}))
+    assert debouncer.wait(0) is None
 
 
 def test_a_silent_bell_lets_go_after_the_timeout() -> None:
@@ -65,63 +65,63 @@ def test_a_silent_bell_lets_go_after_the_timeout() -> None:
 
 
 def test_it_is_one_wake_up_however_many_ring() -> None:
-    bell = Debouncer(quiet=SHORT)
+    debouncer = Debouncer(quiet=SHORT)
     with ThreadPoolExecutor(16) as pool:
-        list(pool.map(bell.ring, range(200)))
+        list(pool.map(debouncer.trigger, range(200)))
     seen = Wakeup(0, frozenset())
-    while seen.rings < 200:
-        rung = bell.wait(LONG)
-        assert rung is not None
-        seen = Wakeup(seen.rings + rung.rings, seen.numbers | rung.numbers)
+    while seen.count < 200:
+        wakeup = debouncer.wait(LONG)
+        assert wakeup is not None
+        seen = Wakeup(seen.count + wakeup.count, seen.numbers | wakeup.numbers)
     assert seen.numbers == frozenset(range(200))
-    assert bell.wait(0) is None
+    assert debouncer.wait(0) is None
 
 
 def test_it_wakes_who_already_waits() -> None:
-    bell = Debouncer(quiet=0)
+    debouncer = Debouncer(quiet=0)
     with ThreadPoolExecutor(1) as pool:
-        waiting = pool.submit(bell.wait, LONG)
-        bell.ring(9)
+        waiting = pool.submit(debouncer.wait, LONG)
+        debouncer.trigger(9)
         assert waiting.result(LONG) == Wakeup(1, frozenset({9}))
 
 
 def test_a_flood_of_numbers_is_bounded_and_says_so() -> None:
     clock = Clock()
-    bell = Debouncer(clock=clock)
-    bell.ring(*range(5 * MOST_NUMBERS))
-    bell.ring(0)
+    debouncer = Debouncer(clock=clock)
+    debouncer.trigger(*range(5 * MOST_NUMBERS))
+    debouncer.trigger(0)
     clock.now += 60
-    rung = bell.wait(0)
-    assert rung is not None
-    assert (len(rung.numbers), rung.overflowed) == (MOST_NUMBERS, True)
-    bell.ring(1)
+    wakeup = debouncer.wait(0)
+    assert wakeup is not None
+    assert (len(wakeup.numbers), wakeup.overflowed) == (MOST_NUMBERS, True)
+    debouncer.trigger(1)
     clock.now += 60
-    assert bell.wait(0) == Wakeup(1, frozenset({1}))
+    assert debouncer.wait(0) == Wakeup(1, frozenset({1}))
 
 
-@pytest.mark.parametrize("rung", [False, True])
-def test_closing_lets_go_at_once(rung: bool) -> None:
-    bell = Debouncer(quiet=3600, most=3600)
-    if rung:
-        bell.ring()
+@pytest.mark.parametrize("wakeup", [False, True])
+def test_closing_lets_go_at_once(wakeup: bool) -> None:
+    debouncer = Debouncer(quiet=3600, most=3600)
+    if wakeup:
+        debouncer.trigger()
     outcome: list[Wakeup | None] = []
-    waiting = threading.Thread(target=lambda: outcome.append(bell.wait(None)))
+    waiting = threading.Thread(target=lambda: outcome.append(debouncer.wait(None)))
     waiting.start()
-    bell.close()
+    debouncer.close()
     waiting.join(LONG)
     assert not waiting.is_alive()
     assert outcome == [None]
-    assert bell.wait(None) is None
+    assert debouncer.wait(None) is None
 
 
 def test_a_signal_handler_may_close_it() -> None:
-    bell = Debouncer(quiet=3600, most=3600)
-    before = signal.signal(signal.SIGUSR1, lambda _number, _frame: bell.close())
+    debouncer = Debouncer(quiet=3600, most=3600)
+    before = signal.signal(signal.SIGUSR1, lambda _number, _frame: debouncer.close())
     ring = threading.Thread(target=os.kill, args=(os.getpid(), signal.SIGUSR1))
     try:
-        bell.ring()
+        debouncer.trigger()
         ring.start()
-        assert bell.wait(None) is None
+        assert debouncer.wait(None) is None
     finally:
         ring.join(LONG)
         signal.signal(signal.SIGUSR1, before)
@@ -129,14 +129,14 @@ def test_a_signal_handler_may_close_it() -> None:
 
 def test_hooks_ring_for_their_pull_request_and_pings_do_not_ring() -> None:
     clock = Clock()
-    bell = Debouncer(clock=clock)
-    bell.woken(Hook("ping", "github"))
-    bell.woken(Hook("other", "github"))
-    assert bell.wait(0) is None
-    bell.woken(Hook("push", "github", ref="refs/heads/main"))
-    bell.woken(Hook("pull_request", "github", number=7))
+    debouncer = Debouncer(clock=clock)
+    debouncer.notify(Hook("ping", "github"))
+    debouncer.notify(Hook("other", "github"))
+    assert debouncer.wait(0) is None
+    debouncer.notify(Hook("push", "github", ref="refs/heads/main"))
+    debouncer.notify(Hook("pull_request", "github", number=7))
     clock.now += 60
-    assert bell.wait(0) == Wakeup(2, frozenset({7}))
+    assert debouncer.wait(0) == Wakeup(2, frozenset({7}))
 
 
 def test_a_loop_that_stops_moving_is_found() -> None:
@@ -163,16 +163,16 @@ def test_a_loop_that_stops_moving_is_found() -> None:
     ("role", "ok"), [("starting", False), ("active", True), ("standby", True), ("stopping", False)]
 )
 def test_a_standby_is_ready(role: Role, ok: bool) -> None:
-    vitals = Vitals()
-    vitals.role = role
-    vitals.report("state", True)
-    assert vitals.ready() == Readiness(role, (Check("state", True),))
-    assert vitals.ready().ok is ok
+    health = ProcessHealth()
+    health.role = role
+    health.report("state", True)
+    assert health.ready() == Readiness(role, (Check("state", True),))
+    assert health.ready().ok is ok
 
 
 def test_a_check_holds_until_it_is_reported_again() -> None:
-    vitals = Vitals(role="active")
-    vitals.report("git", False, "not reached for 5 m")
-    assert not vitals.ready().ok
-    vitals.report("git", True)
-    assert vitals.ready().ok
+    health = ProcessHealth(role="active")
+    health.report("git", False, "not reached for 5 m")
+    assert not health.ready().ok
+    health.report("git", True)
+    assert health.ready().ok

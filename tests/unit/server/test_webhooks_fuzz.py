@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 from edgewright.controller import wakeups
-from edgewright.controller.health import Vitals
+from edgewright.controller.health import ProcessHealth
 from edgewright.secret import Secret
 from edgewright.server.app import HookSettings, create_app
 from edgewright.server.hooks.webhooks import Hook
@@ -30,7 +30,7 @@ class Woken:
     def __init__(self) -> None:
         self.hooks: list[Hook] = []
 
-    def woken(self, hook: wakeups.Hook) -> None:
+    def notify(self, hook: wakeups.Hook) -> None:
         assert isinstance(hook, Hook)
         self.hooks.append(hook)
 
@@ -41,7 +41,7 @@ class Tried:
     def __init__(self) -> None:
         self.waker = Woken()
         settings = HookSettings((Secret(SECRET),), max_bytes=MOST_BYTES, body_seconds=0.05)
-        self._app = create_app(settings, self.waker, Vitals(role="active"))
+        self._app = create_app(settings, self.waker, ProcessHealth(role="active"))
         self._runner = asyncio.Runner()
 
     def ask(

@@ -13,7 +13,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 from starlette.requests import ClientDisconnect
 
-from edgewright.controller.wakeups import Waker
+from edgewright.controller.wakeups import WakeupSink
 from edgewright.secret import Secret
 from edgewright.server.hooks.webhooks import (
     FORGES,
@@ -64,7 +64,7 @@ class _Refused(Exception):
         self.message = message
 
 
-def hooks_router(settings: HookSettings, waker: Waker) -> APIRouter:
+def hooks_router(settings: HookSettings, wakeups: WakeupSink) -> APIRouter:
     """Webhooks of all forges."""
     router = APIRouter()
     bodies = _Bodies(settings)
@@ -84,14 +84,14 @@ def hooks_router(settings: HookSettings, waker: Waker) -> APIRouter:
         finally:
             bodies.release(body)
         note(request, outcome=outcome.kind if isinstance(outcome, Hook) else outcome.reason)
-        return _refuse(forge, outcome) if isinstance(outcome, Refusal) else _take(outcome, waker)
+        return _refuse(forge, outcome) if isinstance(outcome, Refusal) else _take(outcome, wakeups)
 
     return router
 
 
-def _take(hook: Hook, waker: Waker) -> JSONResponse:
+def _take(hook: Hook, wakeups: WakeupSink) -> JSONResponse:
     if hook.wakes:
-        waker.woken(hook)
+        wakeups.notify(hook)
         return _answer(HTTPStatus.ACCEPTED, {"accepted": True, "kind": hook.kind})
     if hook.kind == "ping":
         return _answer(HTTPStatus.OK, {"accepted": True, "kind": hook.kind})
