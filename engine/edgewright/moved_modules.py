@@ -70,7 +70,7 @@ MOVED: Mapping[str, str] = {
     "edgewright.cli.collecting": "edgewright.services.retention",
     "edgewright.cli.comparing": "edgewright.services.comparison",
     "edgewright.cli.desks": "edgewright.wiring.device_services",
-    "edgewright.cli.device_apis": "edgewright.wiring.device_apis",
+    "edgewright.cli.device_apis": "edgewright.wiring.registry",
     "edgewright.cli.missing_sources": "edgewright.services.missing_sources",
     "edgewright.cli.render.plan_json": "edgewright.render.plan_json",
     "edgewright.cli.render.quantities": "edgewright.render.quantities",

@@ -26,14 +26,20 @@ class MemoryDevice:
 
 
 class TwinsRig(Grounded):
+    system = "ssh"
+
     def __init__(self, grounds: Grounds) -> None:
         self.grounds = grounds
         self.devices: dict[str, MemoryDevice] = {}
         self._open()
 
     def _open(self) -> None:
+        self._driver = self.open_driver()
+
+    def open_driver(self) -> Driver:
+        """Make the driver on the grounds as they are open now."""
         routes = self.grounds.routes
-        self._driver = TwinDriver("ssh", self.grounds.twins, self.grounds.depot, lambda: routes, self.grounds.now)
+        return TwinDriver(self.system, self.grounds.twins, self.grounds.depot, lambda: routes, self.grounds.now)
 
     @property
     def driver(self) -> Driver:
@@ -69,7 +75,7 @@ class TwinsRig(Grounded):
         if device.behaviour is Behaviour.SILENT:
             return False
         before = self.grounds.twins.twin(name)
-        after = self.grounds.twins.change(name, "ssh", lambda twin: self._work(twin, device))
+        after = self.grounds.twins.change(name, self.system, lambda twin: self._work(twin, device))
         return before != after
 
     def _work(self, twin: Twin, device: MemoryDevice) -> Twin:  # noqa: PLR0911 - one answer for each stage

@@ -1,14 +1,15 @@
-"""What device APIs are served from: each environment's twins and identities, and what is in force there.
+"""The services of device APIs in each environment, made from its twins, its identities and its accepted revision.
 
-Made by ``commands/serve``. A controller that stands by serves devices as well as the active one does.
+Assembled by ``serving``. A standby controller serves devices as well as the active one does.
 """
 
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Generic, TypeVar
 
 from edgewright.core.fleet.enrollment import listed
 from edgewright.core.fleet.routes import Route
@@ -22,14 +23,15 @@ from edgewright.state.twins import SqlIdentities, SqlInbox, SqlTwins
 from edgewright.wiring.routes import RouteTable
 from edgewright.wiring.workspace import Workspace
 
+S = TypeVar("S")
 _GATHER_SECONDS = 0.2
 _REVISION_SECONDS = 1.0
-"""How long the revision in force is believed to be still the same."""
+"""How long the accepted revision is taken for the same."""
 
 
 @dataclass(frozen=True, slots=True)
 class EnvironmentContext:
-    """What a desk of any update system needs of its environment."""
+    """What the services of any update system are made from, in one environment."""
 
     environment: str
     twins: TwinStore
@@ -45,22 +47,22 @@ class EnvironmentContext:
     clock: Callable[[], datetime]
     wake: Callable[[], None]
     url: str | None
-    """Where devices reach us, as declared."""
+    """The URL at which devices reach edgewright, as declared."""
     registry: SqlState
-    """Where enrolled devices are kept."""
+    """Stores enrolled devices."""
     listed: Callable[[str], bool]
-    """Whether a device's place in an inventory lets it in."""
+    """Returns whether an inventory that admits its devices lists a device."""
     read: Callable[[str], bytes]
-    """Reads a file of the repository, as it is in force."""
+    """Reads a file of the repository, at the accepted revision."""
 
 
 class EnvironmentServices:
-    """Finds the surroundings of environments. Safe to use from several threads.
+    """Finds the contexts of environments. Safe to use from several threads.
 
     Args:
         workspace: The process's.
         upstream: The repository, which all environments share.
-        wake: Told which environment has news of its devices.
+        wake: Called with the environment whose devices have news.
     """
 
     def __init__(self, workspace: Workspace, upstream: Upstream, wake: Callable[[str], None]) -> None:
@@ -68,17 +70,17 @@ class EnvironmentServices:
         self._upstream = upstream
         self._wake = wake
         self._lock = threading.Lock()
-        self._places: dict[str, _ServedEnvironment] = {}
+        self._environments: dict[str, _ServedEnvironment] = {}
 
     def find(self, environment: str, served: bool) -> EnvironmentContext | None:
-        """Find an environment's surroundings.
+        """Find an environment's context.
 
         Args:
             environment: Its name; empty where the repository declares none.
             served: Whether this process serves it at all.
 
         Returns:
-            None where it is not served, or nothing is in force there yet.
+            None where it is not served, or no revision is accepted there yet.
 
         Raises:
             EdgewrightError: The store or the repository cannot be read.
@@ -86,16 +88,18 @@ class EnvironmentServices:
         if not served:
             return None
         with self._lock:
-            place = self._places.get(environment)
-            if place is None:
+            served_environment = self._environments.get(environment)
+            if served_environment is None:
                 workspace = self._workspace.for_environment(environment)
-                place = _ServedEnvironment(workspace, self._upstream, CoalescedCall(lambda: self._wake(environment)))
-                self._places[environment] = place
-        return place.surroundings()
+                served_environment = _ServedEnvironment(
+                    workspace, self._upstream, CoalescedCall(lambda: self._wake(environment))
+                )
+                self._environments[environment] = served_environment
+        return served_environment.context()
 
 
 class CoalescedCall:
-    """Calls once for what happens close together: devices come by the thousand, and a pass takes up all their news."""
+    """Calls once for what happens close together: devices report by the thousand, and one pass takes all of it up."""
 
     def __init__(self, act: Callable[[], None], seconds: float = _GATHER_SECONDS) -> None:
         self._act = act
@@ -104,7 +108,7 @@ class CoalescedCall:
         self._timer: threading.Timer | None = None
 
     def __call__(self) -> None:
-        """Say that there is news."""
+        """Call soon, once for all calls until then."""
         with self._lock:
             if self._timer is None:
                 self._timer = threading.Timer(self._seconds, self._go)
@@ -118,7 +122,7 @@ class CoalescedCall:
 
 
 class _ServedEnvironment:
-    """One environment, as it is in force."""
+    """One environment, at its accepted revision."""
 
     def __init__(self, workspace: Workspace, upstream: Upstream, wake: Callable[[], None]) -> None:
         self._workspace = workspace
@@ -126,32 +130,32 @@ class _ServedEnvironment:
         self._wake = wake
         self._lock = threading.Lock()
         self._revision: str | None = None
-        self._looked = float("-inf")
+        self._checked = float("-inf")
         self._snapshot: Snapshot | None = None
-        self._made: EnvironmentContext | None = None
+        self._context: EnvironmentContext | None = None
         state = workspace.state
         self._twins, self._identities, self._inbox = SqlTwins(state), SqlIdentities(state), SqlInbox(state)
-        self._routes = RouteTable(self._in_force, self._desired, state.enrolled)
+        self._routes = RouteTable(self._accepted_revision, self._desired, state.enrolled)
 
-    def surroundings(self) -> EnvironmentContext | None:
+    def context(self) -> EnvironmentContext | None:
         with self._lock:
-            revision = self._in_force()
+            revision = self._accepted_revision()
             if revision is None:
                 return None
-            if self._made is None or self._snapshot is None or self._snapshot.revision != revision:
-                self._made = self._make(self._desired())
-            return self._made
+            if self._context is None or self._snapshot is None or self._snapshot.revision != revision:
+                self._context = self._make(self._desired())
+            return self._context
 
-    def _in_force(self) -> str | None:
+    def _accepted_revision(self) -> str | None:
         now = time.monotonic()
-        if self._revision is None or now - self._looked >= _REVISION_SECONDS:
-            self._revision, self._looked = accepted(self._workspace.state), now
+        if self._revision is None or now - self._checked >= _REVISION_SECONDS:
+            self._revision, self._checked = accepted(self._workspace.state), now
         return self._revision
 
     def _desired(self) -> Snapshot:
         revision = self._revision
         if revision is None:
-            raise EdgewrightError("nothing is in force yet")
+            raise EdgewrightError("no revision is accepted yet")
         if self._snapshot is None or self._snapshot.revision != revision:
             self._snapshot = self._upstream.source(lambda: revision, self._workspace.env).snapshot()
         return self._snapshot
@@ -159,7 +163,7 @@ class _ServedEnvironment:
     def _make(self, desired: Snapshot) -> EnvironmentContext:
         workspace = self._workspace
         folder, spec = workspace.delivery_folder(desired), workspace.delivery_spec(desired)
-        let_in = listed(desired) if spec.enrollment == "inventory" else frozenset()
+        admitted = listed(desired) if spec.enrollment == "inventory" else frozenset()
         return EnvironmentContext(
             environment=workspace.env,
             twins=self._twins,
@@ -174,8 +178,48 @@ class _ServedEnvironment:
             wake=self._wake,
             url=spec.url,
             registry=workspace.state,
-            listed=let_in.__contains__,
+            listed=admitted.__contains__,
             read=lambda path: self._upstream.source(lambda: desired.revision, workspace.env).read(
                 desired.revision, path
             ),
         )
+
+
+class DeviceServices(Generic[S]):
+    """The services of one update system, one for each environment. Safe to use from several threads.
+
+    A service is made when the first device of its environment asks, and anew when another revision is accepted.
+
+    Args:
+        contexts: Finds the contexts of environments.
+        served: Returns the environments that this process serves now.
+        make: Makes a service.
+    """
+
+    def __init__(
+        self,
+        contexts: EnvironmentServices,
+        served: Callable[[], Collection[str]],
+        make: Callable[[EnvironmentContext], S],
+    ) -> None:
+        self._contexts = contexts
+        self._served = served
+        self._make = make
+        self._made: dict[str, tuple[EnvironmentContext, S]] = {}
+
+    def find(self, environment: str) -> S | None:
+        """Find an environment's service; devices that name none belong to the only environment there is.
+
+        Raises:
+            EdgewrightError: The store, the repository or a key cannot be read.
+        """
+        served = self._served()
+        if not environment and len(served) == 1:
+            environment = next(iter(served))
+        context = self._contexts.find(environment, environment in served)
+        if context is None:
+            return None
+        known = self._made.get(environment)
+        if known is None or known[0] is not context:
+            known = self._made[environment] = (context, self._make(context))
+        return known[1]

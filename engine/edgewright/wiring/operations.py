@@ -52,8 +52,9 @@ class OperatorWorkspace(Workspace):
     def admission(self) -> "Admission":
         """The decisions about keys."""
         from edgewright.delivery.identity.admission import Admission
+        from edgewright.wiring.registry import systems_with_keys
 
-        return Admission(self.identities, self.state, self.clock)
+        return Admission(self.identities, self.state, self.clock, systems_with_keys())
 
     @cached_property
     def tokens(self) -> "EnrollmentTokens":

@@ -23,9 +23,9 @@ from edgewright.server.devices.peers import Peers, parse_peers
 from edgewright.server.hooks.webhooks import RepositoryNames
 from edgewright.server.serving import Serving
 from edgewright.wiring.agent_services import AgentServices, authorities
-from edgewright.wiring.device_apis import device_routers
 from edgewright.wiring.device_services import EnvironmentServices
 from edgewright.wiring.environments import LiveEnvironment, anchor_of
+from edgewright.wiring.registry import device_routers
 from edgewright.wiring.workspace import Workspace
 
 SECRETS = ("EDGEWRIGHT_WEBHOOK_SECRET", "EDGEWRIGHT_WEBHOOK_SECRET_OLD")

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Self
 from weakref import WeakSet
 
 from edgewright.core.snapshot import Snapshot
-from edgewright.errors import EdgewrightError, SourceError, SourceUnavailable, StateError
+from edgewright.errors import EdgewrightError, SourceError, SourceUnavailable
 from edgewright.reconcile.observer import Observer
-from edgewright_schemas.environment import AgentDelivery as DeliverySpec
+from edgewright.wiring.folders import STATE_FOLDER, WorkspaceFolders
 
 if TYPE_CHECKING:  # annotations alone must not import what a command may not need
     from edgewright.blobs.file_store import FileBlobStore
@@ -31,20 +31,21 @@ if TYPE_CHECKING:  # annotations alone must not import what a command may not ne
     from edgewright.reconcile.reconciler import Reconciler
     from edgewright.state.lease import SqlLease
     from edgewright.state.store import SqlState
+    from edgewright.state.twins import SqlTwins
+    from edgewright.wiring.registry import DriverContext
+    from edgewright.wiring.routes import RouteTable
 
-STATE_FOLDER = ".edgewright"
-ENVIRONMENTS_FOLDER = "environments"
 LEASE_TIME = timedelta(seconds=30)
 _REMOTE = re.compile(r"^[a-z][a-z0-9+.-]*://|^[^/:@\s]+@[^/:\s]+:", re.IGNORECASE)
 """A URL, or what scp takes: ``git@host:path``."""
 
 
 def utc_now() -> datetime:
-    """The time, aware, in UTC."""
+    """Return the time, aware, in UTC."""
     return datetime.now(UTC)
 
 
-class Workspace:
+class Workspace(WorkspaceFolders):
     """One spec repository, at one ref or as it is being edited, seen as one environment."""
 
     def __init__(
@@ -58,7 +59,7 @@ class Workspace:
         clock: Callable[[], datetime] = utc_now,
         warn: Callable[[str], None] = lambda message: None,
     ) -> None:
-        """Remember where things are; nothing is opened yet.
+        """Remember the locations; nothing is opened yet.
 
         Args:
             repo: A folder in the repository's work tree, a bare repository, or the URL of a remote one.
@@ -81,7 +82,7 @@ class Workspace:
         self.clock = clock
         self._warn = warn
         self.stale: SourceUnavailable | None = None
-        """Why what is desired is no newer than what was fetched before."""
+        """The reason why the desired state is what was fetched before."""
         self._others: WeakSet[Workspace] = WeakSet()
 
     def close(self) -> None:
@@ -95,7 +96,7 @@ class Workspace:
             self.state.close()
 
     def for_environment(self, env: str) -> Self:
-        """The same repository and state, as another environment."""
+        """Return the same repository and state, as another environment."""
         other = type(self)(
             self._repo,
             ref=self._ref,
@@ -123,14 +124,14 @@ class Workspace:
 
     @cached_property
     def folder(self) -> Path:
-        """Where state, blobs, cache and keys are, of all environments."""
+        """The folder of state, blobs, cache and keys, of all environments."""
         if self._state:
             return Path(self._state).expanduser()
         return Path(STATE_FOLDER).absolute() if self.is_remote else self.root / STATE_FOLDER
 
     @property
     def remote_url(self) -> str | None:
-        """Where the repository was cloned from, or is; None of one without a remote."""
+        """The URL the repository was cloned from, or is at; None without a remote."""
         if self.is_remote:
             return self._repo
         from edgewright.source.git.repositories import GitRepository
@@ -144,16 +145,6 @@ class Workspace:
     def shown(self) -> str:
         """The repository, for messages."""
         return self._repo if self.is_remote else str(self.root)
-
-    @property
-    def bundles(self) -> Path:
-        """Where update bundles are kept; what is lost there is built again."""
-        return self.home / "cache/bundles"
-
-    @property
-    def home(self) -> Path:
-        """The environment's own folder."""
-        return self.folder / ENVIRONMENTS_FOLDER / self.env if self.env else self.folder
 
     @cached_property
     def upstream(self) -> "Upstream":
@@ -171,7 +162,7 @@ class Workspace:
 
     @cached_property
     def source(self) -> "SnapshotSource":
-        """What is desired; of a remote repository, as of now.
+        """The desired state; of a remote repository, as of now.
 
         Raises:
             SourceError: There is no repository, or no such environment.
@@ -191,7 +182,7 @@ class Workspace:
         return self.upstream.source(lambda: self.upstream.resolve(follow), self.env)
 
     def source_at(self, ref: str | None) -> "SnapshotSource":
-        """What is desired at another ref.
+        """Return the desired state at another ref.
 
         Raises:
             SourceError: There is no repository.
@@ -209,7 +200,7 @@ class Workspace:
         return GitSource(self._repo, ref, cache=self._cache)
 
     def _be_stale(self, error: SourceUnavailable) -> None:
-        """Go on with what was fetched before, and say so once."""
+        """Continue with what was fetched before, and warn once."""
         if self.stale is None:
             self.stale = error
             self._warn(f"{error.message}; this is what was fetched before")
@@ -217,7 +208,7 @@ class Workspace:
     def followed(
         self, upstream: "Upstream", anchor: Callable[[], str | None], *, eager: bool = False
     ) -> "AcceptedSource":
-        """What is in force: as ``source``, but only revisions whose signatures and specs are right.
+        """Return the accepted source: as ``source``, but only revisions whose signatures and specs are right.
 
         Args:
             upstream: The repository, which someone else fetches.
@@ -231,7 +222,7 @@ class Workspace:
 
     @property
     def _cache(self) -> Path | None:
-        """Where parsed specs are kept; None lets the source choose its default below the repository."""
+        """The folder of parsed specs; None lets the source choose its default below the repository."""
         return Path(self._state).expanduser() / "cache" if self._state else None
 
     @cached_property
@@ -257,7 +248,7 @@ class Workspace:
         return SourceIndex(self.root, self.folder / "cache")
 
     def repository(self, desired: Snapshot) -> "AgentDelivery":
-        """What packages are published in, and what agents are reached by."""
+        """Return the published repository, which also reaches agents."""
         from edgewright.delivery.agent.driver import AgentDelivery
         from edgewright.state.twins import SqlInbox
 
@@ -273,100 +264,49 @@ class Workspace:
         )
 
     def delivery(self, desired: Snapshot, source: "SnapshotSource | None" = None) -> "RoutedDelivery":
-        """Everything that reaches devices, as the fleets say.
+        """Return all update systems together, as the fleets declare them.
 
         Args:
-            desired: What is in force.
-            source: Where it changes, for a run that goes on; by default it does not.
+            desired: The accepted specs.
+            source: Gives later ones, for a continuous run; by default there are none.
         """
         from edgewright.delivery.routing import RoutedDelivery
-        from edgewright.wiring.drivers import open_drivers
+        from edgewright.state.twins import SqlTwins
+        from edgewright.wiring.drivers import open_drivers, systems_of
         from edgewright.wiring.routes import RouteTable, fixed_routes
 
-        enrolled = self.state.enrolled
-        routes = (
-            fixed_routes(desired, enrolled)
-            if source is None
-            else RouteTable(source.revision, source.snapshot, enrolled)
+        enrolled, twins = self.state.enrolled, SqlTwins(self.state)
+        if source is None:
+            routes = fixed_routes(desired, enrolled)
+        else:
+            routes = RouteTable(source.revision, source.snapshot, enrolled)
+        systems = {*systems_of(desired), *twins.systems()}
+        context = self._driver_context(desired, twins, routes, source)
+        return RoutedDelivery(self.repository(desired), open_drivers(systems, context), routes)
+
+    def _driver_context(
+        self, desired: Snapshot, twins: "SqlTwins", routes: "RouteTable", source: "SnapshotSource | None"
+    ) -> "DriverContext":
+        from edgewright.delivery.repository.depot import Depot
+        from edgewright.wiring.registry import DriverContext
+
+        def read(path: str) -> bytes:
+            if source is not None:
+                return source.read(source.revision(), path)
+            return self.source.read(desired.revision, path)
+
+        return DriverContext(
+            twins=twins,
+            depot=Depot(self.delivery_folder(desired)),
+            routes=routes,
+            clock=self.clock,
+            cache=self.bundles,
+            keys=self.keys,
+            read=read,
         )
-        return RoutedDelivery(self.repository(desired), open_drivers(self, desired, routes, source), routes)
-
-    def delivery_folder(self, desired: Snapshot) -> Path:
-        """The folder that is served to devices."""
-        spec, place = self._delivery(desired)
-        return place(spec.repository)
-
-    def reports_folder(self, desired: Snapshot) -> Path:
-        """The folder devices drop their reports into."""
-        spec, place = self._delivery(desired)
-        return place(spec.reports)
-
-    def delivery_spec(self, desired: Snapshot) -> DeliverySpec:
-        """What is declared of delivery."""
-        return self._delivery(desired)[0]
-
-    def _delivery(self, desired: Snapshot) -> tuple[DeliverySpec, Callable[[str], Path]]:
-        """Find what is declared of delivery, and how its folders are to be understood."""
-        repository = desired.repository()
-        environment = repository.spec.environment(self.env) if repository else None
-        if environment is not None and environment.delivery is not None:
-            return environment.delivery, lambda folder: self._place(folder, self.folder)
-        spec = repository.spec.delivery if repository else DeliverySpec()
-
-        def own(folder: str) -> Path:
-            """Keep environments that share the repository's default apart."""
-            is_ours = Path(folder).parts[:1] == (STATE_FOLDER,)
-            return self._place(folder, self.home) if is_ours else self._place(folder, self.folder) / self.env
-
-        return spec, own
-
-    def make_folder(self) -> None:
-        """Make the state folder, invisible to Git.
-
-        Raises:
-            StateError, StorageFull: It cannot be written.
-        """
-        from edgewright.durable import make_folder, write_atomic
-
-        ignore = self.folder / ".gitignore"
-        if ignore.exists():
-            return
-        try:
-            make_folder(self.folder)
-            write_atomic(ignore, b"*\n")
-        except OSError as error:
-            raise StateError(
-                f"cannot write {self.folder}: {error.strerror}", hint="make it writable, or name another with --state"
-            ) from error
-
-    @property
-    def keys(self) -> Path:
-        """Where the signing keys are: the environment's own, or else those of the repository."""
-        chosen = os.environ.get("EDGEWRIGHT_KEYS")
-        if chosen:
-            return Path(chosen).expanduser().absolute()
-        own = self.home / "keys"
-        return own if own.is_dir() else self.folder / "keys"
-
-    @property
-    def all_keys(self) -> list[Path]:
-        """Where keys are, of all environments that have their own."""
-        return [self.keys, *sorted((self.folder / ENVIRONMENTS_FOLDER).glob("*/keys"))]
-
-    @property
-    def keys_to_make(self) -> Path:
-        """Where keys are made: an environment gets its own."""
-        return self.keys if os.environ.get("EDGEWRIGHT_KEYS") else self.home / "keys"
-
-    def _place(self, configured: str, home: Path) -> Path:
-        """Resolve a configured folder; what is below ``.edgewright`` moves with ``--state``."""
-        path = Path(configured)
-        if not path.is_absolute() and path.parts[:1] == (STATE_FOLDER,):
-            return home.joinpath(*path.parts[1:])
-        return self.root / path
 
     def reality(self, desired: Snapshot) -> Observer:
-        """Every read side, for planning.
+        """Return the observer, for planning.
 
         Raises:
             EdgewrightError: The repository declares environments, and none was named.
@@ -382,7 +322,7 @@ class Workspace:
 
     @contextmanager
     def lease(self, purpose: str) -> Iterator["SqlLease"]:
-        """Hold the right to change things.
+        """Hold the lease to change things.
 
         Raises:
             LeaseHeld: Another process has it.

@@ -15,6 +15,7 @@ from rigs.base import Behaviour, MakeRig, Rig, assignments, work
 
 RIGS = (
     "twins",
+    "registered",
     "agent",
     "ddi",
     "ddi_plain",

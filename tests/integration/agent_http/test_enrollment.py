@@ -25,6 +25,7 @@ from edgewright.delivery.identity.enrollment import Enrollment, EnrollmentOutcom
 from edgewright.ports import IdentityStatus
 from edgewright.state.store import SqlState
 from edgewright.state.twins import SqlIdentities
+from edgewright.wiring.registry import systems_with_keys
 from edgewright_wire.enrollment import EnrollmentRequest, IssuedCertificate, PendingEnrollment, Refusal, RenewalRequest
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -43,7 +44,7 @@ class World:
         self.states: list[SqlState] = []
         self.enrollment = self.another()
         self.state = self.states[0]
-        self.operators = Admission(SqlIdentities(self.state), self.state, lambda: self.now)
+        self.operators = Admission(SqlIdentities(self.state), self.state, lambda: self.now, systems_with_keys())
 
     def another(self, max_pending: int = 1_000) -> Enrollment:
         state = SqlState(self.folder / "state.db")

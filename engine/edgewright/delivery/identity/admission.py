@@ -12,9 +12,7 @@ from edgewright.core.fleet.enrollment import IdentityStatus
 from edgewright.errors import DeliveryError
 from edgewright.ports import Identity, IdentityStore
 
-AGENT, MENDER = "agent", "mender"
-DEVICE_SYSTEMS = (AGENT, MENDER, "ddi")
-"""Update systems whose devices ask to be accepted."""
+MENDER = "mender"
 REFUSED_BECAUSE = "tokenProblem"
 """Field of a key's details: why the token it came with was not accepted."""
 SHOWN = 15
@@ -36,7 +34,18 @@ class DeviceRegistry(Protocol):
 class Admission:
     """Accepts, rejects and retires keys of one environment."""
 
-    def __init__(self, store: IdentityStore, registry: DeviceRegistry, clock: Callable[[], datetime]) -> None:
+    def __init__(
+        self, store: IdentityStore, registry: DeviceRegistry, clock: Callable[[], datetime], systems: Sequence[str]
+    ) -> None:
+        """Remember what is decided on.
+
+        Args:
+            store: Stores keys.
+            registry: Stores enrolled devices.
+            clock: Gives aware UTC times.
+            systems: Update systems whose devices have keys.
+        """
+        self._systems = systems
         self._store = store
         self._registry = registry
         self._clock = clock
@@ -44,7 +53,7 @@ class Admission:
     def identities(self, device: str | None = None, status: IdentityStatus | None = None) -> Sequence[Identity]:
         """List devices' keys, in order of device and time."""
         found = self._store.identities(device=device, status=status)
-        return [key for key in found if key.system in DEVICE_SYSTEMS]
+        return [key for key in found if key.system in self._systems]
 
     def find(self, device: str, fingerprint: str | None, statuses: Sequence[IdentityStatus]) -> Identity:
         """Find the one key that a device and a fingerprint name.
@@ -108,7 +117,7 @@ class Admission:
     def retire(self, device: str) -> Sequence[Identity]:
         """Retire all keys of a device; return those that were accepted."""
         gone: list[Identity] = []
-        for system in DEVICE_SYSTEMS:
+        for system in self._systems:
             gone += self._retire(system, device)
         return gone
 

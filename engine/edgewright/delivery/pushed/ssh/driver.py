@@ -1,6 +1,6 @@
 """Driver for devices reached over SSH: no agent runs there; the controller connects and pushes.
 
-Made by ``wiring.drivers``; ``attend`` runs the sessions, in the process that holds the lease.
+Made by ``wiring.registry``; ``attend`` runs the sessions, in the process that holds the lease.
 """
 
 import getpass

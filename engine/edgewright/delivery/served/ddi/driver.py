@@ -1,4 +1,4 @@
-"""Driver for devices that poll hawkBit's device API. Made by ``wiring.drivers``."""
+"""Driver for devices that poll hawkBit's device API. Made by ``wiring.registry``."""
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime

@@ -1,4 +1,4 @@
-"""Driver for devices with Mender's client, which poll ``service``. Made by ``wiring.drivers``."""
+"""Driver for devices with Mender's client, which poll ``service``. Made by ``wiring.registry``."""
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
