@@ -9,7 +9,7 @@ import ast
 import re
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -76,6 +76,48 @@ def docstrings(file: Path) -> Iterator[Docstring]:
             text = ast.get_docstring(node)
             if text:
                 yield Docstring(file, getattr(node, "lineno", 1), text.splitlines()[0])
+
+
+def import_graph(source: Path, package: str) -> dict[str, set[str]]:
+    """Return what each module of a package imports when it is loaded; lazy and annotation imports are left out."""
+    names = {_dotted(file, source): file for file in sorted((source / package).rglob("*.py"))}
+    return {name: set(_imported(file, names.keys())) - {name} for name, file in names.items()}
+
+
+def circles(imports: Mapping[str, Set[str]]) -> list[list[str]]:
+    """Return the circles of an import graph, as far as a walk in depth meets them."""
+    found, done = list[list[str]](), set[str]()
+
+    def walk(name: str, above: list[str]) -> None:
+        if name in above:
+            found.append([*above[above.index(name) :], name])
+        elif name not in done:
+            for each in sorted(imports[name]):
+                walk(each, [*above, name])
+            done.add(name)
+
+    for name in imports:
+        walk(name, [])
+    return found
+
+
+def _dotted(file: Path, source: Path) -> str:
+    return ".".join(file.relative_to(source).with_suffix("").parts).removesuffix(".__init__")
+
+
+def _imported(file: Path, known: Set[str]) -> Iterator[str]:
+    waiting: list[ast.stmt] = list(ast.parse(file.read_text("utf-8")).body)
+    while waiting:
+        match waiting.pop():
+            case ast.Import(names=names):
+                yield from (each.name for each in names if each.name in known)
+            case ast.ImportFrom(module=str(module), names=names):
+                inner = {f"{module}.{each.name}" for each in names} & known
+                yield from inner
+                if module in known and len(inner) < len(names):
+                    yield module
+            case ast.Try(body=body) | ast.ClassDef(body=body):
+                waiting += body
 
 
 def main(root: Path) -> None:

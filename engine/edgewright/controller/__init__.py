@@ -1,4 +1,4 @@
-"""What ``edgewright serve`` runs all day: one loop per environment, previews, outbound messages, health.
+"""The controller behind ``edgewright serve``: one loop per environment, previews, outbound messages, health.
 
 ``supervisor`` starts and ends ``controller``s; ``wiring.serving`` assembles them. ``server`` speaks HTTP.
 """

@@ -1,4 +1,4 @@
-"""What merging a pull request would do, computed without running anything of it. Called by ``previews``.
+"""Computes what merging a pull request would do, without running anything of it. Called by ``previews``.
 
 What is planned is the merged result, so that commits the pull request lacks do not look taken back. Specs are parsed
 and plans computed; code, templates and commands of the pull request are read as files and digested, never run.
@@ -120,7 +120,7 @@ def _declared(upstream: Upstream, merged: str) -> Repository | None:
 
 
 def _gone(declared: Repository | None, target: PreviewTarget) -> str:
-    """Say why a merge takes an environment out of the base's reach; empty when it does not."""
+    """Return why a merge takes an environment out of the base's reach; empty when it does not."""
     if declared is None:
         return ""
     if not target.environment:
@@ -137,7 +137,7 @@ def _gone(declared: Repository | None, target: PreviewTarget) -> str:
 
 
 def _turned(before: Repository | None, declared: Repository | None, others: Sequence[PreviewTarget]) -> Iterator[str]:
-    """Say what becomes of environments that follow something else, where this change says so.
+    """Describe environments that would follow something else after this change.
 
     The default branch says what every environment follows, also of those that a merge into it reaches no other way.
     """

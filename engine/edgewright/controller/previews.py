@@ -35,7 +35,7 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Previewed:
-    """What was found of one pull request."""
+    """Findings on one pull request."""
 
     number: int
     head: str
@@ -51,7 +51,7 @@ class Previewed:
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    """What was written last, and for what."""
+    """The comment and the status written last, and their inputs."""
 
     key: tuple[object, ...] | None
     previewed: Previewed

@@ -1,4 +1,4 @@
-"""What a device has shown of a job, and what follows. Pure; called by every driver for devices without our agent.
+"""Evidence of devices on jobs, and its evaluation. Pure; called by every driver for devices without our agent.
 
 The installer on a device says what came of an order in one line of JSON, its *evidence*. It travels as the update
 system lets it: in a file, a status message, a log, an attribute; cut into pieces, between other words. Without it, the
@@ -30,7 +30,7 @@ _MOST_LINES = 1000
 
 @dataclass(frozen=True, slots=True)
 class Verified:
-    """What was ordered is so; a model's golden samples passed on the device."""
+    """The order is carried out; a model's golden samples passed on the device."""
 
     probe: ProbeResult | None = None
     """None: the order was to remove it."""

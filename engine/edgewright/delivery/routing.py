@@ -17,7 +17,7 @@ AGENT = "agent"
 
 
 class _Repository(DeliveryReader, DeliveryWriter, Protocol):
-    """Where packages are published; it is the agents' driver, too."""
+    """The published repository of packages, which is the agents' driver, too."""
 
 
 class RoutedDelivery:

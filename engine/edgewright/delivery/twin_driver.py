@@ -1,4 +1,4 @@
-"""What all drivers for devices without our agent have in common: the delivery port, over the twins of one system.
+"""Base class of drivers for devices without our agent: the delivery port, over the twins of one system.
 
 A driver adds how its protocol is spoken: devices that come by themselves are answered by ``server`` through the driver;
 those that have to be gone to are worked on in ``attend``.
@@ -48,7 +48,7 @@ class TwinDriver:
     # ── DeviceReader ──────────────────────────────────────────────────────────────────────────────────────────
 
     def capabilities(self, devices: Collection[str]) -> Mapping[str, Capability]:
-        """What each device is asked to show, and what can be done to it."""
+        """Return the proof required of each device, and what can be done to it."""
         routes = self.routes()
         return {
             device: Capability(routes[device].proof, self.cancels, self.removes)
@@ -62,7 +62,7 @@ class TwinDriver:
         return {twin.device: twin.assignment.version for twin in twins_ if twin.assignment is not None}
 
     def inspect(self, configs: Mapping[str, int], budget: int | None) -> RepositoryInspection:
-        """What is assigned; its files are looked at where they are published."""
+        """Return the assignments; their files are checked where they are published."""
         assigned = {
             twin.device: (twin.assignment.version, digest_bytes(twin.assignment.to_bytes()))
             for twin in self.store.twins(self.system)
@@ -71,7 +71,7 @@ class TwinDriver:
         return RepositoryInspection(assigned)
 
     def observe(self, known: Mapping[str, int]) -> Sequence[Report]:
-        """What devices would say, as far as it is news."""
+        """Return the reports that devices would send, as far as they are news."""
         stand_in = f"edgewright {__version__} {self.system}"
         found = (twins.report_of(twin, stand_in) for twin in self.store.twins(self.system, since=known))
         return [report for report in found if report is not None]
@@ -115,7 +115,7 @@ class TwinDriver:
 
     @contextmanager
     def attend(self, wake: Callable[[], None]) -> Iterator[None]:
-        """Nothing to do: the devices come by themselves."""
+        """Do nothing: the devices call by themselves."""
         yield
 
     def _change_known(self, devices: Collection[str], work: Callable[[twins.Twin], twins.Twin]) -> None:

@@ -187,7 +187,7 @@ class _Gathering:
             self._flush()
 
     def pending(self) -> int:
-        """How many bytes, or pieces, are still to be sent."""
+        """The number of bytes, or parts, still to be sent."""
         return len(self._pieces) + self._transport.get_write_buffer_size()
 
     def write_now(self, data: bytes) -> None:
@@ -207,7 +207,7 @@ class _Gathering:
 
 
 def _introduced(app: Any, certificate: str) -> ASGIApp:
-    """Say with every request of a connection which certificate its client has shown."""
+    """Add the certificate that a connection's client has shown to each of its requests."""
     extension = {"client_cert_chain": [certificate]}
 
     async def introduced(scope: Scope, receive: Receive, send: Send) -> None:

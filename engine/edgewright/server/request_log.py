@@ -30,7 +30,7 @@ def note(request: HTTPConnection, **facts: str | None) -> None:
 
 
 def routine(request: HTTPConnection) -> None:
-    """Say that this is one of the requests that devices make again and again."""
+    """Mark a request as one that devices make again and again."""
     request.scope[_ROUTINE] = True
 
 

@@ -34,7 +34,7 @@ _HIGHEST_PORT = 65_535
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where a server listens."""
+    """The address a server listens on."""
 
     host: str
     port: int
@@ -127,7 +127,7 @@ class Serving:
 
     @property
     def is_serving(self) -> bool:
-        """Whether the server's thread lives."""
+        """True while the server's thread lives."""
         return self._thread is not None and self._thread.is_alive()
 
     def stop(self) -> None:
@@ -152,7 +152,7 @@ class Serving:
 
 
 class _Server(uvicorn.Server):
-    """Says when it has started or failed to. Off the main thread, uvicorn leaves signals alone."""
+    """Signals when it has started or failed to. Off the main thread, uvicorn leaves signals alone."""
 
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
@@ -174,7 +174,7 @@ class _Server(uvicorn.Server):
 
 
 def _is_news(record: logging.LogRecord) -> bool:
-    """Whether uvicorn has something to say. A request that is cut off at the end is meant to be."""
+    """Return whether a record of uvicorn is kept; requests cut off at the end are expected."""
     return not (record.exc_info and isinstance(record.exc_info[1], asyncio.CancelledError))
 
 
@@ -212,7 +212,7 @@ def _advice(error: OSError) -> str:
 
 
 def _most_connections() -> int:
-    """Let this process have as many files open as it may, and say for how many connections that is enough."""
+    """Raise the process's limit of open files as far as allowed; returns how many connections that is enough for."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = MOST_CONNECTIONS + _SPARED_FILES
     soft = wanted if most == resource.RLIM_INFINITY else min(wanted, most)

@@ -1,4 +1,4 @@
-"""Wires the agent API that ``commands/serve`` offers: a desk for each environment, made when its first agent asks."""
+"""The services of the agent API, one for each environment, made when its first agent asks. Assembled by ``serving``."""
 
 import threading
 from collections.abc import Callable, Collection
@@ -16,21 +16,21 @@ if TYPE_CHECKING:  # annotations alone must not import what a command may not ne
 
 
 class AgentServices:
-    """The desks of agents. As a context manager it ends them: inside that of the server, so that no poll is held then.
+    """The services of agents. As a context manager it closes them, within that of the server, so that no poll is held.
 
     Args:
-        room: Finds the surroundings of environments.
-        served: The environments that this process serves now.
-        life: How long devices' certificates hold.
+        contexts: Finds the contexts of environments.
+        served: Returns the environments that this process serves now.
+        life: How long devices' certificates are valid.
     """
 
-    def __init__(self, room: EnvironmentServices, served: Callable[[], Collection[str]], life: timedelta) -> None:
-        self._room = room
+    def __init__(self, contexts: EnvironmentServices, served: Callable[[], Collection[str]], life: timedelta) -> None:
+        self._contexts = contexts
         self._served = served
         self._life = life
         self._lock = threading.Lock()
         self._around: dict[str, EnvironmentContext] = {}
-        self._desks: dict[str, tuple[Path, Path, AgentService]] = {}
+        self._services: dict[str, tuple[Path, Path, AgentService]] = {}
 
     def __enter__(self) -> Self:
         """Begin."""
@@ -39,31 +39,31 @@ class AgentServices:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         """End them."""
         with self._lock:
-            for _, _, desk in self._desks.values():
-                desk.__exit__(None, None, None)
-            self._desks.clear()
+            for _, _, service in self._services.values():
+                service.__exit__(None, None, None)
+            self._services.clear()
 
     def find(self, environment: str) -> "AgentService | None":
-        """Find an environment's desk; it is made anew where the specs name other folders than before.
+        """Find an environment's service; it is made anew where the specs name other folders than before.
 
         Raises:
             StateUnavailable: Nothing is in force there yet.
             EdgewrightError: The store or the repository cannot be read.
         """
         served = self._served()
-        around = self._room.find(environment, environment in served)
+        around = self._contexts.find(environment, environment in served)
         if around is None:
             if environment in served or not served:
                 raise StateUnavailable("nothing is in force yet", hint="agents are served from the first revision on")
             return None
         with self._lock:
             self._around[environment] = around
-            known = self._desks.get(environment)
+            known = self._services.get(environment)
             if known is None or known[:2] != (around.repository, around.keys):
                 if known is not None:
                     known[2].__exit__(None, None, None)
                 known = around.repository, around.keys, self._make(around).__enter__()
-                self._desks[environment] = known
+                self._services[environment] = known
             return known[2]
 
     def _make(self, around: EnvironmentContext) -> "AgentService":

@@ -31,7 +31,7 @@ _REVISION_SECONDS = 1.0
 
 @dataclass(frozen=True, slots=True)
 class EnvironmentContext:
-    """What the services of any update system are made from, in one environment."""
+    """The parts that services of any update system are made from, in one environment."""
 
     environment: str
     twins: TwinStore

@@ -47,7 +47,7 @@ class LiveEnvironment:
 
     @property
     def reader(self) -> StateReader:
-        """What is known of reality."""
+        """The reader of what is known of reality."""
         return self._workspace.state
 
     @property
@@ -56,7 +56,7 @@ class LiveEnvironment:
         return self._workspace.state
 
     def followed(self) -> AcceptedSource:
-        """What is in force."""
+        """The accepted source."""
         return self._workspace.followed(self._upstream, self._anchor)
 
     @contextmanager
@@ -88,7 +88,7 @@ class LiveEnvironment:
         )
 
     def plan(self, proposed: Snapshot, in_force: Snapshot | None) -> Plan:
-        """What a run would do with what somebody proposes.
+        """Return the plan of a run for a proposed snapshot.
 
         Sources and folders of delivery are those of what is in force: a proposal must not choose what is opened here.
         """
@@ -97,7 +97,7 @@ class LiveEnvironment:
         return plan(proposed, observed, self._workspace.clock())
 
     def dispatcher(self, desired: Snapshot) -> Dispatcher:
-        """Who is told of what happens.
+        """The dispatcher of notifications.
 
         Raises:
             NoticeError: Secrets are missing.

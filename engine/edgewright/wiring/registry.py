@@ -22,7 +22,7 @@ if TYPE_CHECKING:  # annotations alone must not import what a command may not ne
 
 @dataclass(frozen=True, slots=True)
 class DriverContext:
-    """What drivers are made from."""
+    """The parts that drivers are made from."""
 
     twins: "TwinStore"
     depot: Depot

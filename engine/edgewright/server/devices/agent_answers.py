@@ -31,7 +31,7 @@ async def send_json(send: Send, status: int, content: Mapping[str, object] | byt
 
 
 class Gone:
-    """Whether who asked has hung up; looked for only once somebody wants to know."""
+    """Detects a client that has hung up; it starts looking when it is first asked."""
 
     def __init__(self, receive: Receive) -> None:
         self._receive = receive
@@ -55,7 +55,7 @@ class Gone:
         return self._task
 
     def is_known(self) -> bool:
-        """Whether they are known to have hung up."""
+        """True once the client is known to have hung up."""
         return self.future().done()
 
     async def _wait(self) -> None:

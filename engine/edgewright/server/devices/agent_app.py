@@ -1,7 +1,7 @@
 """The API of agents, ``/agent/{environment}/…``: the published repository, reports, enrollment. In front of ``app``.
 
 It is ASGI itself, because agents ask thousands of times a second; of them, only what is refused or enrolled is logged.
-``cli`` makes a desk for each environment, and hands them over as ``find``.
+``cli`` makes a service for each environment, and hands them over as ``find``.
 """
 
 import asyncio
@@ -35,10 +35,10 @@ _SAID_SECONDS = 60.0
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """What was found of an environment, until a time of the server's loop."""
+    """The cached service of an environment, until a time of the server's loop."""
 
     until: float
-    desk: AgentService | None = None
+    service: AgentService | None = None
     error: EdgewrightError | None = None
 
 
@@ -46,7 +46,7 @@ class AgentApp:
     """The API, in front of another application.
 
     Args:
-        find: Gives the desk of an environment, by its name; of a repository without environments, by ``""``. Asked
+        find: Gives the service of an environment, by its name; of a repository without environments, by ``""``. Asked
             now and then, on a thread; may raise EdgewrightError.
         peers: How peers are told apart.
         rest: Answers everything else.
@@ -80,53 +80,59 @@ class AgentApp:
         environment, _, path = scope["path"].removeprefix(ROOT).partition("/")
         headers = dict(scope["headers"])
         try:
-            desk = await self._desk(environment)
+            service = await self._service(environment)
         except EdgewrightError:
             away = busy("the controller cannot serve this environment now; see its log", 2)
             await send_json(send, away.status, {"error": away.error}, [(b"retry-after", b"%d" % away.retry_after)])
             return
-        if desk is None:
+        if service is None:
             await send_json(send, 404, {"error": "there is no such environment"})
         elif path.startswith("repository/"):
-            await self._repository(desk, path.removeprefix("repository/"), scope, headers, receive, send)
+            await self._repository(service, path.removeprefix("repository/"), scope, headers, receive, send)
         elif path not in CALLS:
             await send_json(send, 404, {"error": "not found"})
         elif scope["method"] != "POST":
             await send_json(send, 405, {"error": "method not allowed"}, [(b"allow", b"POST")])
         else:
-            await self._posts.answer(desk, path, scope, headers, receive, send)
+            await self._posts.answer(service, path, scope, headers, receive, send)
 
-    async def _desk(self, environment: str) -> AgentService | None:
-        """Find a desk, which may need the store, and remember it, or that there is none, for a moment.
+    async def _service(self, environment: str) -> AgentService | None:
+        """Find a service, which may need the store, and remember it, or that there is none, for a moment.
 
         Raises:
             EdgewrightError: It cannot be found now.
         """
         loop = asyncio.get_running_loop()
         found = self._found.get(environment)
-        if found is None or loop.time() >= found.until or (found.desk is not None and found.desk.ended):
+        if found is None or loop.time() >= found.until or (found.service is not None and found.service.ended):
             found = await loop.run_in_executor(self._readers, self._look_up, environment, loop.time())
             if len(self._found) >= _MOST_FOUND:
                 self._found.clear()
             self._found[environment] = found
         if found.error is not None:
             raise found.error.with_traceback(None)
-        return found.desk
+        return found.service
 
     def _look_up(self, environment: str, now: float) -> "_Found":
         try:
-            desk = self._find(environment)
-            if desk is None and environment == UNNAMED:
-                desk = self._find("")
+            service = self._find(environment)
+            if service is None and environment == UNNAMED:
+                service = self._find("")
         except EdgewrightError as error:
             if now - self._said >= _SAID_SECONDS:
                 self._said = now
                 logger().warning("agents cannot be served yet", environment=environment, error=error.message)
             return _Found(now + _FOUND_SECONDS, error=error)
-        return _Found(now + _FOUND_SECONDS, desk)
+        return _Found(now + _FOUND_SECONDS, service)
 
     async def _repository(
-        self, desk: AgentService, path: str, scope: Scope, headers: Mapping[bytes, bytes], receive: Receive, send: Send
+        self,
+        service: AgentService,
+        path: str,
+        scope: Scope,
+        headers: Mapping[bytes, bytes],
+        receive: Receive,
+        send: Send,
     ) -> None:
         method = scope["method"]
         if method not in {"GET", "HEAD"}:
@@ -135,7 +141,7 @@ class AgentApp:
         async with Gone(receive) as gone:
             if path == _TIMESTAMP:
                 if scope["raw_path"] == scope["path"].encode():  # one spelling of many
-                    self._polled[scope["raw_path"]] = desk.polls
-                await desk.polls.answer(method, headers, send, gone)
+                    self._polled[scope["raw_path"]] = service.polls
+                await service.polls.answer(method, headers, send, gone)
             else:
-                await desk.files.answer(method, path, headers, send, gone.is_known, self._readers)
+                await service.files.answer(method, path, headers, send, gone.is_known, self._readers)

@@ -1,4 +1,4 @@
-"""What agents send: reports, and requests for certificates. Answered for ``agent_app``, from an environment's desk."""
+"""Handles what agents post: reports, and requests for certificates. Called by ``agent_app``."""
 
 import asyncio
 import time
@@ -37,7 +37,7 @@ class _Accepted(WireModel):
 
 
 class Posts:
-    """What is sent to all environments; ``peers`` tells who sends it."""
+    """Handles the posts of all environments; ``peers`` authenticates their senders."""
 
     def __init__(self, peers: Peers) -> None:
         self._peers = peers
@@ -51,22 +51,28 @@ class Posts:
         self._threads.shutdown(wait=False)
 
     async def answer(
-        self, desk: AgentService, path: str, scope: Scope, headers: Mapping[bytes, bytes], receive: Receive, send: Send
+        self,
+        service: AgentService,
+        path: str,
+        scope: Scope,
+        headers: Mapping[bytes, bytes],
+        receive: Receive,
+        send: Send,
     ) -> None:
         """Answer one of ``CALLS``."""
         peer = self._peers.peer(scope, headers)
-        extra: RawHeaders = [(b"edgewright-poll", b"%d" % desk.polls.poll)]
+        extra: RawHeaders = [(b"edgewright-poll", b"%d" % service.polls.poll)]
         try:
             if peer.refusal:
                 raise Refused(403, peer.refusal)
             body = await self._bodies.read(headers, receive)
             match path:
                 case "reports":
-                    answer = await self._reports(desk, peer, body)
+                    answer = await self._reports(service, peer, body)
                 case "renew":
-                    answer = await self._renew(desk, peer, body)
+                    answer = await self._renew(service, peer, body)
                 case _:
-                    answer = await self._enroll(desk, peer, body)
+                    answer = await self._enroll(service, peer, body)
         except Refused as refused:
             answer = EnrollmentOutcome(
                 refused.status, Refusal(error=refused.message), 5 if refused.status == 503 else 0
@@ -77,35 +83,35 @@ class Posts:
             away = busy("the controller cannot do this now; see its log", 5)
             answer = EnrollmentOutcome(away.status, Refusal(error=away.error), away.retry_after)
         if answer.status >= 400 and answer.status != 503:
-            self._say(desk, peer, path, answer)
+            self._say(service, peer, path, answer)
         if answer.retry_after:
             extra = [*extra, (b"retry-after", b"%d" % answer.retry_after)]
         await send_json(send, answer.status, answer.said.to_bytes(), extra)
 
-    async def _reports(self, desk: AgentService, peer: Peer, body: bytes) -> EnrollmentOutcome:
-        speaker = _speaker(desk, peer)
+    async def _reports(self, service: AgentService, peer: Peer, body: bytes) -> EnrollmentOutcome:
+        speaker = _speaker(service, peer)
         reports = read_reports(body) if len(body) <= _INLINE_BYTES else await asyncio.to_thread(read_reports, body)
         if speaker is not None and (other := _other(reports, speaker.device)) is not None:
             said = f"this certificate is {speaker.device}'s, and the report is {other}'s"
             return EnrollmentOutcome(403, Refusal(error=said, reason="OtherDevice"))
-        taken = await desk.intake.put(reports, speaker) if reports else ACCEPTED
+        taken = await service.intake.put(reports, speaker) if reports else ACCEPTED
         if taken is ACCEPTED:
             return EnrollmentOutcome(200, _Accepted(accepted=len(reports)))
         return EnrollmentOutcome(taken.status, Refusal(error=taken.error, reason=taken.reason), taken.retry_after)
 
-    async def _enroll(self, desk: AgentService, peer: Peer, body: bytes) -> EnrollmentOutcome:
+    async def _enroll(self, service: AgentService, peer: Peer, body: bytes) -> EnrollmentOutcome:
         asked = read_message(EnrollmentRequest, body)
-        outcome = await self._aside(lambda: desk.enrollment.enroll(asked, peer.address))
+        outcome = await self._aside(lambda: service.enrollment.enroll(asked, peer.address))
         more = {"token": f"not accepted: {outcome.token}"} if outcome.token else {}
         logger().info("enrollment", device=asked.device, outcome=outcome.note or str(outcome.status), **more)
         return outcome
 
-    async def _renew(self, desk: AgentService, peer: Peer, body: bytes) -> EnrollmentOutcome:
-        speaker = _speaker(desk, peer)
+    async def _renew(self, service: AgentService, peer: Peer, body: bytes) -> EnrollmentOutcome:
+        speaker = _speaker(service, peer)
         if speaker is None:
             raise Refused(401, "renewing needs the present certificate")
         asked = read_message(RenewalRequest, body)
-        outcome = await self._aside(lambda: desk.enrollment.renew(asked, speaker))
+        outcome = await self._aside(lambda: service.enrollment.renew(asked, speaker))
         logger().info("renewal", device=speaker.device, outcome=outcome.note or str(outcome.status))
         return outcome
 
@@ -119,7 +125,7 @@ class Posts:
         finally:
             self._enrolling -= 1
 
-    def _say(self, desk: AgentService, peer: Peer, path: str, answer: EnrollmentOutcome) -> None:
+    def _say(self, service: AgentService, peer: Peer, path: str, answer: EnrollmentOutcome) -> None:
         """Log a refusal; not again and again, for devices come again and again."""
         error = answer.said.error if isinstance(answer.said, Refusal) else ""
         key, now = (peer.address, error), time.monotonic()
@@ -131,7 +137,7 @@ class Posts:
             del self._said[next(iter(self._said))]
         logger().warning(
             "an agent was refused",
-            environment=desk.environment or None,
+            environment=service.environment or None,
             call=path,
             peer=peer.address,
             status=answer.status,
@@ -139,8 +145,8 @@ class Posts:
         )
 
 
-def _speaker(desk: AgentService, peer: Peer) -> CertifiedDevice | None:
-    """Say who speaks; None where whoever it is is believed.
+def _speaker(service: AgentService, peer: Peer) -> CertifiedDevice | None:
+    """Authenticate the sender; None where senders are accepted without certificates.
 
     Raises:
         Refused: Nobody who is known.
@@ -151,7 +157,7 @@ def _speaker(desk: AgentService, peer: Peer) -> CertifiedDevice | None:
     if peer.certificate is None:
         raise Refused(401, "no certificate was shown; enroll first")
     try:
-        return desk.speaker(peer.certificate)
+        return service.speaker(peer.certificate)
     except CertificateRejected as error:
         raise Refused(401, str(error)) from None
 

@@ -68,13 +68,13 @@ class AgentService:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        """Let go of every poll that is held, and write the reports that were taken."""
+        """Release every held poll, and write the reports that were accepted."""
         self.ended = True
         self.polls.close()
         self.intake.close()
 
     def speaker(self, certificate: str) -> CertifiedDevice:
-        """Say whose certificate this is.
+        """Authenticate a certificate; returns the device it belongs to.
 
         Raises:
             NotTrusted: Nobody's here.

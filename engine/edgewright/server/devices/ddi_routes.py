@@ -23,7 +23,7 @@ _HOME = "/{tenant}/controller/v1/{device}"
 _TYPE = "application/hal+json;charset=UTF-8"
 
 Find = Callable[[str], DdiService | None]
-"""Finds the desk of an environment by its name."""
+"""Finds the service of an environment by its name."""
 Work = Callable[[DdiService, DdiRequest, bytes], DdiResponse | DownloadResponse]
 
 
@@ -31,51 +31,53 @@ def ddi_router(find: Find) -> APIRouter:
     """The device API for all environments.
 
     Args:
-        find: Finds an environment's desk; without environments, by "".
+        find: Finds an environment's service; without environments, by "".
     """
     router = APIRouter()
     way_in = _WayIn(find)
 
     @router.get(_HOME)
     async def base(request: Request) -> Response:
-        return await way_in.answer(request, lambda desk, call, _body: desk.base(call))
+        return await way_in.answer(request, lambda service, call, _body: service.base(call))
 
     @router.put(f"{_HOME}/configData")
     async def attributes(request: Request) -> Response:
-        return await way_in.answer(request, lambda desk, call, body: desk.attributes(call, body))
+        return await way_in.answer(request, lambda service, call, body: service.attributes(call, body))
 
     @router.get(f"{_HOME}/deploymentBase/{{action}}")
     async def deployment(action: str, request: Request) -> Response:
-        return await way_in.answer(request, lambda desk, call, _body: desk.deployment(call, action))
+        return await way_in.answer(request, lambda service, call, _body: service.deployment(call, action))
 
     @router.post(f"{_HOME}/deploymentBase/{{action}}/feedback")
     async def feedback(action: str, request: Request) -> Response:
-        return await way_in.answer(request, lambda desk, call, body: desk.feedback(call, action, body))
+        return await way_in.answer(request, lambda service, call, body: service.feedback(call, action, body))
 
     @router.get(f"{_HOME}/cancelAction/{{action}}")
     async def cancelation(action: str, request: Request) -> Response:
-        return await way_in.answer(request, lambda desk, call, _body: desk.cancelation(call, action))
+        return await way_in.answer(request, lambda service, call, _body: service.cancelation(call, action))
 
     @router.post(f"{_HOME}/cancelAction/{{action}}/feedback")
     async def cancelation_feedback(action: str, request: Request) -> Response:
-        return await way_in.answer(request, lambda desk, call, body: desk.cancelation_feedback(call, action, body))
+        return await way_in.answer(
+            request, lambda service, call, body: service.cancelation_feedback(call, action, body)
+        )
 
     @router.get(f"{_HOME}/installedBase/{{action}}")
     async def installed(action: str, request: Request) -> Response:
-        return await way_in.answer(request, lambda desk, call, _body: desk.installed(call, action))
+        return await way_in.answer(request, lambda service, call, _body: service.installed(call, action))
 
     @router.api_route(f"{_HOME}/softwaremodules/{{action}}/artifacts/{{name}}", methods=["GET", "HEAD"])
     async def artifact(action: str, name: str, request: Request) -> Response:
         headers, is_head = dict(request.headers), request.method == "HEAD"
         return await way_in.answer(
-            request, lambda desk, call, _body: desk.download(call, action, name, headers, only_head=is_head)
+            request, lambda service, call, _body: service.download(call, action, name, headers, only_head=is_head)
         )
 
     return router
 
 
 class _WayIn:
-    """Finds the desk, bounds bodies, and turns what comes of a request into an answer."""
+    """Finds the service, bounds bodies, and turns what comes of a request into an answer."""
 
     def __init__(self, find: Find) -> None:
         self._find = find
@@ -100,13 +102,13 @@ class _WayIn:
 
     def _work(self, call: DdiRequest, body: bytes, work: Work) -> DdiResponse | DownloadResponse:
         try:
-            desk = self._find("" if call.tenant.upper() == DEFAULT else call.tenant)
+            service = self._find("" if call.tenant.upper() == DEFAULT else call.tenant)
         except EdgewrightError as error:
             logger().error("a device could not be answered", error=error.message, hint=error.hint)
             return DdiResponse(HTTPStatus.SERVICE_UNAVAILABLE, {"error": "not now; come again"}, {"Retry-After": "30"})
-        if desk is None:
+        if service is None:
             return DdiResponse(HTTPStatus.NOT_FOUND, {"error": "there is no such tenant"})
-        return work(desk, call, body)
+        return work(service, call, body)
 
 
 def _call(request: Request) -> DdiRequest:

@@ -25,13 +25,13 @@ SMALL, INVENTORY, LOG = 64 << 10, 1 << 20, 8 << 20
 _RETRY = {"Retry-After": "30"}
 
 Find = Callable[[str], MenderService | None]
-"""Finds the desk of an environment by its name."""
+"""Finds the service of an environment by its name."""
 Work = Callable[[MenderService, str, bytes], MenderResponse]
-"""Takes the desk, the device's token and the body."""
+"""Takes the service, the device's token and the body."""
 
 
 class _Closed(Exception):
-    """A request that no desk sees."""
+    """A request that no service sees."""
 
     def __init__(self, status: HTTPStatus, message: str, *, closes: bool = False) -> None:
         super().__init__(message)
@@ -42,7 +42,7 @@ def mender_router(find: Find) -> APIRouter:
     """The device API for all environments.
 
     Args:
-        find: Finds an environment's desk by the name that devices give as their tenant token; without one, by "".
+        find: Finds an environment's service by the name that devices give as their tenant token; without one, by "".
     """
     router = APIRouter()
     way_in = _WayIn(find)
@@ -54,36 +54,36 @@ def mender_router(find: Find) -> APIRouter:
     @router.patch("/api/devices/v1/inventory/device/attributes")
     async def merge_attributes(request: Request) -> Response:
         return await way_in.device(
-            request, INVENTORY, lambda desk, token, body: desk.inventory(token, body, whole=False)
+            request, INVENTORY, lambda service, token, body: service.inventory(token, body, whole=False)
         )
 
     @router.put("/api/devices/v1/inventory/device/attributes")
     async def replace_attributes(request: Request) -> Response:
         return await way_in.device(
-            request, INVENTORY, lambda desk, token, body: desk.inventory(token, body, whole=True)
+            request, INVENTORY, lambda service, token, body: service.inventory(token, body, whole=True)
         )
 
     @router.post(f"{DEPLOYMENTS.replace('v1', 'v2')}/next")
     async def next_deployment(request: Request) -> Response:
         base = _base(request)
         return await way_in.device(
-            request, SMALL, lambda desk, token, body: desk.next_deployment(token, body, {}, base)
+            request, SMALL, lambda service, token, body: service.next_deployment(token, body, {}, base)
         )
 
     @router.get(f"{DEPLOYMENTS}/next")
     async def next_deployment_v1(request: Request) -> Response:
         base, asked = _base(request), dict(request.query_params)
         return await way_in.device(
-            request, 0, lambda desk, token, _body: desk.next_deployment(token, None, asked, base)
+            request, 0, lambda service, token, _body: service.next_deployment(token, None, asked, base)
         )
 
     @router.put(f"{DEPLOYMENTS}/{{deployment}}/status")
     async def status(deployment: str, request: Request) -> Response:
-        return await way_in.device(request, SMALL, lambda desk, token, body: desk.status(token, deployment, body))
+        return await way_in.device(request, SMALL, lambda service, token, body: service.status(token, deployment, body))
 
     @router.put(f"{DEPLOYMENTS}/{{deployment}}/log")
     async def log(deployment: str, request: Request) -> Response:
-        return await way_in.device(request, LOG, lambda desk, token, body: desk.log(token, deployment, body))
+        return await way_in.device(request, LOG, lambda service, token, body: service.log(token, deployment, body))
 
     @router.get(f"{DEPLOYMENTS}/{{deployment}}/artifact")
     async def artifact(deployment: str, request: Request) -> Response:
@@ -93,7 +93,7 @@ def mender_router(find: Find) -> APIRouter:
 
 
 class _WayIn:
-    """Finds out which desk a request is for, and turns what goes wrong into answers."""
+    """Finds out which service a request is for, and turns what goes wrong into answers."""
 
     def __init__(self, find: Find) -> None:
         self._find = find
@@ -107,11 +107,11 @@ class _WayIn:
                 asks = read_auth_request(body)
             except MalformedMessage as error:
                 raise _Closed(HTTPStatus.BAD_REQUEST, str(error)) from None
-            desk = self._find(asks.tenant_token)
-            if desk is None:
+            service = self._find(asks.tenant_token)
+            if service is None:
                 raise _Closed(HTTPStatus.UNAUTHORIZED, "the tenant token names no environment")
             peer = request.client.host if request.client is not None else ""
-            return desk.authenticate(asks, request.headers.get("x-men-signature", ""), body, peer)
+            return service.authenticate(asks, request.headers.get("x-men-signature", ""), body, peer)
 
         return await self._answer(request, SMALL, work)
 
@@ -121,12 +121,12 @@ class _WayIn:
         kind, _, token = request.headers.get("authorization", "").partition(" ")
         token = token.strip() if kind.lower() == "bearer" else ""
         try:
-            desk = await run_in_threadpool(self._desk, token)
-            if not desk.is_ours(token):
+            service = await run_in_threadpool(self._service, token)
+            if not service.is_ours(token):
                 raise _Closed(HTTPStatus.UNAUTHORIZED, "the token does not count: ask for another", closes=True)
         except (_Closed, EdgewrightError) as error:
             return _refused(error)
-        return await self._answer(request, most, lambda body: work(desk, token, body))
+        return await self._answer(request, most, lambda body: work(service, token, body))
 
     async def fetch(self, request: Request, deployment: str) -> Response:
         """Send an artifact; the link holds a token of its own, and clients show no other here."""
@@ -134,17 +134,17 @@ class _WayIn:
         token = request.query_params.get("token", "")
         wanted, unless = request.headers.get("range", ""), request.headers.get("if-range", "")
         return await self._answer(
-            request, 0, lambda _body: self._desk(token).artifact(deployment, token, wanted, unless)
+            request, 0, lambda _body: self._service(token).artifact(deployment, token, wanted, unless)
         )
 
-    def _desk(self, token: str) -> MenderService:
+    def _service(self, token: str) -> MenderService:
         try:
-            desk = self._find(environment_of(token))
+            service = self._find(environment_of(token))
         except TokenRejected as error:
             raise _Closed(HTTPStatus.UNAUTHORIZED, str(error), closes=True) from None
-        if desk is None:
+        if service is None:
             raise _Closed(HTTPStatus.UNAUTHORIZED, "the token is for another place", closes=True)
-        return desk
+        return service
 
     async def _answer(self, request: Request, most: int, work: Callable[[bytes], MenderResponse]) -> Response:
         """Read a body, work on it in a thread of the pool, and send what came of it."""
@@ -166,7 +166,7 @@ class _WayIn:
 
 
 def _refused(error: _Closed | EdgewrightError) -> Response:
-    """What is wrong here is not told to devices; it is in the log."""
+    """Answer an internal error without its details, which are in the log."""
     if isinstance(error, _Closed):
         return error.answer
     logger().error("a device could not be answered", error=error.message, hint=error.hint)

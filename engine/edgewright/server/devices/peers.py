@@ -1,4 +1,4 @@
-"""Who may be at the other end of a request to the agent API, and which certificate was shown. Used by ``agent_app``.
+"""Peers of the agent API: which may connect, and which certificate each has shown. Used by ``agent_app``.
 
 A certificate comes with TLS that this server ends itself; or in a header, from the addresses of proxies that end it and
 nobody else; or not at all, where a person tries things out on one machine.
@@ -34,7 +34,7 @@ class Peer:
 
 @dataclass(frozen=True, slots=True)
 class Peers:
-    """How peers are told apart.
+    """Rules that authenticate peers.
 
     Args:
         insecure: Believe whoever is on this machine, over plain HTTP.
@@ -47,7 +47,7 @@ class Peers:
     proxies: tuple[IPv4Network | IPv6Network, ...] = ()
 
     def peer(self, scope: Mapping[str, Any], headers: Mapping[bytes, bytes]) -> Peer:
-        """Tell who is at the other end; ``headers`` have their names in lower case."""
+        """Identify the peer of a request; ``headers`` have their names in lower case."""
         address = str((scope.get("client") or ("",))[0])
         chain = scope.get("extensions", {}).get("tls", {}).get("client_cert_chain", ())
         is_proxy = self._is_proxy(address)

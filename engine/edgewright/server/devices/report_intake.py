@@ -29,7 +29,7 @@ _WAKE_SECONDS = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """What became of a request's reports, as HTTP's status; 200: they are durable."""
+    """The outcome for a request's reports, as an HTTP status; 200: they are durable."""
 
     status: int
     error: str = ""
@@ -87,7 +87,7 @@ class Intake:
             self._thread.join()
 
     async def put(self, reports: Sequence[Report], speaker: CertifiedDevice | None) -> Taken:
-        """Have reports written, all of one speaker; returns when they are durable, or will not be."""
+        """Write reports of one sender; returns when they are durable, or will not be."""
         done: asyncio.Future[Taken] = asyncio.get_running_loop().create_future()
         with self._lock:
             if self._closing:

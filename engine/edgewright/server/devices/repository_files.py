@@ -39,7 +39,7 @@ FOREVER, ASK = b"public, max-age=31536000, immutable", b"no-cache"
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """What of a file is asked for."""
+    """The requested part of a file."""
 
     status: int
     start: int = 0
@@ -66,7 +66,7 @@ def piece_of(size: int, etag: str, modified: float, headers: Mapping[bytes, byte
 
 
 def is_known(known: bytes | None, etag: str) -> bool:
-    """Whether ``If-None-Match`` names this entity tag; a proxy may have made it a weak one."""
+    """Return whether ``If-None-Match`` names this entity tag; a proxy may have made it a weak one."""
     if known is None:
         return False
     return known.strip() == b"*" or etag in {tag.strip().removeprefix("W/") for tag in _text(known).split(",")}
@@ -211,7 +211,7 @@ def _of_memory(method: str, path: str, headers: Mapping[bytes, bytes], kept: _Ke
 
 
 def _is_lasting(path: str) -> bool:
-    """Whether a name's bytes never change."""
+    """Return whether the bytes of a name never change."""
     return _CONTENT.fullmatch(path) is not None or _VERSIONED.fullmatch(path) is not None
 
 

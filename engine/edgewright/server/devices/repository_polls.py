@@ -48,7 +48,7 @@ _HEADERS = (
 
 
 def poll_seconds(devices: int, per_second: int = POLLS_PER_SECOND) -> int:
-    """How often each device shall poll, in seconds, so that all of them stay below so many polls a second."""
+    """Return the seconds between polls of a device that keep all devices below so many polls a second."""
     return max(SHORTEST_POLL, min(LONGEST_POLL, -(-devices // per_second)))
 
 
@@ -206,7 +206,7 @@ class Polls:
             watching.stop()
 
     def _watch(self) -> Watch | None:
-        """Let the system say what changes; where it cannot, or nothing is there yet, None."""
+        """Watch the folder by the operating system; None where that is not possible, or nothing is there."""
         with suppress(SourceError, OSError):
             if self._path.parent.is_dir():
                 return watch(self._path.parent, lambda _: self._look.set(), debounce=0.01)

@@ -1,4 +1,4 @@
-"""What a webhook is about, in every forge's words. Pure; called by ``webhooks``, with what is authentic only.
+"""Parses the payloads of webhooks of every forge. Pure; called by ``webhooks``, with authentic ones only.
 
 Nothing is trusted beyond what kind of event it is, and names to tell another repository's hook apart: whatever is not
 of the shape expected is as good as absent. Each function looks at fixed places only.
@@ -25,7 +25,7 @@ _AZURE_PULLS = frozenset(("git.pullrequest.created", "git.pullrequest.updated", 
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """What a payload says; hints, all of it."""
+    """The contents of a payload; all of them are hints."""
 
     kind: HookKind
     ref: str | None = None
@@ -160,7 +160,7 @@ def _azure(_headers: Mapping[str, str], payload: _Node) -> Told:
 
 
 def _generic(_headers: Mapping[str, str], payload: _Node) -> Told:
-    """Anyone who can sign: ``{"event", "ref", "number", "repository"}``, each of which may be left out."""
+    """A webhook of any sender that can sign: ``{"event", "ref", "number", "repository"}``, each optional."""
     named = payload["repository"]
     about = _texts(payload, "repository") or _texts(named, "full_name", "name", "clone_url", "ssh_url", "url")
     event = payload["event"].text or ("pull_request" if payload["number"].exists else "push")

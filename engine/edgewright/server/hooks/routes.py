@@ -43,7 +43,7 @@ _STATUS: Mapping[RefusalReason, HTTPStatus] = {
 
 @dataclass(frozen=True, slots=True)
 class HookSettings:
-    """How webhooks are taken in."""
+    """Settings of the intake of webhooks."""
 
     secrets: tuple[Secret, ...] = ()
     """Any of them proves a sender; without one, every webhook is refused."""
@@ -169,7 +169,7 @@ class _Bodies:
 
 
 def _declared(request: Request) -> int:
-    """What the sender says will come; nothing is believed of it but that it is too much."""
+    """Return the announced length of a body; it is only used to refuse what is too long."""
     length = request.headers.get("content-length", "")
     return int(length) if length.isascii() and length.isdigit() and len(length) <= 19 else 0
 

@@ -1,4 +1,4 @@
-"""Who sent a webhook: the signatures of all forges, checked before a byte of the body is read. Called by ``webhooks``.
+"""Verifies the signatures of webhooks of all forges, before a byte of the body is read. Called by ``webhooks``.
 
 Where each is documented: GitHub "Validating webhook deliveries"; Gitea and Forgejo "Webhooks"; GitLab "Webhooks", whose
 signing token follows the Standard Webhooks specification 1.0; Bitbucket "Manage webhooks"; Azure DevOps "Webhooks".
@@ -29,7 +29,7 @@ _BARE = ("x-gitea-signature", "x-forgejo-signature")
 
 
 def is_authentic(forge: str, headers: Mapping[str, str], body: bytes, secrets: Sequence[Secret]) -> bool:
-    """Tell whether one of the secrets made this request; ``headers`` in lower case. Empty secrets count as none."""
+    """Return whether one of the secrets signed this request; ``headers`` in lower case. Empty secrets count as none."""
     keys = [secret.reveal().encode() for secret in secrets if secret.reveal().strip()]
     if not keys:
         return False
@@ -93,7 +93,7 @@ def _is_password(authorization: str, keys: Sequence[bytes]) -> bool:
 
 
 def _any(outcomes: list[bool]) -> bool:
-    """Whether one is true. A list, so that every comparison is made whichever secret fits."""
+    """Return whether one is true. A list, so that every comparison is made whichever secret fits."""
     return True in outcomes
 
 

@@ -50,7 +50,7 @@ class Hook:
 
     @property
     def wakes(self) -> bool:
-        """Whether there is anything to look at."""
+        """True where the webhook may have changed something."""
         return self.kind in {"push", "tag", "pull_request"}
 
 
@@ -74,7 +74,7 @@ class RepositoryNames:
         return cls(frozenset(path for name in names if not _is_local(name) and (path := _path(name))))
 
     def include(self, others: Sequence[str]) -> bool:
-        """Tell whether a payload's names are ours; a payload that names none may be.
+        """Return whether a payload names this repository; one that names none may be.
 
         The path decides, in any case of letters, and not the host: the same repository has several (of its web pages,
         of SSH, of an alias, of a service inside a cluster), and forges are told apart by their secrets. Below a path
