@@ -1,5 +1,5 @@
 """The delivery port over customers' own servers: a worker for each server that fleets name. Subclassed by ``hawkbit``
-and ``mender_server``.
+and ``mender``.
 """
 
 import logging
@@ -31,11 +31,11 @@ class ServerDriver(TwinDriver, ABC):
     Args:
         system: As in ``delivery.type``.
         store: Keeps the twins.
-        depot: What is published.
-        routes: The way to every device.
+        depot: The published repository.
+        routes: Gives the route to every device.
         clock: Gives aware UTC times.
         secrets: Finds a secret by its name, or raises EdgewrightError.
-        pace: How often servers are asked.
+        pace: Polling intervals.
     """
 
     def __init__(
@@ -53,15 +53,15 @@ class ServerDriver(TwinDriver, ABC):
         self.secrets = secrets
         self.pace = pace or Pace()
         self._workers: dict[str, Worker] = {}
-        self._kicked = threading.Event()
+        self._wakeup = threading.Event()
 
     @abstractmethod
     def server_of(self, delivery: Delivery) -> str:
-        """Name the server, and who signs in there: fleets that name the same share a worker."""
+        """Return a name of the server and the account there: fleets with the same name share a worker."""
 
     @abstractmethod
-    def connect(self, delivery: Delivery, ledger: TwinWrites) -> Sync:
-        """Make ready to talk to a server; nothing is sent yet.
+    def connect(self, delivery: Delivery, writes: TwinWrites) -> Sync:
+        """Open a server's sync; nothing is sent yet.
 
         Raises:
             EdgewrightError: A secret is missing, or cannot be used.
@@ -70,17 +70,17 @@ class ServerDriver(TwinDriver, ABC):
     def assign(self, assignments: Sequence[Assignment], configs: Mapping[str, bytes]) -> None:
         """As in TwinDriver; the servers are told at once."""
         super().assign(assignments, configs)
-        self._kick()
+        self._wake()
 
     def cancel(self, devices: Collection[str]) -> None:
         """As in TwinDriver; the servers are told at once."""
         super().cancel(devices)
-        self._kick()
+        self._wake()
 
     def retire(self, devices: Sequence[str]) -> None:
         """As in TwinDriver; the servers are told at once."""
         super().retire(devices)
-        self._kick()
+        self._wake()
 
     @contextmanager
     def attend(self, wake: Callable[[], None]) -> Iterator[None]:
@@ -95,13 +95,13 @@ class ServerDriver(TwinDriver, ABC):
             yield
         finally:
             stop.set()
-            self._kick()
+            self._wake()
             for thread in (dispatcher, *threads.values()):
                 thread.join()
             self._workers.clear()
 
     def step(self) -> bool:
-        """Make one pass over each server; whether any of them changed anything. For whoever needs no threads.
+        """Make one pass over each server, without threads; return whether any changed anything.
 
         Raises:
             EdgewrightError: A server cannot be used now.
@@ -117,9 +117,9 @@ class ServerDriver(TwinDriver, ABC):
             worker.close()
 
     def _dispatch(self, stop: threading.Event, wake: Callable[[], None], threads: dict[str, threading.Thread]) -> None:
-        """Start a worker for each server that fleets name, as they come to be named."""
+        """Start a worker for each server, as fleets come to name it."""
         while not stop.is_set():
-            self._kicked.clear()
+            self._wakeup.clear()
             try:
                 for worker in self._current():
                     if worker.server not in threads:
@@ -128,15 +128,15 @@ class ServerDriver(TwinDriver, ABC):
                         )
                         threads[worker.server] = thread
                         thread.start()
-                    worker.kick()
+                    worker.wake()
             except EdgewrightError as error:
                 log.warning("%s: %s", self.system, error.message)
-            self._kicked.wait(self.pace.at_rest)
+            self._wakeup.wait(self.pace.at_rest)
         for worker in list(self._workers.values()):
-            worker.kick()
+            worker.wake()
 
     def _current(self) -> list[Worker]:
-        """Find the workers of the servers that fleets name now, or named before."""
+        """Return the workers of the servers that fleets name now, or named before."""
         for route in self.routes().values():
             if route.delivery.type == self.system:
                 server = self.server_of(route.delivery)
@@ -155,8 +155,8 @@ class ServerDriver(TwinDriver, ABC):
         }
         return every, mine
 
-    def _kick(self) -> None:
-        self._kicked.set()
+    def _wake(self) -> None:
+        self._wakeup.set()
 
 
 def secret_of(secrets: Callable[[str], Secret], ref: SecretRef) -> Secret:

@@ -1,4 +1,4 @@
-"""Changes of twins by a server's worker, many in one transaction; notices whether there was news."""
+"""Changes of twins by a server's worker, many in one transaction; records whether there was news."""
 
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import replace
@@ -34,7 +34,7 @@ class TwinWrites:
         self.changed = self.news = False
 
     def change(self, devices: Iterable[str], work: Work) -> dict[str, Twin]:
-        """Change devices durably; gives them as they are now. ``work`` may run again, and gives the same then.
+        """Change twins durably; return them as they are now. ``work`` may run again, and must return the same.
 
         A device that is not routed, and belongs to another system by now, stays as it is.
 
@@ -82,7 +82,7 @@ def _unless_taken(work: Work) -> Work:
 
 
 def noted(twin: Twin, **notes: Any) -> Twin:
-    """Write into a twin's memo; None takes a note away."""
+    """Write into a twin's memo; None removes an entry."""
     memo = {name: value for name, value in {**twin.memo, **notes}.items() if value is not None}
     return twin if memo == twin.memo else replace(twin, memo=memo)
 
@@ -100,7 +100,7 @@ def dropped(twin: Twin, number: int, now: datetime) -> Twin:
 
 
 def asked(twin: Twin, at: datetime, now: datetime, *, device_class: str) -> Twin:
-    """Note that a device has asked its server, at a time on the server's clock.
+    """Record that a device has polled its server, at a time on the server's clock.
 
     It has taken up what it is assigned only if that was there for it by then.
     """

@@ -1,4 +1,4 @@
-"""The worker of one server: makes passes, waits between them, and says what is wrong with the server.
+"""The worker of one server: makes passes, waits between them, and records on twins why the server cannot be used.
 
 It keeps no truth of its own, so a pass that fails, or ends with the process, is simply made again. Failures are waited
 out for the server as a whole, not for each device. Made by ``driver``.
@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 _SERVER_REASONS = frozenset(
     {"Unreachable", "AuthenticationFailed", "Forbidden", "Redirected", "ServerRefused", "SecretMissing"}
 )
-"""Why no device of a server can be worked with."""
+"""Reasons that a server cannot be used for any device."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,14 +47,14 @@ class Pace:
 
 
 class Sync(Protocol):
-    """Works on the devices of one server."""
+    """Synchronises twins with one server."""
 
-    def step(self, routes: Mapping[str, Route], known: Sequence[Twin]) -> None:
-        """Do once what can be done now.
+    def step(self, routes: Mapping[str, Route], devices: Sequence[Twin]) -> None:
+        """Make one pass.
 
         Args:
             routes: Devices that fleets reach through this server.
-            known: Their twins, as far as there are any, and of devices that were reached through it before.
+            devices: Their twins, as far as there are any, and of devices that were reached through it before.
 
         Raises:
             EdgewrightError: The server cannot be used, as far as that concerns every device.
@@ -70,13 +70,13 @@ class Worker:
     """Works on one server.
 
     Args:
-        server: Its name, and who signs in there.
+        server: Its name, with the account there.
         store: Keeps the twins.
         system: As in ``delivery.type``.
-        find: Gives every device's way, and those of this server.
-        connect: Makes ready to talk to it; nothing is sent yet.
+        find: Gives the routes of every device, and those of this server.
+        connect: Opens its sync; nothing is sent yet.
         clock: Gives aware UTC times.
-        pace: How often it is asked.
+        pace: Polling intervals.
     """
 
     def __init__(
@@ -96,37 +96,37 @@ class Worker:
         self._connect = connect
         self._clock = clock
         self._pace = pace
-        self._ledger = TwinWrites(store, system)
-        self._courier: Sync | None = None
-        self._kicked = threading.Event()
+        self._writes = TwinWrites(store, system)
+        self._sync: Sync | None = None
+        self._wakeup = threading.Event()
         self._failures = 0
         self._failing_since = 0.0
         self._quiet = 0
-        self._said = ""
+        self._last_message = ""
 
-    def kick(self) -> None:
+    def wake(self) -> None:
         """Start the next pass at once, unless backing off after a failure."""
-        self._kicked.set()
+        self._wakeup.set()
 
     def close(self) -> None:
         """End its connections."""
-        if self._courier is not None:
-            self._courier.close()
-            self._courier = None
+        if self._sync is not None:
+            self._sync.close()
+            self._sync = None
 
     def run(self, stop: threading.Event, wake: Callable[[], None]) -> None:
         """Make passes until ``stop`` is set; call ``wake`` after news."""
         while not stop.is_set():
-            self._kicked.clear()
+            self._wakeup.clear()
             try:
                 busy = self.make_pass()
                 wait = self._rest(busy)
             except EdgewrightError as error:
-                wait = self._stumble(error)
+                wait = self._back_off(error)
             except Exception as error:
                 log.exception("%s: a pass failed", self.server)
-                wait = self._stumble(DeliveryError(f"a pass over {self.server} failed: {type(error).__name__}"))
-            if self._ledger.news:
+                wait = self._back_off(DeliveryError(f"a pass over {self.server} failed: {type(error).__name__}"))
+            if self._writes.news:
                 wake()
             self._wait(wait, stop)
         self.close()
@@ -138,34 +138,34 @@ class Worker:
             EdgewrightError: The server cannot be used now.
         """
         every, routes = self._find(self.server)
-        self._ledger.start(routes.keys())
-        known = self._known(every, routes)
+        self._writes.start(routes.keys())
+        devices = self._twins(every, routes)
         if not routes:
-            self._let_go(known)
+            self._drop_all(devices)
             return False
-        if self._take_over(routes, known):
-            known = self._known(every, routes)
-        if self._courier is None:
-            self._courier = self._connect(next(iter(routes.values())).delivery, self._ledger)
-        self._courier.step(routes, known)
-        self._failures, self._said = 0, ""
-        self._clear(known)
-        return any(twin.job is not None for twin in known)
+        if self._take_over(routes, devices):
+            devices = self._twins(every, routes)
+        if self._sync is None:
+            self._sync = self._connect(next(iter(routes.values())).delivery, self._writes)
+        self._sync.step(routes, devices)
+        self._failures, self._last_message = 0, ""
+        self._clear(devices)
+        return any(twin.job is not None for twin in devices)
 
     @property
     def changed(self) -> bool:
         """Return whether the last pass changed anything."""
-        return self._ledger.changed
+        return self._writes.changed
 
-    def _known(self, every: Mapping[str, Route], routes: Mapping[str, Route]) -> list[Twin]:
+    def _twins(self, every: Mapping[str, Route], routes: Mapping[str, Route]) -> list[Twin]:
         return [
             twin
             for twin in self._store.twins(self._system)
             if twin.device in routes or (twin.device not in every and twin.memo.get(SERVER) == self.server and twin.job)
         ]
 
-    def _take_over(self, routes: Mapping[str, Route], known: Sequence[Twin]) -> bool:
-        """Reset devices that came from another server: their notes are about that one."""
+    def _take_over(self, routes: Mapping[str, Route], devices: Sequence[Twin]) -> bool:
+        """Reset twins that came from another server: their notes are about that one."""
         now = self._clock()
 
         def work(twin: Twin) -> Twin:
@@ -175,48 +175,48 @@ class Worker:
             begun = moved.job is not None and moved.job.stage is not Stage.WAITING
             return dropped(moved, moved.job.number, now) if begun and moved.job is not None else moved
 
-        there = {twin.device for twin in known if twin.memo.get(SERVER) == self.server}
+        there = {twin.device for twin in devices if twin.memo.get(SERVER) == self.server}
         came = [device for device in routes if device not in there]
-        self._ledger.change(came, work)
+        self._writes.change(came, work)
         return bool(came)
 
-    def _let_go(self, known: Sequence[Twin]) -> None:
+    def _drop_all(self, devices: Sequence[Twin]) -> None:
         """Drop the jobs of a server that no fleet names any more; its credentials may no longer be used."""
         now = self._clock()
-        self._ledger.change(
-            [twin.device for twin in known],
+        self._writes.change(
+            [twin.device for twin in devices],
             lambda twin: dropped(twin, twin.job.number, now) if twin.job is not None else twin,
         )
 
-    def _clear(self, known: Sequence[Twin]) -> None:
+    def _clear(self, current: Sequence[Twin]) -> None:
         """Clear the server's errors from twins, as it answers again."""
-        devices = [twin.device for twin in known if twin.reason in _SERVER_REASONS]
-        self._ledger.change(
+        devices = [twin.device for twin in current if twin.reason in _SERVER_REASONS]
+        self._writes.change(
             devices, lambda twin: twins.troubled(twin, "", "") if twin.reason in _SERVER_REASONS else twin
         )
 
     # ── between passes ────────────────────────────────────────────────────────────────────────────────────────
 
     def _rest(self, busy: bool) -> float:
-        self._quiet = 0 if self._ledger.changed else self._quiet + 1
+        self._quiet = 0 if self._writes.changed else self._quiet + 1
         if not busy:
             return self._pace.at_rest
         return min(self._pace.under_way * float(1.5 ** min(self._quiet, 20)), self._pace.at_most)
 
-    def _stumble(self, error: EdgewrightError) -> float:
+    def _back_off(self, error: EdgewrightError) -> float:
         """Record a failed pass; return the seconds to back off."""
         if self._failures == 0:
             self._failing_since = time.monotonic()
         self._failures += 1
         if isinstance(error, Refused):
             self.close()  # a new secret may be there the next time
-        if error.message != self._said:
-            self._said = error.message
+        if error.message != self._last_message:
+            self._last_message = error.message
             log.warning("%s%s", error.message, f" ({error.hint})" if error.hint else "")
         reason = self._reason(error)
         if reason and (reason != "Unreachable" or time.monotonic() - self._failing_since >= self._pace.silence):
             with suppress(EdgewrightError):  # the store has its own trouble then, and the next pass says so
-                self._tell(reason, error)
+                self._mark_devices(reason, error)
         asked = error.retry_after if isinstance(error, Busy) else None
         own = min(self._pace.backoff * float(2 ** min(self._failures - 1, 20)), self._pace.longest)
         return max(own, asked or 0.0)
@@ -228,16 +228,16 @@ class Worker:
             return "ServerRefused"
         return "Unreachable" if isinstance(error, DeliveryUnavailable) else ""
 
-    def _tell(self, reason: str, error: EdgewrightError) -> None:
+    def _mark_devices(self, reason: str, error: EdgewrightError) -> None:
         every, routes = self._find(self.server)
         words = f"{error.message}; {error.hint}" if error.hint else error.message
-        devices = [twin.device for twin in self._known(every, routes) if twin.device in routes]
-        self._ledger.change(devices, lambda twin: twins.troubled(twin, reason, words))
+        devices = [twin.device for twin in self._twins(every, routes) if twin.device in routes]
+        self._writes.change(devices, lambda twin: twins.troubled(twin, reason, words))
 
     def _wait(self, seconds: float, stop: threading.Event) -> None:
         until = time.monotonic() + seconds
         while not stop.is_set() and (left := until - time.monotonic()) > 0:
-            self._kicked.wait(left)
-            if self._kicked.is_set() and not self._failures:
+            self._wakeup.wait(left)
+            if self._wakeup.is_set() and not self._failures:
                 return
-            self._kicked.clear()
+            self._wakeup.clear()

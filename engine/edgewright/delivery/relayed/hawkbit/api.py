@@ -1,7 +1,7 @@
 """hawkBit's management API, as far as it is used: targets, software modules, distribution sets, actions.
 
 As documented at https://eclipse.dev/hawkbit/rest-api/mgmt/ (version 1; hawkBit 0.3 to 1.0). Lists come in pages of at
-most 500; ``q`` is FIQL. Called by ``courier``.
+most 500; ``q`` is FIQL. Called by ``sync`` and its parts.
 """
 
 import base64
@@ -139,7 +139,7 @@ class Hawkbit:
         entries = self._listed(path, "", _STATUSES, most=_MOST_STATUSES, missing_is_empty=True, sort="id:ASC")
         return [str(words) for entry in entries for words in entry.get("messages") or []]
 
-    def call_off(self, device: str, action: int, *, force: bool) -> bool:
+    def cancel(self, device: str, action: int, *, force: bool) -> bool:
         """Cancel an action, or quit one that is being cancelled; False when it cannot be, or is gone."""
         path = f"/targets/{quote(device, safe='')}/actions/{action}"
         return self._client.delete(path, {"force": "true"} if force else None, expect=[404, 405]).status < 300

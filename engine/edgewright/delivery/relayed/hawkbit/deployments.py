@@ -13,10 +13,12 @@ from edgewright.core.fleet.routes import Route
 from edgewright.core.fleet.twins import Stage, Twin
 from edgewright.delivery.relayed.bundling import Bundler, Order, Recipes
 from edgewright.delivery.relayed.errors import Refused
+from edgewright.delivery.relayed.hawkbit.action_notes import CLOSED, TARGET, ActionNote, note_of
 from edgewright.delivery.relayed.hawkbit.api import Action, Hawkbit, among
 from edgewright.delivery.relayed.hawkbit.distribution_sets import DistributionSets, name_of
-from edgewright.delivery.relayed.hawkbit.job_notes import CLOSED, TARGET, JobNote, keep, note_of, offer
 from edgewright.delivery.relayed.hawkbit.options import Kinds
+from edgewright.delivery.relayed.job_notes import mark_offered, write_note
+from edgewright.delivery.relayed.jobs import reject
 from edgewright.delivery.relayed.twin_writes import TwinWrites, chunks, noted
 from edgewright.errors import DeliveryError
 
@@ -28,15 +30,15 @@ class Deployments:
     """Creates hawkBit's actions for jobs."""
 
     def __init__(
-        self, hawkbit: Hawkbit, ledger: TwinWrites, bundler: Bundler, kinds: Kinds, clock: Callable[[], datetime]
+        self, hawkbit: Hawkbit, writes: TwinWrites, bundler: Bundler, kinds: Kinds, clock: Callable[[], datetime]
     ) -> None:
         self._hawkbit = hawkbit
         self._bundler = bundler
-        self._ledger = ledger
-        self._shelf = DistributionSets(hawkbit, bundler, kinds)
+        self._writes = writes
+        self._sets = DistributionSets(hawkbit, bundler, kinds)
         self._clock = clock
 
-    def start(self, routes: Mapping[str, Route], known: Mapping[str, Twin]) -> None:
+    def start(self, routes: Mapping[str, Route], current: Mapping[str, Twin]) -> None:
         """Start waiting jobs.
 
         Raises:
@@ -44,7 +46,7 @@ class Deployments:
         """
         groups: dict[tuple[str, str], tuple[Order, list[str]]] = {}
         recipes = Recipes(self._bundler)
-        for device, twin in known.items():
+        for device, twin in current.items():
             job = twin.job
             if job is not None and job.stage is Stage.WAITING and device in routes and twin.memo.get(TARGET):
                 delivery = routes[device].delivery
@@ -53,11 +55,11 @@ class Deployments:
                     groups.setdefault((order.model, order.version), (order, []))[1].append(device)
         for order, devices in groups.values():
             for some in chunks(devices, _NAMED_AT_ONCE):
-                self._start(order, [known[device] for device in some])
+                self._start(order, [current[device] for device in some])
         recipes.check()
 
     def find(self, waiting: Sequence[Twin]) -> dict[str, Twin]:
-        """Find the actions of jobs of which it is not known whether hawkBit was told; gives the twins that have one."""
+        """Find the actions of jobs that hawkBit may have been told of; return the twins that have one."""
         notes = {twin.device: note for twin in waiting if (note := note_of(twin)) is not None and note.action is None}
         found: dict[str, int] = {}
         for devices in chunks(notes, _NAMED_AT_ONCE):
@@ -70,30 +72,22 @@ class Deployments:
 
     def _start(self, order: Order, waiting: Sequence[Twin]) -> None:
         try:
-            self._launch(order, waiting)
+            self._assign(order, waiting)
         except Refused:
             raise
         except DeliveryError as error:
-            self._shelf.forget()
-            now, words = self._clock(), f"{error.message}; {error.hint}" if error.hint else error.message
-            jobs = {twin.device: twin.job.number for twin in waiting if twin.job is not None}
+            self._sets.forget()
+            reject(self._writes, waiting, error, self._clock(), unless=_is_sent)
 
-            def refuse(twin: Twin) -> Twin:
-                note = note_of(twin)
-                told = note is not None and note.action is not None
-                return twin if told else twins.fail(twin, jobs[twin.device], now, "Rejected", words)
-
-            self._ledger.change(jobs, refuse)
-
-    def _launch(self, order: Order, waiting: Sequence[Twin]) -> None:
+    def _assign(self, order: Order, waiting: Sequence[Twin]) -> None:
         adopted = self.find(waiting)
         notes = {
-            twin.device: self._chosen(order, twin, used)
+            twin.device: self._choose(order, twin, used)
             for twin, used in self._with_used(order, [twin for twin in waiting if twin.device not in adopted])
         }
         self._offered({device: note for device, note in notes.items() if note.action is not None})
         told = {device: note for device, note in notes.items() if note.action is None}
-        self._ledger.change(told, lambda twin: keep(twin, told[twin.device]))
+        self._writes.change(told, lambda twin: write_note(twin, told[twin.device]))
         by_set: dict[int, list[str]] = {}
         for device, note in told.items():
             by_set.setdefault(note.set_id, []).append(device)
@@ -116,27 +110,27 @@ class Deployments:
                 used[action.target].append(action)
         return [(twin, used[twin.device]) for twin in waiting]
 
-    def _chosen(self, order: Order, twin: Twin, used: Sequence[Action]) -> JobNote:
+    def _choose(self, order: Order, twin: Twin, used: Sequence[Action]) -> ActionNote:
         """Choose the set: that of an action that is open, else the first that the device never had."""
         assert twin.job is not None  # start gives only such
         before = note_of(twin)
         refused = before.refused if before is not None else ()
         for action in used:
             if action.status not in CLOSED and action.set_id is not None:
-                return JobNote(twin.job.number, action.set_id, action.id)
+                return ActionNote(twin.job.number, action.set_id, action.id)
         if before is not None and before.set_id not in refused:
             return before
         taken = {action.set_id for action in used} | set(refused)
         attempt = 1
-        while (set_id := self._shelf.set_of(replace(order, attempt=attempt))) in taken:
+        while (set_id := self._sets.set_of(replace(order, attempt=attempt))) in taken:
             attempt += 1
-        return JobNote(twin.job.number, set_id, refused=refused)
+        return ActionNote(twin.job.number, set_id, None, refused=refused)
 
-    def _offered(self, notes: Mapping[str, JobNote]) -> dict[str, Twin]:
+    def _offered(self, notes: Mapping[str, ActionNote]) -> dict[str, Twin]:
         now = self._clock()
-        return self._ledger.change(notes, lambda twin: offer(twin, replace(notes[twin.device], refused=()), now))
+        return self._writes.change(notes, lambda twin: mark_offered(twin, replace(notes[twin.device], refused=()), now))
 
-    def _unanswered(self, notes: Mapping[str, JobNote]) -> None:
+    def _unanswered(self, notes: Mapping[str, ActionNote]) -> None:
         """hawkBit made no action for these: the target is gone, or has a set assigned whose action was cleared away."""
         now = self._clock()
 
@@ -144,7 +138,12 @@ class Deployments:
             note = notes[twin.device]
             if len(note.refused) + 1 >= _MOST_TRIES:
                 return twins.fail(twin, note.job, now, "Rejected", f"{self._hawkbit.name} does not assign it")
-            again = keep(twin, replace(note, refused=(*note.refused, note.set_id)))
+            again = write_note(twin, replace(note, refused=(*note.refused, note.set_id)))
             return noted(again, **{TARGET: None})
 
-        self._ledger.change(notes, work)
+        self._writes.change(notes, work)
+
+
+def _is_sent(twin: Twin) -> bool:
+    note = note_of(twin)
+    return note is not None and note.action is not None

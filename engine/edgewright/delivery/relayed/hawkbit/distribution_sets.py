@@ -33,14 +33,14 @@ class DistributionSets:
         """
         key = (order.model, order.version, order.attempt)
         if key not in self._sets:
-            name, about, kind = name_of(order), _about(order), self._kinds.distribution_set
+            name, description, kind = name_of(order), _description(order), self._kinds.distribution_set
             module = self._module(order)
             version = order.version if order.attempt == 1 else f"{order.version}.{order.attempt}"
-            self._sets[key] = self._made(
+            self._sets[key] = self._find_or_create(
                 f"distribution set {name}",
                 version,
                 lambda version: self._hawkbit.distribution_set(name, version),
-                lambda version: self._hawkbit.create_set(name, version, kind, module, about),
+                lambda version: self._hawkbit.create_set(name, version, kind, module, description),
             )
         return self._sets[key]
 
@@ -53,12 +53,12 @@ class DistributionSets:
         """Find the software module with the bundle, or make it and upload."""
         key = (order.model, order.version)
         if key not in self._modules:
-            name, about, kind = name_of(order), _about(order), self._kinds.module
-            module = self._made(
+            name, description, kind = name_of(order), _description(order), self._kinds.module
+            module = self._find_or_create(
                 f"software module {name}",
                 order.version,
                 lambda version: self._hawkbit.module(name, version),
-                lambda version: self._hawkbit.create_module(name, version, kind, about),
+                lambda version: self._hawkbit.create_module(name, version, kind, description),
             )
             if not self._hawkbit.artifacts(module):
                 bundle = self._bundler.build(order)
@@ -66,7 +66,7 @@ class DistributionSets:
             self._modules[key] = module
         return self._modules[key]
 
-    def _made(
+    def _find_or_create(
         self, what: str, version: str, find: Callable[[str], int | None], create: Callable[[str], int | None]
     ) -> int:
         """Find or create. What was deleted keeps its name in hawkBit, and is not found: then another name is taken."""
@@ -86,7 +86,7 @@ def name_of(order: Order) -> str:
     return order.model[:_LONGEST_NAME]
 
 
-def _about(order: Order) -> str:
+def _description(order: Order) -> str:
     if order.target is None:
         return f"removes the model {order.model}; made by edgewright"
     return f"release {order.target.release}, package {order.target.package.digest}; made by edgewright"

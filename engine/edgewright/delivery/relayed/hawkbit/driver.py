@@ -56,7 +56,7 @@ class HawkbitDriver(ServerDriver):
         usual = "" if made == "application/app" else f" ({made})"
         return f"hawkBit at {settings.url.rstrip('/')} as {settings.user}{usual}"
 
-    def connect(self, delivery: Delivery, ledger: TwinWrites) -> Sync:
+    def connect(self, delivery: Delivery, writes: TwinWrites) -> Sync:
         """As in ServerDriver."""
         from edgewright.delivery.relayed.hawkbit.api import Hawkbit
         from edgewright.delivery.relayed.hawkbit.sync import HawkbitSync
@@ -66,7 +66,7 @@ class HawkbitDriver(ServerDriver):
         hawkbit = Hawkbit(settings.url, settings.user, password, self._limits)
         kinds = Kinds(settings.module_type, settings.set_type)
         return HawkbitSync(
-            hawkbit, ledger, self._bundler, self.clock, Options(settings.create_targets, kinds, self._force_after)
+            hawkbit, writes, self._bundler, self.clock, Options(settings.create_targets, kinds, self._force_after)
         )
 
 

@@ -1,7 +1,7 @@
 """Mender's management API, as far as it is used: the inventory, artifacts and deployments.
 
 As documented at https://docs.mender.io/api/ (management, version 1, and 2 where 1 is deprecated). Lists come in pages
-of at most 500, counted from 1. Called by ``courier`` and its parts.
+of at most 500, counted from 1. Called by ``sync`` and its parts.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

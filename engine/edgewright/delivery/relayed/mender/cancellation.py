@@ -9,9 +9,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from edgewright.core.fleet.twins import Stage, Twin
+from edgewright.core.fleet.twins import Twin
+from edgewright.delivery.relayed.job_notes import write_note
+from edgewright.delivery.relayed.jobs import is_cancelling
 from edgewright.delivery.relayed.mender.api import Mender
-from edgewright.delivery.relayed.mender.job_notes import JobNote, keep, note_of
+from edgewright.delivery.relayed.mender.deployment_notes import DeploymentNote, note_of
 from edgewright.delivery.relayed.twin_writes import TwinWrites
 
 log = logging.getLogger(__name__)
@@ -20,22 +22,22 @@ _MOST_LOOKED_INTO = 50
 """Deployments of others; with more, it is not worth finding out."""
 
 
-class Stopper:
+class Canceller:
     """Cancels jobs at Mender."""
 
-    def __init__(self, mender: Mender, ledger: TwinWrites, clock: Callable[[], datetime]) -> None:
+    def __init__(self, mender: Mender, writes: TwinWrites, clock: Callable[[], datetime]) -> None:
         self._mender = mender
-        self._ledger = ledger
+        self._writes = writes
         self._clock = clock
 
-    def stop(self, deployment: str, open_: Sequence[Twin]) -> dict[str, Twin]:
+    def cancel(self, deployment: str, open_: Sequence[Twin]) -> dict[str, Twin]:
         """Cancel the cancelled jobs of a deployment, once; return the twins that changed.
 
         Args:
             deployment: Its id.
             open_: The devices that have not ended it.
         """
-        off = {twin.device: note for twin in open_ if _is_off(twin) and (note := note_of(twin)) is not None}
+        off = {twin.device: note for twin in open_ if is_cancelling(twin) and (note := note_of(twin)) is not None}
         new = {device: note for device, note in off.items() if not note.stopped_at}
         if not new:
             return {}
@@ -45,12 +47,14 @@ class Stopper:
         else:
             stopped = self._take_out(deployment, new)
         now = self._clock().isoformat()
-        return self._ledger.change(
+        return self._writes.change(
             new,
-            lambda twin: keep(twin, replace(new[twin.device], stopped_at=now if twin.device in stopped else _NOT_NOW)),
+            lambda twin: write_note(
+                twin, replace(new[twin.device], stopped_at=now if twin.device in stopped else _NOT_NOW)
+            ),
         )
 
-    def _take_out(self, deployment: str, notes: Mapping[str, JobNote]) -> set[str]:
+    def _take_out(self, deployment: str, notes: Mapping[str, DeploymentNote]) -> set[str]:
         shared = self._in_others(deployment, {note.device for note in notes.values()})
         if shared is None or shared:
             log.warning(
@@ -73,7 +77,3 @@ class Stopper:
 
 _NOT_NOW = "-"
 """In place of a time: it was found that the device cannot be taken out."""
-
-
-def _is_off(twin: Twin) -> bool:
-    return twin.job is not None and twin.job.stage is Stage.CANCELLING

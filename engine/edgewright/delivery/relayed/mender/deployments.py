@@ -1,27 +1,27 @@
 """Starts jobs at a Mender server: the artifact, and one deployment for many devices that are given the same.
 
 Deployments are named by the jobs they are for, and the name is noted before Mender is told: after a crash it is looked
-for by that name. Used by ``courier``.
+for by that name. Used by ``sync``.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from edgewright.core.fleet import twins
 from edgewright.core.fleet.routes import Route
 from edgewright.core.fleet.twins import Job, Stage, Twin
 from edgewright.delivery.relayed.bundling import Bundler, Order, Recipes
 from edgewright.delivery.relayed.errors import Refused
+from edgewright.delivery.relayed.job_notes import mark_offered
+from edgewright.delivery.relayed.jobs import reject
 from edgewright.delivery.relayed.mender.api import Mender
-from edgewright.delivery.relayed.mender.job_notes import (
+from edgewright.delivery.relayed.mender.deployment_notes import (
     MENDER_ID,
-    JobNote,
+    DeploymentNote,
     deployment_name,
-    intend,
     next_attempt,
     note_of,
-    offer,
+    write_attempt,
 )
 from edgewright.delivery.relayed.twin_writes import TwinWrites, chunks
 from edgewright.errors import DeliveryError
@@ -33,22 +33,22 @@ _NAMED_AT_ONCE = 20
 class Deployments:
     """Creates Mender's deployments for jobs."""
 
-    def __init__(self, mender: Mender, ledger: TwinWrites, bundler: Bundler, clock: Callable[[], datetime]) -> None:
+    def __init__(self, mender: Mender, writes: TwinWrites, bundler: Bundler, clock: Callable[[], datetime]) -> None:
         self._mender = mender
-        self._ledger = ledger
+        self._writes = writes
         self._bundler = bundler
         self._clock = clock
         self._artifacts: set[str] = set()
 
-    def start(self, routes: Mapping[str, Route], known: Mapping[str, Twin]) -> None:
-        """Start what waits.
+    def start(self, routes: Mapping[str, Route], current: Mapping[str, Twin]) -> None:
+        """Start waiting jobs.
 
         Raises:
             DeliveryError, DeliveryUnavailable, StorageFull: As far as it concerns every device.
         """
         waiting = [
             twin
-            for device, twin in known.items()
+            for device, twin in current.items()
             if twin.job is not None and twin.job.stage is Stage.WAITING and device in routes and MENDER_ID in twin.memo
         ]
         found = self.find(waiting)
@@ -67,7 +67,7 @@ class Deployments:
         recipes.check()
 
     def find(self, unsure: Sequence[Twin]) -> dict[str, Twin]:
-        """Find deployments of jobs of which it is not known whether Mender was told; gives the twins that have one."""
+        """Find deployments of jobs that Mender may have been told of; return the twins that have one."""
         notes = {
             twin.device: note for twin in unsure if (note := note_of(twin)) is not None and note.deployment is None
         }
@@ -81,23 +81,22 @@ class Deployments:
     def _start(self, order: Order, name: str, members: Sequence[Twin]) -> None:
         """Start one deployment; ``name``: the one noted for it before, if any."""
         try:
-            self._launch(order, name, members)
+            self._deploy(order, name, members)
         except Refused:
             raise
         except DeliveryError as error:
             self._artifacts.discard(order.name)
-            now, words = self._clock(), f"{error.message}; {error.hint}" if error.hint else error.message
-            jobs = {twin.device: twin.job.number for twin in members if twin.job is not None}
-            self._ledger.change(jobs, lambda twin: twins.fail(twin, jobs[twin.device], now, "Rejected", words))
+            reject(self._writes, members, error, self._clock())
 
-    def _launch(self, order: Order, name: str, members: Sequence[Twin]) -> None:
-        self._shelve(order)
+    def _deploy(self, order: Order, name: str, members: Sequence[Twin]) -> None:
+        self._ensure_artifact(order)
         jobs = {twin.device: twin.job.number for twin in members if twin.job is not None}
         name = name or deployment_name(order.name, jobs.items())
         notes = {
-            twin.device: JobNote(jobs[twin.device], name, str(twin.memo[MENDER_ID]), order.attempt) for twin in members
+            twin.device: DeploymentNote(jobs[twin.device], name, str(twin.memo[MENDER_ID]), order.attempt)
+            for twin in members
         }
-        self._ledger.change(notes, lambda twin: intend(twin, notes[twin.device], order.version))
+        self._writes.change(notes, lambda twin: write_attempt(twin, notes[twin.device], order.version))
         deployment = self._mender.deploy(name, order.name, sorted(note.device for note in notes.values()))
         if deployment is None:
             alike = [each for each in self._mender.named([name]) if not each.is_finished]
@@ -106,7 +105,7 @@ class Deployments:
             deployment = alike[0].id
         self._offered({device: replace(note, deployment=deployment) for device, note in notes.items()})
 
-    def _shelve(self, order: Order) -> None:
+    def _ensure_artifact(self, order: Order) -> None:
         """Upload the artifact, unless Mender has it."""
         if order.name in self._artifacts:
             return
@@ -115,9 +114,9 @@ class Deployments:
             self._mender.upload(self._bundler.build(order), f"{about}; made by edgewright")
         self._artifacts.add(order.name)
 
-    def _offered(self, notes: Mapping[str, JobNote]) -> dict[str, Twin]:
+    def _offered(self, notes: Mapping[str, DeploymentNote]) -> dict[str, Twin]:
         now = self._clock()
-        return self._ledger.change(notes, lambda twin: offer(twin, notes[twin.device], now))
+        return self._writes.change(notes, lambda twin: mark_offered(twin, notes[twin.device], now))
 
 
 def _order(twin: Twin, job: Job, route: Route, recipe: str) -> Order:

@@ -6,47 +6,48 @@ from datetime import UTC, datetime
 from edgewright.core.fleet import twins
 from edgewright.core.fleet.routes import Route
 from edgewright.core.fleet.twins import Twin
+from edgewright.delivery.relayed.job_notes import POLLED_AT
 from edgewright.delivery.relayed.mender.api import PAGE, Device, Mender
-from edgewright.delivery.relayed.mender.job_notes import ASKED, MENDER_ID
+from edgewright.delivery.relayed.mender.deployment_notes import MENDER_ID
 from edgewright.delivery.relayed.twin_writes import TwinWrites, asked, chunks, noted
 
 _SCOPES = ("inventory", "identity", "tags")
 """Where the attribute with a device's id may be; the first that has it."""
 _STATUS, _CHECK_IN = ("identity", "status"), ("system", "check_in_time")
 _ACCEPTED = frozenset({"", "accepted"})
-_TROUBLES = frozenset({"UnknownDevice", "AmbiguousDevice", "NotAccepted"})
+_DEVICE_REASONS = frozenset({"UnknownDevice", "AmbiguousDevice", "NotAccepted"})
 
 
 class Devices:
     """Finds devices, and records when they were seen."""
 
-    def __init__(self, mender: Mender, ledger: TwinWrites, attribute: str, clock: Callable[[], datetime]) -> None:
+    def __init__(self, mender: Mender, writes: TwinWrites, attribute: str, clock: Callable[[], datetime]) -> None:
         self._mender = mender
-        self._ledger = ledger
+        self._writes = writes
         self._attribute = attribute
         self._clock = clock
-        self.heard: dict[str, datetime] = {}
+        self.seen_at: dict[str, datetime] = {}
         """When devices were last seen."""
 
-    def look(self, routes: Mapping[str, Route]) -> dict[str, Twin]:
+    def read(self, routes: Mapping[str, Route]) -> dict[str, Twin]:
         """Look every device up; return the twins that changed."""
         found = self.find(list(routes), [_STATUS, _CHECK_IN])
         now = self._clock()
 
         def work(twin: Twin) -> Twin:
-            trouble = self._trouble(twin.device, found.get(twin.device, []))
-            if trouble is not None:
-                return twins.troubled(twin, *trouble)
+            problem = self._problem(twin.device, found.get(twin.device, []))
+            if problem is not None:
+                return twins.troubled(twin, *problem)
             (device,) = found[twin.device]
-            known = noted(twin, **{MENDER_ID: device.id})
-            if known.reason in _TROUBLES:
-                known = twins.troubled(known, "", "")
-            return self._heard(known, device, routes[twin.device], now)
+            matched = noted(twin, **{MENDER_ID: device.id})
+            if matched.reason in _DEVICE_REASONS:
+                matched = twins.troubled(matched, "", "")
+            return self._seen(matched, device, routes[twin.device], now)
 
-        changed = self._ledger.change(routes, work)
+        changed = self._writes.change(routes, work)
         for id_, devices in found.items():
             if len(devices) == 1 and devices[0].updated_at is not None:
-                self.heard[id_] = devices[0].updated_at
+                self.seen_at[id_] = devices[0].updated_at
         return changed
 
     def find(self, ids: Sequence[str], select: Sequence[tuple[str, str]] = ()) -> dict[str, list[Device]]:
@@ -62,7 +63,7 @@ class Devices:
                         found.setdefault(id_, []).append(device)
         return found
 
-    def _trouble(self, device: str, found: Sequence[Device]) -> tuple[str, str] | None:
+    def _problem(self, device: str, found: Sequence[Device]) -> tuple[str, str] | None:
         if not found:
             words = f"{self._mender.name} has no device whose attribute {self._attribute} is {device}"
             return "UnknownDevice", words
@@ -73,13 +74,13 @@ class Devices:
             return "NotAccepted", f"{self._mender.name} has not accepted the device: it is {found[0].status}"
         return None
 
-    def _heard(self, twin: Twin, device: Device, route: Route, now: datetime) -> Twin:
+    def _seen(self, twin: Twin, device: Device, route: Route, now: datetime) -> Twin:
         at = device.updated_at
-        last = max(self.heard.get(twin.device, _LONG_AGO), _from_ms(twin.memo.get(ASKED, 0)))
+        last = max(self.seen_at.get(twin.device, _LONG_AGO), _from_ms(twin.memo.get(POLLED_AT, 0)))
         if at is None or _to_ms(at) <= _to_ms(last):
             return twin
-        seen = asked(twin, at, now, device_class=route.device.labels.get("class", ""))
-        return twin if seen == twin else noted(seen, **{ASKED: _to_ms(at)})
+        after = asked(twin, at, now, device_class=route.device.labels.get("class", ""))
+        return twin if after == twin else noted(after, **{POLLED_AT: _to_ms(at)})
 
 
 _LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)

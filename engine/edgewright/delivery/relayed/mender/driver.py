@@ -42,14 +42,14 @@ class MenderServerDriver(ServerDriver):
         settings = _settings(delivery)
         return f"Mender at {settings.url.rstrip('/')} with {settings.token.secret}, by {settings.attribute}"
 
-    def connect(self, delivery: Delivery, ledger: TwinWrites) -> Sync:
+    def connect(self, delivery: Delivery, writes: TwinWrites) -> Sync:
         """As in ServerDriver."""
         from edgewright.delivery.relayed.mender.api import Mender
         from edgewright.delivery.relayed.mender.sync import MenderSync
 
         settings = _settings(delivery)
         mender = Mender(settings.url, secret_of(self.secrets, settings.token), self._limits)
-        return MenderSync(mender, ledger, self._bundler, settings.attribute, self.clock, self._options)
+        return MenderSync(mender, writes, self._bundler, settings.attribute, self.clock, self._options)
 
 
 def _settings(delivery: Delivery) -> MenderServerSettings:

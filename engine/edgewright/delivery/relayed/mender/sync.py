@@ -10,20 +10,21 @@ from edgewright.core.fleet.routes import Proof, Route
 from edgewright.core.fleet.twins import Job, Stage, Twin
 from edgewright.delivery.evidence import Verdict, judge, settle
 from edgewright.delivery.relayed.bundling import Bundler, Order
-from edgewright.delivery.relayed.mender import job_notes as notes
+from edgewright.delivery.relayed.job_notes import write_note
+from edgewright.delivery.relayed.jobs import drop_unsent, is_cancelling, next_jobs
+from edgewright.delivery.relayed.mender import deployment_notes as notes
 from edgewright.delivery.relayed.mender.api import Mender, Progress
-from edgewright.delivery.relayed.mender.cancellation import Stopper
-from edgewright.delivery.relayed.mender.deployments import Deployments
-from edgewright.delivery.relayed.mender.devices import Devices
-from edgewright.delivery.relayed.mender.job_notes import (
-    JobNote,
+from edgewright.delivery.relayed.mender.cancellation import Canceller
+from edgewright.delivery.relayed.mender.deployment_notes import (
+    DeploymentNote,
     deployment_of,
-    hopeless,
-    keep,
+    impossible,
     note_of,
     stage_of,
-    words_of,
+    summarise,
 )
+from edgewright.delivery.relayed.mender.deployments import Deployments
+from edgewright.delivery.relayed.mender.devices import Devices
 from edgewright.delivery.relayed.mender.options import Options
 from edgewright.delivery.relayed.twin_writes import TwinWrites, dropped
 
@@ -36,21 +37,21 @@ class MenderSync:
     def __init__(
         self,
         mender: Mender,
-        ledger: TwinWrites,
+        writes: TwinWrites,
         bundler: Bundler,
         attribute: str,
         clock: Callable[[], datetime],
         options: Options,
     ) -> None:
         self._mender = mender
-        self._ledger = ledger
+        self._writes = writes
         self._clock = clock
         self._options = options
-        self._roster = Devices(mender, ledger, attribute, clock)
-        self._launcher = Deployments(mender, ledger, bundler, clock)
-        self._stopper = Stopper(mender, ledger, clock)
-        self._looked_at = -options.look_every.total_seconds()
-        self._looked_for: frozenset[str] = frozenset()
+        self._devices = Devices(mender, writes, attribute, clock)
+        self._deployments = Deployments(mender, writes, bundler, clock)
+        self._canceller = Canceller(mender, writes, clock)
+        self._read_at = -options.look_every.total_seconds()
+        self._read_for: frozenset[str] = frozenset()
         self._shown: dict[tuple[str, int], datetime | None] = {}
         """When devices had last been seen, at the time that the evidence of a job was last read."""
 
@@ -58,33 +59,29 @@ class MenderSync:
         """End its connections."""
         self._mender.close()
 
-    def step(self, routes: Mapping[str, Route], known: Sequence[Twin]) -> None:
+    def step(self, routes: Mapping[str, Route], devices: Sequence[Twin]) -> None:
         """As in worker.Sync."""
-        now = {twin.device: twin for twin in known}
-        now |= self._look(routes)
-        now |= self._watch(routes, now)
-        now |= self._drop(now)
-        idle = [device for device, twin in now.items() if device in routes and self._next(twin) is not twin]
-        now |= self._ledger.change(idle, self._next)
-        self._launcher.start(routes, now)
+        current = {twin.device: twin for twin in devices}
+        current |= self._read_devices(routes)
+        current |= self._read_deployments(routes, current)
+        current |= self._drop_unsent(current)
+        current |= next_jobs(self._writes, routes, current, self._clock)
+        self._deployments.start(routes, current)
 
-    def _next(self, twin: Twin) -> Twin:
-        return twins.next_job(twin, self._clock())
-
-    def _look(self, routes: Mapping[str, Route]) -> dict[str, Twin]:
+    def _read_devices(self, routes: Mapping[str, Route]) -> dict[str, Twin]:
         """Look devices up when that is due, or there are new ones."""
-        due = time.monotonic() - self._looked_at >= self._options.look_every.total_seconds()
-        if not due and self._looked_for >= routes.keys():
+        due = time.monotonic() - self._read_at >= self._options.look_every.total_seconds()
+        if not due and self._read_for >= routes.keys():
             return {}
-        self._looked_at, self._looked_for = time.monotonic(), frozenset(routes)
-        return self._roster.look(routes)
+        self._read_at, self._read_for = time.monotonic(), frozenset(routes)
+        return self._devices.read(routes)
 
     # ── deployments under way ─────────────────────────────────────────────────────────────────────────────────
 
-    def _watch(self, routes: Mapping[str, Route], known: Mapping[str, Twin]) -> dict[str, Twin]:
+    def _read_deployments(self, routes: Mapping[str, Route], current: Mapping[str, Twin]) -> dict[str, Twin]:
         """Read the progress of deployments; return the twins that changed."""
         running: dict[str, list[Twin]] = {}
-        for twin in known.values():
+        for twin in current.values():
             if (deployment := deployment_of(twin)) is not None:
                 running.setdefault(deployment, []).append(twin)
         changed: dict[str, Twin] = {}
@@ -96,9 +93,9 @@ class MenderSync:
                 if row is not None and row.status in notes.SUCCEEDED:
                     done.append(twin)
                 elif row is not None:
-                    changed |= self._follow(twin, row, routes.get(twin.device))
-            waiting = [known[device] for device in self._open(members, rows)]
-            changed |= self._stopper.stop(deployment, [changed.get(twin.device, twin) for twin in waiting])
+                    changed |= self._read_progress(twin, row, routes.get(twin.device))
+            waiting = [current[device] for device in self._open(members, rows)]
+            changed |= self._canceller.cancel(deployment, [changed.get(twin.device, twin) for twin in waiting])
         return changed | self._prove(done, routes)
 
     def _rows(self, deployment: str, members: Sequence[Twin]) -> dict[str, Progress]:
@@ -119,33 +116,33 @@ class MenderSync:
         return [
             twin.device
             for twin in members
-            if (row := rows.get(twin.device)) is None or (row.status not in ended and hopeless(row.status) is None)
+            if (row := rows.get(twin.device)) is None or (row.status not in ended and impossible(row.status) is None)
         ]
 
-    def _follow(self, twin: Twin, row: Progress, route: Route | None) -> dict[str, Twin]:
+    def _read_progress(self, twin: Twin, row: Progress, route: Route | None) -> dict[str, Twin]:
         job, note, now = twin.job, note_of(twin), self._clock()
-        assert job is not None and note is not None  # _watch gives only such
+        assert job is not None and note is not None  # _read_deployments gives only such
         if row.status == notes.FAILED:
-            is_off = job.stage is Stage.CANCELLING
-            if not row.has_log and not is_off and self._waits(note, self._options.log_after):
+            is_cancelled = job.stage is Stage.CANCELLING
+            if not row.has_log and not is_cancelled and self._waits(note, self._options.log_after):
                 return self._wait(twin, note)
             log = self._mender.log(note.deployment or "", note.device) if row.has_log else ""
             return self._settle(
-                job, twin.device, route, note, [row.substate, log], succeeded=False, words=words_of(log)
+                job, twin.device, route, note, [row.substate, log], succeeded=False, words=summarise(log)
             )
         if row.status in {notes.ABORTED, ""}:
-            return self._gone(job, twin.device, row)
-        if (why := hopeless(row.status)) is not None:
-            return self._ledger.change([twin.device], lambda twin: twins.fail(twin, job.number, now, *why))
+            return self._end_aborted(job, twin.device, row)
+        if (why := impossible(row.status)) is not None:
+            return self._writes.change([twin.device], lambda twin: twins.fail(twin, job.number, now, *why))
         stage = stage_of(row.status, job.stage)
         begun = note.begun or stage is Stage.INSTALLING
         if stage is job.stage and begun == note.begun:
             return {}
-        return self._ledger.change(
-            [twin.device], lambda twin: twins.move(keep(twin, replace(note, begun=begun)), job.number, stage, now)
+        return self._writes.change(
+            [twin.device], lambda twin: twins.move(write_note(twin, replace(note, begun=begun)), job.number, stage, now)
         )
 
-    def _gone(self, job: Job, device: str, row: Progress) -> dict[str, Twin]:
+    def _end_aborted(self, job: Job, device: str, row: Progress) -> dict[str, Twin]:
         """Settle a job whose deployment was aborted, by us or somebody else, or is gone from Mender."""
         now = self._clock()
         words = "it was aborted in Mender" if row.status else "its deployment has ended in Mender without the device"
@@ -155,49 +152,49 @@ class MenderSync:
             if twin.job is None or twin.job.stage is not Stage.CANCELLING:
                 return twins.fail(twin, job.number, now, "Cancelled", words)
             if note is not None and note.begun:
-                return twins.bring_back(twin, job.number, now, "Cancelled", "called off after the device had begun")
+                return twins.bring_back(twin, job.number, now, "Cancelled", "cancelled after the device had begun")
             return dropped(twin, job.number, now)
 
-        return self._ledger.change([device], work)
+        return self._writes.change([device], work)
 
     # ── what was done ─────────────────────────────────────────────────────────────────────────────────────────
 
     def _prove(self, done: Sequence[Twin], routes: Mapping[str, Route]) -> dict[str, Twin]:
         """Read the evidence of jobs that Mender reports as successful."""
-        asked = [twin for twin in done if self._may_show(twin)]
-        shown = self._roster.find([twin.device for twin in asked]) if asked else {}
+        asked = [twin for twin in done if self._may_have_sent(twin)]
+        shown = self._devices.find([twin.device for twin in asked]) if asked else {}
         changed: dict[str, Twin] = {}
         for twin in done:
             job, note, route = twin.job, note_of(twin), routes.get(twin.device)
-            assert job is not None and note is not None  # _watch gives only such
+            assert job is not None and note is not None  # _read_deployments gives only such
             said = [text for each in shown.get(twin.device, []) if each.id == note.device for text in each.texts()]
             verdict = _judged(job, note, route, said)
             wanted = job.stage is not Stage.CANCELLING and route is not None and route.proof is Proof.VERIFIED
             if verdict is None and wanted and self._waits(note, self._options.proof_after):
-                self._shown[twin.device, job.number] = self._roster.heard.get(twin.device)
+                self._shown[twin.device, job.number] = self._devices.seen_at.get(twin.device)
                 changed |= self._wait(twin, note)
             else:
                 self._shown.pop((twin.device, job.number), None)
                 changed |= self._settle(job, twin.device, route, note, said, succeeded=True, words="")
         return changed
 
-    def _may_show(self, twin: Twin) -> bool:
+    def _may_have_sent(self, twin: Twin) -> bool:
         """Return whether a device may have sent its inventory since its evidence was last read."""
         key = (twin.device, twin.job.number if twin.job is not None else 0)
-        return key not in self._shown or self._shown[key] != self._roster.heard.get(twin.device)
+        return key not in self._shown or self._shown[key] != self._devices.seen_at.get(twin.device)
 
-    def _waits(self, note: JobNote, patience: timedelta) -> bool:
+    def _waits(self, note: DeploymentNote, patience: timedelta) -> bool:
         since = datetime.fromisoformat(note.done_at) if note.done_at else self._clock()
         return self._clock() - since < patience
 
-    def _wait(self, twin: Twin, note: JobNote) -> dict[str, Twin]:
+    def _wait(self, twin: Twin, note: DeploymentNote) -> dict[str, Twin]:
         """Record that the job has ended and its evidence or log is still missing."""
         if note.done_at:
             return {}
         now, job = self._clock(), note.job
         waiting = replace(note, done_at=now.isoformat(), begun=True)
-        return self._ledger.change(
-            [twin.device], lambda twin: twins.move(keep(twin, waiting), job, Stage.INSTALLING, now)
+        return self._writes.change(
+            [twin.device], lambda twin: twins.move(write_note(twin, waiting), job, Stage.INSTALLING, now)
         )
 
     def _settle(
@@ -205,7 +202,7 @@ class MenderSync:
         job: Job,
         device: str,
         route: Route | None,
-        note: JobNote,
+        note: DeploymentNote,
         said: Sequence[str],
         *,
         succeeded: bool,
@@ -213,26 +210,20 @@ class MenderSync:
     ) -> dict[str, Twin]:
         verdict, now = _judged(job, note, route, said), self._clock()
         wanted = route.proof if route is not None else Proof.INSTALLED
-        return self._ledger.change(
+        return self._writes.change(
             [device],
             lambda twin: settle(
                 twin, job.number, now, wanted=wanted, succeeded=succeeded, verdict=verdict, words=words
             ),
         )
 
-    def _drop(self, known: Mapping[str, Twin]) -> dict[str, Twin]:
-        """End what was called off before Mender was told, once it is certain that it was not."""
-        off = [
-            twin
-            for twin in known.values()
-            if twin.job is not None and twin.job.stage is Stage.CANCELLING and deployment_of(twin) is None
-        ]
-        changed, now = self._launcher.find(off), self._clock()
-        jobs = {twin.device: twin.job.number for twin in off if twin.device not in changed and twin.job is not None}
-        return changed | self._ledger.change(jobs, lambda twin: dropped(twin, jobs[twin.device], now))
+    def _drop_unsent(self, current: Mapping[str, Twin]) -> dict[str, Twin]:
+        """Drop jobs that were cancelled before Mender was told, once it is certain that it was not."""
+        unsent = [twin for twin in current.values() if is_cancelling(twin) and deployment_of(twin) is None]
+        return drop_unsent(self._writes, unsent, self._deployments.find, self._clock())
 
 
-def _judged(job: Job, note: JobNote, route: Route | None, said: Sequence[str]) -> Verdict | None:
+def _judged(job: Job, note: DeploymentNote, route: Route | None, said: Sequence[str]) -> Verdict | None:
     if route is None:
         return None
     order = Order(job.model, job.target, route.delivery, attempt=note.attempt)
