@@ -1,4 +1,4 @@
-"""Receivers of notices: in memory, over HTTP and over SMTP, each a real one as far as the sender can tell."""
+"""Receivers of notifications: in memory, over HTTP and over SMTP, each a real one as far as the sender can tell."""
 
 import asyncio
 import json
@@ -28,19 +28,19 @@ from edgewright.ports import Notification
 
 @dataclass
 class InMemoryNotifier:
-    """Implements ports.Notifier: keeps notices, or raises what it was told to."""
+    """Implements ports.Notifier: keeps notifications, or raises what it was told to."""
 
-    notices: list[Notification] = field(default_factory=list)
+    notifications: list[Notification] = field(default_factory=list)
     trouble: NotificationError | NotificationUnavailable | None = None
     refuses: set[str] = field(default_factory=set)
     """Messages it will never take."""
 
-    def send(self, notice: Notification) -> None:
+    def send(self, notification: Notification) -> None:
         if self.trouble is not None:
             raise self.trouble
-        if notice.message in self.refuses:
+        if notification.message in self.refuses:
             raise NotificationError("the receiver does not take this")
-        self.notices.append(notice)
+        self.notifications.append(notification)
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,13 +22,16 @@ class ChatNotifier:
     def __init__(self, poster: Poster) -> None:
         self._poster = poster
 
-    def send(self, notice: Notification) -> None:
+    def send(self, notification: Notification) -> None:
         """Post one message; may be repeated.
 
         Raises:
-            NoticeUnavailable, NoticeError: As Poster.post.
+            NotificationUnavailable, NotificationError: As Poster.post.
         """
-        lines = [f"{_MARKS[notice.severity]} *{escape(subject(notice))}*", *map(escape, details(notice))]
+        lines = [
+            f"{_MARKS[notification.severity]} *{escape(subject(notification))}*",
+            *map(escape, details(notification)),
+        ]
         body = json.dumps({"text": "\n".join(lines)}, ensure_ascii=False).encode(errors="replace")
         self._poster.post(body, dict)
 

@@ -1,7 +1,7 @@
-"""Electronic mail through an SMTP server: one mail for each notice, in plain text.
+"""Electronic mail through an SMTP server: one mail for each notification, in plain text.
 
 There are no digests: a receiver's limit already bounds how many mails come, and a mail about one thing can be
-answered and filed. The Message-ID is the notice's id, so that mail systems drop doubles.
+answered and filed. The Message-ID is the notification's id, so that mail systems drop doubles.
 """
 
 import smtplib
@@ -33,7 +33,7 @@ class MailNotifier:
         """Remember where to.
 
         Raises:
-            NoticeError: An address is none, or the password or mail would cross a network unprotected.
+            NotificationError: An address is none, or the password or mail would cross a network unprotected.
         """
         self._who = who
         self._sink = sink
@@ -48,29 +48,29 @@ class MailNotifier:
         if (sink.user is None) != (password is None):
             raise NotificationError(f"{who} has only one of user and password", hint="give both, or neither")
 
-    def send(self, notice: Notification) -> None:
+    def send(self, notification: Notification) -> None:
         """Send one mail to all recipients; may be repeated.
 
         Raises:
-            NoticeUnavailable: The server did not answer, or asked to come again later.
-            NoticeError: It refused the login, the sender, every recipient or the mail; or its certificate is not good.
+            NotificationUnavailable: The server did not answer, or asked to come again later.
+            NotificationError: It refused the login, the sender, all recipients or the mail, or its certificate is bad.
         """
-        message = self._write(notice)
+        message = self._write(notification)
         with self._refusals(), self._connected() as server:
             refused = server.send_message(message, self._sender, list(self._recipients))
         for recipient in refused:
             _log.warning("a recipient was refused; the others have the mail", receiver=self._who, recipient=recipient)
 
-    def _write(self, notice: Notification) -> EmailMessage:
-        line = " ".join("".join(c if c.isprintable() else " " for c in subject(notice)).split())
+    def _write(self, notification: Notification) -> EmailMessage:
+        line = " ".join("".join(c if c.isprintable() else " " for c in subject(notification)).split())
         message = EmailMessage()
         message["Subject"] = line if len(line) <= _LONGEST_SUBJECT else line[: _LONGEST_SUBJECT - 1] + "…"
         message["From"] = self._sender
         message["To"] = ", ".join(self._recipients)
-        message["Date"] = format_datetime(notice.at)
-        message["Message-ID"] = f"<{notice.id}@{self._sender.rpartition('@')[2]}>"
+        message["Date"] = format_datetime(notification.at)
+        message["Message-ID"] = f"<{notification.id}@{self._sender.rpartition('@')[2]}>"
         message["Auto-Submitted"] = "auto-generated"  # RFC 3834: nobody's absence notice answers it
-        body = "\n\n".join(details(notice)) + "\n"
+        body = "\n\n".join(details(notification)) + "\n"
         message.set_content(body.encode(errors="replace").decode())
         return message
 
@@ -134,7 +134,7 @@ def _address(who: str, text: str) -> str:
     """Check one address; it must not be able to add a header.
 
     Raises:
-        NoticeError: It is none.
+        NotificationError: It is none.
     """
     try:
         parsed = Address(addr_spec=text)

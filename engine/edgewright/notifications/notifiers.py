@@ -23,7 +23,7 @@ def open_notifiers(
         environment: Where secrets are looked for.
 
     Raises:
-        NoticeError: Secrets are missing, or a receiver cannot be used as declared; names all of them.
+        NotificationError: Secrets are missing, or a receiver cannot be used as declared; names all of them.
     """
     opened: dict[str, Notifier] = {}
     problems: list[EdgewrightError] = []

@@ -1,8 +1,8 @@
-"""Signed webhooks: one JSON body for each notice, to any endpoint.
+"""Signed webhooks: one JSON body for each notification, to any endpoint.
 
 Headers::
 
-    X-Edgewright-Delivery:   the notice's id; the same when it is sent again, so that doubles can be dropped
+    X-Edgewright-Delivery:   the notification's id; the same when it is sent again, so that doubles can be dropped
     X-Edgewright-Timestamp:  seconds since 1970, when this attempt was made
     X-Edgewright-Signature:  sha256=HMAC-SHA256(key, timestamp + "." + body), in hexadecimal digits
 """
@@ -29,18 +29,18 @@ class WebhookNotifier:
         self._key = key
         self._clock = clock
 
-    def send(self, notice: Notification) -> None:
-        """Post one notice; may be repeated.
+    def send(self, notification: Notification) -> None:
+        """Post one notification; may be repeated.
 
         Raises:
-            NoticeUnavailable, NoticeError: As Poster.post.
+            NotificationUnavailable, NotificationError: As Poster.post.
         """
-        body = payload(notice)
+        body = payload(notification)
 
         def headers() -> Mapping[str, str]:
             timestamp = str(int(self._clock().timestamp()))
             return {
-                "X-Edgewright-Delivery": notice.id,
+                "X-Edgewright-Delivery": notification.id,
                 "X-Edgewright-Timestamp": timestamp,
                 "X-Edgewright-Signature": sign(self._key, timestamp, body),
             }
@@ -48,20 +48,20 @@ class WebhookNotifier:
         self._poster.post(body, headers)
 
 
-def payload(notice: Notification) -> bytes:
-    """Write a notice as JSON."""
+def payload(notification: Notification) -> bytes:
+    """Write a notification as JSON."""
     return json.dumps(
         {
-            "id": notice.id,
-            "at": notice.at.isoformat(),
-            "severity": notice.severity,
-            "reason": notice.reason,
-            "address": notice.address,
-            "message": notice.message,
-            "environment": notice.environment,
-            "revision": notice.revision,
-            "suppressed": notice.suppressed,
-            "data": dict(notice.data),
+            "id": notification.id,
+            "at": notification.at.isoformat(),
+            "severity": notification.severity,
+            "reason": notification.reason,
+            "address": notification.address,
+            "message": notification.message,
+            "environment": notification.environment,
+            "revision": notification.revision,
+            "suppressed": notification.suppressed,
+            "data": dict(notification.data),
         },
         ensure_ascii=False,
     ).encode(errors="replace")

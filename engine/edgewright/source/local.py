@@ -17,10 +17,10 @@ from edgewright.source.git.commands import AGAIN, Commands, GitFailed
 from edgewright.source.git.folder import Folder
 from edgewright.source.git.history import is_rewritten
 from edgewright.source.git.merging import merge_commits
-from edgewright.source.git.refs import Listing, parse_remote
+from edgewright.source.git.refs import Refs, parse_remote
 from edgewright.source.git.repositories import GitRepository
 from edgewright.source.git.transports import NotGiven
-from edgewright.source.tracked import Reader, TrackedSource
+from edgewright.source.upstream_reader import UpstreamReader, UpstreamSource
 from edgewright_schemas.environment import Follow
 from edgewright_schemas.repository import Repository
 
@@ -47,20 +47,20 @@ class LocalUpstream:
         quoted = json.dumps(borrowed, ensure_ascii=False) if ":" in borrowed or '"' in borrowed else borrowed
         found = GitRepository(path, {"GIT_ALTERNATE_OBJECT_DIRECTORIES": quoted, "GIT_NO_REPLACE_OBJECTS": "1"})
         self._git_dir = Path(found.run("rev-parse", "--path-format=absolute", "--git-common-dir").strip())
-        self._reader = Reader(found, cache or folder / "cache", lambda: None)
+        self._reader = UpstreamReader(found, cache or folder / "cache", lambda: None)
         self._leads: dict[str, str] = {}
         self._lock = threading.Lock()
 
     def fetch(self, follows: Iterable[Follow]) -> Fetched:
         """Look at what is there now, as in ports.Upstream; nothing is fetched."""
-        listing = self._listing()
+        refs = self._refs()
         changed, rewritten, gone = [], [], []
         with self._lock:
             for follow in dict.fromkeys((None, *follows)):
-                label = listing.label(follow)
+                label = refs.label(follow)
                 before = self._leads.get(label)
                 try:
-                    commit = self._reader.repository.commit(listing.find(follow).commit)
+                    commit = self._reader.repository.commit(refs.find(follow).commit)
                 except SourceError:
                     if before is not None:
                         gone.append(label)
@@ -77,17 +77,17 @@ class LocalUpstream:
 
     def resolve(self, follow: Follow | None) -> str:
         """Find the commit that is followed, as in ports.Upstream."""
-        return self._reader.repository.commit(self._listing().find(follow).commit)
+        return self._reader.repository.commit(self._refs().find(follow).commit)
 
     def default_branch(self) -> str:
         """Name the default branch, as in ports.Upstream."""
-        return self._listing().default_branch()
+        return self._refs().default_branch()
 
     def check(self, follow: Follow | None, commit: str, trusted: str | None) -> Signature:
         """Check signatures, as in ports.Upstream."""
         found = None
         with suppress(SourceError):
-            found = self._listing().find(follow)
+            found = self._refs().find(follow)
         return self._reader.check(self._git_dir, follow, found, commit, trusted)
 
     def declared(self, commit: str) -> Repository | None:
@@ -118,7 +118,7 @@ class LocalUpstream:
         self._reader.repository.close()
         return merged
 
-    def source(self, revision: Callable[[], str], environment: str = "") -> TrackedSource:
+    def source(self, revision: Callable[[], str], environment: str = "") -> UpstreamSource:
         """Make a source, as in ports.Upstream."""
         return self._reader.source(revision, environment)
 
@@ -127,7 +127,7 @@ class LocalUpstream:
         self._commands.stop()
         self._reader.close()
 
-    def _listing(self) -> Listing:
+    def _refs(self) -> Refs:
         """List the refs that are there now."""
         repository = self._reader.repository
         try:

@@ -1,7 +1,7 @@
 """A mirror of a remote repository, as small as can be: the commits that are followed, without their history.
 
 Implements ``ports.Upstream`` for ``upstreams``. Every fetch asks for the remote's refs, takes the objects that are not
-at hand, and puts refs of our own on them, so that what is in force stays readable whatever happens to the remote.
+at hand, and puts refs of our own on them, so that accepted commits stay readable whatever happens to the remote.
 """
 
 import threading
@@ -18,11 +18,11 @@ from edgewright.source.git.credentials import Credentials
 from edgewright.source.git.folder import KEPT, Folder
 from edgewright.source.git.history import is_rewritten
 from edgewright.source.git.merging import merge_commits
-from edgewright.source.git.refs import Found, Listing
+from edgewright.source.git.refs import Found, Refs
 from edgewright.source.git.remotes import Remote
 from edgewright.source.git.repositories import GitRepository
 from edgewright.source.git.transports import Damaged, GoneThere, Limits, NotGiven, Transport
-from edgewright.source.tracked import Reader, TrackedSource
+from edgewright.source.upstream_reader import UpstreamReader, UpstreamSource
 from edgewright_schemas.environment import Follow
 from edgewright_schemas.repository import Repository
 
@@ -54,26 +54,26 @@ class Mirror:
         self._commands = Commands()
         self._folder = Folder(folder.absolute(), self._commands)
         self._cache = cache or folder / "cache"
-        self._reader: Reader | None = None
+        self._reader: UpstreamReader | None = None
         self._opening = threading.Lock()
         self._identity = (0, 0)
         self._is_checked = False
         self._refused: dict[str, str] = {}
-        self._sources: weakref.WeakSet[TrackedSource] = weakref.WeakSet()
+        self._sources: weakref.WeakSet[UpstreamSource] = weakref.WeakSet()
 
     def fetch(self, follows: Iterable[Follow]) -> Fetched:
         """Fetch the followed commits, as in ports.Upstream."""
         wanted = [None, *dict.fromkeys(follows)]
-        in_force = self._in_force()
+        accepted = self._accepted()
         with self._held():
             is_new = self._folder.prepare()
             damaged = not is_new and not self._is_sound()
-            listing, found = self._take(wanted, damaged, in_force)
+            refs, found = self._take(wanted, damaged, accepted)
             self._is_checked = True
-            fetched, leads = self._compare(listing, wanted, found)
-            known = [commit for commit in in_force if self._has(commit)]
+            fetched, leads = self._compare(refs, wanted, found)
+            known = [commit for commit in accepted if self._has(commit)]
             self._folder.keep([*(each.object for each in found.values()), *known])
-            self._write(listing, leads)
+            self._write(refs, leads)
             self._folder.tidy()
         if fetched.changed:
             self._open().repository.close()
@@ -81,32 +81,32 @@ class Mirror:
 
     def resolve(self, follow: Follow | None) -> str:
         """Resolve a follow to its commit, as in ports.Upstream."""
-        listing = self._read()
-        if listing is None:
+        refs = self._read()
+        if refs is None:
             raise SourceError(f"{self._transport.remote} was not fetched yet", hint="fetch it first")
-        found = self._found(listing, follow)
+        found = self._found(refs, follow)
         if self._has(f"{found.commit}^{{commit}}"):
             return found.commit
         if found.commit in self._refused:
             hint = "follow a branch or tag that leads to it, or let the server give commits by id"
             raise SourceError(f"{follow} cannot be had: {self._refused[found.commit]}", hint=hint)
         if self._has(found.commit):
-            raise SourceError(f"{listing.label(follow)} leads to no commit", hint="follow one that does")
-        raise SourceError(f"{listing.label(follow)} was not fetched yet", hint="fetch it first")
+            raise SourceError(f"{refs.label(follow)} leads to no commit", hint="follow one that does")
+        raise SourceError(f"{refs.label(follow)} was not fetched yet", hint="fetch it first")
 
     def default_branch(self) -> str:
         """Name the default branch, as in ports.Upstream."""
-        listing = self._read()
-        if listing is None:
+        refs = self._read()
+        if refs is None:
             raise SourceError(f"{self._transport.remote} was not fetched yet", hint="fetch it first")
-        return listing.default_branch()
+        return refs.default_branch()
 
     def check(self, follow: Follow | None, commit: str, trusted: str | None) -> Signature:
         """Check signatures, as in ports.Upstream."""
-        found, listing = None, self._read()
-        if listing is not None:
+        found, refs = None, self._read()
+        if refs is not None:
             with suppress(SourceError):
-                found = listing.find(follow)
+                found = refs.find(follow)
         return self._open().check(self._folder.git_dir, follow, found, commit, trusted)
 
     def declared(self, commit: str) -> Repository | None:
@@ -141,7 +141,7 @@ class Mirror:
             self._folder.keep([base, head, *([merged.revision] if merged.revision else [])])
         return merged
 
-    def source(self, revision: Callable[[], str], environment: str = "") -> TrackedSource:
+    def source(self, revision: Callable[[], str], environment: str = "") -> UpstreamSource:
         """Make a source, as in ports.Upstream."""
         source = self._open().source(revision, environment)
         self._sources.add(source)
@@ -156,23 +156,21 @@ class Mirror:
 
     # ── fetching, while the folder is held ──────────────────────────────────────────────────────────────────────
 
-    def _take(
-        self, wanted: list[Follow | None], damaged: bool, in_force: list[str]
-    ) -> tuple[Listing, dict[str, Found]]:
+    def _take(self, wanted: list[Follow | None], damaged: bool, accepted: list[str]) -> tuple[Refs, dict[str, Found]]:
         """List the remote's refs and fetch what is followed; into a new mirror where this one is damaged."""
         for attempt in range(_TRIES):
-            listing = self._transport.list(
+            refs = self._transport.list(
                 self._folder.git_dir, known=self._read() is not None, passed=(self._folder.descriptor,)
             )
             found: dict[str, Found] = {}
             for follow in wanted:
                 with suppress(SourceError):
-                    found[listing.label(follow)] = listing.find(follow)
+                    found[refs.label(follow)] = refs.find(follow)
             try:
                 if damaged:
-                    self._renew(found, in_force)
+                    self._renew(found, accepted)
                 else:
-                    self._get(self._folder.git_dir, found, in_force)
+                    self._get(self._folder.git_dir, found, accepted)
             except Damaged as error:
                 if attempt == _TRIES - 1:
                     raise SourceUnavailable(f"{self._transport.remote} sent what git cannot use: {error}") from error
@@ -181,10 +179,10 @@ class Mirror:
                 if attempt == _TRIES - 1:
                     raise SourceUnavailable(f"{self._transport.remote} keeps changing: {error}", hint=AGAIN) from error
             else:
-                return listing, {label: each for label, each in found.items() if self._has(f"{each.commit}^{{commit}}")}
+                return refs, {label: each for label, each in found.items() if self._has(f"{each.commit}^{{commit}}")}
         raise AssertionError("the last try returns or raises")
 
-    def _get(self, git_dir: Path, found: Mapping[str, Found], in_force: list[str]) -> None:
+    def _get(self, git_dir: Path, found: Mapping[str, Found], accepted: list[str]) -> None:
         """Fetch the objects that are missing. A commit named by its id is fetched alone: it may be refused."""
         named = {each.object for each in found.values() if each.ref}
         missing = [name for name in sorted(named) if not self._has(name, git_dir)]
@@ -192,7 +190,7 @@ class Mirror:
             wanted = {name: KEPT + name for name in missing}
             self._transport.fetch(git_dir, wanted, depth=1, passed=(self._folder.descriptor,))
         by_id = {each.commit for each in found.values() if not each.ref}
-        for commit in sorted((by_id | set(in_force)) - named):
+        for commit in sorted((by_id | set(accepted)) - named):
             if self._has(commit, git_dir):
                 continue
             try:
@@ -201,12 +199,12 @@ class Mirror:
             except (NotGiven, SourceError) as error:
                 self._refused[commit] = str(error)
 
-    def _renew(self, found: Mapping[str, Found], in_force: list[str]) -> None:
+    def _renew(self, found: Mapping[str, Found], accepted: list[str]) -> None:
         """Fetch into a new mirror, and put it in the place of this one; what only this one has is taken along."""
         fresh = self._folder.path / "fresh.git"
         self._folder.make(fresh)
-        self._get(fresh, found, in_force)
-        for commit in in_force:
+        self._get(fresh, found, accepted)
+        for commit in accepted:
             if not self._has(commit, fresh) and self._has(commit):
                 with suppress(GitFailed):
                     spec = f"{commit}:{KEPT}{commit}"
@@ -217,12 +215,12 @@ class Mirror:
         self._look()
 
     def _compare(
-        self, listing: Listing, wanted: list[Follow | None], found: Mapping[str, Found]
+        self, refs: Refs, wanted: list[Follow | None], found: Mapping[str, Found]
     ) -> tuple[Fetched, Mapping[str, str]]:
         """Compare the refs with the last fetch; return the changes, and the object of every follow."""
         before = self._leads()
         leads = before | {label: each.commit for label, each in found.items()}
-        labels = list(dict.fromkeys(listing.label(follow) for follow in wanted))
+        labels = list(dict.fromkeys(refs.label(follow) for follow in wanted))
         changed = [label for label in labels if label in found and before.get(label) != found[label].commit]
         gone = [label for label in labels if label in before and label not in found]
         rewritten = [
@@ -302,8 +300,8 @@ class Mirror:
             ]
             if self._is_checked:
                 return True
-            listing = self._read() or Listing()
-            current = {*self._leads().values(), *listing.refs.values()}
+            refs = self._read() or Refs()
+            current = {*self._leads().values(), *refs.objects.values()}
             heads = [name for name in listed if name in current]
             if heads:
                 options = ("--objects", "--quiet", "--no-walk", "--stdin")
@@ -330,13 +328,13 @@ class Mirror:
         except GitFailed as error:
             raise SourceError(f"{ref!r} is no name of a ref", hint="write it as refs/pull/7/head") from error
 
-    def _found(self, listing: Listing, follow: Follow | None) -> Found:
+    def _found(self, refs: Refs, follow: Follow | None) -> Found:
         try:
-            return listing.find(follow)
+            return refs.find(follow)
         except SourceError as error:
             raise SourceError(f"{self._transport.remote}: {error.message}", hint=error.hint) from error
 
-    def _in_force(self) -> list[str]:
+    def _accepted(self) -> list[str]:
         """Ask the sources that were handed out what they show; before the folder is held, as they may wait for it."""
         commits = []
         for source in list(self._sources):
@@ -344,7 +342,7 @@ class Mirror:
                 commits.append(source.revision())
         return [commit for commit in dict.fromkeys(commits) if len(commit) == 40]
 
-    def _open(self) -> Reader:
+    def _open(self) -> UpstreamReader:
         with self._opening:
             if self._reader is None:
                 if not self._folder.is_settled():
@@ -354,7 +352,7 @@ class Mirror:
                 variables["GIT_DIR"] = str(self._folder.git_dir)
                 repository = GitRepository(self._folder.git_dir, variables)
                 self._identity = self._folder.identity()
-                self._reader = Reader(repository, self._cache, self._look)
+                self._reader = UpstreamReader(repository, self._cache, self._look)
         self._look()
         return self._reader
 
@@ -368,18 +366,18 @@ class Mirror:
 
     # ── what the last fetch found ───────────────────────────────────────────────────────────────────────────────
 
-    def _read(self) -> Listing | None:
+    def _read(self) -> Refs | None:
         found = self._folder.read("listing.json")
         refs = found.get("refs")
         if found.get("url") != self._transport.remote.url or not isinstance(refs, dict):
             return None
-        return Listing(str(found.get("head", "")), str(found.get("headCommit", "")), refs)
+        return Refs(str(found.get("head", "")), str(found.get("headCommit", "")), refs)
 
     def _leads(self) -> dict[str, str]:
         found = self._folder.read("listing.json")
         leads = found.get("leads")
         return leads if found.get("url") == self._transport.remote.url and isinstance(leads, dict) else {}
 
-    def _write(self, listing: Listing, leads: Mapping[str, str]) -> None:
-        values = {"url": self._transport.remote.url, "head": listing.head, "headCommit": listing.head_commit}
-        self._folder.write("listing.json", {**values, "refs": listing.refs, "leads": leads})
+    def _write(self, refs: Refs, leads: Mapping[str, str]) -> None:
+        values = {"url": self._transport.remote.url, "head": refs.head, "headCommit": refs.head_commit}
+        self._folder.write("listing.json", {**values, "refs": refs.objects, "leads": leads})

@@ -29,7 +29,7 @@ from servers.notification_receivers import (
 )
 
 KEY = Secret("key-of-the-webhook")
-NOTICE = Notification(
+NOTIFICATION = Notification(
     at=datetime(2026, 3, 2, 10, 0, tzinfo=UTC),
     severity="error",
     reason="GateFailed",
@@ -60,8 +60,8 @@ def fake(stack: ExitStack, tmp_path: Path) -> Subject:
     notifier = InMemoryNotifier()
     return Subject(
         notifier,
-        lambda: [f"{n.severity} {n.address} {n.reason} {n.message} {n.environment}" for n in notifier.notices],
-        lambda: [notice.id for notice in notifier.notices],
+        lambda: [f"{n.severity} {n.address} {n.reason} {n.message} {n.environment}" for n in notifier.notifications],
+        lambda: [notification.id for notification in notifier.notifications],
         lambda: setattr(notifier, "trouble", NotificationUnavailable("away")),
         lambda: setattr(notifier, "trouble", NotificationError("no")),
     )
@@ -132,22 +132,22 @@ def subject(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Subject]
         yield request.param(stack, tmp_path)
 
 
-def test_a_notice_arrives_whole(subject: Subject) -> None:
-    subject.notifier.send(NOTICE)
+def test_a_notification_arrives_whole(subject: Subject) -> None:
+    subject.notifier.send(NOTIFICATION)
     (text,) = subject.arrived()
-    for part in ("error", "model/reader", "GateFailed", NOTICE.message, "production"):
+    for part in ("error", "model/reader", "GateFailed", NOTIFICATION.message, "production"):
         assert part in text
 
 
-def test_a_notice_sent_again_has_the_same_id(subject: Subject) -> None:
-    subject.notifier.send(NOTICE)
-    subject.notifier.send(NOTICE)
+def test_a_notification_sent_again_has_the_same_id(subject: Subject) -> None:
+    subject.notifier.send(NOTIFICATION)
+    subject.notifier.send(NOTIFICATION)
     assert subject.ids() == ["f00d", "f00d"]
 
 
 @pytest.mark.parametrize("message", ["", "line\nline\r\nBcc: everybody@example.com", "é ✓ \ud800 \x00", "x" * 100_000])
 def test_any_message_arrives(subject: Subject, message: str) -> None:
-    subject.notifier.send(replace(NOTICE, message=message))
+    subject.notifier.send(replace(NOTIFICATION, message=message))
     assert len(subject.arrived()) == 1
 
 
@@ -155,10 +155,10 @@ def test_what_may_pass_and_what_will_not_are_told_apart(subject: Subject, caplog
     caplog.set_level(logging.DEBUG)
     subject.fail_for_now()
     with pytest.raises(NotificationUnavailable) as away:
-        subject.notifier.send(NOTICE)
+        subject.notifier.send(NOTIFICATION)
     subject.refuse()
     with pytest.raises(NotificationError) as refused:
-        subject.notifier.send(NOTICE)
+        subject.notifier.send(NOTIFICATION)
     logged = " ".join(record.getMessage() for record in caplog.records if record.name != "mail.log")  # the server's own
     said = f"{away.value} {refused.value} {away.value!r} {refused.value!r} {logged}"
     for secret in subject.secrets:

@@ -15,7 +15,7 @@ from edgewright.notifications.webhook import WebhookNotifier
 from edgewright.secret import Secret
 from servers.notification_receivers import HttpReceiver, http_receiver
 
-NOTICE = Notification(datetime(2026, 3, 2, tzinfo=UTC), "info", "Test", "repository/shop", "hello", id="f00d")
+NOTIFICATION = Notification(datetime(2026, 3, 2, tzinfo=UTC), "info", "Test", "repository/shop", "hello", id="f00d")
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ def test_a_receiver_that_fails_twice_is_told_in_the_end() -> None:
         receiver.answer(502)
         receiver.answer(500)
         receiver.answer(200)
-        chat(receiver.url, waits).send(NOTICE)
+        chat(receiver.url, waits).send(NOTIFICATION)
         assert len(receiver.requests) == 3
     assert waits == [0.5, 1.0]
 
@@ -43,7 +43,7 @@ def test_attempts_are_bounded() -> None:
     with http_receiver() as receiver:
         receiver.answer(500)
         with pytest.raises(NotificationUnavailable, match="receiver ops answers with a server error, 500"):
-            chat(receiver.url).send(NOTICE)
+            chat(receiver.url).send(NOTIFICATION)
         assert len(receiver.requests) == 3
 
 
@@ -65,7 +65,7 @@ def test_a_receiver_may_ask_to_be_left_alone(header: str, seconds: float | None)
             header = format_datetime(datetime.now(UTC) + timedelta(minutes=10), usegmt=True)
         receiver.answer(429, Retry_After=header)
         with pytest.raises(NotificationUnavailable) as asked:
-            chat(receiver.url).send(NOTICE)
+            chat(receiver.url).send(NOTIFICATION)
         assert len(receiver.requests) == 1
     assert asked.value.retry_after == seconds
 
@@ -74,7 +74,7 @@ def test_secrets_do_not_follow_redirects() -> None:
     with http_receiver() as elsewhere, http_receiver() as receiver:
         receiver.answer(307, Location=elsewhere.url)
         with pytest.raises(NotificationError, match="307") as refused:
-            chat(receiver.url).send(NOTICE)
+            chat(receiver.url).send(NOTIFICATION)
         assert elsewhere.requests == []
     assert "secret-path" not in str(refused.value)
 
@@ -83,14 +83,14 @@ def test_nobody_listens() -> None:
     with http_receiver() as receiver:
         url = receiver.url
     with pytest.raises(NotificationUnavailable, match="does not answer"):
-        chat(url).send(NOTICE)
+        chat(url).send(NOTIFICATION)
 
 
 def test_an_endless_answer_is_cut() -> None:
     with http_receiver() as receiver:
         receiver.answer(400, "no " * 1_000_000)
         with pytest.raises(NotificationError) as refused:
-            chat(receiver.url).send(NOTICE)
+            chat(receiver.url).send(NOTIFICATION)
     assert len(refused.value.message) < 300
 
 
@@ -102,7 +102,7 @@ def test_what_is_no_url_is_refused_unseen(url: str) -> None:
 
 
 def test_chat_text_means_only_itself(receiver: HttpReceiver) -> None:
-    chat(receiver.url).send(replace(NOTICE, message="<!channel> <https://evil|ok> a & b @all me@example.com"))
+    chat(receiver.url).send(replace(NOTIFICATION, message="<!channel> <https://evil|ok> a & b @all me@example.com"))
     text = receiver.requests[0].json["text"]
     assert "<" not in text
     assert "&lt;!channel&gt;" in text
@@ -115,7 +115,7 @@ def test_a_signature_holds_the_moment_it_was_sent(receiver: HttpReceiver) -> Non
     poster = Poster("receiver ops", Secret(receiver.url), sleep=lambda _: None)
     receiver.answer(500)
     receiver.answer(200)
-    WebhookNotifier(poster, Secret("k"), clock=lambda: next(moments)).send(NOTICE)
+    WebhookNotifier(poster, Secret("k"), clock=lambda: next(moments)).send(NOTIFICATION)
     first, second = (request.headers for request in receiver.requests)
     assert first["x-edgewright-delivery"] == second["x-edgewright-delivery"] == "f00d"
     assert first["x-edgewright-timestamp"] != second["x-edgewright-timestamp"]

@@ -13,7 +13,7 @@ from edgewright_schemas.notifications import EmailSink
 from servers.notification_receivers import PASSWORD, USER, smtp_receiver, write_certificate
 
 pytestmark = pytest.mark.filterwarnings("ignore:Requiring AUTH")
-NOTICE = Notification(
+NOTIFICATION = Notification(
     datetime(2026, 3, 2, 10, tzinfo=UTC), "warning", "DeviceFailed", "rollout/reader", "lane-1 failed", id="f00d"
 )
 
@@ -37,7 +37,7 @@ def test_mail_arrives(security: str, password: str | None, certificate: Path, mo
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
     shown = None if security == "none" else certificate
     with smtp_receiver(shown, starttls=security == "starttls", auth=password is not None) as receiver:
-        notifier(receiver.port, password=password, security=security).send(NOTICE)
+        notifier(receiver.port, password=password, security=security).send(NOTIFICATION)
         (mail,) = receiver.mails
         assert receiver.protected == [security != "none"]
     assert mail["Subject"] == "warning: rollout/reader DeviceFailed"
@@ -50,20 +50,20 @@ def test_mail_arrives(security: str, password: str | None, certificate: Path, mo
 def test_a_certificate_of_nobody_known_is_refused(security: str, certificate: Path) -> None:
     with smtp_receiver(certificate, starttls=security == "starttls") as receiver:
         with pytest.raises(NotificationError, match="is not good"):
-            notifier(receiver.port, security=security).send(NOTICE)
+            notifier(receiver.port, security=security).send(NOTIFICATION)
         assert receiver.mails == []
 
 
 def test_no_mail_goes_out_unprotected_where_protection_was_asked_for() -> None:
     with smtp_receiver() as receiver:
         with pytest.raises(NotificationError, match="STARTTLS"):
-            notifier(receiver.port).send(NOTICE)
+            notifier(receiver.port).send(NOTIFICATION)
         assert receiver.mails == []
 
 
 def test_a_wrong_password_is_refused_and_not_shown() -> None:
     with smtp_receiver(auth=True) as receiver, pytest.raises(NotificationError, match="refused the login") as refused:
-        notifier(receiver.port, password="a wrong one", security="none").send(NOTICE)
+        notifier(receiver.port, password="a wrong one", security="none").send(NOTIFICATION)
     assert "a wrong one" not in str(refused.value)
 
 
@@ -71,18 +71,18 @@ def test_a_recipient_that_is_refused_stands_in_nobodys_way() -> None:
     both = ["a@example.com", "b@example.com"]
     with smtp_receiver() as receiver:
         receiver.refused["a@example.com"] = "550 no such mailbox"
-        notifier(receiver.port, security="none", recipients=both).send(NOTICE)
+        notifier(receiver.port, security="none", recipients=both).send(NOTIFICATION)
         assert receiver.recipients == [("b@example.com",)]
         receiver.refused["b@example.com"] = "450 mailbox busy"
         with pytest.raises(NotificationUnavailable, match="refused every recipient"):
-            notifier(receiver.port, security="none", recipients=both).send(NOTICE)
+            notifier(receiver.port, security="none", recipients=both).send(NOTIFICATION)
 
 
 def test_nobody_listens() -> None:
     with smtp_receiver() as receiver:
         port = receiver.port
     with pytest.raises(NotificationUnavailable, match="did not answer"):
-        notifier(port, security="none").send(NOTICE)
+        notifier(port, security="none").send(NOTIFICATION)
 
 
 @pytest.mark.parametrize("address", ["", "ops", "a@example.com\nBcc: b@example.com", "a@example.com, b@example.com"])

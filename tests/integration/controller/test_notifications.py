@@ -61,7 +61,7 @@ class Scene:
         self.state.add_events([Event(self.now, reason, str(MODEL), message, {}, "abc") for message in messages])
 
     def told(self, name: str) -> list[str]:
-        return [notice.message for notice in self.notifiers[name].notices]
+        return [notification.message for notification in self.notifiers[name].notifications]
 
 
 def test_a_new_receiver_is_not_flooded_with_history() -> None:
@@ -73,7 +73,7 @@ def test_a_new_receiver_is_not_flooded_with_history() -> None:
     scene.happen("now")
     dispatcher.dispatch()
     assert scene.told("ops") == ["now"]
-    assert scene.notifiers["ops"].notices[0].environment == "shop"
+    assert scene.notifiers["ops"].notifications[0].environment == "shop"
 
 
 def test_everybody_hears_everything_once_also_after_a_restart() -> None:
@@ -138,7 +138,7 @@ def test_a_crash_after_sending_repeats_one_notice_with_its_id(monkeypatch: pytes
             scene.dispatcher().dispatch()
     scene.dispatcher().dispatch()
     assert scene.told("ops") == ["one", "one", "two"]
-    first, again, other = scene.notifiers["ops"].notices
+    first, again, other = scene.notifiers["ops"].notifications
     assert first.id == again.id != other.id
 
 
@@ -172,7 +172,7 @@ def test_a_notice_that_is_never_taken_is_left_out_and_counted() -> None:
             break
         scene.now = due
     assert scene.told("ops")[0] == "fine"
-    assert scene.notifiers["ops"].notices[0].suppressed == 1
+    assert scene.notifiers["ops"].notifications[0].suppressed == 1
 
 
 def test_history_is_not_kept_for_a_receiver_that_is_gone() -> None:

@@ -377,37 +377,37 @@ def test_a_swap_that_was_cut_off_is_undone(work: Path, tmp_path: Path, follow: C
     assert mirror.source(lambda: mirror.resolve(None)).snapshot().resources
 
 
-def test_what_is_in_force_outlives_many_rewrites(
+def test_an_accepted_commit_outlives_many_rewrites(
     work: Path, tmp_path: Path, follow: Callable[..., Mirror], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("edgewright.source.git.folder._KEEP", 3)
     monkeypatch.setattr("edgewright.source.git.folder._MANY_PACKS", 4)
     mirror = follow()
     mirror.fetch((MAIN,))
-    in_force = mirror.resolve(MAIN)
-    source = mirror.source(lambda: in_force)
+    accepted = mirror.resolve(MAIN)
+    source = mirror.source(lambda: accepted)
     tree = run_git(work, "rev-parse", "HEAD^{tree}")
     for number in range(8):
         made = run_git(work, "commit-tree", tree, "-m", str(number))
         run_git(work, "push", "-q", "--force", "origin", f"{made}:refs/heads/main")
         assert mirror.fetch((MAIN,)).rewritten == ("branch main",)
-    assert source.snapshot().revision == in_force
+    assert source.snapshot().revision == accepted
     git_dir = tmp_path / "mirror/repository.git"
     assert len(run_git(git_dir, "for-each-ref", "refs/edgewright/kept").splitlines()) == 3
     assert len(list(git_dir.glob("objects/pack/*.pack"))) <= 4
 
 
-def test_a_mirror_that_was_lost_brings_back_what_is_in_force(
+def test_a_mirror_that_was_lost_fetches_the_accepted_commit_again(
     work: Path, tmp_path: Path, follow: Callable[..., Mirror]
 ) -> None:
-    in_force = run_git(work, "rev-parse", "main")
+    accepted = run_git(work, "rev-parse", "main")
     change(work)
     mirror = follow()
-    source = mirror.source(lambda: in_force)
+    source = mirror.source(lambda: accepted)
     with pytest.raises(SourceError):
         source.snapshot()
     mirror.fetch((MAIN,))
-    assert source.snapshot().revision == in_force
+    assert source.snapshot().revision == accepted
 
 
 def test_a_commit_the_server_does_not_give(work: Path, follow: Callable[..., Mirror]) -> None:

@@ -88,7 +88,7 @@ def test_a_range_that_cannot_be_read(wanted: str) -> None:
 
 
 def test_a_head_that_leads_nowhere_names_what_there_is() -> None:
-    listing = parse_remote(f"{'a' * 40}\trefs/heads/develop\n{'b' * 40}\trefs/pull/1/head\n")
+    refs = parse_remote(f"{'a' * 40}\trefs/heads/develop\n{'b' * 40}\trefs/pull/1/head\n")
     with pytest.raises(SourceError) as caught:
-        listing.find(None)
+        refs.find(None)
     assert str(caught.value) == "its HEAD has no commit\n  follow a branch; known: develop"

@@ -29,19 +29,21 @@ class Found:
 
 
 @dataclass(frozen=True, slots=True)
-class Listing:
+class Refs:
     """The refs of a repository at one moment."""
 
     head: str = ""
     """The default branch's full name; empty where HEAD is detached or leads nowhere."""
     head_commit: str = ""
     """Empty: the default branch has no commit yet."""
-    refs: Mapping[str, str] = field(default_factory=dict)
+    objects: Mapping[str, str] = field(default_factory=dict)
     """Objects by full name, of branches and tags; ``<tag>^{}`` leads to what an annotated tag is about."""
 
     def names(self, prefix: str) -> list[str]:
         """List the short names of branches or tags."""
-        return [ref.removeprefix(prefix) for ref in self.refs if ref.startswith(prefix) and not ref.endswith(_PEELED)]
+        return [
+            ref.removeprefix(prefix) for ref in self.objects if ref.startswith(prefix) and not ref.endswith(_PEELED)
+        ]
 
     def find(self, follow: Follow | None) -> Found:
         """Find what is followed (None: the default branch).
@@ -86,12 +88,12 @@ class Listing:
         raise SourceError(f"{what} has no commit", hint=f"follow a branch; {suggestion('main', branches)}")
 
     def _named(self, prefix: str, kind: str, name: str) -> Found:
-        object_id = self.refs.get(prefix + name)
+        object_id = self.objects.get(prefix + name)
         if object_id is not None and not name.endswith(_PEELED):
-            return Found(prefix + name, object_id, self.refs.get(prefix + name + _PEELED, object_id))
+            return Found(prefix + name, object_id, self.objects.get(prefix + name + _PEELED, object_id))
         known = self.names(prefix)
         other, what = (TAGS, "tag") if prefix == BRANCHES else (BRANCHES, "branch")
-        if other + name in self.refs:
+        if other + name in self.objects:
             hint = f"{name} is a {what}: follow it as one"
         elif not known:
             hint = f"the repository has no {'tags' if prefix == TAGS else 'branches'} yet"
@@ -133,7 +135,7 @@ def newest(wanted: str, tags: list[str]) -> str:
     raise SourceError(f"no tag is in {wanted}", hint=f"the newest version there is: {latest}")
 
 
-def parse_remote(text: str) -> Listing:
+def parse_remote(text: str) -> Refs:
     """Parse the output of ``git ls-remote --symref``.
 
     Raises:
@@ -151,7 +153,7 @@ def parse_remote(text: str) -> Listing:
             head_commit = object_id
         elif ref.startswith((BRANCHES, TAGS)):
             refs[ref] = object_id
-    return Listing(head, head_commit, refs)
+    return Refs(head, head_commit, refs)
 
 
 def check_id(object_id: str) -> None:

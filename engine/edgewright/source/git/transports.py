@@ -10,7 +10,7 @@ from edgewright.secret import redact
 from edgewright.source.git import credentials as names
 from edgewright.source.git.commands import AGAIN, Commands, GitFailed, GitTimedOut
 from edgewright.source.git.credentials import Credentials
-from edgewright.source.git.refs import Listing, parse_remote
+from edgewright.source.git.refs import Refs, parse_remote
 from edgewright.source.git.remotes import Remote
 
 
@@ -80,7 +80,7 @@ class Transport:
         self._credentials = credentials
         self._commands = Commands()
 
-    def list(self, folder: Path, *, known: bool, passed: Sequence[int]) -> Listing:
+    def list(self, folder: Path, *, known: bool, passed: Sequence[int]) -> Refs:
         """Ask for branches and tags.
 
         Args:

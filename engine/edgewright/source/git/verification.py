@@ -1,4 +1,4 @@
-"""Verify signatures of commits and tags by git's own verification. Called by ``tracked``.
+"""Verify signatures of commits and tags by git's own verification. Called by ``upstream_reader``.
 
 The rules and the keys come from the repository itself, from a revision that was believed before. Nobody's
 configuration, key ring or agent takes part: keys are written to a folder made for the one check.

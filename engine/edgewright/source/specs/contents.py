@@ -10,7 +10,7 @@ from edgewright.source.pointers import HINT as LFS_HINT
 from edgewright.source.pointers import is_pointer
 from edgewright.source.specs import inventories
 from edgewright.source.specs.code import CodeReader, check_reference, split_reference
-from edgewright.source.specs.references import Complaint, NamedPath, named_paths
+from edgewright.source.specs.references import FieldProblem, NamedPath, named_paths
 from edgewright.source.trees import Tree
 from edgewright_schemas.base import is_code_reference
 from edgewright_schemas.kinds import Document
@@ -32,7 +32,7 @@ class Contents:
         """What is wrong inside inventories and files of keys, at their own lines."""
         self._digests: dict[str, str | None] = {}
 
-    def check(self, address: Address, document: Document) -> Iterator[Complaint]:
+    def check(self, address: Address, document: Document) -> Iterator[FieldProblem]:
         """Check every path a document names, and note the digest of what is there."""
         for named in named_paths(document):
             try:
@@ -40,11 +40,11 @@ class Contents:
             except PathRefused as error:
                 found = (str(error), _hint(named, error))
             if found is not None:
-                yield Complaint(address, named.field, *found)
+                yield FieldProblem(address, named.field, *found)
         if isinstance(document, Repository):
             yield from self._keys(address, document)
 
-    def _keys(self, address: Address, repository: Repository) -> Iterator[Complaint]:
+    def _keys(self, address: Address, repository: Repository) -> Iterator[FieldProblem]:
         """Check the files of keys: they decide on the next revision, so a broken one must not come into force."""
         wanted = repository.spec.verification
         if wanted is None:
@@ -61,9 +61,9 @@ class Contents:
             try:
                 self.problems.extend(check(path, self._tree.read(path)))
             except PathRefused as error:
-                yield Complaint(address, field, str(error), error.hint)
+                yield FieldProblem(address, field, str(error), error.hint)
             except SourceError as error:
-                yield Complaint(address, field, error.message, error.hint or "commit it")
+                yield FieldProblem(address, field, error.message, error.hint or "commit it")
 
     def _check(self, named: NamedPath) -> tuple[str, str] | None:
         match named.role:

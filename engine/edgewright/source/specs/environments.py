@@ -1,4 +1,4 @@
-"""Read a repository's Repository document and its environments. Called by ``reading``, ``tracked`` and ``worktree``."""
+"""Read the Repository document and its environments. Called by ``reading``, ``upstream_reader`` and ``worktree``."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

@@ -118,7 +118,7 @@ def check_file(parsed: ParsedFile, resolve: Resolve) -> LoadedFile:
     for document in parsed.documents:
         loaded = check_document(document, resolve)
         if not isinstance(loaded, LoadedDocument):
-            # What stands where YAML itself was wrong is a placeholder: one complaint about it is enough.
+            # What stands where YAML itself was wrong is a placeholder: one error about it is enough.
             problems.extend(p for p in loaded if document.is_clean or (p.line, p.column) not in reported)
             broken.add(_broken_kind(document))
         elif document.is_clean:

@@ -131,7 +131,7 @@ class Patches:
     def _take(self, here: dict[Key, Patch], kind: str, written_name: str, patch: Patch) -> None:
         name, at = fill_text(written_name, self._scope.values), patch.written
         if name is None:
-            self._complain_of_name(kind, patch)
+            self._report_name(kind, patch)
             return
         other = here.setdefault((kind, name), patch)
         if other is not patch:
@@ -140,7 +140,7 @@ class Patches:
             hint = f"the other place is {first.path}:{first.line}:{first.column}; put both into one document"
             self.problems.append(Problem(at.path, at.line, at.column, message, hint))
 
-    def _complain_of_name(self, kind: str, patch: Patch) -> None:
+    def _report_name(self, kind: str, patch: Patch) -> None:
         """A name whose values are not there: say so where it is written."""
         self.broken.add(kind.lower())
         for root in self.roots([patch]):

@@ -11,9 +11,9 @@ from edgewright.source.paths import PathRefused
 from edgewright.source.specs.contents import Contents
 from edgewright.source.specs.documents import Content, Row, typed
 from edgewright.source.specs.environments import Scope, scope_of
-from edgewright.source.specs.known import check_known
+from edgewright.source.specs.known_names import check_known_names
 from edgewright.source.specs.positions import Positions, Written
-from edgewright.source.specs.references import Complaint, Field, check_references, field_name
+from edgewright.source.specs.references import Field, FieldProblem, check_references, field_name
 from edgewright.source.specs.resolving import Resolving
 from edgewright.source.trees import Tree
 from edgewright_schemas.kinds import Document
@@ -56,16 +56,16 @@ class _Reading:
         self.problems.extend(resolving.problems)
         for field, message, hint in resolving.patches.misplaced:
             self._repository_problem(field, message, hint)
-        for complaint in check_references(self.documents, resolving.broken):
-            self._complain(complaint)
-        for complaint in check_known(self.documents):
-            self._complain(complaint)
+        for problem in check_references(self.documents, resolving.broken):
+            self._report(problem)
+        for problem in check_known_names(self.documents):
+            self._report(problem)
         for address, document in self.documents.items():
-            for complaint in self.contents.check(address, document):
-                self._complain(complaint)
+            for problem in self.contents.check(address, document):
+                self._report(problem)
         self.problems.extend(self.contents.problems)
 
-    def _complain(self, found: Complaint) -> None:
+    def _report(self, found: FieldProblem) -> None:
         row = self.rows[found.address]
         document, overlays = Written(row.path, row.line, row.column, row.blob), [Written(*o) for o in row.overlays]
         at = self.positions.locate(document, found.field, overlays=overlays, at_key=found.at_key)

@@ -1,6 +1,6 @@
 """Check references between documents and to files: dangling references, refused or missing paths.
 
-Works on typed documents and returns complaints by field; ``reading`` finds the lines. Nothing here reads YAML.
+Works on typed documents and returns problems by field; ``reading`` finds the lines. Nothing here reads YAML.
 """
 
 from collections.abc import Collection, Iterator, Mapping
@@ -28,7 +28,7 @@ Role = Literal["code", "content", "needed-content", "inventory", "output"]
 
 
 @dataclass(frozen=True, slots=True)
-class Complaint:
+class FieldProblem:
     """Something wrong with a field of a document."""
 
     address: Address
@@ -117,14 +117,14 @@ def means_code(use: str) -> bool:
     return is_code_reference(use) or use.partition(":")[0].endswith(".py") or "/" in use
 
 
-def check_references(documents: Mapping[Address, Document], broken: Collection[str]) -> list[Complaint]:
+def check_references(documents: Mapping[Address, Document], broken: Collection[str]) -> list[FieldProblem]:
     """Find dangling and circular references and figures that can never exist.
 
     Args:
         documents: Every valid document.
         broken: Kinds of documents with problems of their own, or ``UNKNOWN_KIND``: what seems to dangle may be one.
     """
-    complaints: list[Complaint] = []
+    problems: list[FieldProblem] = []
     edges: dict[Address, list[Address]] = {}
     for address, document in documents.items():
         edges[address] = []
@@ -133,18 +133,18 @@ def check_references(documents: Mapping[Address, Document], broken: Collection[s
             if target in documents:
                 edges[address].append(target)
             elif not {target.kind, UNKNOWN_KIND} & set(broken):
-                complaints.append(Complaint(address, reference.field, *_dangling(target, documents)))
+                problems.append(FieldProblem(address, reference.field, *_dangling(target, documents)))
         if isinstance(document, Model):
-            complaints.extend(_check_slices(document, documents))
+            problems.extend(_check_slices(document, documents))
         if isinstance(document, Dataset):
-            complaints.extend(_check_columns(address, document))
+            problems.extend(_check_columns(address, document))
     try:
         topological_order(edges)
     except CircularReferences as error:
         first = error.cycle[0]
         assert isinstance(first, Address)
-        complaints.append(Complaint(first, ("spec",), str(error), "remove one of these references"))
-    return list(dict.fromkeys(complaints))
+        problems.append(FieldProblem(first, ("spec",), str(error), "remove one of these references"))
+    return list(dict.fromkeys(problems))
 
 
 def _dangling(target: Address, documents: Mapping[Address, Document]) -> tuple[str, str]:
@@ -153,7 +153,7 @@ def _dangling(target: Address, documents: Mapping[Address, Document]) -> tuple[s
     return f"there is no {target.kind} named {target.name!r}", hint
 
 
-def _check_slices(document: Model, documents: Mapping[Address, Document]) -> Iterator[Complaint]:
+def _check_slices(document: Model, documents: Mapping[Address, Document]) -> Iterator[FieldProblem]:
     """A gate on a slice the dataset does not have stays inconclusive for ever: nothing would be deployed."""
     dataset = documents.get(Address("dataset", document.spec.dataset))
     target = Address("thresholds", document.spec.thresholds or "")
@@ -165,13 +165,13 @@ def _check_slices(document: Model, documents: Mapping[Address, Document]) -> Ite
             if column not in dataset.spec.slices:
                 message = f"dataset {dataset.metadata.name!r} has no slice {column!r}, so this gate can never pass"
                 hint = suggestion(column, dataset.spec.slices) or f"add slices: [{column}] to the dataset"
-                yield Complaint(target, ("spec", "gates", index, "slice", column), message, hint)
+                yield FieldProblem(target, ("spec", "gates", index, "slice", column), message, hint)
 
 
 _NUMERIC = ("number", "integer")
 
 
-def _check_columns(address: Address, document: Dataset) -> Iterator[Complaint]:
+def _check_columns(address: Address, document: Dataset) -> Iterator[FieldProblem]:
     """Columns may also come from the source or a step; only what is declared can be judged."""
     for index, check in enumerate(document.spec.checks):
         if isinstance(check, ColumnCheck) and check.value is not None:
@@ -179,4 +179,4 @@ def _check_columns(address: Address, document: Dataset) -> Iterator[Complaint]:
             if column is not None and column.type not in _NUMERIC:
                 message = f"column {check.column!r} holds type {column.type}, which has no bounds"
                 field: Field = ("spec", "checks", index, "value")
-                yield Complaint(address, field, message, "value goes with number and integer columns")
+                yield FieldProblem(address, field, message, "value goes with number and integer columns")

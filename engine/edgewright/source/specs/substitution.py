@@ -29,7 +29,7 @@ class Values:
     declared: Sequence[str] = ()
     """Every environment there is."""
     are_known: bool = True
-    """False where the Repository document is itself wrong: what is not known then is not complained about."""
+    """False where the Repository document is itself wrong: what is not known then is not reported."""
 
 
 @dataclass(slots=True)
@@ -105,23 +105,23 @@ class _Filling:
         is_same = True
         for name, (key, value) in fields.items():
             if _OPENING in name:
-                self._complain(key, f"the name of a field cannot hold {_OPENING}", "write the name itself")
+                self._report(key, f"the name of a field cannot hold {_OPENING}", "write the name itself")
             new = self.node(value)
             is_same &= new is value
             filled[name] = (key, new)
         return node if is_same else replace(node, value=filled)
 
     def _text(self, node: Node, text: str) -> Node:
-        pieces: list[str] = []
+        parts: list[str] = []
         at, is_known = 0, True
         for found in _PART.finditer(text):
-            pieces.append(text[at : found.start()])
+            parts.append(text[at : found.start()])
             at = found.end()
             name = found[1]
             if found[0] == "$${":
-                pieces.append(_OPENING)
+                parts.append(_OPENING)
             elif name is None:
-                self._complain(node, "${ without a name and a }", f"write ${{name}}; {_LITERAL}")
+                self._report(node, "${ without a name and a }", f"write ${{name}}; {_LITERAL}")
                 is_known = False
             elif name not in self.values.values:
                 self._undefined(node, name)
@@ -129,10 +129,10 @@ class _Filling:
             elif found[0] == text:
                 return replace(node, value=self.values.values[name], written=text)
             elif is_known:
-                pieces.append(self._put(self.values.values[name]))
+                parts.append(self._put(self.values.values[name]))
         if not is_known:
             return node
-        return replace(node, value="".join([*pieces, text[at:]]), written=text)
+        return replace(node, value="".join([*parts, text[at:]]), written=text)
 
     def _put(self, value: Scalar) -> str:
         text = value if isinstance(value, str) else json.dumps(value)
@@ -145,15 +145,15 @@ class _Filling:
             self.unknown.add((node.path, node.line, node.column))
         elif values.environment:
             hint = suggestion(name, values.values) or f"environment {values.environment} has no values"
-            self._complain(node, f"there is no value for {shown}", f"{hint}; {_LITERAL}")
+            self._report(node, f"there is no value for {shown}", f"{hint}; {_LITERAL}")
         elif values.declared:
             what = f"what {shown} stands for depends on the environment: name an environment"
-            self._complain(node, what, f"there is {', '.join(values.declared)}")
+            self._report(node, what, f"there is {', '.join(values.declared)}")
         else:
             what = f"there is no value for {shown}: name an environment that has one"
-            self._complain(node, what, f"this repository declares none; {_LITERAL}")
+            self._report(node, what, f"this repository declares none; {_LITERAL}")
 
-    def _complain(self, node: Node, message: str, hint: str) -> None:
+    def _report(self, node: Node, message: str, hint: str) -> None:
         self.unknown.add((node.path, node.line, node.column))
         if len(self.problems) < _MAX_PROBLEMS:
             self.problems.append(Problem(node.path, node.line, node.column, message, hint))

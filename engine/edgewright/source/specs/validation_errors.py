@@ -144,7 +144,7 @@ def _child(annotation: Any, step: int | str) -> Any:
 
 
 def _one_branch(field: str, members: list[tuple[_Place, ErrorDetails]]) -> list[Problem]:
-    """Report the branch of a union that was meant; the others' complaints would only confuse."""
+    """Report the branch of a union that was meant; the others' errors would only confuse."""
     first = members[0][0]
     node = first.union_node or first.node
     by_tag: dict[str, list[tuple[_Place, ErrorDetails]]] = defaultdict(list)
@@ -156,7 +156,7 @@ def _one_branch(field: str, members: list[tuple[_Place, ErrorDetails]]) -> list[
         message = f"{field}: expected {expected}, found {describe(node)}"
         return [Problem(node.path, node.line, node.column, message)]
     tried = [(tag, errors) for tag, errors in by_tag.items() if _tagged(first.branches, tag) in fitting]
-    # Most of the fields written belong to the branch that was meant; then, the fewest complaints.
+    # Most of the fields written belong to the branch that was meant; then, the fewest errors.
     _, errors = min(tried, key=lambda item: (-_known_fields(_tagged(first.branches, item[0]), node), len(item[1])))
     return [_problem(place, error) for place, error in errors]
 

@@ -69,7 +69,7 @@ class _Reader:
     root: Node | None = None
     clean: bool = True
 
-    def complain(self, mark: Any, message: str, hint: str = "") -> None:
+    def report(self, mark: Any, message: str, hint: str = "") -> None:
         self.clean = False
         self.problems.append(Problem(self.path, mark.line + 1, mark.column + 1, message, hint))
 
@@ -108,17 +108,17 @@ class _Reader:
             return self.anchors[anchor]
         inside = any(opened.anchor == anchor for opened in self.stack)
         why = "refers to what it is part of" if inside else "has no anchor"
-        self.complain(mark, f"alias *{anchor} {why}", f"define &{anchor} before it")
+        self.report(mark, f"alias *{anchor} {why}", f"define &{anchor} before it")
         return self.node(mark, None)
 
     def close(self, mark: Any) -> bool:
         """Finish the innermost collection; False when it is over a limit and reading must stop."""
         done = self.stack.pop()
         if done.node.depth > MAX_DEPTH:
-            self.complain(mark, f"nested deeper than {MAX_DEPTH} levels once its aliases are expanded")
+            self.report(mark, f"nested deeper than {MAX_DEPTH} levels once its aliases are expanded")
             return False
         if done.node.size > MAX_NODES:
-            self.complain(mark, f"more than {MAX_NODES:,} values once its aliases are expanded", "use fewer aliases")
+            self.report(mark, f"more than {MAX_NODES:,} values once its aliases are expanded", "use fewer aliases")
             return False
         self.name(done.anchor, done.node)
         self.add(done.node, mark)
@@ -129,14 +129,12 @@ class _Reader:
         fields = top.node.value
         if not isinstance(node.value, str) or not isinstance(fields, dict):
             what = "a collection" if isinstance(node.value, dict | list) else str(node.plain()).lower()
-            self.complain(mark, f"a field's name must be text, found {what}", "write it in quotes")
+            self.report(mark, f"a field's name must be text, found {what}", "write it in quotes")
         elif node.value == "<<" and not is_alias:
-            self.complain(mark, "merge keys (<<) are not part of YAML 1.2", "repeat the fields, or alias a whole value")
+            self.report(mark, "merge keys (<<) are not part of YAML 1.2", "repeat the fields, or alias a whole value")
         elif node.value in fields:
             first = fields[node.value][0]
-            self.complain(
-                mark, f"field {node.value!r} is given twice", f"first on line {first.line}; remove one of them"
-            )
+            self.report(mark, f"field {node.value!r} is given twice", f"first on line {first.line}; remove one of them")
         else:
             top.keep = True
 
@@ -191,7 +189,7 @@ def _documents(reader: _Reader, events: Any) -> Iterator[tuple[Node, bool]]:
                 empty: dict[str, tuple[Node, Node]] | list[Node] = {} if isinstance(event, ev.MappingStartEvent) else []
                 reader.stack.append(_Open(reader.node(mark, empty), event.anchor))
                 if len(reader.stack) > MAX_DEPTH:
-                    reader.complain(mark, f"nested deeper than {MAX_DEPTH} levels")
+                    reader.report(mark, f"nested deeper than {MAX_DEPTH} levels")
                     return
             case ev.MappingEndEvent() | ev.SequenceEndEvent():
                 if not reader.close(mark):
@@ -218,7 +216,7 @@ _STR_TAG = "tag:yaml.org,2002:str"
 
 def _check_tag(reader: _Reader, event: Any) -> None:
     if event.tag not in (None, "!"):
-        reader.complain(event.start_mark, f"tag {event.tag} is not supported", "remove the tag")
+        reader.report(event.start_mark, f"tag {event.tag} is not supported", "remove the tag")
 
 
 def _scalar(reader: _Reader, event: Any) -> Scalar:
@@ -227,11 +225,11 @@ def _scalar(reader: _Reader, event: Any) -> Scalar:
         if event.tag not in (_STR_TAG, "!"):
             _check_tag(reader, event)
         if not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
-            reader.complain(event.start_mark, "half of a surrogate pair is no character", "write the character itself")
+            reader.report(event.start_mark, "half of a surrogate pair is no character", "write the character itself")
         return text
     value = _plain_scalar(text)
     if isinstance(value, float) and not math.isfinite(value):
-        reader.complain(event.start_mark, f"{text:.40} is not a finite number", "write it in quotes if text is meant")
+        reader.report(event.start_mark, f"{text:.40} is not a finite number", "write it in quotes if text is meant")
         return None
     return value
 

@@ -14,14 +14,14 @@ from edgewright_schemas.environment import Follow
 from edgewright_schemas.repository import Repository
 
 
-class TrackedSource(GitSource):
+class UpstreamSource(GitSource):
     """A source whose revision the caller decides."""
 
     def __init__(
         self,
         repository: GitRepository,
         revision: Callable[[], str],
-        look: Callable[[], None],
+        before_read: Callable[[], None],
         *,
         cache: Path | None,
         environment: str,
@@ -31,13 +31,13 @@ class TrackedSource(GitSource):
         Args:
             repository: Shared with others.
             revision: Gives a commit.
-            look: Called before anything is read.
+            before_read: Called before anything is read.
             cache: As in GitSource.
             environment: As in GitSource.
         """
         super().__init__(repository, cache=cache, environment=environment)
         self._revision = revision
-        self._look = look
+        self._before_read = before_read
 
     def revision(self) -> str:
         """Return the current commit."""
@@ -56,22 +56,22 @@ class TrackedSource(GitSource):
         self._cache.close()
 
     def _tree(self, commit: str) -> Tree:
-        self._look()
+        self._before_read()
         return super()._tree(commit)
 
 
-class Reader:
+class UpstreamReader:
     """Reads revisions of a repository that is at hand."""
 
-    def __init__(self, repository: GitRepository, cache: Path, look: Callable[[], None]) -> None:
+    def __init__(self, repository: GitRepository, cache: Path, before_read: Callable[[], None]) -> None:
         self.repository = repository
         self._cache = cache
-        self._look = look
+        self._before_read = before_read
         self.own = self.source(lambda: "", "")
 
-    def source(self, revision: Callable[[], str], environment: str) -> TrackedSource:
+    def source(self, revision: Callable[[], str], environment: str) -> UpstreamSource:
         """Make a source."""
-        return TrackedSource(self.repository, revision, self._look, cache=self._cache, environment=environment)
+        return UpstreamSource(self.repository, revision, self._before_read, cache=self._cache, environment=environment)
 
     def declared(self, commit: str) -> Repository | None:
         """Read a revision's Repository document alone.

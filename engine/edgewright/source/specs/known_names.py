@@ -15,7 +15,7 @@ from edgewright.core.address import Address
 from edgewright.core.rollout.windows import in_window
 from edgewright.core.status.reasons import REASONS, current_reason
 from edgewright.core.suggestions import suggestion
-from edgewright.source.specs.references import Complaint, Field, means_code
+from edgewright.source.specs.references import Field, FieldProblem, means_code
 from edgewright_schemas.base import SpecModel, Use
 from edgewright_schemas.builtins import (
     ARCHITECTURES,
@@ -38,7 +38,7 @@ _NO_REF_NAME = re.compile(
 )
 
 
-def check_known(documents: Mapping[Address, Document]) -> Iterator[Complaint]:
+def check_known_names(documents: Mapping[Address, Document]) -> Iterator[FieldProblem]:
     """Find built-ins, arguments and metrics that do not exist or do not fit, and what can never happen."""
     for address, document in documents.items():
         match document:
@@ -52,7 +52,7 @@ def check_known(documents: Mapping[Address, Document]) -> Iterator[Complaint]:
                     if gate.metric not in METRICS:
                         hint = suggestion(gate.metric, METRICS, limit=len(METRICS))
                         message = f"there is no metric {gate.metric!r}"
-                        yield Complaint(address, ("spec", "gates", index, "metric"), message, hint)
+                        yield FieldProblem(address, ("spec", "gates", index, "metric"), message, hint)
             case Rollout():
                 yield from _check_window(address, document)
             case Repository():
@@ -60,16 +60,16 @@ def check_known(documents: Mapping[Address, Document]) -> Iterator[Complaint]:
                 yield from _check_follows(address, document)
 
 
-def _check_window(address: Address, rollout: Rollout) -> Iterator[Complaint]:
+def _check_window(address: Address, rollout: Rollout) -> Iterator[FieldProblem]:
     window = rollout.spec.window
     # Any time does: the look ahead spans decades.
     if window is not None and in_window(window, datetime(2024, 1, 1, tzinfo=UTC)) == (False, None):
         message = f"no date fits {window.cron!r}, so this window never opens"
         hint = "its fields are minute, hour, day of month, month and day of week"
-        yield Complaint(address, ("spec", "window", "cron"), message, hint)
+        yield FieldProblem(address, ("spec", "window", "cron"), message, hint)
 
 
-def _check_notifications(address: Address, repository: Repository) -> Iterator[Complaint]:
+def _check_notifications(address: Address, repository: Repository) -> Iterator[FieldProblem]:
     """A misspelt kind or reason would keep the receiver from ever being told."""
     kinds = {kind.lower() for kind in KINDS}
     for index, notification in enumerate(repository.spec.notifications):
@@ -77,25 +77,25 @@ def _check_notifications(address: Address, repository: Repository) -> Iterator[C
         for at, kind in enumerate(notification.kinds):
             if kind.lower() not in kinds:
                 hint = suggestion(kind, KINDS)
-                yield Complaint(address, (*field, "kinds", at), f"there is no kind {kind!r}", hint)
+                yield FieldProblem(address, (*field, "kinds", at), f"there is no kind {kind!r}", hint)
         for at, reason in enumerate(notification.reasons):
             if current_reason(reason) not in REASONS:
                 hint = suggestion(reason, REASONS, limit=0).replace("known: , …", "docs/reference/status.md lists them")
-                yield Complaint(address, (*field, "reasons", at), f"there is no reason {reason!r}", hint)
+                yield FieldProblem(address, (*field, "reasons", at), f"there is no reason {reason!r}", hint)
 
 
-def _check_follows(address: Address, repository: Repository) -> Iterator[Complaint]:
+def _check_follows(address: Address, repository: Repository) -> Iterator[FieldProblem]:
     for index, environment in enumerate(repository.spec.environments):
         field: Field = ("spec", "environments", index, "follow")
         follow = environment.follow
         for kind, name in (("branch", follow.branch), ("tag", follow.tag)):
             if name is not None and _NO_REF_NAME.search(name):
                 message = f"{name!r} is no name that Git allows for a {kind}"
-                yield Complaint(address, (*field, kind), message, "see git check-ref-format")
+                yield FieldProblem(address, (*field, kind), message, "see git check-ref-format")
         if follow.semver is not None and not _is_range(follow.semver):
             message = f"{follow.semver!r} is no range of versions"
             hint = 'write it as in ">=1.4.0 <2.0.0", "^1.2" or "~1.4.2"'
-            yield Complaint(address, (*field, "semver"), message, hint)
+            yield FieldProblem(address, (*field, "semver"), message, hint)
 
 
 def _is_range(text: str) -> bool:
@@ -110,13 +110,13 @@ def _is_range(text: str) -> bool:
 
 def _check_use(
     address: Address, field: Field, use: Use, what: str, known: Mapping[str, type[SpecModel]]
-) -> Iterator[Complaint]:
+) -> Iterator[FieldProblem]:
     if means_code(use.use):
         return
     arguments = known.get(use.use)
     if arguments is None:
         hint = f"{suggestion(use.use, known)}; your own: code/file.py:name"
-        yield Complaint(address, (*field, "use"), f"there is no built-in {what} {use.use!r}", hint)
+        yield FieldProblem(address, (*field, "use"), f"there is no built-in {what} {use.use!r}", hint)
         return
     try:
         arguments.model_validate(use.with_)
@@ -144,17 +144,17 @@ def _path(detail: ErrorDetails, written: Mapping[str, Any]) -> Field:
     return tuple(path)
 
 
-def _wrong_argument(address: Address, at: Field, use: str, detail: ErrorDetails, names: list[str]) -> Complaint:
+def _wrong_argument(address: Address, at: Field, use: str, detail: ErrorDetails, names: list[str]) -> FieldProblem:
     if detail["type"] == "extra_forbidden":
         hint = suggestion(str(at[-1]), names) or "remove it"
-        return Complaint(address, at, f"{use} takes no such argument", hint, at_key=True)
+        return FieldProblem(address, at, f"{use} takes no such argument", hint, at_key=True)
     if detail["type"] == "missing":
-        return Complaint(address, at, f"{use} needs this argument", "add it")
+        return FieldProblem(address, at, f"{use} needs this argument", "add it")
     message = detail["msg"]
-    return Complaint(address, at, f"{message[:1].lower()}{message[1:]}, found {detail['input']!r:.40}")
+    return FieldProblem(address, at, f"{message[:1].lower()}{message[1:]}, found {detail['input']!r:.40}")
 
 
-def _check_model(address: Address, model: Model, documents: Mapping[Address, Document]) -> Iterator[Complaint]:
+def _check_model(address: Address, model: Model, documents: Mapping[Address, Document]) -> Iterator[FieldProblem]:
     spec = model.spec
     if spec.architecture is not None:
         yield from _check_use(address, ("spec", "architecture"), spec.architecture, "architecture", ARCHITECTURES)
@@ -163,7 +163,7 @@ def _check_model(address: Address, model: Model, documents: Mapping[Address, Doc
     watched = ("loss", "mae", "rmse") if spec.task == "regression" else ("loss", "accuracy", "f1Macro")
     if stopping is not None and stopping.metric not in watched:
         field: Field = ("spec", "training", "earlyStopping", "metric")
-        yield Complaint(address, field, f"{stopping.metric} does not fit {spec.task}", _use_one_of(*watched))
+        yield FieldProblem(address, field, f"{stopping.metric} does not fit {spec.task}", _use_one_of(*watched))
     target = Address("thresholds", spec.thresholds or "")
     thresholds = documents.get(target)
     if isinstance(thresholds, Thresholds):
@@ -173,7 +173,7 @@ def _check_model(address: Address, model: Model, documents: Mapping[Address, Doc
                     f"{gate.metric} is not measured for model {model.metadata.name!r}, whose task is {spec.task}, "
                     "so this gate can never pass"
                 )
-                yield Complaint(target, ("spec", "gates", index, "metric"), message, _use_one_of(*fitting))
+                yield FieldProblem(target, ("spec", "gates", index, "metric"), message, _use_one_of(*fitting))
 
 
 def _fitting(task: Task) -> tuple[str, ...]:
