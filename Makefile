@@ -12,7 +12,7 @@ unexport PYTHONDONTWRITEBYTECODE
 # The folders of `make check`.
 FAST = tests/unit tests/golden tests/contract
 # Tests wait for processes as often as they compute.
-WORKERS ?= $(shell echo $$(($$(nproc) * 2)))
+WORKERS ?= $(shell echo $$(($$(nproc) * 3 / 2)))
 
 PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup
 
