@@ -1,1 +1,1 @@
-"""What a controller costs: passes, webhooks to plans, idle time."""
+"""The cost of a controller: passes, webhooks to plans, idle time."""

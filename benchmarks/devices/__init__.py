@@ -1,1 +1,1 @@
-"""What devices cost: polls, reports, pushes over SSH."""
+"""The cost of devices: polls, reports, pushes over SSH."""

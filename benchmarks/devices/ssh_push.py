@@ -1,4 +1,4 @@
-"""What ``devices_ssh`` measures of ours: ``python -m benchmarks.devices.ssh_push WHAT PLAN``, a process each.
+"""Our side of what ``ssh`` measures: ``python -m benchmarks.devices.ssh_push WHAT PLAN``, a process each.
 
 ``prepare`` publishes a package of one file; ``edgewright`` pushes it with the driver, ``fabric`` pushes the file in a
 bare loop over Fabric. PLAN is a JSON file: folder, roots, hosts, port, user, key, host_key, file, digest, at_once.
