@@ -104,3 +104,11 @@ def make_repository(folder: Path, files: Mapping[str, str | bytes] = FILES) -> P
     write(folder, {".gitignore": ".edgewright/\n", **files})
     commit(folder, "first")
     return folder
+
+
+def append_empty_commits(folder: Path, branch: str, number: int) -> None:
+    """Add so many commits without changes to the branch that is checked out, by one process."""
+    entry = f"commit refs/heads/{branch}\ncommitter t <t@example.com> 1700000000 +0000\ndata {len(branch)}\n{branch}\n"
+    start = run_git(folder, "rev-parse", branch)
+    lines = entry + f"from {start}\n\n" + f"{entry}\n" * (number - 1)
+    subprocess.run(["git", "fast-import", "--quiet"], cwd=folder, input=lines, check=True, text=True)

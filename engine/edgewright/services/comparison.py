@@ -16,7 +16,7 @@ class ComparedEnvironment(Environment, Protocol):
     """An environment whose history can be read."""
 
     def merge_base(self, base: str, head: str) -> str:
-        """Find the commit that two revisions come from; empty where the history at hand does not reach it."""
+        """Find the commit that two revisions come from; empty where there is none, or history is cut off."""
         ...
 
 
@@ -28,13 +28,15 @@ class Comparison:
     findings: Sequence[ReviewWarning]
     start: str
     """The revision taken as applied."""
+    is_where_they_part: bool = True
+    """False: the history at hand does not tell where they part, so that ``start`` is the base itself."""
 
 
 def between(environment: ComparedEnvironment, base: str) -> Comparison:
     """Compare what an environment reads with where it left ``base``.
 
-    That is the commit both come from, so that what ``base`` got since does not look taken back; where they share no
-    history that is at hand, ``base`` itself.
+    That is the commit both come from, so that what ``base`` got since does not look taken back; where the
+    history at hand does not tell, ``base`` itself.
 
     Raises:
         SpecError: The specs of one of them are wrong.
@@ -42,10 +44,11 @@ def between(environment: ComparedEnvironment, base: str) -> Comparison:
     """
     desired = environment.source.snapshot()
     base_commit = environment.source_at(base).revision()
-    start = environment.merge_base(base_commit, desired.revision) or base_commit
+    parting = environment.merge_base(base_commit, desired.revision)
+    start = parting or base_commit
     before = environment.source_at(start).snapshot()
     found = plan_from(environment, before, desired)
-    return Comparison(found, review(before, desired, found), start)
+    return Comparison(found, review(before, desired, found), start, bool(parting))
 
 
 def plan_from(environment: Environment, before: Snapshot, desired: Snapshot) -> Plan:

@@ -46,7 +46,7 @@ class LocalUpstream:
         borrowed = str(self._merges.git_dir / "objects")
         quoted = json.dumps(borrowed, ensure_ascii=False) if ":" in borrowed or '"' in borrowed else borrowed
         found = GitRepository(path, {"GIT_ALTERNATE_OBJECT_DIRECTORIES": quoted, "GIT_NO_REPLACE_OBJECTS": "1"})
-        self._git_dir = Path(found.run("rev-parse", "--path-format=absolute", "--git-common-dir").strip())
+        self._git_dir = found.common_dir
         self._reader = UpstreamReader(found, cache or folder / "cache", lambda: None)
         self._leads: dict[str, str] = {}
         self._lock = threading.Lock()

@@ -154,16 +154,23 @@ class OperatorWorkspace(Workspace):
         return self.upstream.declared(source.revision())
 
     def merge_base(self, base: str, head: str) -> str:
-        """Find the commit that two revisions come from; empty where the history at hand does not reach it."""
-        if self.is_remote:
-            return self.upstream.merge(base, head).base
+        """Find the commit that two revisions come from; empty where there is none or history is cut off."""
+        from edgewright.source.git.commands import Commands, GitFailed
+        from edgewright.source.git.merging import is_settled, merge_bases
         from edgewright.source.git.repositories import GitRepository
 
-        repository = GitRepository(self.root)
+        if self.is_remote:
+            try:
+                return self.upstream.merge(base, head).base
+            except SourceError:
+                return ""
+        repository, commands = GitRepository(self.root), Commands()
         try:
             commit = repository.commit(None) if head.startswith(WORKTREE) else head
-            return repository.run("merge-base", base, commit).strip()
-        except SourceError:
+            if not is_settled(commands, repository.common_dir, base, commit):
+                return ""
+            return next(iter(merge_bases(commands, repository.common_dir, base, commit)), "")
+        except (SourceError, GitFailed):
             return ""
         finally:
             repository.close()

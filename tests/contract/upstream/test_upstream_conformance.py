@@ -12,7 +12,7 @@ from edgewright.ports import Upstream
 from edgewright.source.git.credentials import Credentials
 from edgewright.source.upstreams import open_upstream
 from edgewright_schemas.environment import Follow
-from samples.repositories import FILES, commit, make_repository, run_git, write
+from samples.repositories import FILES, append_empty_commits, commit, make_repository, run_git, write
 from servers.git_server import GitServer
 
 MAIN = Follow(branch="main")
@@ -204,8 +204,7 @@ def test_a_pull_request_is_merged_in_memory(subject: Subject) -> None:
     run_git(subject.work, "checkout", "-q", "-b", "change")
     head = change(subject, "data/tags.csv", "store,weight,label\nb,1,x\n")
     run_git(subject.work, "checkout", "-q", "main")
-    for number in range(60):
-        run_git(subject.work, "commit", "-q", "--allow-empty", "-m", str(number))
+    append_empty_commits(subject.work, "main", 60)
     base = change(subject, "note.txt", "y")
     run_git(subject.work, "update-ref", "refs/pull/7/head", head)
     run_git(subject.work, "push", "-q", "origin", "refs/pull/7/head")
@@ -227,6 +226,32 @@ def test_a_pull_request_is_merged_in_memory(subject: Subject) -> None:
     assert subject.open().merge(base, head) == merged
     assert run_git(subject.work, "for-each-ref") == refs
     assert run_git(subject.work, "count-objects", "-v") == objects
+
+
+def test_a_merge_starts_from_where_the_two_part_not_from_any_commit_they_share(subject: Subject) -> None:
+    """Follow git-flow: a release is merged back to both branches, so that a short way leads to an old commit."""
+    old = change(subject, "data/tags.csv", "store,weight,label\na,1,old\n")
+    parted = change(subject, "data/tags.csv", "store,weight,label\na,1,new\n")
+    heads = []
+    for name, files in (("main", {"note.txt": "x"}), ("change", {"data/tags.csv": "store,weight,label\na,1,old\n"})):
+        run_git(subject.work, "checkout", "-q", "-B", name, parted)
+        append_empty_commits(subject.work, name, 70)
+        write(subject.work, files)
+        commit(subject.work)
+        tree = run_git(subject.work, "rev-parse", "HEAD^{tree}")
+        heads.append(run_git(subject.work, "commit-tree", tree, "-p", "HEAD", "-p", old, "-m", "merge a release back"))
+        run_git(subject.work, "reset", "-q", "--hard", heads[-1])
+    subject.publish()
+    base, head = heads
+    assert run_git(subject.work, "merge-base", "--all", base, head) == parted
+    upstream = subject.open()
+    upstream.fetch((MAIN, Follow(branch="change")))
+    merged = upstream.merge(base, head)
+    assert merged.revision is not None
+    assert merged.base == parted
+    # What the branch takes back is a change only against the newer of the two commits they share.
+    source = upstream.source(lambda: str(merged.revision))
+    assert b"a,1,old" in source.read(merged.revision, "data/tags.csv")
 
 
 def test_conflicts_and_what_needs_no_merge(subject: Subject) -> None:

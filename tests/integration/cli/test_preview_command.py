@@ -132,4 +132,30 @@ def test_plan_compares_with_the_base_itself_where_the_two_share_no_history(repo:
     run_git(repo, "checkout", "-q", "--orphan", "fresh")
     write(repo, {**WHOLE, **RETRAIN})
     commit(repo)
-    edgewright(repo, "plan", "--base", "main", "--head", "fresh").expect(0, "training.epochs: 3 → 5")
+    ran = edgewright(repo, "plan", "--base", "main", "--head", "fresh").expect(0, "training.epochs: 3 → 5")
+    assert "does not tell where the two part" in " ".join(ran.stderr.split())
+
+
+def test_a_history_that_is_cut_off_is_not_guessed_from(repo: Path, tmp_path: Path) -> None:
+    # The branches have an early commit in common at hand, and part at a later one that is not.
+    early = run_git(repo, "rev-parse", "topic~1")
+    run_git(repo, "checkout", "-q", "topic")
+    run_git(repo, "merge", "-q", "--no-edit", "main")
+    run_git(repo, "branch", "-f", "main", "topic")
+    for branch in ("main", "topic"):
+        run_git(repo, "checkout", "-q", branch)
+        for number in range(3):
+            commit(repo, f"{number} on {branch}")
+        tree = run_git(repo, "rev-parse", "HEAD^{tree}")
+        run_git(repo, "reset", "-q", "--hard", run_git(repo, "commit-tree", tree, "-p", "HEAD", "-p", early, "-m", "x"))
+    write(repo, WHOLE)
+    commit(repo, "take it all back")
+    shallow = tmp_path / "shallow"
+    run_git(tmp_path, "clone", "-q", "--no-single-branch", "--depth=3", f"file://{repo}", str(shallow))
+    run_git(shallow, "branch", "-q", "--track", "main", "origin/main")
+    assert run_git(shallow, "merge-base", "main", "topic") == early
+    edgewright(shallow, "preview", "--base", "main", "--head", "topic").expect(1, "ends before it tells where")
+    ran = edgewright(shallow, "plan", "--base", "main", "--head", "topic").expect(0)
+    assert "does not tell where the two part" in " ".join(ran.stderr.split())
+    run_git(shallow, "fetch", "-q", "--unshallow")
+    edgewright(shallow, "preview", "--base", "main", "--head", "topic").expect(0, "training.epochs")

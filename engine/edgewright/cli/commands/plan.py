@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from edgewright.cli.console import print_json, stdout
+from edgewright.cli.console import print_json, stderr, stdout
 from edgewright.cli.options import (
     HERE,
     DriftOption,
@@ -72,6 +72,10 @@ def plan(
 
         compared = between(open_workspace(repo, ref=head or ref, worktree=worktree, state=state, env=env), base)
         found, findings = compared.plan, compared.findings
+        if not compared.is_where_they_part:
+            note = f"the history at hand does not tell where the two part: compared with {base} itself, so that what it"
+            note += " got since looks taken back. Fetch all history (git fetch --unshallow; in CI a fetch depth of 0)"
+            stderr().print(note, style="yellow")
     else:
         workspace = open_workspace(repo, ref=ref, worktree=worktree, state=state, env=env)
         found = plans.current_plan(workspace, retry_failures=retry, drift=drift)

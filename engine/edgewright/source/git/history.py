@@ -1,6 +1,6 @@
-"""Ancestry of commits in a shallow history. Called by ``mirrors``."""
+"""Ancestry of commits in a shallow history. Called by ``mirrors`` and ``merging``."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from edgewright.source.git.commands import Commands, GitFailed
@@ -20,10 +20,16 @@ def history(commands: Commands, git_dir: Path, commit: str) -> History:
     A shallow history leaves the parents of its oldest commits out; the commits themselves still name them.
     """
     try:
-        listed = commands.run(git_dir, "rev-list", f"--max-count={_MOST}", commit, "--")
-        data = commands.run(git_dir, "cat-file", "--batch", given=listed).encode("utf-8", "surrogateescape")
+        return named_parents(
+            commands, git_dir, commands.run(git_dir, "rev-list", f"--max-count={_MOST}", commit, "--").split()
+        )
     except GitFailed:
         return {}
+
+
+def named_parents(commands: Commands, git_dir: Path, commits: Iterable[str]) -> History:
+    """List the parents that commits name, at hand or not; all of the commits are at hand."""
+    data = commands.run(git_dir, "cat-file", "--batch", given="\n".join(commits)).encode("utf-8", "surrogateescape")
     found, at = {}, 0
     while at < len(data):
         end = data.index(b"\n", at)

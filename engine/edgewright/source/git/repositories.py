@@ -74,6 +74,11 @@ class GitRepository:
         repo.git.update_environment(**self._environment)
         return repo
 
+    @cached_property
+    def common_dir(self) -> Path:
+        """The Git folder that holds its objects and refs, shared by all of its work trees."""
+        return Path(self.run("rev-parse", "--path-format=absolute", "--git-common-dir").strip())
+
     def run(self, *arguments: str, cwd: Path | None = None) -> str:
         """Run a reading git command, and return what it prints.
 
