@@ -64,6 +64,12 @@ class MetricEvaluator:
             return dict.fromkeys(metrics)
         return {name: compute(predictions, labels, self._classes or 0) for name, compute in metrics.items()}
 
+    def headline(self, predictions: torch.Tensor, labels: torch.Tensor) -> str:
+        """Write the task's first figure for a message: ``accuracy 0.97``."""
+        name = "accuracy" if self._classes is not None else "rmse"
+        value = self.figures(predictions, labels)[name]
+        return f"{name} {'cannot be computed' if value is None else format(value, '.4g')}"
+
     def confusion(self, predictions: torch.Tensor, labels: torch.Tensor) -> list[list[int]] | None:
         """Count rows by true class (rows) and predicted class (columns); None where there are no classes."""
         if self._classes is None or not bool(torch.isfinite(predictions).all()):

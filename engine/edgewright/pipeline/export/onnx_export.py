@@ -45,8 +45,8 @@ def export_module(module: nn.Module, input_shape: Sequence[int], opset: int) -> 
     try:
         with _quiet():
             model = write(module, example, opset)
-    except RuntimeError as error:
-        # OnnxExporterError is one; so is what tracing raises.
+    except (RuntimeError, AssertionError, ValueError) as error:
+        # OnnxExporterError is a RuntimeError; so is most of what tracing raises.
         raise StepFailed(
             f"the model cannot be exported to ONNX: {first_lines(error.__cause__ or error)}",
             hint="its forward must use torch operations only, take any batch size, and not branch on values",
