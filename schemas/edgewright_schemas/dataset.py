@@ -41,6 +41,8 @@ class Split(SpecModel):
     test: Ratio = 0.1
     seed: int = 0
     group_by: str | None = None
+    column: str | None = Field(default=None, exclude_if=lambda value: value is None)
+    """A column that names each row's split: train, validation or test."""
 
     @model_validator(mode="after")
     def _adds_up(self) -> Self:

@@ -150,6 +150,18 @@ class DatasetFacts(StoredFacts):
     rows: Mapping[str, int] = _fact(_mapping(_integer))
     """Rows of ``train``, ``validation`` and ``test``."""
     content_digest: str = _fact(_text)
+    class_rows: Mapping[str, Mapping[str, int]] | None = _fact(_mapping(_mapping(_integer)), optional=True)
+    """Rows of each class, by split: ``{train: {apple: 30}}``; none for a numeric label. Absent: by an older version."""
+    slice_rows: Mapping[str, Mapping[str, Mapping[str, int]]] | None = _fact(
+        _mapping(_mapping(_mapping(_integer))), optional=True
+    )
+    """Rows of each slice, by column, value and split: ``{store: {lyon: {train: 8, validation: 1, test: 1}}}``."""
+    skipped: Mapping[str, int] | None = _fact(_mapping(_integer), optional=True)
+    """Files of the source that were not read, by kind: ``{".txt": 3, hidden: 12}``."""
+    dropped: Mapping[str, int] | None = _fact(_mapping(_integer), optional=True)
+    """Rows that steps dropped, by step."""
+    notices: tuple[str, ...] | None = _fact(_texts, optional=True)
+    """Sentences for people about what was found, such as folders taken for splits."""
 
     @property
     def label_values(self) -> tuple[str, ...] | None:

@@ -11,7 +11,7 @@ from typing import Any
 
 from edgewright.core.artifact import Action
 from edgewright_schemas.base import SpecModel, is_code_reference
-from edgewright_schemas.dataset import DatasetSpec
+from edgewright_schemas.dataset import DatasetSpec, Source
 from edgewright_schemas.fleet import FleetSpec
 from edgewright_schemas.model import ModelSpec
 from edgewright_wire.canonical import digest_json
@@ -29,6 +29,8 @@ BUILDER_VERSIONS: Mapping[Action, int] = {
 }
 """Raised when a builder's output changes for the same input: everything it made is then made again."""
 
+_FOLDER_READING = "2"
+"""Raised when folders are read otherwise: their datasets alone are built again. 2: splits, hidden folders, copies."""
 
 _ENCODE = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode
 """As json.dumps, which makes an encoder for each call: a plan writes thousands of leaves."""
@@ -68,12 +70,21 @@ def dataset_components(spec: DatasetSpec, source_digest: str, code: Mapping[str,
     parts["source.format"] = spec.source.format
     parts |= dict(flatten(dict(spec.source.with_), "source.with"))
     parts["source.content"] = source_digest
+    if _reads_folder(spec.source):
+        parts["source.reading"] = _FOLDER_READING
     if spec.source.format == "python":
         parts["source.function"] = spec.source.uri
         parts |= _code(spec.source.uri, code)
     for step in spec.steps:
         parts |= _code(step.use, code)
     return parts
+
+
+def _reads_folder(source: Source) -> bool:
+    """Return whether a source is a folder, as far as its spec tells."""
+    if source.format == "image-folder":
+        return True
+    return source.format != "python" and "." not in source.uri.rpartition("/")[2]
 
 
 def _architecture_components(spec: ModelSpec, code: Mapping[str, str]) -> dict[str, str]:

@@ -8,6 +8,7 @@ as categories.
 """
 
 import math
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -34,6 +35,8 @@ class Columns:
     label: str
     slices: tuple[str, ...]
     group: str | None
+    split: str | None = None
+    """The column that names each row's split."""
 
     @property
     def image(self) -> str | None:
@@ -42,7 +45,7 @@ class Columns:
 
     def required(self) -> tuple[str, ...]:
         """Columns in which every row must have a value."""
-        return (*self.features, self.label, *((self.group,) if self.group else ()))
+        return (*self.features, self.label, *(name for name in (self.group, self.split) if name))
 
 
 def columns_of(spec: DatasetSpec) -> Columns:
@@ -51,7 +54,7 @@ def columns_of(spec: DatasetSpec) -> Columns:
     Raises:
         StepFailed: The label or the features cannot be told, or a column is used as what it cannot be.
     """
-    aside = {*spec.slices, *((spec.split.group_by,) if spec.split.group_by else ())}
+    aside = {*spec.slices, *(name for name in (spec.split.group_by, spec.split.column) if name)}
     declared = spec.columns
     types: dict[str, ColumnType] = {name: column.type for name, column in declared.items()}
     types.update({name: "category" for name in sorted(aside) if name not in types})
@@ -66,6 +69,7 @@ def columns_of(spec: DatasetSpec) -> Columns:
         label=label,
         slices=spec.slices,
         group=spec.split.group_by,
+        split=spec.split.column,
     )
 
 
@@ -144,6 +148,16 @@ def coerce(value: Any, type_: ColumnType) -> Any:
             return _boolean(value)
         case _:
             return _text(value)
+
+
+def nfc(text: str) -> str:
+    """Compose a text's characters, so that texts compare equal that Unicode holds to be the same."""
+    return text if text.isascii() else unicodedata.normalize("NFC", text)
+
+
+def as_text(value: Any) -> str:
+    """Write a category's or slice's value the way ``files`` reads it back."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def pixels(value: Any) -> npt.NDArray[np.uint8]:

@@ -5,9 +5,11 @@
 
 import csv
 import io
-from collections.abc import Iterator, Mapping
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ import numpy as np
 
 from edgewright.core.suggestions import suggestion
 from edgewright.errors import SourceUnavailable, StepFailed
+from edgewright.pipeline.dataset import layout
 from edgewright.pipeline.dataset.columns import Columns
 from edgewright.pipeline.dataset.images import SUFFIXES, decode
 from edgewright.pipeline.dataset.locations import Location, locate
@@ -23,8 +26,10 @@ from edgewright.pipeline.dataset.problems import Problems
 from edgewright.pipeline.runner import user_code as usercode
 from edgewright_schemas.dataset import DatasetSpec, Source
 
-_METADATA = "metadata.csv"
 _FILE_COLUMNS = ("file", "file_name")
+_COPY = re.compile(r"(?i)((?:^|/))copy (?:\(\d+\) )?of |(?:[ -]+copy(?: ?\(?\d+\)?)?| ?\(\d+\))(\.\w+)$")
+"""What file managers and browsers add to the name of a copy."""
+_STALE = "unpack it, rename it, or move it out of the source's folder"
 _UNREADABLE = "images cannot be read"
 _CSV_OPTIONS = frozenset({"delimiter", "quotechar", "encoding"})
 
@@ -38,6 +43,10 @@ class Row:
     """For messages: ``data/tags.csv:12``, or the image's path."""
     key: str | None = None
     """What stays the same when other rows come and go; None: the row's own content."""
+    split: str | None = None
+    """The split that the source's folders give it."""
+    source: str = ""
+    """The table it comes from, where there are several."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +59,11 @@ class Reader:
     folders: tuple[Path, ...]
     """Where relative paths are looked for, in this order."""
     problems: Problems
+    skipped: Counter[str] = field(default_factory=Counter)
+    """Files that are not read, by kind; complete when the rows are."""
+    notices: list[str] = field(default_factory=list)
+    """Sentences for people about what was found; complete when the rows are."""
+    _surveys: list[layout.Survey] = field(default_factory=list)
 
     def rows(self) -> Iterator[Row]:
         """Read the source's rows.
@@ -82,7 +96,11 @@ class Reader:
         """Return how many rows there will be where that is cheap to tell, else 0."""
         if self.spec.source.format != "image-folder":
             return 0
-        return len(_images(locate(self.spec.source.uri, *self.folders).files()))
+        return len(self._survey(locate(self.spec.source.uri, *self.folders)).entries)
+
+    def split_folders(self) -> tuple[str, ...]:
+        """List the folders whose names give the splits."""
+        return self._surveys[0].split_folders if self._surveys else ()
 
     # ── folders of images ─────────────────────────────────────────────────────────────────────────────────────
 
@@ -92,29 +110,47 @@ class Reader:
         image = self.columns.image
         if image is None:
             raise StepFailed("format image-folder needs a column of type image", hint="columns: {image: {type: image}}")
-        listed = location.files()
-        files = _images(listed)
-        metadata = self._metadata(location) if _METADATA in listed else {}
+        found = self._survey(location)
+        metadata = self._metadata(location, found.metadata)
         blank = dict.fromkeys([self.columns.label, *(name for values in metadata.values() for name in values)])
-        for missing in sorted(metadata.keys() - set(files)):
-            self.problems.add(_UNREADABLE, f"{missing} (named in {_METADATA}, not there)")
-        for file in files:
-            folder, slash, _ = file.partition("/")
-            values: dict[str, Any] = {**blank, "file": file}
-            if slash:
-                values[self.columns.label] = folder
-            values |= metadata.get(file, {})
-            if (pixels := self._image(location, file)) is not None:
-                yield Row({**values, image: pixels}, f"{location.shown}/{file}", key=file)
+        named = {entry.file for entry in found.entries}
+        for missing in sorted(metadata.keys() - named):
+            self.problems.add(_UNREADABLE, f"{missing} (named in {layout.METADATA}, not there)")
+        for entry in found.entries:
+            values: dict[str, Any] = {**blank, "file": entry.file}
+            if entry.label is not None:
+                values[self.columns.label] = entry.label
+            values |= metadata.get(entry.file, {})
+            if (pixels := self._image(location, entry.file)) is not None:
+                where = f"{location.shown}/{entry.file}"
+                yield Row({**values, image: pixels}, where, key=entry.file, split=entry.split)
 
-    def _metadata(self, location: Location) -> dict[str, dict[str, Any]]:
-        where = f"{location.shown}/{_METADATA}"
+    def _survey(self, location: Location) -> layout.Survey:
+        if not self._surveys:
+
+            def head(name: str) -> bytes:
+                with location.open(name) as stream:
+                    return stream.read(16)
+
+            options = layout.options_of(self.spec.source.with_)
+            declared = self.columns.values.get(self.columns.label, ())
+            found = layout.survey(location.files(), declared, options, self.problems, head)
+            self._surveys.append(found)
+            self.skipped.update(found.skipped)
+            if found.split_folders:
+                self.notices.append(_about(found.split_folders, options))
+        return self._surveys[0]
+
+    def _metadata(self, location: Location, prefixes: Sequence[str]) -> dict[str, dict[str, Any]]:
         found: dict[str, dict[str, Any]] = {}
-        for number, values in _csv_rows(location, _METADATA, {}, where):
-            name = next((values[column] for column in _FILE_COLUMNS if values.get(column)), None)
-            if name is None:
-                raise StepFailed(f"{where}:{number} names no file", hint="the column `file` holds each image's path")
-            found[name.removeprefix("./")] = {k: v for k, v in values.items() if k not in _FILE_COLUMNS}
+        for prefix in prefixes:
+            where = f"{location.shown}/{prefix}{layout.METADATA}"
+            for number, values in _csv_rows(location, f"{prefix}{layout.METADATA}", {}, where):
+                name = next((values[column] for column in _FILE_COLUMNS if values.get(column)), None)
+                if name is None:
+                    hint = "the column `file` holds each image's path"
+                    raise StepFailed(f"{where}:{number} names no file", hint=hint)
+                found[prefix + name.removeprefix("./")] = {k: v for k, v in values.items() if k not in _FILE_COLUMNS}
         return found
 
     def _image(self, folder: Location, file: str) -> Any:
@@ -132,7 +168,7 @@ class Reader:
     def _csv(self, location: Location) -> Iterator[Row]:
         for file, shown, folder in self._tables(location, ".csv"):
             for number, values in _csv_rows(location, file, self.spec.source.with_, shown):
-                yield from self._with_images(Row(values, f"{shown}:{number}"), folder)
+                yield from self._with_images(Row(values, f"{shown}:{number}", source=file), folder)
 
     def _parquet(self, location: Location) -> Iterator[Row]:
         import pyarrow as pa
@@ -145,7 +181,7 @@ class Reader:
                     for batch in parquet.iter_batches(batch_size=1024):
                         for values in batch.to_pylist():
                             number += 1
-                            yield from self._with_images(Row(values, f"{shown} row {number}"), folder)
+                            yield from self._with_images(Row(values, f"{shown} row {number}", source=file), folder)
             except pa.ArrowInvalid as error:
                 raise StepFailed(f"{shown} is no Parquet file, or a damaged one: {error}") from error
 
@@ -153,10 +189,28 @@ class Reader:
         """List the tables of a source: relative name, how to show it, and the folder its images are in."""
         if not location.is_folder():
             return [("", location.shown, None)]
-        files = [name for name in location.files() if name.endswith(suffix)]
+        listed = location.files()
+        shown = [name for name in listed if not layout.is_hidden(name)]
+        files = [name for name in shown if name.lower().endswith(suffix)]
+        self._count_unread(shown, files, suffix)
+        if len(listed) > len(shown):
+            self.skipped[layout.HIDDEN] += len(listed) - len(shown)
         if not files:
             raise StepFailed(f"{location.shown} holds no {suffix} file")
         return [(file, f"{location.shown}/{file}", location) for file in files]
+
+    def _count_unread(self, shown: Sequence[str], files: Sequence[str], suffix: str) -> None:
+        """Count the files that are no tables; refuse those that are, under a name that is not read."""
+        read = set(files)
+        pictures = SUFFIXES if self.columns.image else ()  # those the tables name
+        for name in shown:
+            if name not in read and not name.lower().endswith(pictures):
+                self.skipped[layout.kind_of(name)] += 1
+                if f"{suffix}." in name.lower():
+                    self.problems.add(f"files hold {suffix[1:]} under a name that is not read", name, hint=_STALE)
+        for name in files:
+            if (original := _COPY.sub(r"\1\2", name)) != name and original in read:
+                self.problems.add("tables look like copies of others, and both would be read", name, hint=_STALE)
 
     def _with_images(self, row: Row, folder: Location | None) -> Iterator[Row]:
         """Decode what an image column of a table holds: encoded bytes, or a path relative to the source's folder."""
@@ -220,8 +274,13 @@ def _text(value: Any) -> str:
     return sha256(value).hexdigest() if isinstance(value, bytes) else str(value)
 
 
-def _images(files: list[str]) -> list[str]:
-    return [name for name in files if name.lower().endswith(SUFFIXES) and not name.rpartition("/")[2].startswith(".")]
+def _about(folders: Sequence[str], options: layout.ImageFolderOptions) -> str:
+    names = ", ".join(folders)
+    if options.layout == "merged":
+        return f"the folders {names} are neither labels nor splits, as source.with.layout says"
+    return (
+        f"the folders {names} are the splits; source.with {{layout: merged}} divides their pictures by split's shares"
+    )
 
 
 def _csv_rows(

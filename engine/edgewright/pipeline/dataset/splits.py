@@ -1,6 +1,8 @@
 """Divides rows into train, validation and test. Used while a dataset is built."""
 
 from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from hashlib import sha256
 
 from edgewright.errors import StepFailed
@@ -8,18 +10,59 @@ from edgewright.pipeline.dataset.files import SPLITS
 from edgewright_schemas.dataset import Split
 
 
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A row, as far as its split depends on it."""
+
+    key: str
+    """Its group's value, or what identifies it: rows of one key stay together."""
+    given: str | None = None
+    """The split its folder or a column names."""
+
+
 def choose_split(key: str, split: Split) -> str:
-    """Choose a row's split from its key (its group's value, or what identifies it) and the seed alone.
+    """Choose a row's split from its key and the seed alone, by the shares.
 
     The sha256 of seed and key is a number in [0, 1) that the shares divide. A row's split depends on no other row,
     so rows that come later move none, and rows of one group stay together.
     """
-    hashed = sha256(f"{split.seed}\0{key}".encode("utf-8", "surrogatepass")).digest()
-    position = int.from_bytes(hashed[:8], "big") / 2**64
-    if position < split.train:
-        return "train"
-    # test last: rounding of the shares' sum must not make rows fall off its end.
-    return "validation" if position < split.train + split.validation or split.test == 0 else "test"
+    return _divide(_position(key, split.seed), {name: getattr(split, name) for name in SPLITS})
+
+
+def assign(rows: Sequence[Candidate], split: Split) -> list[str]:
+    """Choose the split of every row, where that depends on all of them.
+
+    A row that names its split gets it; where no row names a split that has a share, train is divided further.
+    """
+    named = {row.given for row in rows if row.given is not None}
+    if not named:
+        return [choose_split(row.key, split) for row in rows]
+    shares = {name: getattr(split, name) for name in SPLITS if name == "train" or name not in named}
+    return [_given(row, split, shares) for row in rows]
+
+
+def _given(row: Candidate, split: Split, shares: Mapping[str, float]) -> str:
+    if row.given is not None and (row.given != "train" or len(shares) == 1 or not sum(shares.values())):
+        return row.given
+    return _divide(_position(row.key, split.seed), shares)
+
+
+def _position(key: str, seed: int) -> float:
+    hashed = sha256(f"{seed}\0{key}".encode("utf-8", "surrogatepass")).digest()
+    return int.from_bytes(hashed[:8], "big") / 2**64
+
+
+def _divide(position: float, shares: Mapping[str, float]) -> str:
+    """Choose by the shares, in order; the last that has one takes what rounding leaves over."""
+    whole = sum(shares.values())
+    whole = 1.0 if abs(whole - 1) < 1e-6 else whole  # as declared: no rounding may move a row
+    bound = 0.0
+    for name in (name for name in SPLITS if shares.get(name, 0) > 0):
+        bound += shares[name] / whole
+        chosen = name
+        if position < bound:
+            break
+    return chosen
 
 
 def check_splits(rows: Counter[str], split: Split, groups: int | None) -> None:

@@ -6,7 +6,8 @@ every category's values are known.
 
 import json
 import struct
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
 from types import TracebackType
@@ -16,9 +17,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from edgewright.pipeline.dataset.columns import Columns
+from edgewright.pipeline.dataset.columns import Columns, as_text
 from edgewright.pipeline.dataset.files import SCHEMA, SPLITS, file_name
-from edgewright_schemas.dataset import ColumnType
+from edgewright.pipeline.dataset.splits import Candidate, assign, choose_split
+from edgewright_schemas.dataset import ColumnType, Split
 from edgewright_wire.canonical import digest_json
 
 _BATCH_ROWS = 1024
@@ -36,9 +38,11 @@ _ARROW_TYPES: Mapping[ColumnType, Any] = {
 class Spool:
     """Keeps the rows of one split on disk and digests them."""
 
-    def __init__(self, path: Path, types: Mapping[str, ColumnType]) -> None:
+    def __init__(self, path: Path, types: Mapping[str, ColumnType], count: Iterable[str] = ()) -> None:
         self.path = path
         self.rows = 0
+        self.counted: dict[str, Counter[str]] = {name: Counter() for name in count}
+        """Of some columns, how many rows have each value."""
         self._types = types
         self._schema = pa.schema([(name, _ARROW_TYPES[type_]) for name, type_ in types.items()])
         self._writer = pa.ipc.new_stream(str(path), self._schema)
@@ -46,16 +50,13 @@ class Spool:
         self._bytes = 0
         self._hash = sha256()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
-        self._writer.close()
-
     def add(self, row: Mapping[str, Any]) -> None:
         """Add a row: values as their types, an image as its bytes, None where there is none."""
         self.rows += 1
         self._batch.append(row)
+        for name, counter in self.counted.items():
+            if row[name] is not None:
+                counter[as_text(row[name])] += 1
         for name, type_ in self._types.items():
             data = _bytes_of(row[name], type_)
             self._hash.update(data)
@@ -69,9 +70,57 @@ class Spool:
             self._writer.write_batch(pa.RecordBatch.from_pylist(self._batch, schema=self._schema))
         self._batch, self._bytes = [], 0
 
+    def close(self) -> None:
+        """Write what is held in memory and end the file; a second time, do nothing."""
+        self.flush()
+        self._writer.close()
+
+    def rows_again(self) -> Iterator[dict[str, Any]]:
+        """Read the rows of a closed spool."""
+        with pa.OSFile(str(self.path)) as source, pa.ipc.open_stream(source) as reader:
+            for batch in reader:
+                yield from batch.to_pylist()
+
     def digest(self) -> str:
         """Digest the rows so far; equal rows in equal order give the same, whatever wrote them."""
         return self._hash.hexdigest()
+
+
+class SplitWriter:
+    """Gives each row its split: as it comes, or once all are there where the splits depend on all."""
+
+    def __init__(self, folder: Path, columns: Columns, split: Split, *, wait: bool) -> None:
+        types, counted = columns.types, (columns.label, *columns.slices)
+        self.spools = {name: Spool(folder / f".{name}.arrow", types, counted) for name in SPLITS}
+        self._split = split
+        self._waiting = Spool(folder / ".rows.arrow", types) if wait else None
+        self._candidates: list[Candidate] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        for spool in (*self.spools.values(), *((self._waiting,) if self._waiting else ())):
+            spool.close()
+
+    def add(self, candidate: Candidate, row: Mapping[str, Any]) -> None:
+        """Add a row, as ``Spool.add`` takes it."""
+        if self._waiting is None:
+            self.spools[choose_split(candidate.key, self._split)].add(row)
+        else:
+            self._candidates.append(candidate)
+            self._waiting.add(row)
+
+    def finish(self) -> None:
+        """Give the rows that wait their splits, and write what is held in memory."""
+        if self._waiting is not None:
+            self._waiting.close()
+            splits = iter(assign(self._candidates, self._split))
+            for row in self._waiting.rows_again():
+                self.spools[next(splits)].add(row)
+            self._waiting.path.unlink()
+        for spool in self.spools.values():
+            spool.close()
 
 
 def write_splits(

@@ -1,0 +1,169 @@
+"""Prepares rows one by one: steps, types, checks, and what is counted of them. Used by ``step``."""
+
+from collections import Counter
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+from edgewright.core.suggestions import suggestion
+from edgewright.errors import StepFailed, UserCodeFailed
+from edgewright.pipeline.dataset.checks import Checks
+from edgewright.pipeline.dataset.columns import Columns, as_text, channels_first, coerce, nfc
+from edgewright.pipeline.dataset.layout import ROLES
+from edgewright.pipeline.dataset.problems import Problems
+from edgewright.pipeline.dataset.readers import Row, content_key
+from edgewright.pipeline.dataset.splits import Candidate
+from edgewright.pipeline.dataset.transforms import Step
+from edgewright_schemas.dataset import DatasetSpec
+
+
+@dataclass(slots=True)
+class Preparation:
+    """Takes rows through the steps, types and checks; what it learns of them accumulates."""
+
+    spec: DatasetSpec
+    columns: Columns
+    steps: list[Step]
+    problems: Problems = field(default_factory=Problems)
+    checks: Checks = field(init=False)
+    shape: tuple[int, ...] | None = None
+    """(C, H, W) of the first image."""
+    found: dict[str, set[str]] = field(default_factory=dict)
+    """Values of the categories and slices, as strings."""
+    groups: dict[str, str | None] = field(default_factory=dict)
+    """Each group, and the split that its rows name."""
+    dropped: Counter[str] = field(default_factory=Counter)
+    """Rows that steps dropped, by the step's name."""
+    _spellings: dict[str, dict[str, str]] = field(default_factory=dict)
+    """Of each category, the spelling kept of values that Unicode holds to be the same."""
+    _seen: set[str] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self.checks = Checks(self.spec, self.columns)
+        for name, type_ in self.columns.types.items():
+            if type_ == "category" or name in self.columns.slices:
+                self.found[name] = set()
+                self._spellings[name] = {nfc(value): value for value in self.columns.values.get(name, ())}
+
+    def prepare(self, row: Row) -> tuple[Candidate, dict[str, Any]] | None:
+        """Take a row through the steps; return what its split depends on and its values, None if dropped or wrong."""
+        key = row.key if row.key is not None else content_key(row.values, self.columns)
+        values = self._stepped(row)
+        if values is None:
+            return None
+        if row.source not in self._seen:
+            self._seen.add(row.source)
+            self._check_names(values, row.where)
+        kept = {name: values.get(name) for name in self.columns.types}
+        if not self._typed(kept, row.where) or not self._known(kept, row.where):
+            return None
+        self.checks.see(kept, row.where)
+        given = self._given(kept, row)
+        if self.columns.group is not None and kept[self.columns.group] is not None:
+            key = str(kept[self.columns.group])
+            if self.groups.setdefault(key, given) != given:
+                self.problems.add(
+                    f"groups by {self.columns.group!r} are in more than one split",
+                    f"{key} ({row.where})",
+                    hint="give all rows of a group one split, or leave groupBy out",
+                )
+        if self.columns.image and kept[self.columns.image] is not None:
+            kept[self.columns.image] = self._image(kept[self.columns.image], row.where)
+        return Candidate(key, given), kept
+
+    def _stepped(self, row: Row) -> dict[str, Any] | None:
+        """Take a row through the steps; None when one drops it or cannot handle it."""
+        values = dict(row.values)
+        for name, type_ in self.columns.types.items():
+            with suppress(ValueError):  # steps get what has no type yet as it is: they may mend it
+                if name in values:
+                    values[name] = coerce(values[name], type_)
+        for use, step in zip(self.spec.steps, self.steps, strict=True):
+            try:
+                made = step(values)
+            except UserCodeFailed as error:
+                raise UserCodeFailed(error.message, hint=f"{error.hint}\n  in the row {row.where}".lstrip()) from error
+            except StepFailed as error:
+                self.problems.add(error.message, row.where, hint=error.hint)
+                return None
+            if made is None:
+                self.dropped[use.use] += 1
+                return None
+            values = made
+        return values
+
+    def _given(self, values: Mapping[str, Any], row: Row) -> str | None:
+        """Return the split that a row names."""
+        column = self.spec.split.column
+        if column is None:
+            return row.split
+        named = values[column]
+        if named is not None and named.strip().lower() not in ROLES:
+            self.problems.add(
+                f"values of {column!r} name no split", f"{named!r} ({row.where})", hint="train, validation or test"
+            )
+        return ROLES.get(named.strip().lower()) if named is not None else None
+
+    def categories(self) -> dict[str, list[str]]:
+        """List the values of each category: as declared, or as found, sorted."""
+        return {
+            name: list(self.columns.values.get(name, sorted(self.found[name])))
+            for name, type_ in self.columns.types.items()
+            if type_ == "category"
+        }
+
+    def _typed(self, values: dict[str, Any], where: str) -> bool:
+        good = True
+        for name, type_ in self.columns.types.items():
+            if name not in values:
+                continue
+            try:
+                values[name] = coerce(values[name], type_)
+            except ValueError as error:
+                self.problems.add(f"values of {name!r} are no {type_}", f"{error} ({where})")
+                good = False
+        return good
+
+    def _known(self, values: dict[str, Any], where: str) -> bool:
+        good = True
+        for name, found in self.found.items():
+            value = values[name]
+            if value is None:
+                continue
+            text = value if isinstance(value, str) else as_text(value)
+            text = self._spellings[name].setdefault(nfc(text), text)
+            if isinstance(value, str):
+                values[name] = text
+            declared = self.columns.values.get(name)
+            if declared is not None and text not in declared:
+                self.problems.add(
+                    f"values of {name!r} are not among those declared",
+                    f"{text!r} ({where})",
+                    hint=f"columns.{name}.values has: {', '.join(declared)}",
+                )
+                good = False
+            found.add(text)
+        return good
+
+    def _check_names(self, values: dict[str, Any], where: str) -> None:
+        for name in self.columns.types:
+            if name not in values:
+                self.checks.leave_out(name)
+                self.problems.add(f"column {name!r} is not there ({suggestion(name, values)}; looked at {where})")
+
+    def _image(self, image: Any, where: str) -> bytes:
+        pixels = channels_first(image)
+        if self.shape is None:
+            self.shape = pixels.shape
+        elif pixels.shape != self.shape:
+            self.problems.add(
+                f"images do not have the first one's shape {_shape(self.shape)}",
+                f"{_shape(pixels.shape)} ({where})",
+                hint="make them alike with the steps resize, center-crop or grayscale",
+            )
+        return pixels.tobytes()
+
+
+def _shape(shape: tuple[int, ...]) -> str:
+    return "x".join(map(str, shape))
