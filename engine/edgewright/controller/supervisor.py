@@ -180,6 +180,8 @@ class Supervisor:
             if fetch:
                 self.upstream.fetch(follows)
             self._follows = follows
+        if not self._discovered:
+            self._log_followed()
         self._discovered = True
         names = [environment.name for environment in wanted] if declared or self.only else [""]
         missing = sorted(set(self.only) - {environment.name for environment in declared})
@@ -189,6 +191,14 @@ class Supervisor:
         if missing:
             self.log.error("--env names environments that are not declared", environments=missing)
         self._keep_controllers(names)
+
+    def _log_followed(self) -> None:
+        """Log once which branch declares what is managed."""
+        try:
+            self.log.info("following", branch=self.upstream.default_branch())
+        except EdgewrightError:
+            hint = "check a branch out before the start, or name one with --ref"
+            self.log.warning("HEAD leads to no branch: whatever is checked out there is followed", hint=hint)
 
     def _accepted(self) -> list[str]:
         return [c.environment.reader.accepted_revision() or "" for c in self.controllers.values()]

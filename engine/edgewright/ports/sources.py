@@ -105,7 +105,7 @@ class Upstream(Protocol):
         ...
 
     def default_branch(self) -> str:
-        """Name the branch that None stands for, as of the last fetch.
+        """Name the branch that None stands for, as of the last fetch; of a local repository, as of the first look.
 
         Raises:
             SourceError: HEAD leads to no branch.

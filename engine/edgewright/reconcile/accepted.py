@@ -199,9 +199,7 @@ class AcceptedSource:
             before = self.standing
             problem: StandingReason
             try:
-                if not self._in_force:
-                    self._restore()
-                candidate, problem, message = self._judge()
+                candidate, problem, message = self._judge_or_restart()
             except SpecError as error:
                 candidate, problem, message = self._refused, "SpecInvalid", str(error)
             except Transient as error:
@@ -225,6 +223,34 @@ class AcceptedSource:
                 fetched_at=now if self._unfetched is None else before.fetched_at,
             )
             return self.standing
+
+    def _judge_or_restart(self) -> tuple[str, StandingReason, str]:
+        """Judge the candidate; where the revision in force was lost (as by ``git gc``), as a new process would.
+
+        Raises:
+            SpecError, SourceError, Transient: As in _judge and _restore.
+        """
+        if not self._in_force:
+            self._restore()
+        try:
+            return self._judge()
+        except SourceError:
+            lost = self._in_force
+            if not lost or self._is_at_hand(lost):
+                raise
+        self._in_force = ""
+        try:
+            self._restore()
+            return self._judge()
+        finally:
+            self._in_force = self._in_force or lost
+
+    def _is_at_hand(self, revision: str) -> bool:
+        try:
+            self._upstream.bring(revision)
+        except SourceError:
+            return False
+        return True
 
     def _restore(self) -> None:
         """Take up what was in force before this process began.

@@ -49,6 +49,8 @@ class LocalUpstream:
         self._git_dir = found.common_dir
         self._reader = UpstreamReader(found, cache or folder / "cache", lambda: None)
         self._leads: dict[str, str] = {}
+        self._branch: str | None = None
+        """The full name of the branch that HEAD led to at first; empty where it led to none."""
         self._lock = threading.Lock()
 
     def fetch(self, follows: Iterable[Follow]) -> Fetched:
@@ -128,7 +130,10 @@ class LocalUpstream:
         self._reader.close()
 
     def _refs(self) -> Refs:
-        """List the refs that are there now."""
+        """List the refs that are there now.
+
+        The default branch is the one that was checked out at first: checking out another must not change devices.
+        """
         repository = self._reader.repository
         try:
             shown = repository.run("show-ref", "--head", "--dereference")
@@ -137,9 +142,19 @@ class LocalUpstream:
                 raise
             shown = ""
         lines = [line.replace(" ", "\t", 1) for line in shown.splitlines()]
-        with suppress(SourceError):
-            lines.append(f"ref: {repository.run('symbolic-ref', '--quiet', 'HEAD').strip()}\tHEAD")
-        return parse_remote("\n".join(lines))
+        with self._lock:
+            if self._branch is None:
+                self._branch = self._checked_out()
+        refs = parse_remote("\n".join(lines))
+        if not self._branch:
+            return refs
+        return Refs(self._branch, refs.objects.get(self._branch, ""), refs.objects)
+
+    def _checked_out(self) -> str:
+        try:
+            return self._reader.repository.run("symbolic-ref", "--quiet", "HEAD").strip()
+        except SourceError:
+            return ""
 
     def _is_rewritten(self, old: str, new: str) -> bool:
         def deepen(commits: tuple[str, ...], depth: int) -> None:

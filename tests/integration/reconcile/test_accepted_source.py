@@ -307,6 +307,71 @@ def test_trust_does_not_start_anew_where_the_trusted_revision_is_gone(tmp_path: 
             upstream.close()
 
 
+def forget(clone: Path) -> None:
+    """Move a clone to what its remote has, as shallowly as it was made, and forget everything else."""
+    run_git(clone, "fetch", "-q", "--depth=1")
+    run_git(clone, "reset", "-q", "--hard", "origin/main")
+    run_git(clone, "reflog", "expire", "--expire=now", "--all")
+    run_git(clone, "gc", "-q", "--prune=now")
+
+
+def shallow_clone(place: Place) -> LocalUpstream:
+    """Follow a clone that forgets, instead of the place's work folder."""
+    run_git(place.folder, "clone", "-q", "--depth=1", f"file://{place.work}", "clone")
+    place.upstream = LocalUpstream(place.folder / "clone", place.folder / "clone-mirror", cache=None)
+    place.upstreams.append(place.upstream)
+    return place.upstream
+
+
+def test_a_clone_that_forgets_what_is_in_force_is_followed_on(tmp_path: Path) -> None:
+    place = Place(tmp_path, None)
+    shallow_clone(place)
+    followed = place.followed()
+    first = place.look(followed).in_force
+    for text in ("# one\n", "# two\n"):
+        good = place.commit({"specs/model.yaml": MODEL + text})
+        forget(tmp_path / "clone")
+        standing = place.look(followed)
+        assert (standing.in_force, standing.reason) == (good, "") != (first, "")
+    wrong = place.commit(WRONG)
+    forget(tmp_path / "clone")
+    refused(place.look(followed), "SpecInvalid", in_force=good, candidate=wrong)
+    for upstream in place.upstreams:
+        upstream.close()
+
+
+def test_trust_does_not_start_anew_in_a_clone_that_forgets(tmp_path: Path, ada: SshKey) -> None:
+    place = Place(tmp_path, None)
+    good = place.commit(signing(ada), key=ada)
+    shallow_clone(place)
+    followed = place.followed()
+    assert place.look(followed).in_force == good
+    place.commit({"note": "hello"})
+    forget(tmp_path / "clone")
+    standing = place.look(followed)
+    assert (standing.in_force, standing.reason) == (good, "RefMissing")
+    assert "--accept" in standing.message
+    for upstream in place.upstreams:
+        upstream.close()
+
+
+def test_checking_out_another_branch_of_a_clone_changes_nothing(tmp_path: Path) -> None:
+    place = Place(tmp_path, None)
+    followed = place.followed()
+    good = place.look(followed).in_force
+    run_git(place.work, "switch", "-q", "-c", "topic")
+    place.commit({"specs/model.yaml": MODEL + "# of the topic\n"})
+    standing = place.look(followed)
+    assert (standing.in_force, standing.reason, place.upstream.default_branch()) == (good, "", "main")
+    run_git(place.work, "switch", "-q", "--detach", "topic")
+    assert place.look(followed).in_force == good
+    run_git(place.work, "switch", "-q", "main")
+    assert place.look(followed).in_force == good != place.commit({"note": "x"})
+    assert place.look(followed).in_force == run_git(place.work, "rev-parse", "main")
+    for upstream in place.upstreams:
+        upstream.close()
+
+
 def test_what_an_environment_follows_is_not_changed_by_unsigned_commits(place: Place, ada: SshKey) -> None:
     good = place.commit(signing(ada, "shop branch: main"), key=ada)
     main, evil = Follow(branch="main"), Follow(branch="evil")
