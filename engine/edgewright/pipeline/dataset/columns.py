@@ -195,8 +195,12 @@ def _text(value: Any) -> str:
 def _number(value: Any) -> float:
     try:
         number = float(value)
+    except OverflowError:
+        raise ValueError(f"{value!r} is no number that 64 bits hold") from None
     except (TypeError, ValueError):
         raise ValueError(f"{value!r} is no number") from None
+    if isinstance(value, str) and "_" in value:  # Python's own way of writing numbers, and nobody else's
+        raise ValueError(f"{value!r} is no number")
     if not math.isfinite(number):
         raise ValueError(f"{value!r} is not finite")
     return number
@@ -205,7 +209,7 @@ def _number(value: Any) -> float:
 def _integer(value: Any) -> int:
     number: float
     try:
-        number = int(value) if isinstance(value, int | str) else _number(value)
+        number = int(value) if isinstance(value, int | str) and "_" not in str(value) else _number(value)
     except ValueError:
         number = _number(value)
     if number != int(number) or not -(2**63) <= number < 2**63:

@@ -34,6 +34,15 @@ class Location:
         with self._answering():
             return cast(BufferedReader, self.filesystem.open(self.join(relative), "rb"))
 
+    def read(self, relative: str = "") -> bytes:
+        """Read the file, or a file below the folder.
+
+        Raises:
+            FileNotFoundError, SourceUnavailable: As in open.
+        """
+        with self._answering(), self.filesystem.open(self.join(relative), "rb") as stream:
+            return cast(bytes, stream.read())
+
     def join(self, relative: str) -> str:
         """Name a file below the folder."""
         return f"{self.path.rstrip('/')}/{relative}" if relative else self.path

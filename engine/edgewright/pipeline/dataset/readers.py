@@ -19,7 +19,7 @@ import numpy as np
 from edgewright.core.suggestions import suggestion
 from edgewright.errors import SourceUnavailable, StepFailed
 from edgewright.pipeline.dataset import layout
-from edgewright.pipeline.dataset.columns import Columns
+from edgewright.pipeline.dataset.columns import Columns, nfc
 from edgewright.pipeline.dataset.images import SUFFIXES, decode
 from edgewright.pipeline.dataset.locations import Location, locate
 from edgewright.pipeline.dataset.problems import Problems
@@ -31,7 +31,7 @@ _COPY = re.compile(r"(?i)((?:^|/))copy (?:\(\d+\) )?of |(?:[ -]+copy(?: ?\(?\d+\
 """What file managers and browsers add to the name of a copy."""
 _STALE = "unpack it, rename it, or move it out of the source's folder"
 _UNREADABLE = "images cannot be read"
-_CSV_OPTIONS = frozenset({"delimiter", "quotechar", "encoding"})
+_CSV_OPTIONS = frozenset({"delimiter", "quotechar", "encoding", "missing"})
 
 
 @dataclass(slots=True)
@@ -64,6 +64,8 @@ class Reader:
     notices: list[str] = field(default_factory=list)
     """Sentences for people about what was found; complete when the rows are."""
     _surveys: list[layout.Survey] = field(default_factory=list)
+    _names: dict[str, str] = field(default_factory=dict)
+    """Files of the source by their composed names, once one is looked for."""
 
     def rows(self) -> Iterator[Row]:
         """Read the source's rows.
@@ -111,10 +113,14 @@ class Reader:
         if image is None:
             raise StepFailed("format image-folder needs a column of type image", hint="columns: {image: {type: image}}")
         found = self._survey(location)
-        metadata = self._metadata(location, found.metadata)
+        spelled = {nfc(entry.file): entry.file for entry in found.entries}
+        exact = {entry.file for entry in found.entries}
+        metadata = {
+            name if name in exact else spelled.get(nfc(name), name): values
+            for name, values in self._metadata(location, found.metadata).items()
+        }
         blank = dict.fromkeys([self.columns.label, *(name for values in metadata.values() for name in values)])
-        named = {entry.file for entry in found.entries}
-        for missing in sorted(metadata.keys() - named):
+        for missing in sorted(metadata.keys() - exact):
             self.problems.add(_UNREADABLE, f"{missing} (named in {layout.METADATA}, not there)")
         for entry in found.entries:
             values: dict[str, Any] = {**blank, "file": entry.file}
@@ -145,7 +151,7 @@ class Reader:
         found: dict[str, dict[str, Any]] = {}
         for prefix in prefixes:
             where = f"{location.shown}/{prefix}{layout.METADATA}"
-            for number, values in _csv_rows(location, f"{prefix}{layout.METADATA}", {}, where):
+            for number, values in _csv_rows(location, f"{prefix}{layout.METADATA}", {}, where, self.problems):
                 name = next((values[column] for column in _FILE_COLUMNS if values.get(column)), None)
                 if name is None:
                     hint = "the column `file` holds each image's path"
@@ -155,19 +161,27 @@ class Reader:
 
     def _image(self, folder: Location, file: str) -> Any:
         try:
-            with folder.open(file) as stream:
-                return decode(stream)
+            data = folder.read(file)
         except FileNotFoundError:
-            self.problems.add(_UNREADABLE, f"{file} (not there)")
-        except ValueError as error:
-            self.problems.add(_UNREADABLE, f"{file} ({error})")
-        return None
+            other = self._spelled_otherwise(folder, file)
+            if other is None:
+                self.problems.add(_UNREADABLE, f"{file} (not there)")
+                return None
+            data = folder.read(other)
+        return self._decoded(data, file)
+
+    def _spelled_otherwise(self, folder: Location, file: str) -> str | None:
+        """Find a file whose name Unicode holds to be the same: macOS takes names apart that tables write composed."""
+        if not self._names:
+            self._names.update((nfc(name), name) for name in folder.files())
+        found = self._names.get(nfc(file))
+        return None if found == file else found
 
     # ── tables ────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _csv(self, location: Location) -> Iterator[Row]:
         for file, shown, folder in self._tables(location, ".csv"):
-            for number, values in _csv_rows(location, file, self.spec.source.with_, shown):
+            for number, values in _csv_rows(location, file, self.spec.source.with_, shown, self.problems):
                 yield from self._with_images(Row(values, f"{shown}:{number}", source=file), folder)
 
     def _parquet(self, location: Location) -> Iterator[Row]:
@@ -184,6 +198,9 @@ class Reader:
                             yield from self._with_images(Row(values, f"{shown} row {number}", source=file), folder)
             except pa.ArrowInvalid as error:
                 raise StepFailed(f"{shown} is no Parquet file, or a damaged one: {error}") from error
+            except (pa.ArrowException, ValueError, OverflowError) as error:
+                after = f" after row {number}" if number else ""
+                raise StepFailed(f"{shown} cannot be read{after}: {error}") from error
 
     def _tables(self, location: Location, suffix: str) -> list[tuple[str, str, Location | None]]:
         """List the tables of a source: relative name, how to show it, and the folder its images are in."""
@@ -284,26 +301,42 @@ def _about(folders: Sequence[str], options: layout.ImageFolderOptions) -> str:
 
 
 def _csv_rows(
-    location: Location, file: str, options: Mapping[str, Any], where: str
+    location: Location, file: str, options: Mapping[str, Any], where: str, problems: Problems
 ) -> Iterator[tuple[int, dict[str, Any]]]:
     """Yield each row's line number and values; a value that is empty is missing."""
     unknown = sorted(set(options) - _CSV_OPTIONS)
     if unknown:
         raise StepFailed(f"csv has no option {unknown[0]!r}", hint=suggestion(unknown[0], _CSV_OPTIONS))
-    dialect = {key: value for key, value in options.items() if key != "encoding"}
-    binary = location.open(file)
-    with closing(io.TextIOWrapper(binary, encoding=options.get("encoding", "utf-8-sig"), newline="")) as text:
+    dialect = {key: value for key, value in options.items() if key not in ("encoding", "missing")}
+    missing = {"", *_texts(options.get("missing", ()))}
+    line = 1
+    with closing(
+        io.TextIOWrapper(location.open(file), encoding=options.get("encoding", "utf-8-sig"), newline="")
+    ) as text:
         try:
             reader = csv.DictReader(text, **dialect, strict=True)
             names = reader.fieldnames or []
             if len(set(names)) < len(names):
                 raise StepFailed(f"{where} names a column twice: {', '.join(names)}")
             for values in reader:
+                line = reader.line_num
                 if None in values or None in values.values():
                     found = sum(v is not None for k, v in values.items() if k is not None) + len(values.get(None) or ())
-                    raise StepFailed(f"{where}:{reader.line_num} has {found} values for {len(names)} columns")
-                yield reader.line_num, {name: value if value != "" else None for name, value in values.items()}
+                    problems.add(
+                        "rows have more or fewer values than the header",
+                        f"{where}:{line} has {found} values for {len(names)} columns",
+                    )
+                    continue
+                yield line, {name: None if value in missing else value for name, value in values.items()}
         except UnicodeDecodeError as error:
-            raise StepFailed(f"{where} is not {error.encoding}: {error.reason}", hint="give its encoding") from error
+            raise StepFailed(
+                f"{where} is not {error.encoding} after line {line}: {error.reason}", hint="give its encoding"
+            ) from error
         except (csv.Error, TypeError, LookupError) as error:
-            raise StepFailed(f"{where} cannot be read: {error}") from error
+            raise StepFailed(f"{where} cannot be read after line {line}: {error}") from error
+
+
+def _texts(values: Any) -> list[str]:
+    if not isinstance(values, list | tuple):
+        raise StepFailed("csv: missing is a list of the texts that stand for no value", hint='missing: ["NA", "-"]')
+    return [str(value) for value in values]

@@ -1,7 +1,7 @@
 """The step build-dataset: reads a source, prepares, splits, checks and writes its rows. Called by the worker."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from edgewright.core.facts import DatasetFacts
 from edgewright.errors import StepFailed
-from edgewright.pipeline.dataset.columns import columns_of
+from edgewright.pipeline.dataset.columns import Columns, columns_of
 from edgewright.pipeline.dataset.counts import counts
 from edgewright.pipeline.dataset.files import SCHEMA, SPLITS
 from edgewright.pipeline.dataset.locations import local_path, locate
@@ -62,6 +62,7 @@ def build(context: StepContext) -> Built[DatasetFacts]:
         raise StepFailed(f"{spec.source.uri} gave no rows", hint="the source is empty, or the steps drop every row")
     check_splits(rows, spec.split, len(work.groups) if columns.group else None)
     values = work.categories()
+    _check_classes(columns, values)
     schema = _schema(work, values)
     files = {**write_splits(spools, columns, values, context.out), SCHEMA: write_schema(schema, context.out)}
     digest = content_digest(schema, spools)
@@ -79,6 +80,18 @@ def _spec(value: Any) -> DatasetSpec:
         return DatasetSpec.model_validate(value)
     except ValidationError as error:
         raise StepFailed(f"the dataset's spec cannot be read: {error}") from error
+
+
+def _check_classes(columns: Columns, values: Mapping[str, Sequence[str]]) -> None:
+    """Refuse a label that leaves a model nothing to choose between."""
+    found = values.get(columns.label, ())
+    if len(found) == 1:
+        raise StepFailed(
+            f"every row has the {columns.label} {found[0]!r}",
+            hint="a model chooses between two classes or more: is the source the folder that holds a folder for each?"
+            if columns.image
+            else "a model chooses between two classes or more: is it the right column?",
+        )
 
 
 def _check_pin(spec: DatasetSpec, checkout: Path, folders: Sequence[Path]) -> None:
