@@ -95,6 +95,7 @@ def a_rollout(*devices: str, phase: Phase = Phase.ROLLING) -> RolloutState:
         fleet_digest=digest("fleet"),
         controls=Controls(approved_before=2, paused=True, aborted=True),
         proven=a_release("proven"),
+        waves=digest("waves"),
         rejected=(Rejection("key", old.fingerprint, old.package, NOW, "ProbeMismatch", "lane-3", "1 of 2 failed"),),
         reason="Rolling",
         message="wave 2 of 3",

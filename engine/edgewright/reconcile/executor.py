@@ -23,6 +23,7 @@ from edgewright.core.planning.plan import (
     step_id,
 )
 from edgewright.core.planning.rollouts import RolloutTarget
+from edgewright.core.rollout.controls import REQUEST_DROPPED
 from edgewright.core.snapshot import Snapshot
 from edgewright.errors import BlobCorrupt, Cancelled, EdgewrightError, LeaseLost, StepFailed
 from edgewright.reconcile.backoff import Backoff
@@ -112,6 +113,7 @@ class PlanExecutor:
         pool.offer(desired, builds)
         self._publish(publishes, desired)
         acted |= bool(publishes or targets or news)
+        self._drop_requests(desired, aims)
         wakes = self._advance_rollouts(desired, aims, targets, held, news)
         self.attempt("assign", self.publisher.flush_assignments)
         return Executed(acted, tuple(wakes))
@@ -256,12 +258,23 @@ class PlanExecutor:
                 wakes.append(wake)
         return wakes
 
+    def _drop_requests(self, desired: Snapshot, aims: Mapping[Address, RolloutTarget]) -> None:
+        """Drop what people asked of rollouts that are not declared any more, with an event for each request."""
+        for address, requested in self.context.reader.requested_controls().items():
+            if address in aims:
+                continue
+            for each in requested.requests or (None,):
+                what = each.action if each is not None else "a request"
+                message = f"{what} was requested, and is not carried out: {address} is not declared any more"
+                self.journal.event(REQUEST_DROPPED, address, message, desired.revision)
+            self.context.writer.take_controls({address: requested})
+
     def _give_up_rollout(self, desired: Snapshot, address: Address, aim: RolloutTarget, error: EdgewrightError) -> None:
         """Give up a rollout for this run; where it cannot succeed as declared, until its key changes."""
         self.failures[str(address)] = Failure(str(address), error)
         self.backoff.failed(str(address), error)
-        if isinstance(error, StepFailed) and aim.key is not None:
-            self.context.writer.record_failure(aim.key, error.message)
+        if isinstance(error, StepFailed) and aim.failure_key is not None:
+            self.context.writer.record_failure(aim.failure_key, error.message)
         self.journal.event("RolloutStuck", address, error.message, desired.revision, once=True)
 
 

@@ -1,7 +1,7 @@
 """Drives rollouts: what devices said goes into the pure state machine, what it decides becomes assignments."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 
 from edgewright.core.address import Address
@@ -11,10 +11,11 @@ from edgewright.core.fleet.routes import Proof
 from edgewright.core.gates import device_gates
 from edgewright.core.planning.observed import Champion
 from edgewright.core.planning.rollouts import RolloutTarget
+from edgewright.core.rollout.controls import take_up
 from edgewright.core.rollout.devices import DEADLINE_EXCEEDED
 from edgewright.core.rollout.goal import Advance, DeviceView, Goal, RolloutEvent, view_device
-from edgewright.core.rollout.machine import advance, resume
-from edgewright.core.rollout.state import Controls, Phase, Release, RolloutState
+from edgewright.core.rollout.machine import advance
+from edgewright.core.rollout.state import Phase, Release, RolloutState
 from edgewright.core.snapshot import Snapshot
 from edgewright.ports import DeliveryReader, DeviceWriter, Event
 from edgewright.reconcile.device_configs import Configurator
@@ -47,7 +48,7 @@ class RolloutDriver:
         """
         stored = self.context.reader.rollout(address) or RolloutState()
         requested = self.context.reader.requested_controls().get(address)
-        state = _steered(stored, requested) if requested else stored
+        state, drops = take_up(stored, requested) if requested else (stored, ())
         goal = _goal(desired, aim, state)
         if goal is None:
             return None
@@ -61,7 +62,7 @@ class RolloutDriver:
             return result.wake_at
         self._call_off(stored, result)
         assignments = self._assignments(result.assign, aim, labels)
-        events = [_event(event, now, address, desired) for event in result.events]
+        events = [_event(event, now, address, desired) for event in (*drops, *result.events)]
         self.context.writer.save_rollout_with_assignments(
             address,
             result.state,
@@ -167,12 +168,6 @@ class RolloutDriver:
         )
 
 
-def _steered(stored: RolloutState, requested: Controls) -> RolloutState:
-    """Take up what people asked for; going on after a pause also forgives what it paused for."""
-    resumed = resume(stored) if stored.controls.paused and not requested.paused else stored
-    return replace(resumed, controls=requested)
-
-
 def _goal(desired: Snapshot, aim: RolloutTarget, state: RolloutState) -> Goal | None:
     """Aim at the desired release; without one, let what is under way finish."""
     release, key = (aim.release, aim.key) if aim.release else (state.release, state.key)
@@ -185,6 +180,7 @@ def _goal(desired: Snapshot, aim: RolloutTarget, state: RolloutState) -> Goal | 
         key=key,
         fleet_digest=aim.fleet_digest,
         device_gates=device_gates(_gates(desired, aim.rollout.spec.model)),
+        earlier_keys=aim.earlier_keys if aim.release else (),
     )
 
 

@@ -1,11 +1,8 @@
 """Rollouts and their controls. A control is a request that the running or the next apply takes up."""
 
-from collections.abc import Callable
-from dataclasses import replace
-
 from edgewright.core.address import Address
 from edgewright.core.rollout import controls
-from edgewright.core.rollout.state import Controls, RolloutState
+from edgewright.core.rollout.state import ControlAction, Controls, RolloutState
 from edgewright.core.suggestions import suggestion
 from edgewright.errors import EdgewrightError
 from edgewright.services.environment import Environment
@@ -38,7 +35,7 @@ def requested_controls(environment: Environment, name: str) -> Controls | None:
 
 def requested_change(current: Controls, requested: Controls | None) -> str:
     """Name the change that requested controls make: abort, pause, resume or approval; empty where there is none."""
-    if requested is None or requested == current:
+    if requested is None:
         return ""
     if requested.aborted and not current.aborted:
         return "abort"
@@ -49,27 +46,28 @@ def requested_change(current: Controls, requested: Controls | None) -> str:
 
 def pause(environment: Environment, name: str) -> Address:
     """Assign nothing more until the rollout is resumed. Raises as ``find_rollout``."""
-    return _request(environment, name, controls.pause)
+    return _request(environment, name, ControlAction.PAUSE)
 
 
 def resume(environment: Environment, name: str) -> Address:
     """Resume a rollout. Raises as ``find_rollout``."""
-    return _request(environment, name, controls.resume)
+    return _request(environment, name, ControlAction.RESUME)
 
 
 def approve(environment: Environment, name: str, wave: int | None = None) -> Address:
     """Approve the waves of a rollout up to one (1 is the first); None: the next. Raises as ``find_rollout``."""
-    return _request(environment, name, lambda found: controls.approve(found, wave or found.wave + 1))
+    found = find_rollout(environment, name)
+    return _request(environment, name, ControlAction.APPROVE, wave or found.wave + 1)
 
 
 def abort(environment: Environment, name: str) -> Address:
     """Abort a rollout: its devices return, and the release is rejected. Raises as ``find_rollout``."""
-    return _request(environment, name, controls.abort)
+    return _request(environment, name, ControlAction.ABORT)
 
 
-def _request(environment: Environment, name: str, change: Callable[[RolloutState], RolloutState]) -> Address:
+def _request(environment: Environment, name: str, action: ControlAction, wave: int = 0) -> Address:
     address = rollout_address(name)
     found = find_rollout(environment, name)
-    asked = environment.state.requested_controls().get(address, found.controls)
-    environment.state.request_controls(address, change(replace(found, controls=asked)).controls)
+    pending = environment.state.requested_controls().get(address)
+    environment.state.request_controls(address, controls.request(found, pending, action, wave))
     return address

@@ -1,7 +1,7 @@
 """From package to devices: which delivery steps rollouts need."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass
 
 from edgewright.core.address import Address
@@ -24,6 +24,8 @@ from edgewright_wire.canonical import digest_json
 
 _RESTARTING = {"waves", "fleet", "model", "max_unavailable", "success", "on_failure"}
 """Fields whose change may turn a rejected release into an acceptable one."""
+_MEMBERSHIP = {"selector", "inventory"}
+"""Fields of a fleet that say which devices belong to it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +37,17 @@ class RolloutTarget:
     release: Release | None
     """None while the package is unknown."""
     fleet_digest: str
+    """Of the devices' ids and labels."""
     key: str | None
+    """Over the release and what of the specs should start the rollout over. The devices are no part of it: one that
+    joins or leaves undoes nothing that people decided, and nothing that failed."""
+    earlier_keys: tuple[str, ...] = ()
+    """Keys that earlier versions gave the same."""
+
+    @property
+    def failure_key(self) -> str | None:
+        """Key of a failure to assign: other devices, or other labels, may mend it."""
+        return digest_json([self.key, self.fleet_digest]) if self.key is not None else None
 
 
 def release_of(artifact: Artifact, config: str | None) -> Release:
@@ -68,10 +80,18 @@ def target_of(bench: Workbench, rollout: Rollout, fleet: Fleet, nodes: ModelNode
     specs = {
         "release": release.fingerprint,
         "rollout": rollout.spec.model_dump(mode="json", by_alias=True, include=_RESTARTING),
-        "fleet": fleet.spec.model_dump(mode="json", by_alias=True),
-        "inventory": membership if fleet.spec.selector is None else "",
+        "fleet": fleet.spec.model_dump(mode="json", by_alias=True, exclude=_MEMBERSHIP),
     }
-    return RolloutTarget(rollout, fleet, release, membership, digest_json(specs))
+    summary = bench.observed.rollouts.get(Address("rollout", rollout.metadata.name))
+    earlier = _earlier_keys(specs, fleet, {membership, summary.fleet_digest if summary else membership})
+    return RolloutTarget(rollout, fleet, release, membership, digest_json(specs), earlier)
+
+
+def _earlier_keys(specs: Mapping[str, object], fleet: Fleet, memberships: Set[str]) -> tuple[str, ...]:
+    """Compute the keys of versions that started a rollout over when a device joined or left."""
+    whole = {**specs, "fleet": fleet.spec.model_dump(mode="json", by_alias=True)}
+    found = memberships if fleet.spec.selector is None else {""}
+    return tuple(sorted(digest_json({**whole, "inventory": inventory}) for inventory in found))
 
 
 def plan_publish(bench: Workbench, name: str, nodes: ModelNodes) -> str | None:
@@ -132,7 +152,8 @@ def plan_rollout(bench: Workbench, target: RolloutTarget, nodes: ModelNodes, pub
     if target.release is None or target.key is None:
         _start(bench, address, target, summary, publish)
         return
-    if rejection := next((r for r in summary.rejected if r.key == target.key), None) if summary else None:
+    keys = {target.key, *target.earlier_keys}
+    if rejection := next((r for r in summary.rejected if r.key in keys), None) if summary else None:
         why = rejection.message or rejection.reason
         bench.note(
             address,
@@ -144,15 +165,20 @@ def plan_rollout(bench: Workbench, target: RolloutTarget, nodes: ModelNodes, pub
     elif _settled(target, summary):
         _note_deferred(bench, address, summary)
         _note_failed(bench, address, summary)
-    elif summary and summary.key == target.key and summary.phase not in ENDED:
+    elif summary and summary.key in keys and summary.phase not in ENDED:
         _resume(bench, address, target, summary)
     elif target.rollout.spec.suspend:
         bench.note(address, "waiting", "Suspended", "spec.suspend is true: nothing is assigned")
-    elif failure := bench.observed.failures.get(target.key):
+    elif failure := _failure(bench, target):
         bench.consulted[f"failure {target.key}"] = failure
         bench.note(address, "blocked", "StepFailed", f"nothing is assigned: {failure}")
     else:
         _start(bench, address, target, summary, publish)
+
+
+def _failure(bench: Workbench, target: RolloutTarget) -> str | None:
+    keys = (target.failure_key, *target.earlier_keys)
+    return next((found for key in keys if key and (found := bench.observed.failures.get(key))), None)
 
 
 def _standing(summary: RolloutSummary | None) -> object:

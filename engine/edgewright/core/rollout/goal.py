@@ -25,6 +25,8 @@ class Goal:
     fleet_digest: str
     """Of the devices' ids and labels: when it changes, devices are sorted into waves again."""
     device_gates: tuple[Gate, ...] = ()
+    earlier_keys: tuple[str, ...] = ()
+    """Keys that earlier versions gave the same, which stored states may have."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

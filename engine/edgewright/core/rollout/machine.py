@@ -25,9 +25,10 @@ from edgewright.core.rollout.controls import abort, approve, pause, resume
 from edgewright.core.rollout.devices import NEVER_SEEN, OFFLINE, is_superseded, observe, same_release
 from edgewright.core.rollout.failures import RolloutFailure, find_failure, find_failure_at_end, unmeasurable
 from edgewright.core.rollout.goal import Advance, DeviceView, Goal, RolloutEvent, view_device
-from edgewright.core.rollout.membership import follow_fleet, follow_labels, forget_left, settle, start
+from edgewright.core.rollout.membership import follow_fleet, follow_labels, forget_left, settle, start, waves_digest
 from edgewright.core.rollout.run import HALTED, Run
 from edgewright.core.rollout.state import (
+    ENDED,
     IN_FLIGHT,
     PROVED,
     DeviceProgress,
@@ -68,6 +69,16 @@ def advance(state: RolloutState, goal: Goal, devices: Mapping[str, DeviceView], 
     Returns:
         The next state, with the assignments that must be stored together with it.
     """
+    state = _with_present_keys(state, goal)
+    if not _must_abort_first(state, goal) or state.release is None:
+        return _advance(state, goal, devices, now)
+    first = _advance(state, replace(goal, release=state.release, key=state.key), devices, now)
+    then = _advance(first.state, goal, devices, now)
+    assign = tuple({**dict(first.assign), **dict(then.assign)}.items())
+    return replace(then, assign=assign, events=(*first.events, *then.events))
+
+
+def _advance(state: RolloutState, goal: Goal, devices: Mapping[str, DeviceView], now: datetime) -> Advance:
     run = Run(state, goal, devices, now)
     if any(rejection.key == goal.key for rejection in state.rejected) and state.key != goal.key:
         _refuse(run)
@@ -76,6 +87,8 @@ def advance(state: RolloutState, goal: Goal, devices: Mapping[str, DeviceView], 
         start(run)
     elif state.reason == _REJECTED:
         _take_up_again(run)
+    if not run.state.waves:
+        run.state = replace(run.state, waves=waves_digest(run.spec))
     follow_fleet(run)
     follow_labels(run)
     _observe(run)
@@ -84,6 +97,22 @@ def advance(state: RolloutState, goal: Goal, devices: Mapping[str, DeviceView], 
     else:
         _go_on(run)
     return run.result()
+
+
+def _with_present_keys(state: RolloutState, goal: Goal) -> RolloutState:
+    """Name by its present key what an earlier version stored by another one."""
+    if state.key not in goal.earlier_keys and all(each.key not in goal.earlier_keys for each in state.rejected):
+        return state
+    rejected = tuple(replace(r, key=goal.key) if r.key in goal.earlier_keys else r for r in state.rejected)
+    return replace(state, key=goal.key if state.key in goal.earlier_keys else state.key, rejected=rejected)
+
+
+def _must_abort_first(state: RolloutState, goal: Goal) -> bool:
+    """Return whether a person aborted what another goal would replace before anything came of it."""
+    if not state.controls.aborted or state.phase in HALTED | ENDED or state.key == goal.key:
+        return False
+    refused = any(rejection.key == goal.key for rejection in state.rejected)
+    return refused or not same_release(state.release, goal.release)
 
 
 def _refuse(run: Run) -> None:

@@ -3,11 +3,24 @@
 from dataclasses import replace
 
 from edgewright.core.fleet.routes import Proof
+from edgewright.core.rollout.controls import dropped, is_paused_by_person
 from edgewright.core.rollout.devices import is_current, same_release
 from edgewright.core.rollout.goal import DeviceView
 from edgewright.core.rollout.run import HALTED, Run
-from edgewright.core.rollout.state import IN_FLIGHT, PROVED, Controls, DeviceProgress, DeviceState, Phase
+from edgewright.core.rollout.state import (
+    ENDED,
+    IN_FLIGHT,
+    PROVED,
+    ControlAction,
+    Controls,
+    DeviceProgress,
+    DeviceState,
+    Phase,
+    Release,
+)
 from edgewright.core.rollout.waves import NO_WAVE, wave_numbers
+from edgewright_schemas.rollout import RolloutSpec
+from edgewright_wire.canonical import digest_json
 
 NOT_IN_ANY_WAVE = "NotInAnyWave"
 JOINED = "Joined"
@@ -15,8 +28,12 @@ LABELS_CHANGED = "LabelsChanged"
 
 
 def start(run: Run) -> None:
-    """Begin a new key: sort devices into waves, keep what they verified, forget what people asked for."""
+    """Begin a new key: sort devices into waves, keep what they verified.
+
+    What people decided of the same release stays; of another one it is forgotten, with an event.
+    """
     goal, before = run.goal, run.devices
+    controls = _keep_controls(run) if same_release(run.state.release, goal.release) else _drop_controls(run)
     run.state = replace(
         run.state,
         release=goal.release,
@@ -27,7 +44,8 @@ def start(run: Run) -> None:
         started_at=run.now,
         ended_at=None,
         fleet_digest=goal.fleet_digest,
-        controls=Controls(),
+        controls=controls,
+        waves=waves_digest(run.spec),
         reason="Starting",
         message="",
     )
@@ -36,8 +54,42 @@ def start(run: Run) -> None:
     for device in run.views:
         progress = _carry_over(run, device, before.get(device, DeviceProgress()))
         run.devices[device] = _in_wave(progress, waves[device])
-    package = goal.release.package.removeprefix("sha256:")[:12]
-    run.emit("RolloutStarted", f"package {package} starts on {_count(len(run.devices))}")
+    run.emit("RolloutStarted", f"package {_short(goal.release)} starts on {_count(len(run.devices))}")
+
+
+def _keep_controls(run: Run) -> Controls:
+    """Keep what people decided of a release that starts over under changed specs."""
+    state, kept = run.state, run.state.controls
+    approved = kept.approved_before
+    if approved and state.waves != waves_digest(run.spec):
+        run.events.append(dropped(ControlAction.APPROVE, f"of waves to {approved} ends: the waves have changed"))
+        approved = 0
+    paused = is_paused_by_person(state)
+    return replace(
+        kept,
+        approved_before=approved,
+        paused=paused,
+        by_person=paused,
+        aborted=kept.aborted and state.phase not in HALTED,
+    )
+
+
+def _drop_controls(run: Run) -> Controls:
+    """Forget what people asked of the release before."""
+    state, old = run.state, run.state.controls
+    if state.release is not None and state.phase not in ENDED:
+        package = f"package {_short(state.release)}, which package {_short(run.goal.release)} replaces"
+        if is_paused_by_person(state):
+            run.events.append(dropped(ControlAction.PAUSE, f"ends with {package}"))
+        begun = state.wave + (0 if state.wave_since is None else 1)
+        if old.approved_before > begun:
+            run.events.append(dropped(ControlAction.APPROVE, f"of waves to {old.approved_before} ends with {package}"))
+    return Controls(taken=old.taken)
+
+
+def waves_digest(spec: RolloutSpec) -> str:
+    """Digest the waves that approvals number."""
+    return digest_json(spec.model_dump(mode="json", by_alias=True, include={"waves"}))
 
 
 def _carry_over(run: Run, device: str, old: DeviceProgress) -> DeviceProgress:
@@ -170,6 +222,10 @@ def _go_back(run: Run, waves: list[int]) -> None:
             reason="Starting",
             message="devices joined or changed after the rollout had succeeded",
         )
+
+
+def _short(release: Release) -> str:
+    return release.package.removeprefix("sha256:")[:12]
 
 
 def _count(number: int) -> str:

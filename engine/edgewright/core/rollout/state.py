@@ -115,6 +115,28 @@ class DeviceProgress:
     """Of the labels its configuration was rendered with."""
 
 
+class ControlAction(StrEnum):
+    """Action that a person requests of a rollout."""
+
+    APPROVE = "approve"
+    PAUSE = "pause"
+    RESUME = "resume"
+    ABORT = "abort"
+
+
+@dataclass(frozen=True, slots=True)
+class ControlRequest:
+    """One request of a person, until a pass carries it out or drops it."""
+
+    action: ControlAction
+    number: int
+    """Counts a rollout's requests from 1, so that none is carried out twice."""
+    release: str = ""
+    """Fingerprint of the release it was made of."""
+    wave: int = 0
+    """Of an approval: waves up to this number."""
+
+
 @dataclass(frozen=True, slots=True)
 class Controls:
     """Requests made with ``edgewright rollout``; kept until a new release starts."""
@@ -128,6 +150,13 @@ class Controls:
     """Devices whose failure a person accepted by resuming: they no longer halt the rollout."""
     gates_accepted: bool = False
     """A person accepted a device gate that did not pass, in the same way."""
+    by_person: bool = False
+    """A person asked for the pause, whatever else it was paused for."""
+    taken: int = 0
+    """Number of the last request that was carried out or dropped."""
+    requests: tuple[ControlRequest, ...] = ()
+    """Of stored requests: what was asked for, one by one; the other fields are what they would lead to. Requests of
+    earlier versions have none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +197,8 @@ class RolloutState:
     rejected: tuple[Rejection, ...] = ()
     reason: str = ""
     message: str = ""
+    waves: str = ""
+    """Digest of the waves that approvals number; empty in states of earlier versions."""
 
 
 @dataclass(frozen=True, slots=True)
