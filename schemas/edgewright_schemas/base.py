@@ -32,7 +32,7 @@ class SpecModel(BaseModel):
 
 _DURATION_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 _DURATION = re.compile(r"^(?:\d+(?:\.\d+)?[wdhms])+$")
-_DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)([wdhms])")
+_DURATION_PART = re.compile(r"(?<![\d.])(\d+(?:\.\d+)?)([wdhms])")
 
 
 def parse_duration(value: object) -> object:

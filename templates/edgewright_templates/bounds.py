@@ -27,8 +27,10 @@ _REPEATING = ("batch", "center", "format", "indent", "slice", "tojson", "truncat
 """Filters that make as much as a number tells them to, and methods of texts."""
 _METHODS = ("center", "expandtabs", "ljust", "rjust", "zfill")
 _MAX_NUMBER = 1_000_000
-_WIDTH = re.compile(r"[%:][^{}%a-zA-Z]*(?:\d{5}|\*)|\{[^{}]*\{")
-"""A format whose width has five digits and more, or comes from an argument."""
+_WIDTH = re.compile(r"[%:][^{}%a-zA-Z]*")
+_WIDE = re.compile(r"\d{5}|\*")
+_FROM_ARGUMENT = re.compile(r"\{[^{}]*\{")
+"""A format whose width has five digits and more, or comes from an argument. Linear: templates may be a stranger's."""
 
 
 class TooMuch(Exception):
@@ -129,7 +131,7 @@ def _check(size: int, limit: int = MAX_CHARACTERS) -> None:
 
 
 def _check_format(text: str) -> None:
-    if _WIDTH.search(text):
+    if _FROM_ARGUMENT.search(text) or any(_WIDE.search(width) for width in _WIDTH.findall(text)):
         raise TooMuch("the width in a format must be a number below 10,000")
 
 

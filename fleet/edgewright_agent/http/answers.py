@@ -83,8 +83,8 @@ def said(body: bytes) -> str:
         named = [str(parsed[key]) for key in ("reason", "error", "detail") if parsed.get(key)]
         text = ": ".join(named) or text
     elif "<html" in text.lower():
-        title = re.search(r"<title>(.*?)</title>", text, re.IGNORECASE | re.DOTALL)
-        text = title[1] if title else ""
+        parts = re.split(r"</?title>", text, maxsplit=2, flags=re.IGNORECASE)
+        text = parts[1] if len(parts) == 3 else ""
     return one_line(text)
 
 

@@ -296,7 +296,13 @@ def test_with_nothing_in_force_there_is_nothing_to_compare() -> None:
 
 @pytest.mark.parametrize(
     "value",
-    ["AKIA" + "Q7" * 8, "https://me:hunter22@data.example/x", "-----BEGIN OPENSSH PRIVATE KEY-----\nabc", TOKEN],
+    [
+        "AKIA" + "Q7" * 8,
+        "https://me:hunter22@data.example/x",
+        "-----BEGIN OPENSSH PRIVATE KEY-----\nabc",
+        TOKEN,
+        "a.b-eyJhbGciOiJIUzI1.eyJzdWIiOiIxMjM0.c2lnbmVk",
+    ],
 )
 def test_secrets_are_found_by_their_form_and_never_shown(value: str) -> None:
     base = snapshot_of(SHOP, "base")
@@ -315,7 +321,14 @@ def test_secrets_are_found_by_their_form_and_never_shown(value: str) -> None:
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("password", "${password}"), ("token", "<your token>"), ("column", "token"), ("uri", "https://data.example/a@b")],
+    [
+        ("password", "${password}"),
+        ("token", "<your token>"),
+        ("secret", " xxxxx\n"),
+        ("note", "5://me:you@"),
+        ("column", "token"),
+        ("uri", "https://data.example/a@b"),
+    ],
 )
 def test_what_only_mentions_secrets_is_left_alone(name: str, value: str) -> None:
     head: Edits = [{"in": "model/reader", "set": {f"spec/architecture/with/{name}": value.replace("${", "$${")}}]

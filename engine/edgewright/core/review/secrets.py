@@ -7,7 +7,7 @@ found is named by its field, never shown.
 import json
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from edgewright.core.address import Address
 from edgewright.core.planning.plan import Note, Plan, Reason
@@ -15,23 +15,69 @@ from edgewright.core.review.findings import ReviewWarning
 from edgewright.core.snapshot import Snapshot
 
 HIDDEN = "***"
-_FORMS = (
-    ("an AWS access key", re.compile(r"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b")),
-    ("a GitHub token", re.compile(r"\b(?:gh[pousr]_[A-Za-z0-9]{30,}|github_pat_[A-Za-z0-9_]{30,})")),
-    ("a GitLab token", re.compile(r"\bgl(?:pat|dt|rt)-[A-Za-z0-9_-]{16,}")),
-    ("a Slack token", re.compile(r"\bxox[abeoprs]-[A-Za-z0-9-]{10,}")),
-    ("a Slack webhook", re.compile(r"hooks\.slack\.com/services/[A-Za-z0-9/]{16,}")),
-    ("a Google API key", re.compile(r"\bAIza[0-9A-Za-z_-]{35}")),
-    ("a private key", re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----")),
-    ("a JSON web token", re.compile(r"\beyJ[A-Za-z0-9_-]{8,}\.eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]+")),
-    ("a password in a URL", re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s/:@]*:[^\s/@]+@")),
+
+
+@dataclass(frozen=True, slots=True)
+class _Form:
+    """The form of a kind of key. Linear in a text's length: a pull request may bring a megabyte of anything.
+
+    A pattern that begins with a run of letters looks at each run once for each of its letters. So where one would, it
+    is the pattern of what comes after, and the run before is looked through once.
+    """
+
+    looks: str
+    pattern: re.Pattern[str]
+    """Its group 1, where it has one, ends what is found."""
+    run: re.Pattern[str] | None = None
+    """The characters before it."""
+    start: re.Pattern[str] | None = None
+    """Where it begins in the run."""
+
+    def find(self, text: str) -> Iterator[tuple[int, int]]:
+        """List where such keys begin and end."""
+        for found in self.pattern.finditer(text):
+            begin = found.start()
+            if self.run is not None and self.start is not None:
+                while begin and self.run.match(text[begin - 1]):
+                    begin -= 1
+                head = self.start.search(text, begin, found.start())
+                if head is None:
+                    continue
+                begin = head.start()
+            yield begin, found.end(1) if self.pattern.groups else found.end()
+
+
+_WORD = r"[A-Za-z0-9_-]"
+_FORMS = tuple(
+    _Form(*form)
+    for form in (
+        ("an AWS access key", re.compile(r"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b")),
+        ("a GitHub token", re.compile(r"\b(?:gh[pousr]_[A-Za-z0-9]{30,}|github_pat_[A-Za-z0-9_]{30,})")),
+        ("a GitLab token", re.compile(r"\bgl(?:pat|dt|rt)-[A-Za-z0-9_-]{16,}")),
+        ("a Slack token", re.compile(r"\bxox[abeoprs]-[A-Za-z0-9-]{10,}")),
+        ("a Slack webhook", re.compile(r"hooks\.slack\.com/services/[A-Za-z0-9/]{16,}")),
+        ("a Google API key", re.compile(r"\bAIza[0-9A-Za-z_-]{35}")),
+        ("a private key", re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----")),
+        (
+            "a JSON web token",
+            re.compile(rf"\.(?=(eyJ{_WORD}{{8,}}\.{_WORD}+))"),
+            re.compile(_WORD),
+            re.compile(rf"\beyJ{_WORD}{{8,}}"),
+        ),
+        (
+            "a password in a URL",
+            re.compile(r"://[^\s/:@]*:[^\s/@]+@"),
+            re.compile(r"[A-Za-z0-9+.-]"),
+            re.compile(r"[A-Za-z]"),
+        ),
+    )
 )
 _NAMES = re.compile(
     r"(?:^|[-_.])(?:password|passwd|passphrase|secret|token|api[-_]?key|access[-_]?key|private[-_]?key|credentials?)$",
     re.IGNORECASE,
 )
 _HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
-_PLACEHOLDER = re.compile(r"^\s*(?:\$\{?[A-Za-z_]\w*\}?|<[^>]*>|\*+|x+|\{\{.*\}\})?\s*$", re.DOTALL)
+_PLACEHOLDER = re.compile(r"(?:\$\{?[A-Za-z_]\w*\}?|<[^>]*>|\*+|x+|\{\{.*\}\})?", re.DOTALL)
 _FLAG = re.compile(r"^--?([A-Za-z][A-Za-z0-9_-]*)=(.+)$", re.DOTALL)
 
 Found = tuple[Address, str, str, str]
@@ -68,8 +114,13 @@ def without(text: str, values: Iterable[str]) -> str:
 
 def without_known_forms(text: str) -> str:
     """Leave out what has the form of a known kind of key, of a text whose secrets could not be listed."""
-    for _, form in _FORMS:
-        text = form.sub(HIDDEN, text)
+    for form in _FORMS:
+        parts, at = [], 0
+        for begin, end in form.find(text):
+            if begin >= at:
+                parts += [text[at:begin], HIDDEN]
+                at = end
+        text = "".join([*parts, text[at:]])
     return text
 
 
@@ -122,9 +173,9 @@ def _strings(value: object, field: str, name: str) -> Iterator[tuple[str, str, s
 
 def _looks_like(name: str, value: str) -> tuple[str, str] | None:
     """Recognize a secret in a text; return its kind and the part to hide."""
-    for looks, form in _FORMS:
-        if found := form.search(value):
-            return looks, value if looks == "a private key" else found[0]
-    if _NAMES.search(_HUMP.sub("-", name)) and not _PLACEHOLDER.match(value) and len(value) > 3:
+    for form in _FORMS:
+        for begin, end in form.find(value):
+            return form.looks, value if form.looks == "a private key" else value[begin:end]
+    if _NAMES.search(_HUMP.sub("-", name)) and not _PLACEHOLDER.fullmatch(value.strip()) and len(value) > 3:
         return "a secret", value
     return None

@@ -41,17 +41,18 @@ class GoneThere(NotGiven):
 
 
 _DAMAGED = re.compile(
-    r"is corrupt|loose object .* (is|at) |packfile .* (cannot be|does not match|is truncated|claims|index)"
-    r"|bad pack|index file .* is too small|non-monotonic index|unable to (unpack|parse|read) [0-9a-f]|bad tree object"
-    r"|bad object|bad config|not a git repository: '|unable to read tree|inflate: |bad signature|bad shallow"
-    r"|garbage at end of loose|object file .* is empty|missing (blob|tree|commit)|shallow file|Could not read [0-9a-f]"
-    r"|error: refs/.* does not point to a valid object|pack has \d+ unresolved deltas|expected shallow",
+    r"is corrupt|loose object .{0,300} (is|at) |packfile .{0,300} (cannot be|does not match|is truncated|claims|index)"
+    r"|bad pack|index file .{0,300} is too small|non-monotonic index|unable to (unpack|parse|read) [0-9a-f]"
+    r"|bad tree object|bad object|bad config|not a git repository: '|unable to read tree|inflate: |bad signature"
+    r"|bad shallow|garbage at end of loose|object file .{0,300} is empty|missing (blob|tree|commit)|shallow file"
+    r"|Could not read [0-9a-f]"
+    r"|error: refs/.{0,300} does not point to a valid object|pack has \d+ unresolved deltas|expected shallow",
 )
-_GONE = re.compile(r"not our ref|no such remote ref|couldn't find remote ref|remote error: .*not our ref", re.I)
+_GONE = re.compile(r"not our ref|no such remote ref|couldn't find remote ref|remote error: .{0,300}not our ref", re.I)
 _NOT_BY_ID = re.compile(r"does not allow request for unadvertised|unadvertised object", re.I)
 _REFUSED = re.compile(
     r"Authentication failed|returned error: 40[13]|HTTP Basic: Access denied"
-    r"|Permission denied \(|Permission denied, please|Too many authentication failures|Load key .*: ",
+    r"|Permission denied \(|Permission denied, please|Too many authentication failures|Load key .{0,300}: ",
     re.I,
 )
 _UNKNOWN_HOST_KEY = re.compile(r"Host key verification failed|REMOTE HOST IDENTIFICATION HAS CHANGED")
@@ -59,7 +60,8 @@ _CERTIFICATE = re.compile(
     r"SSL certificate problem|certificate verif|self.signed certificate|SSL: no alternative", re.I
 )
 _NO_REPOSITORY = re.compile(
-    r"repository '.*' not found|Repository not found|returned error: (404|410)|does not appear to be a git repository"
+    r"repository '.{0,300}' not found|Repository not found|returned error: (404|410)"
+    r"|does not appear to be a git repository"
     r"|No such file or directory|project you were looking for could not be found",
     re.I,
 )

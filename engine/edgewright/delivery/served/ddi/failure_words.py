@@ -14,7 +14,7 @@ _REASONS = (
     ("FetchFailed", r"download failed|channel operation returned error|timed? ?out"),
 )
 """The first match is used."""
-_ERROR = re.compile(r"\s*(?:ERROR\b|LastError\b|<< error\b)\s*:?\s*", re.IGNORECASE)
+_ERROR = re.compile(r"(?:ERROR\b|LastError\b|<< error\b)\s*:?\s*", re.IGNORECASE)
 _USUAL = re.compile(r"cannot read stored update state", re.IGNORECASE)
 """SWUpdate logs this error wherever it has no boot loader to keep its state in."""
 _LONGEST = 300
@@ -27,7 +27,7 @@ def reason_of(words: str) -> str:
 
 def is_error(message: str) -> bool:
     """Return True if a client marks a message as an error."""
-    return _ERROR.match(message) is not None and not _USUAL.search(message)
+    return _ERROR.match(message.lstrip()) is not None and not _USUAL.search(message)
 
 
 def plain_words(message: str) -> str:
