@@ -25,12 +25,27 @@ class Source(SpecModel):
     """Arguments for the reader: keyword arguments of the Python function, options of the CSV reader."""
 
 
+class Range(SpecModel):
+    """Ends of a scale."""
+
+    min: float
+    max: float
+
+    @model_validator(mode="after")
+    def _rises(self) -> Self:
+        if self.min >= self.max:
+            raise ValueError("max must be more than min")
+        return self
+
+
 class Column(SpecModel):
     """Type of one column."""
 
     type: ColumnType
     values: tuple[str, ...] | None = None
     """The categories, in the order of the model's outputs. Without it: those found, sorted."""
+    range: Range | None = Field(default=None, exclude_if=lambda value: value is None)
+    """Of images deeper than eight bits: what becomes black and what white; needed unless 0 to 65535 are in use."""
 
 
 class Split(SpecModel):

@@ -62,6 +62,7 @@ def columns_of(spec: DatasetSpec) -> Columns:
         if types[name] not in _SLICE_TYPES:
             raise StepFailed(f"column {name!r} of type {types[name]} cannot be a slice", hint="slice by a category")
     label = _label(declared, aside)
+    _check_ranges(declared)
     return Columns(
         types=types,
         values=_values(declared, label),
@@ -109,6 +110,14 @@ def _features(declared: Mapping[str, Column], label: str, aside: set[str]) -> tu
             hint="declare the columns a model gets under `columns`; slices and the group are none",
         )
     return features
+
+
+def _check_ranges(declared: Mapping[str, Column]) -> None:
+    for name, column in declared.items():
+        if column.range is not None and column.type != "image":
+            raise StepFailed(
+                f"column {name!r} has a range and is of type {column.type}", hint="a range is of deep greys in images"
+            )
 
 
 def _values(declared: Mapping[str, Column], label: str) -> dict[str, tuple[str, ...]]:
@@ -171,7 +180,7 @@ def pixels(value: Any) -> npt.NDArray[np.uint8]:
     if value.dtype == np.bool_:
         value = np.where(value, np.uint8(255), np.uint8(0))
     if value.dtype != np.uint8:
-        raise ValueError(f"an image holds uint8 from 0 to 255, not {value.dtype}")
+        raise ValueError(f"an image holds uint8 from 0 to 255, not {value.dtype}; a column's range brings it there")
     if value.ndim not in (2, 3) or 0 in value.shape:
         raise ValueError(f"an image has the shape (H, W) or (H, W, C), not {value.shape}")
     image: npt.NDArray[np.uint8] = value

@@ -22,8 +22,8 @@ def counts(spools: Mapping[str, Spool], work: Preparation, reader: Reader) -> di
     for name, counted in (("skipped", reader.skipped), ("dropped", work.dropped)):
         if counted:
             found[name] = dict(sorted(counted.items()))
-    if reader.notices:
-        found["notices"] = list(reader.notices)
+    if notices := [*reader.notices, *reader.decoder.notices()]:
+        found["notices"] = notices
     return found
 
 

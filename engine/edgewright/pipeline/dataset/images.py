@@ -1,16 +1,24 @@
 """Decodes image files into arrays. Used by the readers of datasets."""
 
 import io
+from contextlib import suppress
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
+
+from edgewright.pipeline.dataset.depth import DeepGreys, Pixels, Source, Unscaled, source_of, values_of
+from edgewright.pipeline.dataset.problems import Problems
+from edgewright_schemas.dataset import Range
 
 SUFFIXES = (
     *(".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".dib", ".gif", ".webp", ".tif", ".tiff", ".avif"),
     *(".avifs", ".ppm", ".pgm", ".pbm", ".pnm", ".pfm", ".jp2", ".j2k", ".j2c", ".jpc", ".jpf", ".jpx", ".tga"),
 )
 """Kinds of files that are pictures and are read."""
+_OF_FRAMES = frozenset({"GIF", "TIFF", "PNG", "WEBP", "AVIF"})
+"""Formats whose further frames are content; those of a phone's JPEG are previews and maps."""
 _GREY_MODES = frozenset({"1", "L", "LA", "La"})
 
 
@@ -26,29 +34,86 @@ _TURNS = {
 """What turns a picture upright, by its EXIF orientation."""
 
 
-def decode(data: bytes) -> npt.NDArray[np.uint8]:
-    """Decode an image file, turned upright: grey ones to (H, W), all others to (H, W, 3); transparency is dropped.
+class Decoder:
+    """Decodes pictures, and keeps what only shows over all of them: deep greys that eight bits do not tell apart."""
 
-    Raises:
-        ValueError: It is no image, or a damaged one; the message says which.
-    """
-    try:
-        with Image.open(io.BytesIO(data)) as image:
-            upright = _upright(image)
-            if upright.mode.startswith("I;16") or upright.mode == "I":
-                # 16-bit grey: keep the high byte; Pillow's own conversion clips instead.
-                return (np.asarray(upright).astype(np.uint32) >> 8).clip(0, 255).astype(np.uint8)
-            return np.array(upright.convert("L" if upright.mode in _GREY_MODES else "RGB"))
-    except UnidentifiedImageError:
-        raise ValueError("no image") from None
-    except Image.DecompressionBombError:
-        raise ValueError("too large to be decoded safely") from None
-    except MemoryError:
-        raise
-    except (OSError, SyntaxError, EOFError, ValueError, OverflowError) as error:
-        raise ValueError(f"damaged: {error}") from error
-    except Exception as error:  # whatever a decoder meets in a file is that file's trouble
-        raise ValueError(f"damaged: {type(error).__name__}: {error}") from error
+    def __init__(self, scale: Range | None = None) -> None:
+        """Take what the spec declares to be black and white in deep greys."""
+        self._scale = scale
+        self._grey = DeepGreys(scale)
+        self._frames: list[str] = []
+
+    def decode(self, data: bytes, where: str = "") -> Pixels:
+        """Decode an image file, turned upright: grey ones to (H, W), all others to (H, W, 3); transparency is dropped.
+
+        Args:
+            data: The file.
+            where: Its name, for messages about several.
+
+        Raises:
+            ValueError: It is no image, a damaged one or one of numbers without a scale; the message says which.
+        """
+        try:
+            with Image.open(io.BytesIO(data)) as image:
+                pixels = self._decode(image)
+                with suppress(Exception):  # what follows the first frame is not read, whole or damaged
+                    if image.format in _OF_FRAMES and getattr(image, "n_frames", 1) > 1:
+                        self._frames.append(where)
+                return pixels
+        except Unscaled:
+            raise
+        except UnidentifiedImageError:
+            raise ValueError(_unidentified(data)) from None
+        except Image.DecompressionBombError:
+            raise ValueError("too large to be decoded safely") from None
+        except MemoryError:
+            raise
+        except (OSError, SyntaxError, EOFError, ValueError, OverflowError) as error:
+            raise ValueError(f"damaged: {error}") from error
+        except Exception as error:  # whatever a decoder meets in a file is that file's trouble
+            raise ValueError(f"damaged: {type(error).__name__}: {error}") from error
+
+    def _decode(self, image: ImageFile.ImageFile) -> Pixels:
+        source = source_of(image)
+        upright = _upright(image)
+        if source.kind == "grey":
+            return self._grey.scale(values_of(np.asarray(upright), source), source)
+        if self._scale is not None:
+            depth = "16-bit colour, which cannot be stretched" if source.kind == "colour" else "8 bits"
+            raise Unscaled(f"has {depth}, and the column's range is one of deep greys")
+        if image.mode == "RGBA" and source.grey_and_alpha:
+            upright = upright.convert("RGB").getchannel(0)
+        pixels: Pixels = np.array(upright.convert("L" if upright.mode in _GREY_MODES else "RGB"))
+        if source.kind == "colour":
+            self._grey.see_high_bytes(pixels)
+        return pixels
+
+    def scale(self, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Bring an array of code into uint8 by the range declared; without one, leave it as it is."""
+        if self._scale is None or values.dtype in (np.uint8, np.bool_) or values.dtype.kind not in "iuf":
+            return values
+        return self._grey.scale(values, Source("grey"))
+
+    def report(self, problems: Problems, column: str) -> None:
+        """Add what shows over all pictures."""
+        self._grey.report(problems, column)
+
+    def notices(self) -> list[str]:
+        """Return sentences for people."""
+        said = self._grey.notices()
+        if self._frames:
+            first = ", ".join(self._frames[:3])
+            said.append(f"{len(self._frames)} pictures have several frames, of which the first is read: {first}")
+        return said
+
+
+def decode(data: bytes) -> Pixels:
+    """Decode one image file, as Decoder does."""
+    return Decoder().decode(data)
+
+
+def _unidentified(data: bytes) -> str:
+    return "a TIFF of a kind that is not read" if data[:4] in (b"II*\0", b"MM\0*") else "no image"
 
 
 def _upright(image: Image.Image) -> Image.Image:

@@ -20,7 +20,7 @@ from edgewright.core.suggestions import suggestion
 from edgewright.errors import SourceUnavailable, StepFailed
 from edgewright.pipeline.dataset import layout
 from edgewright.pipeline.dataset.columns import Columns, nfc
-from edgewright.pipeline.dataset.images import SUFFIXES, decode
+from edgewright.pipeline.dataset.images import SUFFIXES, Decoder
 from edgewright.pipeline.dataset.locations import Location, locate
 from edgewright.pipeline.dataset.problems import Problems
 from edgewright.pipeline.runner import user_code as usercode
@@ -59,6 +59,7 @@ class Reader:
     folders: tuple[Path, ...]
     """Where relative paths are looked for, in this order."""
     problems: Problems
+    decoder: Decoder
     skipped: Counter[str] = field(default_factory=Counter)
     """Files that are not read, by kind; complete when the rows are."""
     notices: list[str] = field(default_factory=list)
@@ -236,6 +237,8 @@ class Reader:
         if isinstance(held, dict):  # how Hugging Face datasets store an image
             held = held.get("bytes") or held.get("path")
         if image is None or not isinstance(held, str | bytes) or held == "":
+            if image is not None and isinstance(held, np.ndarray):
+                row.values[image] = self.decoder.scale(held)
             yield row
             return
         row.key = content_key(row.values, self.columns)
@@ -254,7 +257,7 @@ class Reader:
 
     def _decoded(self, data: bytes, where: str) -> Any:
         try:
-            return decode(data)
+            return self.decoder.decode(data, where)
         except ValueError as error:
             self.problems.add(_UNREADABLE, f"{where} ({error})")
             return None

@@ -13,6 +13,7 @@ from edgewright.errors import StepFailed
 from edgewright.pipeline.dataset.columns import Columns, columns_of
 from edgewright.pipeline.dataset.counts import counts
 from edgewright.pipeline.dataset.files import SCHEMA, SPLITS
+from edgewright.pipeline.dataset.images import Decoder
 from edgewright.pipeline.dataset.locations import local_path, locate
 from edgewright.pipeline.dataset.preparation import Preparation
 from edgewright.pipeline.dataset.readers import Reader
@@ -44,7 +45,8 @@ def build(context: StepContext) -> Built[DatasetFacts]:
     work = Preparation(spec, columns, make_steps(spec.steps, columns, task.checkout))
     folders = (task.checkout, *map(Path, task.params.get("folders", ())))
     _check_pin(spec, task.checkout, folders)
-    reader = Reader(spec, columns, task.checkout, folders, work.problems)
+    scale = spec.columns[columns.image].range if columns.image else None
+    reader = Reader(spec, columns, task.checkout, folders, work.problems, Decoder(scale))
     total = reader.count()
     wait = spec.split.column is not None or bool(reader.split_folders())
     with SplitWriter(context.out, columns, spec.split, wait=wait) as writer:
@@ -54,6 +56,7 @@ def build(context: StepContext) -> Built[DatasetFacts]:
                 writer.add(*prepared)
             context.progress(number, total, "row")
         work.checks.report(work.problems)
+        reader.decoder.report(work.problems, columns.image or "")
         work.problems.raise_if_any(f"{task.address} cannot be built from {spec.source.uri}")
         writer.finish()
     spools = writer.spools
