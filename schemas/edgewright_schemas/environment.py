@@ -100,8 +100,8 @@ class Environment(SpecModel):
     by field, ``null`` removes a field, anything else (lists too) is replaced. A document of a new kind and name is
     added. They are no part of the other environments."""
     values: dict[ValueName, Scalar] = {}
-    """What ``${name}`` stands for in the text of every document: alone, it takes the value's type; a name that is not
-    here is an error. ``$${`` writes ``${``."""
+    """What ``${name}`` stands for in the text of every document: alone, it takes the value's type; within other text, a
+    number stays as it is written (``007``, ``1.10``). A name that is not here is an error. ``$${`` writes ``${``."""
     delivery: AgentDelivery | None = None
     """By default the repository's, below a folder of the environment's own."""
     reconciliation: Reconciliation | None = None

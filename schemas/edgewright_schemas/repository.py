@@ -28,8 +28,9 @@ class RepositorySpec(SpecModel):
     """Folders of specs, environments, and defaults of this repository."""
 
     paths: tuple[str, ...] = (".",)
-    """Folders (or files) with specs: every document in their ``*.yaml`` and ``*.yml`` files must be edgewright's. With
-    the default, the whole repository, documents for other tools are left alone. Hidden folders are skipped."""
+    """Folders (or files) with specs: every document in their ``*.yaml`` and ``*.yml`` files must be edgewright's, in
+    any case of letters. With the default, the whole repository, documents for other tools are left alone. Hidden
+    folders are skipped."""
     exclude: tuple[str, ...] = ()
     """Globs, from the root, of files and folders that hold no specs; ``*`` also crosses folders."""
     delivery: AgentDelivery = AgentDelivery()

@@ -104,6 +104,10 @@ class Upstream(Protocol):
         """
         ...
 
+    def overlooked(self, follow: Follow | None) -> str:
+        """Name the tags that look like newer versions in a followed range, and are none; empty without any."""
+        ...
+
     def default_branch(self) -> str:
         """Name the branch that None stands for, as of the last fetch; of a local repository, as of the first look.
 

@@ -213,6 +213,8 @@ class AcceptedSource:
                 message = str(self._unfetched)
             elif not problem and self._rewritten:
                 problem, message = "HistoryRewritten", "what is followed was rewritten"
+            elif not problem and (ignored := self._upstream.overlooked(self.follow)):
+                problem, message = "TagIgnored", ignored
             since = before.since if before.reason == problem and before.candidate == candidate else now
             self.standing = SourceStatus(
                 in_force=self._in_force or None,

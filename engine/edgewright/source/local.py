@@ -17,7 +17,7 @@ from edgewright.source.git.commands import AGAIN, Commands, GitFailed
 from edgewright.source.git.folder import Folder
 from edgewright.source.git.history import is_rewritten
 from edgewright.source.git.merging import merge_commits
-from edgewright.source.git.refs import Refs, parse_remote
+from edgewright.source.git.refs import Refs, overlooked_text, parse_remote
 from edgewright.source.git.repositories import GitRepository
 from edgewright.source.git.transports import NotGiven
 from edgewright.source.upstream_reader import UpstreamReader, UpstreamSource
@@ -80,6 +80,11 @@ class LocalUpstream:
     def resolve(self, follow: Follow | None) -> str:
         """Find the commit that is followed, as in ports.Upstream."""
         return self._reader.repository.commit(self._refs().find(follow).commit)
+
+    def overlooked(self, follow: Follow | None) -> str:
+        """Name tags that are no versions, as in ports.Upstream."""
+        found = self._refs().overlooked(follow)
+        return overlooked_text(found) if found else ""
 
     def default_branch(self) -> str:
         """Name the default branch, as in ports.Upstream."""

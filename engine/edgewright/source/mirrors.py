@@ -18,7 +18,7 @@ from edgewright.source.git.credentials import Credentials
 from edgewright.source.git.folder import KEPT, Folder
 from edgewright.source.git.history import is_rewritten
 from edgewright.source.git.merging import merge_commits
-from edgewright.source.git.refs import Found, Refs
+from edgewright.source.git.refs import Found, Refs, overlooked_text
 from edgewright.source.git.remotes import Remote
 from edgewright.source.git.repositories import GitRepository
 from edgewright.source.git.transports import Damaged, GoneThere, Limits, NotGiven, Transport
@@ -93,6 +93,12 @@ class Mirror:
         if self._has(found.commit):
             raise SourceError(f"{refs.label(follow)} leads to no commit", hint="follow one that does")
         raise SourceError(f"{refs.label(follow)} was not fetched yet", hint="fetch it first")
+
+    def overlooked(self, follow: Follow | None) -> str:
+        """Name tags that are no versions, as in ports.Upstream."""
+        refs = self._read()
+        found = refs.overlooked(follow) if refs is not None else []
+        return overlooked_text(found) if found else ""
 
     def default_branch(self) -> str:
         """Name the default branch, as in ports.Upstream."""

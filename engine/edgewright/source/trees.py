@@ -71,7 +71,7 @@ class Scan:
     """Specs and links below a folder; paths are relative to it."""
 
     specs: tuple[tuple[str, str], ...]
-    """(path, blob id) of ``*.yaml`` and ``*.yml`` outside hidden folders."""
+    """(path, blob id) of ``*.yaml`` and ``*.yml``, in any case of letters, outside hidden folders."""
     links: tuple[tuple[str, str], ...]
     """(path, blob id) of symbolic links anywhere."""
 
@@ -200,7 +200,7 @@ class Tree:
                 links_found.extend((f"{entry.name}/{path}", blob) for path, blob in below.links)
             elif entry.is_link:
                 links_found.append((entry.name, entry.id))
-            elif entry.is_file and entry.name.endswith((".yaml", ".yml")):
+            elif entry.is_file and entry.name.lower().endswith((".yaml", ".yml")):
                 specs_found.append((entry.name, entry.id))
         fresh[tree_id] = json.dumps([specs_found, links_found], separators=(",", ":"))
         return Scan(tuple(specs_found), tuple(links_found))

@@ -156,6 +156,19 @@ def test_tags_versions_and_commits(subject: Subject) -> None:
     assert upstream.resolve(Follow(semver="^1.2")) == first
 
 
+def test_tags_that_only_look_like_versions_are_named(subject: Subject) -> None:
+    for tag in ("v1.4.0", "v1.5", "release-1.6.2", "V1.7.0", "2.0", "v1.3", "v1.5.0.1/x", "nightly-20260101"):
+        run_git(subject.work, "tag", tag)
+    subject.publish()
+    upstream = subject.open()
+    follow = Follow(semver="^1.2")
+    upstream.fetch((follow,))
+    assert upstream.overlooked(follow) == ("not read as semantic versions: V1.7.0, release-1.6.2, v1.5 (write v1.7.0)")
+    assert upstream.overlooked(MAIN) == upstream.overlooked(None) == upstream.overlooked(Follow(semver="<1.0")) == ""
+    with pytest.raises(SourceError, match=r"no tag is in \^2\.0\n.*v1\.4\.0; not read as semantic versions: 2\.0"):
+        upstream.resolve(Follow(semver="^2.0"))
+
+
 @pytest.mark.parametrize(
     ("follow", "message"),
     [

@@ -307,6 +307,23 @@ def test_trust_does_not_start_anew_where_the_trusted_revision_is_gone(tmp_path: 
             upstream.close()
 
 
+def test_a_tag_that_is_no_version_is_named_while_another_is_in_force(tmp_path: Path) -> None:
+    place = Place(tmp_path, None)
+    good = place.commit(environments('shop semver: "^1.2"'))
+    run_git(place.work, "tag", "v1.4.0")
+    followed = place.followed("shop")
+    assert place.look(followed).reason == ""
+    run_git(place.work, "tag", "v1.5", place.commit({"note": "x"}))
+    standing = place.look(followed)
+    assert (standing.in_force, standing.reason) == (good, "TagIgnored")
+    (ready, *_) = repository_conditions(standing, now=datetime.now(UTC))
+    assert (ready.status, ready.reason) == ("True", "TagIgnored")
+    assert "not read as semantic versions: v1.5 (write v1.5.0)" in ready.message
+    run_git(place.work, "tag", "v1.5.0")
+    assert place.look(followed).reason == ""
+    place.upstream.close()
+
+
 def forget(clone: Path) -> None:
     """Move a clone to what its remote has, as shallowly as it was made, and forget everything else."""
     run_git(clone, "fetch", "-q", "--depth=1")

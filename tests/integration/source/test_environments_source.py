@@ -113,6 +113,26 @@ def test_values_are_filled_in_with_their_types(tmp_path: Path) -> None:
     assert training(snapshot) == {"epochs": 40, "warmStart": False, "batchSize": 32, "seed": 4}
 
 
+def test_a_number_within_text_stays_as_it_is_written(tmp_path: Path) -> None:
+    written = {"store": "007", "weight": "1.10", "mask": "0x1F", "much": "1e3", "name": "'1.0'", "warm": "TRUE"}
+    values = ", ".join(f"{name}: {value}" for name, value in written.items())
+    declared = {"edgewright.yaml": REPOSITORY.replace("epochs: 40, store: shops, weight: 1.5, warm: false", values)}
+    text = MODEL.replace(
+        "name: reader", 'name: reader, labels: {a: "${store}/${weight}/${mask}/${much}/${name}/${warm}"}'
+    )
+    text += '  training: {epochs: "${store}"}\n'
+    snapshot = resolved(tmp_path, "production", {**declared, "specs/model.yaml": text})
+    model = snapshot.model("reader")
+    assert model is not None
+    assert model.metadata.labels == {"a": "007/1.10/0x1F/1e3/1.0/true"}
+    assert training(snapshot)["epochs"] == 7
+    # The same number, written in another way, is not answered from what was kept.
+    declared = {"edgewright.yaml": declared["edgewright.yaml"].replace("1.10", "1.1")}
+    again = resolved(tmp_path, "production", {**declared, "specs/model.yaml": text}).model("reader")
+    assert again is not None
+    assert again.metadata.labels == {"a": "007/1.1/0x1F/1e3/1.0/true"}
+
+
 def test_an_unknown_environment_names_those_there_are(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="there is no environment 'prodution'") as caught:
         resolved(tmp_path / "a", "prodution")

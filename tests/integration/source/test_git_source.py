@@ -336,6 +336,15 @@ def test_configured_paths_and_excludes(tmp_path: Path) -> None:
     ]
 
 
+def test_a_spec_counts_whatever_the_case_of_its_ending(tmp_path: Path) -> None:
+    endings = (".YAML", ".Yml", ".YML")
+    more = {
+        f"specs/more{ending}": DATASET.replace("name: tags", f"name: more{at}") for at, ending in enumerate(endings)
+    }
+    found = GitSource(make_repository(tmp_path, {**FILES, **more})).snapshot()
+    assert {str(address) for address in found.resources} >= {f"dataset/more{at}" for at in range(len(endings))}
+
+
 def test_a_repository_document_elsewhere(tmp_path: Path) -> None:
     assert broken(tmp_path, {"specs/edgewright.yaml": REPOSITORY + "  paths: ['.']\n"}) == [
         "specs/edgewright.yaml:1:1: a Repository document belongs in edgewright.yaml at the root (move or remove it)"

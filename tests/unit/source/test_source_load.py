@@ -1,5 +1,7 @@
 """One YAML file: what is accepted, and what is said, where, about what is not."""
 
+import textwrap
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -221,6 +223,18 @@ def test_files_for_other_tools_are_left_alone(text: str, is_ours: bool) -> None:
     loaded = load_file("a.yaml", text.encode())
     assert loaded.is_spec is is_ours
     assert bool(loaded.problems) is is_ours
+
+
+@pytest.mark.parametrize("data", [DATASET.encode("utf-16"), DATASET.replace("name", "n\xe4me").encode("latin-1")])
+def test_a_spec_in_another_encoding_is_refused_and_not_left_out(data: bytes) -> None:
+    (found,) = load_file("a.yaml", data).problems
+    assert "not UTF-8: byte 0x" in found.message
+
+
+@pytest.mark.parametrize("text", [textwrap.indent(DATASET, "  "), '{"apiVersion": "edgewright.dev/v1alpha1"}'])
+def test_a_spec_that_is_indented_or_json_is_read(text: str) -> None:
+    assert load_file("a.yaml", text.encode()).is_spec
+    assert not load_file("a.yaml", text.replace("edgewright", "argoproj").encode()).is_spec
 
 
 def test_yes_and_dates_are_text() -> None:

@@ -78,6 +78,7 @@ _WARNING = {
     "RolloutSuspended": "a rollout was suspended by its spec",
     "SourceMoved": "a source outside Git is no longer what the spec pins",
     "SourceUnavailable": "the source did not answer",
+    "TagIgnored": "a tag looks like a newer version in the followed range, and is none",
 }
 _ERROR = {
     "DatasetBlocked": "the model's dataset cannot be built",

@@ -18,6 +18,7 @@ StandingReason = Literal[
     "Progressing",
     "SourceUnavailable",
     "HistoryRewritten",
+    "TagIgnored",
     "SourceRefused",
     "RefMissing",
     "SignatureMissing",
@@ -31,7 +32,7 @@ StandingReason = Literal[
 
 _GOES_ON = frozenset({"Fetching", "Progressing", "SourceUnavailable"})
 """Ends by itself."""
-_IS_FINE = frozenset({"", "HistoryRewritten"})
+_IS_FINE = frozenset({"", "HistoryRewritten", "TagIgnored"})
 _CHANGE_OF_REASON_IS_NEWS: frozenset[Headline] = frozenset({"Stalled"})
 
 

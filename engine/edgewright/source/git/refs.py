@@ -1,5 +1,6 @@
 """The branches and tags of a repository, and what is followed among them. Pure. Called by ``mirrors`` and ``local``."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -10,6 +11,7 @@ from edgewright_schemas.environment import Follow
 BRANCHES = "refs/heads/"
 TAGS = "refs/tags/"
 _PEELED = "^{}"
+_LIKE_A_VERSION = re.compile(r"(?:v|r|rel|release|version)?[-_/]?(\d{1,9}\.\d[^/]*)\Z", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +63,12 @@ class Refs:
             return self._named(TAGS, "tag", follow.tag)
         assert follow.semver is not None
         return self._named(TAGS, "tag", newest(follow.semver, self.names(TAGS)))
+
+    def overlooked(self, follow: Follow | None) -> list[str]:
+        """List the tags that look like newer versions in a followed range, and are none."""
+        if follow is None or follow.semver is None:
+            return []
+        return overlooked(follow.semver, self.names(TAGS))
 
     def default_branch(self) -> str:
         """Name the default branch.
@@ -129,10 +137,38 @@ def newest(wanted: str, tags: list[str]) -> str:
     inside = [entry for entry in versions if spec.match(entry[3])]
     if inside:
         return str(max(inside, key=lambda entry: entry[:3])[2])
-    if not versions:
-        raise SourceError(f"no tag is in {wanted}", hint="no tag is a semantic version, such as v1.4.0")
-    latest = max(versions, key=lambda entry: entry[:3])[2]
-    raise SourceError(f"no tag is in {wanted}", hint=f"the newest version there is: {latest}")
+    latest = max(versions, key=lambda entry: entry[:3])[2] if versions else None
+    hint = f"the newest version there is: {latest}" if latest else "no tag is a semantic version, such as v1.4.0"
+    if ignored := overlooked(wanted, tags):
+        hint += f"; {overlooked_text(ignored)}"
+    raise SourceError(f"no tag is in {wanted}", hint=hint)
+
+
+def overlooked(wanted: str, tags: list[str]) -> list[str]:
+    """List the tags that look like versions in a range, newer than the one it leads to, and are none; newest first."""
+    from semantic_version import NpmSpec, Version
+
+    spec = NpmSpec(wanted)
+    inside, alike = [], []
+    for tag in tags:
+        try:
+            inside.append(Version(tag.removeprefix("v")))
+        except ValueError:
+            if found := _LIKE_A_VERSION.match(tag):
+                alike.append((Version.coerce(found[1]), tag))
+    least = max((version for version in inside if spec.match(version)), default=None)
+    newer = [each for each in alike if spec.match(each[0]) and (least is None or each[0] > least)]
+    return [tag for _, tag in sorted(newer, reverse=True)]
+
+
+def overlooked_text(tags: list[str]) -> str:
+    """Say of tags that they look like versions and are none."""
+    from semantic_version import Version
+
+    found = _LIKE_A_VERSION.match(tags[0])
+    wanted = f"v{Version.coerce(found[1])}" if found else "v1.4.0"
+    shown = ", ".join(tags[:3]) + (f" and {len(tags) - 3} more" if len(tags) > 3 else "")
+    return f"not read as semantic versions: {shown} (write {wanted})"
 
 
 def parse_remote(text: str) -> Refs:

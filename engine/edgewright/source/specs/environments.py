@@ -11,7 +11,7 @@ from edgewright.source.specs.documents import typed
 from edgewright.source.specs.load import LoadedFile, load_file, parse_file
 from edgewright.source.specs.references import Field
 from edgewright.source.specs.substitution import Values
-from edgewright.source.specs.yaml_nodes import MAX_BYTES
+from edgewright.source.specs.yaml_nodes import MAX_BYTES, Node
 from edgewright.source.trees import Tree
 from edgewright_schemas.repository import REPOSITORY_FILE, Repository, RepositorySpec
 
@@ -84,7 +84,7 @@ def scope_of(tree: Tree, environment: str) -> Scope:
     overlays = tuple(
         Overlay(path, ("spec", "environments", at, "overlays", index)) for index, path in enumerate(chosen.overlays)
     )
-    return Scope(spec, Values(environment, chosen.values, names), overlays, reserved)
+    return Scope(spec, Values(environment, chosen.values, names, numbers=_numbers(tree, at)), overlays, reserved)
 
 
 def _unknown(environment: str, names: list[str]) -> SourceError:
@@ -104,6 +104,23 @@ def _read(tree: Tree) -> tuple[Repository | None, tuple[Problem, ...]]:
         if isinstance(found, Repository):
             return found, loaded.problems
     return None, loaded.problems
+
+
+def _numbers(tree: Tree, at: int) -> dict[str, str]:
+    """Read the digits of an environment's values that are numbers, as they are written."""
+    for document in parse_file(REPOSITORY_FILE, _bytes(tree) or b"", required=True).documents:
+        if document.kind == "Repository":
+            values = _child(_child(_child(_child(document.root, "spec"), "environments"), at), "values")
+            fields = values.value if values is not None and isinstance(values.value, dict) else {}
+            return {name: node.number for name, (_, node) in fields.items() if node.number}
+    return {}
+
+
+def _child(node: Node | None, key: str | int) -> Node | None:
+    value = node.value if node is not None else None
+    if isinstance(value, dict) and isinstance(key, str) and key in value:
+        return value[key][1]
+    return value[key] if isinstance(value, list) and isinstance(key, int) and key < len(value) else None
 
 
 def _bytes(tree: Tree) -> bytes | None:

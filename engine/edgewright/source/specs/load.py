@@ -22,6 +22,7 @@ _GROUP = API_VERSION.partition("/")[0]
 _FIRST_COLUMN = rb"""(?m)^["']?%s["']?[ \t]*:[ \t]*["']?([^\s"'#]*)"""
 _API_VERSION_LINE = re.compile(_FIRST_COLUMN % b"apiVersion")
 _KIND_LINE = re.compile(_FIRST_COLUMN % b"kind")
+_UTF16 = (b"\xff\xfe", b"\xfe\xff")
 UNKNOWN_KIND = "?"
 
 
@@ -146,8 +147,12 @@ def looks_like_spec(data: bytes) -> bool:
     """Return cheaply whether a file is meant for edgewright, even when it is broken.
 
     It is when a top-level ``apiVersion`` is edgewright's or nearly so, or when there is none and ``kind`` is one of
-    edgewright's.
+    edgewright's; also when it is not UTF-8, or JSON, or indented as a whole.
     """
+    if data.startswith(_UTF16):
+        data = data.decode("utf-16", "replace").encode()
+    if data[:1] in {b"{", b" "} and _GROUP.encode() in data:
+        return True
     groups = [found.partition(b"/")[0].decode("utf-8", "replace") for found in _API_VERSION_LINE.findall(data)]
     if groups:
         return any(_resembles(group) for group in groups)

@@ -194,7 +194,7 @@ def _resolved_key(key: str, patches: Iterable[Patch], used: Iterable[str] | None
     if not changes and used is None:
         return key
     asked = {*(used or ()), *(name for patch in changes for name in patch.uses)}
-    filled = {name: values.values[name] for name in sorted(asked) if name in values.values}
+    filled = {name: (values.values[name], values.text(name)) for name in sorted(asked) if name in values.values}
     text = json.dumps([[patch.written for patch in changes], filled], separators=(",", ":"))
     return f"{key}:{hashlib.sha256(text.encode()).hexdigest()}"
 

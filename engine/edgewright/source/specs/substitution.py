@@ -30,6 +30,13 @@ class Values:
     """Every environment there is."""
     are_known: bool = True
     """False where the Repository document is itself wrong: what is not known then is not reported."""
+    numbers: Mapping[str, str] = field(default_factory=dict)
+    """Digits of the values that are numbers, as they are written."""
+
+    def text(self, name: str) -> str:
+        """Return a value as part of a text: a number as it is written, so that 1.10 stays 1.10."""
+        value = self.values[name]
+        return value if isinstance(value, str) else self.numbers.get(name) or json.dumps(value)
 
 
 @dataclass(slots=True)
@@ -129,13 +136,12 @@ class _Filling:
             elif found[0] == text:
                 return replace(node, value=self.values.values[name], written=text)
             elif is_known:
-                parts.append(self._put(self.values.values[name]))
+                parts.append(self._put(self.values.text(name)))
         if not is_known:
             return node
         return replace(node, value="".join([*parts, text[at:]]), written=text)
 
-    def _put(self, value: Scalar) -> str:
-        text = value if isinstance(value, str) else json.dumps(value)
+    def _put(self, text: str) -> str:
         self.written += len(text)
         return text if self.written <= MAX_BYTES else ""
 

@@ -37,6 +37,8 @@ class Node:
     """The text that values were filled in to, when it is not what was written."""
     patched: "Node | None" = None
     """Of a mapping: the last one that an overlay merged into it."""
+    number: str = ""
+    """A number's digits as they are written: ``007``, ``1.10``."""
     removed: "dict[str, Node] | None" = None
     """Of a mapping: the fields that an overlay took out, by name, each with where it says so."""
 
@@ -182,6 +184,8 @@ def _documents(reader: _Reader, events: Any) -> Iterator[tuple[Node, bool]]:
         match event:
             case ev.ScalarEvent():
                 node = reader.node(mark, _scalar(reader, event))
+                if isinstance(node.value, int | float) and not isinstance(node.value, bool):
+                    node.number = event.value
                 reader.name(event.anchor, node)
                 reader.add(node, mark)
             case ev.MappingStartEvent() | ev.SequenceStartEvent():
