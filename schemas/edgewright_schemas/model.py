@@ -53,12 +53,16 @@ class Quantization(SpecModel):
     """The model to package when a gate fails on the quantized one."""
 
 
+LARGEST_DEFAULT_ATOL = 0.05
+
+
 class Golden(SpecModel):
     """Golden samples: a device must reproduce their outputs before it may switch to the model."""
 
     samples: int = Field(default=16, ge=1, le=1024)
-    atol: float = Field(default=0.05, gt=0)
-    """Largest absolute difference from the expected output, in the output's unit."""
+    atol: float | None = Field(default=None, gt=0)
+    """Largest absolute difference from the expected output, in the output's unit. Left out: a tenth of the spread of
+    what is expected, at most 0.05. One under which a constant or swapped outputs would pass is refused."""
 
 
 class PackageSpec(SpecModel):

@@ -253,6 +253,8 @@ class PackageFacts(StoredFacts):
     size_bytes: int = _fact(_integer)
     """Bytes of ``model.onnx``."""
     golden_samples: int | None = _fact(_integer, optional=True)
+    golden_atol: float | None = _fact(float, optional=True)
+    """Largest absolute difference that devices allow."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

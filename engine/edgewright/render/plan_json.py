@@ -175,7 +175,7 @@ def _build_particulars(step: BuildStep) -> dict[str, Any]:
         case Evaluate():
             found |= {"subject": step.subject, "gates": list(step.gates)}
         case Package():
-            found["variant"] = step.variant
+            found |= {"variant": step.variant, "goldenTolerance": step.golden}
         case BuildDataset() | Import() | Command() | Export():
             pass
         case _:

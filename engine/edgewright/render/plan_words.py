@@ -145,6 +145,7 @@ def detail_text(step: Step) -> str:
             parts.append(_evaluate_words(step))
         case Package():
             parts.append(step.variant or "variant decided by the gates")
+            parts += [f"golden samples within {step.golden}"] if step.golden else []
         case AdvanceWave():
             parts.append(f"wave {step.wave} of {step.waves}, {count_text(step.devices, 'device')} not there yet")
         case Rollback():

@@ -42,10 +42,16 @@ class AssumingWorkbench(Workbench):
         """Find the artifact, or assume it."""
         if any(node.artifact is None for node in inputs.values()):
             return BLOCKED
-        of = fingerprint(ACTIONS[kind], components)
-        found = self.observed.artifacts.get(of) or _assume(kind, address, of, components)
-        self.made[of] = found
-        return Node(of, found)
+        action = ACTIONS[kind]
+        of = fingerprint(action, components)
+        made, _ = self.find(of, action, components, inputs)
+        if made is None or made.artifact is None:
+            return self._made(of, _assume(kind, address, of, components))
+        return self._made(made.fingerprint or of, made.artifact)
+
+    def _made(self, of: str, artifact: Artifact) -> Node:
+        self.made[of] = artifact
+        return Node(of, artifact)
 
 
 def _assume(kind: type[Any], address: Address, of: str, components: Mapping[str, str]) -> Artifact:

@@ -27,7 +27,7 @@ from edgewright.core.planning.plan import (
 )
 from edgewright.core.planning.workbench import BLOCKED, Node, Workbench
 from edgewright_schemas.dataset import Dataset, DatasetSpec
-from edgewright_schemas.model import Model, ModelSpec
+from edgewright_schemas.model import LARGEST_DEFAULT_ATOL, Golden, Model, ModelSpec
 from edgewright_schemas.thresholds import Gate
 
 ORIGINS: Mapping[str, type[Any]] = {"trained": Train, "imported": Import, "command": Command}
@@ -220,8 +220,14 @@ def _plan_package(
         inputs,
         unless="a gate fails, or everything comes out the same",
         variant=variant if known else None,
+        golden=_tolerance(spec.package.golden),
     )
     return package, variant if known else None
+
+
+def _tolerance(golden: Golden) -> str:
+    """Write how close a device must come to what golden samples expect."""
+    return f"{golden.atol:g}" if golden.atol else f"a tenth of their spread, at most {LARGEST_DEFAULT_ATOL:g}"
 
 
 def _choose_variant(

@@ -39,9 +39,21 @@ def _age(artifact: Artifact) -> tuple[float, str]:
     return (made, artifact.fingerprint)
 
 
-def why(latest: Latest, action: Action, address: Address, components: Mapping[str, str]) -> tuple[Reason, ...]:
-    """Explain a step by its predecessor; a first time is said so."""
+def why(
+    latest: Latest, action: Action, address: Address, components: Mapping[str, str], wrong: str = ""
+) -> tuple[Reason, ...]:
+    """Explain a step by its predecessor; a first time is said so.
+
+    Args:
+        latest: What steps made last.
+        action: The step's action.
+        address: Its resource.
+        components: What its output depends on.
+        wrong: What may be wrong with what an earlier version made of the same, where there is such a thing.
+    """
     before = latest.find(action, address)
     if before is None:
         return (Reason("artifact", None, "first build"),)
+    if wrong:
+        return (Reason("corrected", wrong, "made again"),)
     return compare(before.components, components) or (Reason("artifact", "lost", "rebuild"),)

@@ -96,6 +96,8 @@ class Package(_BuildStep):
 
     variant: str | None
     """None: decided by the gates, known after apply."""
+    golden: str = ""
+    """How close a device must come to the golden samples, in words."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,10 +9,11 @@ from datetime import datetime
 from typing import Any
 
 from edgewright.core.address import Address
-from edgewright.core.artifact import Artifact
+from edgewright.core.artifact import Action, Artifact
 from edgewright.core.config_drift import CONFIG_DRIFTED
 from edgewright.core.gates import GateOutcome
 from edgewright.core.planning.changes import Latest, why
+from edgewright.core.planning.earlier import corrected, earlier_fingerprint
 from edgewright.core.planning.fingerprint import fingerprint
 from edgewright.core.planning.observed import Observed
 from edgewright.core.planning.plan import ACTIONS, BuildStep, Note, Step, step_id
@@ -80,6 +81,28 @@ class Workbench:
         self.consulted[f"artifact {of}"] = found.digest if found else None
         return found
 
+    def find(
+        self, of: str, action: Action, components: Mapping[str, str], inputs: Mapping[str, Node]
+    ) -> tuple[Node | None, str]:
+        """Find an artifact, made by this version of the builder or by an earlier one, where that still holds.
+
+        Returns:
+            Its node, or None; and what may be wrong with an earlier one, where there is such a thing.
+        """
+        wrong = ""
+        earlier = earlier_fingerprint(action, components)
+        if earlier is not None and (found := self.observed.artifacts.get(earlier)):
+            made_from = {role: node.artifact for role, node in inputs.items() if node.artifact is not None}
+            wrong = corrected(found, made_from)
+            if not wrong:
+                return Node(earlier, self.artifact(earlier)), ""
+        artifact = self.artifact(of)
+        return (Node(of, artifact) if artifact else None), wrong
+
+    def _remembered(self, of: str, action: Action, components: Mapping[str, str]) -> Artifact | None:
+        made = self.observed.remembered
+        return made.get(of) or made.get(earlier_fingerprint(action, components) or "")
+
     def _report_lost(self, artifact: Artifact) -> None:
         if artifact.fingerprint not in self._told:
             self._told.add(artifact.fingerprint)
@@ -112,12 +135,14 @@ class Workbench:
             return BLOCKED
         action = ACTIONS[kind]
         of = fingerprint(action, components) if all(node.artifact for node in inputs.values()) else None
+        wrong = ""
         if of is not None:
-            if found := self.artifact(of):
-                return Node(of, found)
-            if not self.heals and (kept := self.observed.remembered.get(of)):
+            made, wrong = self.find(of, action, components, inputs)
+            if made is not None:
+                return made
+            if not self.heals and (kept := self._remembered(of, action, components)):
                 self._report_lost(kept)
-                return Node(of, kept, lost=True)
+                return Node(kept.fingerprint, kept, lost=True)
             if any(node.lost for node in inputs.values()):
                 return BLOCKED
             if failure := self.observed.failures.get(of):
@@ -131,7 +156,7 @@ class Workbench:
                 address=address,
                 needs=tuple(node.step for node in inputs.values() if node.step),
                 seconds=took.total_seconds() if took else None,
-                reasons=why(self._latest, action, address, components),
+                reasons=why(self._latest, action, address, components, wrong),
                 fingerprint=of,
                 components=components if of else {},
                 inputs={role: node.fingerprint or "" for role, node in inputs.items()} if of else {},

@@ -7,6 +7,7 @@ from edgewright.core.review.findings import ReviewWarning, repository_address
 from edgewright.core.snapshot import Snapshot
 from edgewright_schemas.dataset import Source
 from edgewright_schemas.environment import Verification
+from edgewright_schemas.model import LARGEST_DEFAULT_ATOL
 
 Finding = tuple[str, str]
 """Reason and message."""
@@ -29,8 +30,10 @@ def _golden(base: Snapshot, head: Snapshot, address: Address) -> Iterator[Findin
     was, now = before.spec.package.golden, after.spec.package.golden
     if now.samples < was.samples:
         yield "GoldenFewer", f"devices would try {now.samples} golden samples before they switch; it was {was.samples}"
-    if now.atol > was.atol:
-        yield "GoldenLooser", f"golden samples may be off by {now.atol:g} on a device; it was {was.atol:g}"
+    # Without one of its own a spec has the default, which is no larger than this.
+    off, before_off = now.atol or LARGEST_DEFAULT_ATOL, was.atol or LARGEST_DEFAULT_ATOL
+    if off > before_off:
+        yield "GoldenLooser", f"golden samples may be off by {off:g} on a device; it was {before_off:g}"
 
 
 def _source(base: Snapshot, head: Snapshot, address: Address) -> Iterator[Finding]:

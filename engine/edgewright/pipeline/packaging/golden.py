@@ -6,6 +6,7 @@ A device runs them through its own runtime before and after it switches, and com
 import io
 import zipfile
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,24 @@ import numpy.typing as npt
 
 from edgewright.errors import StepFailed
 from edgewright.pipeline.export.onnx_runtime import OnnxModel, count_unusable
+
+
+@dataclass(frozen=True, slots=True)
+class GoldenSamples:
+    """Golden samples of a package."""
+
+    inputs: npt.NDArray[Any]
+    """(N, …) as the model takes them."""
+    expected: npt.NDArray[Any]
+    """(N, …) as it computes them, one sample at a time."""
+
+    def __len__(self) -> int:
+        return len(self.expected)
+
+    def to_bytes(self) -> bytes:
+        """Write ``golden.npz``; the same bytes for the same arrays."""
+        return npz_bytes({"input": self.inputs, "expected": self.expected})
+
 
 _ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)
 _UNIX = 3
@@ -45,11 +64,8 @@ def golden_samples(
     features: npt.NDArray[np.float32],
     labels: npt.NDArray[np.int64] | npt.NDArray[np.float32],
     count: int,
-) -> tuple[bytes, int]:
-    """Make ``golden.npz``: ``input`` as the model takes it, ``expected`` as it computes it, one sample at a time.
-
-    Returns:
-        Its bytes, the same for the same arrays, and how many samples it holds.
+) -> GoldenSamples:
+    """Compute what the model gives for at most ``count`` rows.
 
     Raises:
         StepFailed: The model gives no finite number for one of them.
@@ -63,7 +79,7 @@ def golden_samples(
             "compared with it",
             hint="look for values in the test split that the model was not trained on",
         )
-    return npz_bytes({"input": model.prepare(rows), "expected": expected}), len(rows)
+    return GoldenSamples(model.prepare(rows), expected)
 
 
 def npz_bytes(arrays: Mapping[str, npt.NDArray[Any]]) -> bytes:

@@ -19,6 +19,7 @@ from edgewright.pipeline.export.onnx_runtime import FP32, OnnxModel, variant_fil
 from edgewright.pipeline.packaging.card import make_card
 from edgewright.pipeline.packaging.golden import golden_samples
 from edgewright.pipeline.packaging.manifest import Description, Part, make_config, make_manifest
+from edgewright.pipeline.packaging.tolerance import golden_tolerance
 from edgewright.pipeline.runner.tasks import StepContext
 from edgewright.ports import Built
 from edgewright_schemas.model import ModelSpec
@@ -44,7 +45,7 @@ def build(context: StepContext) -> Built[PackageFacts]:
 
     Raises:
         StepFailed: The export or the evidence has no such variant, or the evidence is of another file; or a golden
-            sample gives no finite number.
+            sample gives no finite number, or their tolerance would let a constant pass.
     """
     task, spec = context.task, ModelSpec.model_validate(context.task.spec)
     variant = str(task.params["variant"])
@@ -53,14 +54,15 @@ def build(context: StepContext) -> Built[PackageFacts]:
     _check_same_file(path, exported.variants[variant])
     context.progress(0, _STEPS, "part")
     test = load_split(task.inputs["dataset"], dataset, "test")
-    golden, samples = golden_samples(OnnxModel(path), test.features, test.labels, spec.package.golden.samples)
+    golden = golden_samples(OnnxModel(path), test.features, test.labels, spec.package.golden.samples)
     context.progress(1, _STEPS, "part")
-    description = _describe(context, spec, variant, exported, dataset)
+    atol = golden_tolerance(spec.package.golden, golden.expected)
+    description = _describe(context, spec, variant, exported, dataset, atol)
     parts = [
         Part(MODEL_FILE, WEIGHT_TYPE, path.read_bytes()),
-        Part(GOLDEN_FILE, DATASET_TYPE, golden),
+        Part(GOLDEN_FILE, DATASET_TYPE, golden.to_bytes()),
         Part(LABELS_FILE, WEIGHT_CONFIG_TYPE, canonical_json(dataset.label_values or {"target": dataset.label})),
-        Part(CARD_FILE, DOC_TYPE, make_card(description, spec, variant, exported, dataset, evidence, samples)),
+        Part(CARD_FILE, DOC_TYPE, make_card(description, spec, variant, exported, dataset, evidence, len(golden))),
     ]
     context.progress(2, _STEPS, "part")
     config = make_config(description, parts)
@@ -78,7 +80,8 @@ def build(context: StepContext) -> Built[PackageFacts]:
             package_size=sum(len(data) for data in written.values()),
             variant=variant,
             size_bytes=path.stat().st_size,
-            golden_samples=samples,
+            golden_samples=len(golden),
+            golden_atol=atol,
         ),
         environment={name: version(name) for name in ("numpy", "onnxruntime")},
     )
@@ -114,7 +117,7 @@ def _check_same_file(path: Path, exported: ExportedVariant) -> None:
 
 
 def _describe(
-    context: StepContext, spec: ModelSpec, variant: str, exported: ExportFacts, dataset: DatasetFacts
+    context: StepContext, spec: ModelSpec, variant: str, exported: ExportFacts, dataset: DatasetFacts, atol: float
 ) -> Description:
     task = context.task
     params: Mapping[str, Any] = task.params
@@ -125,7 +128,7 @@ def _describe(
         parameters=exported.parameters,
         precision=exported.variants[variant].precision,
         quantization=spec.package.quantization.mode if variant != FP32 else "",
-        atol=spec.package.golden.atol,
+        atol=atol,
         input_name=exported.input_name,
         output_name=exported.output_name,
         image=dataset.columns[dataset.features[0]].type == "image",

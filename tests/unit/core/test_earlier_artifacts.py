@@ -1,0 +1,89 @@
+"""Artifacts of earlier builders stay, unless their figures tell that they may be wrong."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from edgewright.core.address import Address
+from edgewright.core.artifact import Action, Artifact
+from edgewright.core.facts import parse_facts
+from edgewright.core.planning.earlier import corrected, earlier_fingerprint
+from edgewright.core.planning.fingerprint import fingerprint, package_components
+from edgewright_schemas.model import ModelSpec
+
+MODEL = Address("model", "reader")
+
+
+def artifact(action: Action, facts: Mapping[str, Any], **components: str) -> Artifact:
+    return Artifact("f", action, MODEL, "sha256:1", {}, parse_facts(action.value, facts), components)
+
+
+def dataset(classes: int = 0) -> Artifact:
+    label: dict[str, Any] = {"type": "category", "values": [str(k) for k in range(classes)]}
+    facts = {
+        "columns": {"label": label if classes else {"type": "number"}},
+        "features": [],
+        "label": "label",
+        "slices": {},
+        "inputShape": [1],
+        "rows": {},
+        "contentDigest": "sha256:0",
+    }
+    return artifact(Action.BUILD_DATASET, facts)
+
+
+def evaluation(overall: Mapping[str, Any], slices: Mapping[str, Any] | None = None) -> Artifact:
+    return artifact(Action.EVALUATE, {"variants": {"fp32": {"overall": dict(overall), "slices": dict(slices or {})}}})
+
+
+@pytest.mark.parametrize(
+    ("overall", "slices", "classes", "wrong"),
+    [
+        ({"mae": 0.1, "rmse": 0.2, "r2": 0.93}, {}, 0, ""),
+        ({"mae": 1e-4, "rmse": 2e-4, "r2": 1.0}, {}, 0, "r2 of small numbers"),
+        ({"mae": 0.1, "rmse": 0.2, "r2": 0.9}, {"lane=1": {"r2": 0.0}}, 0, "r2 of small numbers"),
+        ({"accuracy": 0.97, "loss": 0.12}, {}, 3, ""),
+        ({"accuracy": 0.97, "loss": 0.58}, {}, 3, "probabilities"),
+        ({"accuracy": 0.6, "loss": 0.9}, {}, 3, ""),
+        ({"accuracy": None, "loss": None}, {}, 3, ""),
+    ],
+)
+def test_evidence_is_measured_again_only_where_its_figures_may_be_wrong(
+    overall: Mapping[str, Any], slices: Mapping[str, Any], classes: int, wrong: str
+) -> None:
+    found = corrected(evaluation(overall, slices), {"dataset": dataset(classes)})
+
+    assert found.startswith(wrong) and bool(found) == bool(wrong)
+
+
+@pytest.mark.parametrize(
+    ("atol", "overall", "wrong"),
+    [
+        ("0.05", {"rmse": 3.0, "r2": 0.8}, False),
+        ("0.05", {"rmse": 0.0002, "r2": 0.5}, True),
+        ("0.00001", {"rmse": 0.0002, "r2": 0.5}, False),
+        ("0.05", {"accuracy": 0.9, "loss": 0.3}, False),
+        ("0.05", {"accuracy": 0.1, "loss": 4.6}, True),
+        ("0.05", {"rmse": 0.0002, "r2": None}, False),
+    ],
+)
+def test_a_package_is_made_again_only_where_its_tolerance_may_prove_nothing(
+    atol: str, overall: Mapping[str, Any], wrong: bool
+) -> None:
+    facts = {"manifestDigest": "", "manifestSize": 1, "packageSize": 1, "variant": "fp32", "sizeBytes": 1}
+    made = artifact(Action.PACKAGE, facts, variant="fp32", **{"package.golden.atol": atol})
+
+    assert bool(corrected(made, {"evaluation": evaluation(overall)})) is wrong
+
+
+def test_a_spec_without_a_tolerance_names_the_package_that_the_first_version_made_of_it() -> None:
+    spec = ModelSpec.model_validate(
+        {"task": "regression", "dataset": "d", "source": {"uri": "m.onnx", "digest": "sha256:" + "0" * 64}}
+    )
+    components = package_components("reader", spec, "fp32", "e", "d", "v")
+
+    then = {**components, "package.golden.atol": "0.05"}
+    assert earlier_fingerprint(Action.PACKAGE, components) == fingerprint(Action.PACKAGE, then, 1)
+    assert earlier_fingerprint(Action.PACKAGE, components) != fingerprint(Action.PACKAGE, components)
+    assert earlier_fingerprint(Action.TRAIN, components) is None
