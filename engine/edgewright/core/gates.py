@@ -14,7 +14,7 @@ from edgewright_schemas.thresholds import Gate
 _LOWER_IS_BETTER = frozenset({"loss", "mae", "rmse", "sizeBytes"})
 _SIZES = (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10), ("GB", 10**9), ("MB", 10**6), ("KB", 10**3))
 _EPSILON = 1e-9
-"""What binary fractions may be off by when two figures are subtracted: 0.95 - 0.01 is not quite 0.94."""
+"""What binary fractions may be off by when two figures are subtracted, as a share: 0.95 - 0.01 is not quite 0.94."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +166,7 @@ def _evaluate(gate: Gate, key: str, found: object, champion: Evidence | None) ->
         if best is not None:
             worse = value - best if lower_is_better(gate.metric) else best - value
             sign = 1 if lower_is_better(gate.metric) else -1
-            slack = _EPSILON * max(1.0, abs(best))
+            slack = _EPSILON * max(abs(value), abs(best))
             bounds.append((best + sign * gate.max_degradation, worse <= gate.max_degradation + slack))
             detail = f"champion has {_figure(gate.metric, best)}"
     limit = next((limit for limit, ok in bounds if not ok), bounds[0][0] if bounds else None)

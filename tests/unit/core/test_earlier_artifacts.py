@@ -1,6 +1,8 @@
 """Artifacts of earlier builders stay, unless their figures tell that they may be wrong."""
 
 from collections.abc import Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -9,7 +11,11 @@ from edgewright.core.address import Address
 from edgewright.core.artifact import Action, Artifact
 from edgewright.core.facts import parse_facts
 from edgewright.core.planning.earlier import corrected, earlier_fingerprint
-from edgewright.core.planning.fingerprint import fingerprint, package_components
+from edgewright.core.planning.fingerprint import evaluate_components, fingerprint, package_components
+from edgewright.core.planning.observed import Observed
+from edgewright.core.planning.plan import Evaluate
+from edgewright.core.planning.workbench import Node, Workbench
+from edgewright.core.snapshot import Snapshot
 from edgewright_schemas.model import ModelSpec
 
 MODEL = Address("model", "reader")
@@ -87,3 +93,23 @@ def test_a_spec_without_a_tolerance_names_the_package_that_the_first_version_mad
     assert earlier_fingerprint(Action.PACKAGE, components) == fingerprint(Action.PACKAGE, then, 1)
     assert earlier_fingerprint(Action.PACKAGE, components) != fingerprint(Action.PACKAGE, components)
     assert earlier_fingerprint(Action.TRAIN, components) is None
+
+
+@pytest.mark.parametrize("r2", [0.93, 1.0])
+def test_a_plan_takes_over_what_holds_and_makes_the_rest_again_with_the_reason(r2: float) -> None:
+    components = evaluate_components("regression", "e", "d")
+    of = fingerprint(Action.EVALUATE, components, 1)
+    made = replace(evaluation({"rmse": 0.1, "r2": r2}), fingerprint=of, components=components)
+    bench = Workbench(Snapshot("c", {}), Observed(artifacts={of: made}), datetime(2026, 3, 2, tzinfo=UTC))
+    inputs = {"export": Node("e", artifact(Action.EXPORT, {})), "dataset": Node("d", dataset())}
+
+    node = bench.build(Evaluate, MODEL, components, inputs)
+
+    if r2 < 1:
+        assert (node.artifact, bench.steps) == (made, [])
+        assert bench.consulted == {f"artifact {of}": made.digest}
+    else:
+        (step,) = bench.steps
+        assert isinstance(step, Evaluate)
+        assert [(r.field, r.old) for r in step.reasons] == [("corrected", "r2 of small numbers was taken for 0 or 1")]
+        assert step.fingerprint == node.fingerprint == fingerprint(Action.EVALUATE, components)

@@ -126,6 +126,7 @@ def test_every_slice_has_its_own_outcome() -> None:
         ("mae", 1.2, 1.0, 0.2, True),
         ("mae", 1.21, 1.0, 0.2, False),
         ("mae", 0.5, 1.0, 0.0, True),
+        ("mae", 2e-10, 1e-10, 1e-11, False),
         ("latencyP50Ms", 11, 10, 0.5, False),
         ("r2", 0.5, 0.8, 0.1, False),
     ],

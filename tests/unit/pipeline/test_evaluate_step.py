@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from sklearn import metrics
+from torchmetrics.functional.regression import r2_score
 
 from edgewright.core.artifact import Action
 from edgewright.core.facts import ExportedVariant, ExportFacts
@@ -120,6 +121,38 @@ def test_regression_figures_are_those_of_scikit_learn(tmp_path: Path) -> None:
         assert found["rmse"] == pytest.approx(metrics.root_mean_squared_error(truth[rows], predicted), rel=1e-5)
         assert found["r2"] == pytest.approx(metrics.r2_score(truth[rows], predicted), rel=1e-5)
     assert json.loads(built.files["evidence.json"].read_bytes())["variants"]["fp32"]["confusion"] is None
+
+
+@pytest.mark.parametrize("unit", [1e-9, 1e-4, 1.0, 1e6])
+def test_r2_does_not_depend_on_the_unit(unit: float) -> None:
+    rng = np.random.default_rng(2)
+    truth = rng.random(200)
+    for predicted in (rng.random(200), truth + rng.normal(scale=0.05, size=200)):
+        labels, found = (torch.tensor(each * unit, dtype=torch.float32) for each in (truth, predicted))
+
+        computed = MetricEvaluator(None).figures(found, labels)["r2"]
+
+        assert computed == pytest.approx(metrics.r2_score(labels.double(), found.double()), abs=1e-9)
+
+
+def test_r2_keeps_its_digits_for_a_target_that_varies_little_around_a_large_number() -> None:
+    truth = torch.tensor([16_777_000.0, 16_777_001, 16_777_002, 16_777_003] * 50)
+    found = truth + torch.tensor([1.0, -1.0] * 100)
+
+    assert MetricEvaluator(None).figures(found, truth)["r2"] == pytest.approx(
+        metrics.r2_score(truth.double(), found.double()), rel=1e-9
+    )
+
+
+def test_r2_of_ordinary_targets_is_that_of_torchmetrics_to_the_last_bit() -> None:
+    rng = np.random.default_rng(4)
+    for scale in (0.3, 7.0, 4000.0):
+        truth = torch.tensor(rng.normal(2.0, scale, 333), dtype=torch.float32)
+        found = truth + torch.tensor(rng.normal(0, scale / 3, 333), dtype=torch.float32)
+
+        theirs = r2_score(found.double(), truth.double()).item()
+
+        assert MetricEvaluator(None).figures(found, truth)["r2"] == theirs
 
 
 def test_r2_of_a_constant_target_is_not_a_number_someone_could_pass_a_gate_with(tmp_path: Path) -> None:

@@ -186,6 +186,13 @@ def test_a_module_that_computes_something_else_once_exported_is_refused(tmp_path
         trained(tmp_path, own_net(tmp_path, forward))
 
 
+def test_a_small_output_hides_no_difference(tmp_path: Path) -> None:
+    forward = "return self.head(x.flatten(1)) * (1e-5 if torch.compiler.is_exporting() else 1e-4)"
+
+    with pytest.raises(StepFailed, match="something else than torch"):
+        trained(tmp_path, own_net(tmp_path, forward))
+
+
 @pytest.mark.parametrize(
     ("forward", "error", "message"),
     [

@@ -18,6 +18,9 @@ from edgewright.pipeline.export.onnx_runtime import finite_or_none, shape_text
 
 Figures = dict[str, float | None]
 _SMALLEST_PROBABILITY = 1e-12
+_CANCELLED = 1e-6
+"""Share of the sum of squares below which its difference from the mean's has lost digits: a target that varies little
+around a large number."""
 _DECIMALS = 6
 """torchmetrics divides counts in float32, where 19 of 20 is less than 0.95; a gate at 0.95 must let it pass."""
 
@@ -110,10 +113,19 @@ def _loss(predictions: torch.Tensor, labels: torch.Tensor, _classes: int) -> flo
 
 
 def _r2(predictions: torch.Tensor, labels: torch.Tensor, _classes: int) -> float | None:
-    # Undefined for a constant target; torchmetrics would give 0 or 1.
+    """Compute 1 - residual / total sum of squares, in any unit; undefined for a constant target.
+
+    The sums are those of torchmetrics, bit for bit. Its r2_score takes sums below 0.0001 for 0, so that noise scores 1
+    where the target is small.
+    """
     if len(labels) < 2 or bool((labels == labels[0]).all()):
         return None
-    return finite_or_none(regression.r2_score(predictions.double(), labels.double()).item())
+    targets, residuals = labels.double(), labels.double() - predictions.double()
+    squares, summed = torch.sum(targets * targets), torch.sum(targets)
+    total = squares - summed * (summed / len(targets))
+    if total < _CANCELLED * squares:
+        total = torch.sum((targets - targets.mean()).square())
+    return finite_or_none((1 - torch.sum(residuals * residuals) / total).item())
 
 
 def _by_class(
