@@ -58,6 +58,8 @@ class Split(SpecModel):
     group_by: str | None = None
     column: str | None = Field(default=None, exclude_if=lambda value: value is None)
     """A column that names each row's split: train, validation or test."""
+    near_copies: bool = Field(default=False, exclude_if=lambda value: value is False)
+    """Keep pictures together that are one picture at another size or saved again. Equal ones always stay together."""
 
     @model_validator(mode="after")
     def _adds_up(self) -> Self:

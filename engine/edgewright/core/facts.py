@@ -160,6 +160,9 @@ class DatasetFacts(StoredFacts):
     """Files of the source that were not read, by kind: ``{".txt": 3, hidden: 12}``."""
     dropped: Mapping[str, int] | None = _fact(_mapping(_integer), optional=True)
     """Rows that steps dropped, by step."""
+    copies: Mapping[str, int] | None = _fact(_mapping(_integer), optional=True)
+    """Rows with the same picture as an earlier one: ``rows``; of near copies ``near``; ``labelledOtherwise``;
+    ``acrossSplits``: in another split than the first. Those that are 0 are left out."""
     notices: tuple[str, ...] | None = _fact(_texts, optional=True)
     """Sentences for people about what was found, such as folders taken for splits."""
 

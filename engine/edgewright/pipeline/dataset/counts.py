@@ -3,14 +3,15 @@
 from collections.abc import Mapping
 from typing import Any
 
+from edgewright.pipeline.dataset.copies import Copies
 from edgewright.pipeline.dataset.preparation import Preparation
 from edgewright.pipeline.dataset.readers import Reader
-from edgewright.pipeline.dataset.writer import Spool
+from edgewright.pipeline.dataset.writer import SplitWriter, Spool
 
 
-def counts(spools: Mapping[str, Spool], work: Preparation, reader: Reader) -> dict[str, Any]:
+def counts(writer: SplitWriter, work: Preparation, reader: Reader) -> dict[str, Any]:
     """Return the counts as DatasetFacts holds them; those without anything to count are left out."""
-    columns = work.columns
+    columns, spools = work.columns, writer.spools
     found: dict[str, Any] = {}
     if columns.types[columns.label] in ("category", "boolean"):
         values = columns.values.get(columns.label, tuple(sorted(work.found.get(columns.label, ()))))
@@ -22,7 +23,9 @@ def counts(spools: Mapping[str, Spool], work: Preparation, reader: Reader) -> di
     for name, counted in (("skipped", reader.skipped), ("dropped", work.dropped)):
         if counted:
             found[name] = dict(sorted(counted.items()))
-    if notices := [*reader.notices, *reader.decoder.notices()]:
+    if copies := _copies(work.copies, writer.parted):
+        found["copies"] = copies
+    if notices := [*reader.notices, *reader.decoder.notices(), *_about_copies(work, writer.parted)]:
         found["notices"] = notices
     return found
 
@@ -32,3 +35,26 @@ def _by_value(name: str, work: Preparation, spools: Mapping[str, Spool]) -> dict
         value: {split: spool.counted[name][value] for split, spool in spools.items()}
         for value in sorted(work.found[name])
     }
+
+
+def _copies(copies: Copies, parted: int) -> dict[str, int]:
+    counted = {
+        "rows": copies.rows,
+        "near": copies.near_rows,
+        "labelledOtherwise": copies.labelled_otherwise,
+        "acrossSplits": parted,
+    }
+    return {name: count for name, count in counted.items() if count}
+
+
+def _about_copies(work: Preparation, parted: int) -> list[str]:
+    copies, said = work.copies, []
+    if copies.rows:
+        other = f"; {copies.labelled_otherwise} of them have another label" if copies.labelled_otherwise else ""
+        said.append(f"{copies.rows} rows hold the same picture as another ({', '.join(copies.examples)}){other}")
+    if copies.near_rows:
+        said.append(f"{copies.near_rows} pictures are near copies of another and stay with it")
+    if parted:
+        why = "the groups" if work.columns.group else "the given splits"
+        said.append(f"{parted} rows hold a picture that another split has too, as {why} have it: figures are too good")
+    return said

@@ -6,10 +6,13 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from edgewright.core.suggestions import suggestion
 from edgewright.errors import StepFailed, UserCodeFailed
 from edgewright.pipeline.dataset.checks import Checks
 from edgewright.pipeline.dataset.columns import Columns, as_text, channels_first, coerce, nfc
+from edgewright.pipeline.dataset.copies import Copies, content_digest
 from edgewright.pipeline.dataset.layout import ROLES
 from edgewright.pipeline.dataset.problems import Problems
 from edgewright.pipeline.dataset.readers import Row, content_key
@@ -31,6 +34,7 @@ class Preparation:
     """(C, H, W) of the first image."""
     found: dict[str, set[str]] = field(default_factory=dict)
     """Values of the categories and slices, as strings."""
+    copies: Copies = field(init=False)
     groups: dict[str, str | None] = field(default_factory=dict)
     """Each group, and the split that its rows name."""
     dropped: Counter[str] = field(default_factory=Counter)
@@ -41,6 +45,7 @@ class Preparation:
 
     def __post_init__(self) -> None:
         self.checks = Checks(self.spec, self.columns)
+        self.copies = Copies(near=self.spec.split.near_copies)
         for name, type_ in self.columns.types.items():
             if type_ == "category" or name in self.columns.slices:
                 self.found[name] = set()
@@ -48,7 +53,9 @@ class Preparation:
 
     def prepare(self, row: Row) -> tuple[Candidate, dict[str, Any]] | None:
         """Take a row through the steps; return what its split depends on and its values, None if dropped or wrong."""
-        key = row.key if row.key is not None else content_key(row.values, self.columns)
+        identity = row.key if row.key is not None else content_key(row.values, self.columns)
+        held = row.values.get(self.columns.image) if self.columns.image else None
+        content = content_digest(held) if isinstance(held, np.ndarray) else None  # now: a step may write into it
         values = self._stepped(row)
         if values is None:
             return None
@@ -60,17 +67,13 @@ class Preparation:
             return None
         self.checks.see(kept, row.where)
         given = self._given(kept, row)
-        if self.columns.group is not None and kept[self.columns.group] is not None:
-            key = str(kept[self.columns.group])
-            if self.groups.setdefault(key, given) != given:
-                self.problems.add(
-                    f"groups by {self.columns.group!r} are in more than one split",
-                    f"{key} ({row.where})",
-                    hint="give all rows of a group one split, or leave groupBy out",
-                )
-        if self.columns.image and kept[self.columns.image] is not None:
-            kept[self.columns.image] = self._image(kept[self.columns.image], row.where)
-        return Candidate(key, given), kept
+        group = self._group(kept, given, row.where)
+        picture = None
+        after = kept[self.columns.image] if self.columns.image else None
+        if self.columns.image and after is not None:
+            picture = self.copies.name(identity, content, after, str(kept[self.columns.label]))
+            kept[self.columns.image] = self._image(after, row.where)
+        return Candidate(group or picture or identity, given, picture), kept
 
     def _stepped(self, row: Row) -> dict[str, Any] | None:
         """Take a row through the steps; None when one drops it or cannot handle it."""
@@ -92,6 +95,18 @@ class Preparation:
                 return None
             values = made
         return values
+
+    def _group(self, values: Mapping[str, Any], given: str | None, where: str) -> str | None:
+        if self.columns.group is None or values[self.columns.group] is None:
+            return None
+        group = str(values[self.columns.group])
+        if self.groups.setdefault(group, given) != given:
+            self.problems.add(
+                f"groups by {self.columns.group!r} are in more than one split",
+                f"{group} ({where})",
+                hint="give all rows of a group one split, or leave groupBy out",
+            )
+        return group
 
     def _given(self, values: Mapping[str, Any], row: Row) -> str | None:
         """Return the split that a row names."""

@@ -18,6 +18,8 @@ class Candidate:
     """Its group's value, or what identifies it: rows of one key stay together."""
     given: str | None = None
     """The split its folder or a column names."""
+    picture: str | None = None
+    """The key of the first row with the same picture."""
 
 
 def choose_split(key: str, split: Split) -> str:
@@ -27,6 +29,11 @@ def choose_split(key: str, split: Split) -> str:
     so rows that come later move none, and rows of one group stay together.
     """
     return _divide(_position(key, split.seed), {name: getattr(split, name) for name in SPLITS})
+
+
+def depends_on_all(split: Split) -> bool:
+    """Return whether a row's split may depend on the other rows."""
+    return split.column is not None or split.near_copies
 
 
 def assign(rows: Sequence[Candidate], split: Split) -> list[str]:
@@ -77,8 +84,9 @@ def check_splits(rows: Counter[str], split: Split, groups: int | None) -> None:
         return
     wanted = ", ".join(f"{name} ({shares[name]:.0%})" for name in empty)
     of = f"rows: {rows.total()}" + (f", groups by {split.group_by!r}: {groups}" if groups is not None else "")
+    near = "leave nearCopies out where pictures look alike by nature, " if split.near_copies else ""
     raise StepFailed(
         f"no row falls into {wanted} ({of})",
-        hint="add rows, give the split a larger share, "
+        hint=f"add rows, {near}give the split a larger share, "
         + ("or group by a column with more values" if groups is not None else "or choose another seed"),
     )

@@ -18,7 +18,7 @@ from edgewright.pipeline.dataset.locations import local_path, locate
 from edgewright.pipeline.dataset.preparation import Preparation
 from edgewright.pipeline.dataset.readers import Reader
 from edgewright.pipeline.dataset.source_index import local_digest, remote_digest
-from edgewright.pipeline.dataset.splits import check_splits
+from edgewright.pipeline.dataset.splits import check_splits, depends_on_all
 from edgewright.pipeline.dataset.transforms import make_steps
 from edgewright.pipeline.dataset.writer import SplitWriter, content_digest, write_schema, write_splits
 from edgewright.pipeline.runner.tasks import StepContext
@@ -48,7 +48,7 @@ def build(context: StepContext) -> Built[DatasetFacts]:
     scale = spec.columns[columns.image].range if columns.image else None
     reader = Reader(spec, columns, task.checkout, folders, work.problems, Decoder(scale))
     total = reader.count()
-    wait = spec.split.column is not None or bool(reader.split_folders())
+    wait = depends_on_all(spec.split) or bool(reader.split_folders())
     with SplitWriter(context.out, columns, spec.split, wait=wait) as writer:
         for number, row in enumerate(reader.rows(), start=1):
             prepared = work.prepare(row)
@@ -58,7 +58,7 @@ def build(context: StepContext) -> Built[DatasetFacts]:
         work.checks.report(work.problems)
         reader.decoder.report(work.problems, columns.image or "")
         work.problems.raise_if_any(f"{task.address} cannot be built from {spec.source.uri}")
-        writer.finish()
+        writer.finish(work.copies.near())
     spools = writer.spools
     rows = Counter({split: spools[split].rows for split in SPLITS})
     if not rows.total():
@@ -69,7 +69,7 @@ def build(context: StepContext) -> Built[DatasetFacts]:
     schema = _schema(work, values)
     files = {**write_splits(spools, columns, values, context.out), SCHEMA: write_schema(schema, context.out)}
     digest = content_digest(schema, spools)
-    counted = {"rows": dict(rows), **counts(spools, work, reader)}
+    counted = {"rows": dict(rows), **counts(writer, work, reader)}
     return Built(
         digest=digest,
         files=files,

@@ -8,6 +8,7 @@ import json
 import struct
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from types import TracebackType
@@ -95,6 +96,10 @@ class SplitWriter:
         self._split = split
         self._waiting = Spool(folder / ".rows.arrow", types) if wait else None
         self._candidates: list[Candidate] = []
+        self._pictures: dict[str, str] = {}
+        """The split of each picture's first row."""
+        self.parted = 0
+        """Rows in another split than the first row with their picture."""
 
     def __enter__(self) -> Self:
         return self
@@ -106,21 +111,39 @@ class SplitWriter:
     def add(self, candidate: Candidate, row: Mapping[str, Any]) -> None:
         """Add a row, as ``Spool.add`` takes it."""
         if self._waiting is None:
-            self.spools[choose_split(candidate.key, self._split)].add(row)
+            self._put(choose_split(candidate.key, self._split), candidate, row)
         else:
             self._candidates.append(candidate)
             self._waiting.add(row)
 
-    def finish(self) -> None:
-        """Give the rows that wait their splits, and write what is held in memory."""
+    def finish(self, near: Mapping[str, str]) -> None:
+        """Give the rows that wait their splits, and write what is held in memory.
+
+        Args:
+            near: Of pictures that are near an earlier one, the key of that one.
+        """
         if self._waiting is not None:
             self._waiting.close()
-            splits = iter(assign(self._candidates, self._split))
-            for row in self._waiting.rows_again():
-                self.spools[next(splits)].add(row)
+            candidates = [_with_near(each, near) for each in self._candidates]
+            splits = assign(candidates, self._split)
+            for row, candidate, split in zip(self._waiting.rows_again(), candidates, splits, strict=True):
+                self._put(split, candidate, row)
             self._waiting.path.unlink()
         for spool in self.spools.values():
             spool.close()
+
+    def _put(self, split: str, candidate: Candidate, row: Mapping[str, Any]) -> None:
+        self.spools[split].add(row)
+        if candidate.picture is not None:
+            self.parted += self._pictures.setdefault(candidate.picture, split) != split
+
+
+def _with_near(candidate: Candidate, near: Mapping[str, str]) -> Candidate:
+    picture = candidate.picture
+    if picture is None or picture not in near:
+        return candidate
+    key = near[picture] if candidate.key == picture else candidate.key
+    return replace(candidate, key=key, picture=near[picture])
 
 
 def write_splits(
