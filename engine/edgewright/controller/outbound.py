@@ -56,11 +56,18 @@ class Outbound(Loop):
     """Sends commit statuses to the forge and notifications to their receivers."""
 
     def __init__(
-        self, passes: LastPasses, forge: Forge | None, health: ProcessHealth, clock: Callable[[], datetime]
+        self,
+        passes: LastPasses,
+        forge: Forge | None,
+        health: ProcessHealth,
+        clock: Callable[[], datetime],
+        *,
+        folder: str = "",
     ) -> None:
+        """Wire the loop; ``folder`` is that of the specs in the repository."""
         super().__init__("outbound", health, clock)
         self._passes = passes
-        self._reporter = StatusReporter(forge, clock) if forge is not None else None
+        self._reporter = StatusReporter(forge, clock, folder=folder) if forge is not None else None
         self._dispatchers: dict[str, tuple[str, Dispatcher]] = {}
 
     def work(self) -> datetime:

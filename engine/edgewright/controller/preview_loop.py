@@ -54,6 +54,7 @@ class PreviewLoop(Loop):
         self._lock = threading.Lock()
         self._numbers: set[int] = set()
         self._all = True
+        self._fetched = False
         self._due = clock()
         self._previewer = Previewer(
             upstream,
@@ -72,6 +73,11 @@ class PreviewLoop(Loop):
             self._all = self._all or numbers is None
         self.wake()
 
+    def fetched(self) -> None:
+        """Look for merge groups among the branches that were fetched."""
+        self._fetched = True
+        self.wake()
+
     def declare(self, repository: Repository | None) -> None:
         """Set the declared repository resource."""
         self._declared = repository
@@ -82,11 +88,12 @@ class PreviewLoop(Loop):
             return self.clock() + _EVERY
         with self._lock:
             numbers, everything = self._numbers, self._all or self.clock() >= self._due
-            self._numbers, self._all = set(), False
+            fetched = self._fetched
+            self._numbers, self._all, self._fetched = set(), False, False
         if everything:
             self._due = self.clock() + _EVERY
             self._previewer.preview_all(None)
-        elif numbers:
+        elif numbers or fetched:
             self._previewer.preview_all(numbers)
         return self._due
 

@@ -11,11 +11,13 @@ from datetime import datetime, timedelta
 
 import structlog
 
+from edgewright.controller.merge_queues import MergeQueue
 from edgewright.controller.preview_reports import Change, PreviewTarget, following, nothing_follows, report_of
 from edgewright.core.address import Address
+from edgewright.core.review.previews import status_context
 from edgewright.errors import EdgewrightError, ForgeError, ForgeUnavailable, Transient
 from edgewright.ports import Event, Forge, Merge, PullRequest, StatusState, Upstream
-from edgewright.render.preview_markdown import MARKER, description_text, preview_markdown
+from edgewright.render.preview_markdown import description_text, marker, preview_markdown
 from edgewright.render.quantities import short
 from edgewright_schemas.environment import Follow
 from edgewright_schemas.repository import Previews
@@ -97,6 +99,9 @@ class Previewer:
         self._settings = settings
         self._report = report
         self._address = str(Address("repository", repository))
+        self._marker = marker(upstream.folder)
+        self._context = status_context(CONTEXT, upstream.folder)
+        self._queue = MergeQueue(upstream, forge, targets, clock, self._context, self._group_trouble)
         self._most = most
         self._stopping = stopping
         self._known: dict[int, _Known] = {}
@@ -127,6 +132,7 @@ class Previewer:
             return ()
         self._rounds += 1
         try:
+            self._tell_queue()
             done = self._round(numbers, now)
         except ForgeUnavailable as error:
             self._back_off(error, now)
@@ -135,6 +141,22 @@ class Previewer:
         if self._resume_at is None or now >= self._resume_at:
             self._failures, self._resume_at = 0, None
         return done
+
+    def _tell_queue(self) -> None:
+        """Tell of merge groups first: a forge waits for them.
+
+        Raises:
+            ForgeUnavailable: The forge does not answer.
+        """
+        try:
+            self._queue.tell()
+        except ForgeUnavailable:
+            raise
+        except EdgewrightError as error:
+            _log.warning("preview.merge_groups_wait", message=error.message)
+
+    def _group_trouble(self, message: str, head: str) -> None:
+        self._report(Event(self._clock(), "PreviewFailed", self._address, message, {}, head))
 
     def _round(self, numbers: Set[int] | None, now: datetime) -> tuple[Previewed, ...]:
         try:
@@ -246,9 +268,9 @@ class Previewer:
             return replace(known.previewed, wrote=False)
         self._computed += 1
         head = self._upstream.bring(pull.head_ref) if reached else pull.head
-        comment = known.previewed.comment if known is not None else self._forge.find_comment(pull.number, MARKER)
+        comment = known.previewed.comment if known is not None else self._forge.find_comment(pull.number, self._marker)
         if comment is None or short(head) not in comment:
-            self._forge.set_status(head, CONTEXT, "pending", "computing what merging this would do")
+            self._forge.set_status(head, self._context, "pending", "computing what merging this would do")
         try:
             at = self._clock()
             if reached:
@@ -259,8 +281,9 @@ class Previewer:
         except Transient:
             raise
         except EdgewrightError as error:
-            self._forge.set_status(head, CONTEXT, "error", error.message)
+            self._forge.set_status(head, self._context, "error", error.message)
             raise
+        report = replace(report, folder=self._upstream.folder)
         text = preview_markdown(report, self._forge.comment_limit)
         done = self._tell(pull, comment, Previewed(pull.number, head, report.verdict, description_text(report), text))
         certain = head == pull.head and not any(environment.trouble for environment in report.environments)
@@ -282,10 +305,10 @@ class Previewer:
         text = comment if same and comment is not None else done.comment
         url = known.previewed.url if known is not None else ""
         if not same or known is None:
-            url = self._forge.put_comment(pull.number, MARKER, text).url
+            url = self._forge.put_comment(pull.number, self._marker, text).url
         told = known is not None and _status(known.previewed) == _status(done)
         if not told and done.state is not None:
-            self._forge.set_status(done.head, CONTEXT, done.state, done.description, url)
+            self._forge.set_status(done.head, self._context, done.state, done.description, url)
         wrote = not (same and told)
         return Previewed(done.number, done.head, done.state, done.description, text, url, wrote)
 

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 import structlog
 
 from edgewright.core.address import Address
+from edgewright.core.review.previews import status_context
 from edgewright.core.status.conditions import Condition
 from edgewright.errors import EdgewrightError, ForgeUnavailable
 from edgewright.ports import ForgeWriter, StatusState
@@ -23,11 +24,12 @@ CommitStatus = tuple[StatusState, str]
 class StatusReporter:
     """Sends commit statuses to a forge when they change; an error of the forge never reaches the caller."""
 
-    def __init__(self, forge: ForgeWriter, clock: Callable[[], datetime], *, url: str = "") -> None:
-        """Wire it; ``url`` is the link of the status, if there is one."""
+    def __init__(self, forge: ForgeWriter, clock: Callable[[], datetime], *, url: str = "", folder: str = "") -> None:
+        """Wire it; ``url`` is the link of the status, if there is one, ``folder`` that of the specs."""
         self._forge = forge
         self._clock = clock
         self._url = url
+        self._folder = folder
         self._sent: dict[str, tuple[str, CommitStatus]] = {}
         self._resume_at: datetime | None = None
         self._last_error = ""
@@ -50,7 +52,7 @@ class StatusReporter:
         now = self._clock()
         if self._sent.get(environment) == (revision, status) or (self._resume_at is not None and now < self._resume_at):
             return status
-        context = f"{CONTEXT}/{environment}" if environment else CONTEXT
+        context = status_context(f"{CONTEXT}/{environment}" if environment else CONTEXT, self._folder)
         try:
             self._forge.set_status(revision, context, status[0], status[1], self._url)
         except ForgeUnavailable as error:

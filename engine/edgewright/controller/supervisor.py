@@ -129,6 +129,8 @@ class Supervisor:
             by_ref = (controller.followed.follow for controller in self.controllers.values())
             fetched = self.upstream.fetch(dict.fromkeys([*self._follows, *filter(None, by_ref)]))
             self._discover(fetch=True)
+            if self.previews is not None:
+                self.previews.fetched()
             backoff.succeeded(_FETCHING)
             self.health.report("git", True)
         except EdgewrightError as failure:

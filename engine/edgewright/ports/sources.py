@@ -1,6 +1,6 @@
 """Reading what is desired, and looking at data outside Git. Implemented by ``source`` and ``build.sources``."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -84,6 +84,15 @@ class Merge:
 
 class Upstream(Protocol):
     """A Git repository that is followed: a mirror of a remote one, or a local one as it is."""
+
+    @property
+    def folder(self) -> str:
+        """The folder of the repository that specs are read from; empty: its top."""
+        ...
+
+    def branches(self, prefix: str) -> Mapping[str, str]:
+        """List the branches whose names begin so, with their commits, as of the last fetch."""
+        ...
 
     def fetch(self, follows: Iterable[Follow]) -> Fetched:
         """Fetch what is followed (and the default branch); one fetch at a time, safe from several threads.

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
+from urllib.parse import quote
 
 from edgewright.core.review.findings import ReviewWarning
 from edgewright.core.review.previews import EnvironmentPreview, PreviewReport
@@ -10,7 +11,7 @@ from edgewright.errors import Problem
 from edgewright.render.plan_markdown import finding_values, plan_values
 from edgewright.render.plan_words import counts_text, summary_text
 from edgewright.render.quantities import count_text, short
-from edgewright_templates.inert import code, inert, join
+from edgewright_templates.inert import Markdown, code, inert, join
 
 T = TypeVar("T")
 MARKER = "<!-- edgewright:preview -->"
@@ -33,6 +34,13 @@ def preview_markdown(report: PreviewReport, limit: int = NO_LIMIT) -> str:
     if found is None:
         found = _largest(longest, limit, lambda entries: _render(report, 0, entries))
     return found if found is not None else _cut(_render(report, 0, 0), limit)
+
+
+def marker(folder: str) -> str:
+    """Return what the comment about the specs in a folder of the repository is found again by."""
+    if not folder:
+        return MARKER
+    return MARKER.replace(" -->", f" {quote(folder).replace('--', '-%2D')} -->")
 
 
 def description_text(report: PreviewReport) -> str:
@@ -104,6 +112,8 @@ def _render(report: PreviewReport, entries: int, warnings: int | None) -> str:
     count = len(findings) if warnings is None else warnings
     everyone = len(report.environments)
     values: dict[str, Any] = {
+        "marker": Markdown(marker(report.folder)),
+        "folder": report.folder,
         "headline": _headline(report),
         "base": report.base,
         "problems": [_problem(problem, _where(where, everyone)) for problem, where in problems[:entries]],

@@ -1,11 +1,12 @@
 """Previews of pull requests from a checkout alone: computed without a state, written or posted by CI."""
 
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from functools import cache
 from typing import Protocol
 
 from edgewright.controller.preview_reports import Change, PreviewTarget, following, nothing_follows, report_of
-from edgewright.core.review.previews import PreviewReport
+from edgewright.core.review.previews import PreviewReport, status_context
 from edgewright.core.suggestions import suggestion
 from edgewright.errors import SourceError
 from edgewright.ports import Forge
@@ -47,11 +48,12 @@ def preview(environment: Environment, base: str, head: str | None, names: Collec
         reached = tuple(_named(targets, name) for name in dict.fromkeys(names))
     else:
         reached, others = following(targets, branch)
+    folder = environment.upstream.folder
     if not reached:
-        return nothing_follows(targets, branch, head_commit, None)
+        return replace(nothing_follows(targets, branch, head_commit, None), folder=folder)
     merge = environment.upstream.merge(base_commit, head_commit)
     change = Change(branch, base_commit, head_commit, merge.revision, merge.conflicts)
-    return report_of(environment.upstream, reached, others, change, None)
+    return replace(report_of(environment.upstream, reached, others, change, None), folder=folder)
 
 
 def has_changes(report: PreviewReport) -> bool:
@@ -59,27 +61,30 @@ def has_changes(report: PreviewReport) -> bool:
     return any(each.plan is not None and not each.plan.empty for each in report.environments)
 
 
-def post_preview(environment: ForgeEnvironment, number: int, report: PreviewReport) -> str | None:
-    """Write the comment and the commit status of a pull request, or edit them.
+def post_preview(environment: ForgeEnvironment, number: int | None, report: PreviewReport) -> str | None:
+    """Write the comment and the commit status of a pull request, or edit them; without a number, the status alone.
 
     Returns:
-        The comment's URL; None without settings for a forge.
+        The comment's URL, empty where there is none; None without settings for a forge.
 
     Raises:
         ForgeError, ForgeUnavailable: The forge refuses, or does not answer.
     """
     from edgewright.controller.previews import CONTEXT
-    from edgewright.render.preview_markdown import MARKER, description_text, preview_markdown
+    from edgewright.render.preview_markdown import description_text, marker, preview_markdown
 
     forge = environment.open_forge()
     if forge is None:
         return None
     try:
-        comment = forge.put_comment(number, MARKER, preview_markdown(report, forge.comment_limit))
-        forge.set_status(report.head, CONTEXT, report.verdict, description_text(report), comment.url)
+        url = ""
+        if number is not None:
+            url = forge.put_comment(number, marker(report.folder), preview_markdown(report, forge.comment_limit)).url
+        context = status_context(CONTEXT, report.folder)
+        forge.set_status(report.head, context, report.verdict, description_text(report), url)
     finally:
         forge.close()
-    return comment.url
+    return url
 
 
 def branch_name(base: str) -> str:

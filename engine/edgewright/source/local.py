@@ -5,7 +5,7 @@ It is never written: what is merged goes to a repository of our own that borrows
 
 import json
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -80,6 +80,15 @@ class LocalUpstream:
     def resolve(self, follow: Follow | None) -> str:
         """Find the commit that is followed, as in ports.Upstream."""
         return self._reader.repository.commit(self._refs().find(follow).commit)
+
+    @property
+    def folder(self) -> str:
+        """The folder of specs, as in ports.Upstream."""
+        return self._reader.repository.prefix
+
+    def branches(self, prefix: str) -> Mapping[str, str]:
+        """List branches, as in ports.Upstream."""
+        return self._refs().branches(prefix)
 
     def overlooked(self, follow: Follow | None) -> str:
         """Name tags that are no versions, as in ports.Upstream."""

@@ -94,6 +94,15 @@ class Mirror:
             raise SourceError(f"{refs.label(follow)} leads to no commit", hint="follow one that does")
         raise SourceError(f"{refs.label(follow)} was not fetched yet", hint="fetch it first")
 
+    @property
+    def folder(self) -> str:
+        """The folder of specs, as in ports.Upstream: of a remote repository, its top."""
+        return ""
+
+    def branches(self, prefix: str) -> Mapping[str, str]:
+        """List branches, as in ports.Upstream."""
+        return (self._read() or Refs()).branches(prefix)
+
     def overlooked(self, follow: Follow | None) -> str:
         """Name tags that are no versions, as in ports.Upstream."""
         refs = self._read()

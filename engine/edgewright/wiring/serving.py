@@ -161,7 +161,7 @@ def _supervisor(
         wakeups=wakeups,
         health=health,
         clock=clock,
-        outbound=Outbound(passes, forge, health, clock),
+        outbound=Outbound(passes, forge, health, clock, folder=upstream.folder),
         passes=passes,
         previews=previews,
         anchor=anchor,

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from edgewright.render.preview_markdown import MARKER
-from harness.command_line import WHOLE, Ran, edgewright
+from harness.command_line import HEAD, WHOLE, Ran, edgewright
 from harness.preview_world import ENVIRONMENTS, LOOSENED, RETRAIN
 from samples.repositories import commit, make_repository, run_git, write
 from servers.forge.server import ForgeServer
@@ -77,6 +77,40 @@ def test_with_a_token_the_one_comment_and_the_status_are_written_and_edited(
         status = forge.statuses(head)["edgewright/plan"]
         assert (status.state, status.description[:9]) == ("success", "1 to make")
         assert status.url
+
+
+def test_two_folders_of_specs_in_one_repository_have_a_comment_and_a_status_each(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    declared = HEAD + "kind: Repository\nmetadata: {name: shop}\n"
+    folders = ("eu--west", "us")
+    whole = {f"{folder}/{name}": text for folder in folders for name, text in WHOLE.items()}
+    repo = make_repository(tmp_path / "repo", {**whole, **{f"{each}/edgewright.yaml": declared for each in folders}})
+    run_git(repo, "checkout", "-q", "-b", "topic")
+    write(
+        repo, {"us/specs/model.yaml": "kind: Modle\n", **{f"eu--west/{name}": text for name, text in RETRAIN.items()}}
+    )
+    head = commit(repo)
+    with ForgeServer("github") as forge:
+        for name, value in forge.environment().items():
+            monkeypatch.setenv(name, value)
+        number = str(forge.open_pull_request(head=head))
+        for _ in range(2):
+            preview(repo / "us", "--number", number).expect(1, "the specs would be wrong")
+            preview(repo / "eu--west", "--number", number).expect(0, "`training.epochs` 3 → 5")
+        west, east = sorted((comment.body for comment in forge.comments(int(number))), reverse=True)
+        assert east.startswith("<!-- edgewright:preview eu-%2Dwest -->\n### edgewright in `eu--west`: what merging")
+        assert west.startswith("<!-- edgewright:preview us -->\n### edgewright in `us`: the specs would be wrong")
+        states = {context: status.state for context, status in forge.statuses(head).items()}
+        assert states == {"edgewright/plan (us)": "failure", "edgewright/plan (eu--west)": "success"}
+
+
+def test_a_merge_group_gets_its_status_from_ci_without_a_comment(repo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with ForgeServer("github") as forge:
+        for name, value in forge.environment().items():
+            monkeypatch.setenv(name, value)
+        preview(repo, "--status").expect(0, "written to the commit status")
+        assert forge.statuses(run_git(repo, "rev-parse", "topic"))["edgewright/plan"].state == "success"
 
 
 def test_wrong_specs_and_conflicts_end_with_1_and_are_in_the_comment(repo: Path) -> None:

@@ -12,7 +12,8 @@ from edgewright.errors import ForgeError, ForgeUnavailable, SourceUnavailable, S
 from edgewright.render.preview_markdown import MARKER
 from edgewright_schemas.repository import Previews
 from harness.command_line import HEAD, WHOLE
-from harness.preview_world import ENVIRONMENTS, LOOSENED, RETRAIN, STARTED, World, preview_world
+from harness.preview_world import ENVIRONMENTS, LOOSENED, RETRAIN, STARTED, Files, World, preview_world
+from samples.repositories import run_git
 
 
 @pytest.fixture
@@ -42,6 +43,48 @@ def test_a_pull_request_gets_one_comment_and_one_status(world: World) -> None:
     assert done.head[:12] in comment
     assert world.states(number) == ["pending", "success"]
     assert world.forge.set[done.head]["edgewright/plan"][-1].url == done.url != ""
+
+
+def queue(world: World, files: Files, *, base: str = "main") -> str:
+    """Put a change into the forge's merge queue; returns the group's commit."""
+    run_git(world.work, "checkout", "-q", "-B", "group", "main")
+    head = world.edit(files)
+    name = f"gh-readonly-queue/{base}/pr-1-{run_git(world.work, 'rev-parse', 'main')}"
+    run_git(world.work, "push", "-q", "--force", "origin", f"{head}:refs/heads/{name}")
+    run_git(world.work, "checkout", "-q", "main")
+    world.upstream.fetch([])
+    return head
+
+
+def group_states(world: World, head: str) -> list[str]:
+    return [each.state for each in world.forge.set.get(head, {}).get("edgewright/plan", [])]
+
+
+def test_a_merge_group_gets_the_status_that_its_queue_waits_for(world: World) -> None:
+    previewer = world.previewer()
+    head = queue(world, RETRAIN)
+    previewer.preview_all(set())
+    assert group_states(world, head) == ["pending", "success"]
+    assert "1 to make" in world.forge.set[head]["edgewright/plan"][-1].description
+    assert not world.forge.said
+    previewer.preview_all(None)
+    assert group_states(world, head) == ["pending", "success"]
+    wrong = queue(world, {"specs/model.yaml": "apiVersion: edgewright.dev/v1alpha1\nkind: Modle\n"})
+    elsewhere = queue(world, LOOSENED, base="release/1.x")
+    previewer.preview_all(set())
+    assert (group_states(world, wrong), group_states(world, elsewhere)) == (["pending", "failure"], ["success"])
+    assert not world.events
+
+
+def test_a_merge_group_waits_for_a_forge_that_is_away(world: World) -> None:
+    previewer = world.previewer()
+    head = queue(world, RETRAIN)
+    world.forge.failures.append(ForgeUnavailable("it is away", retry_after=1))
+    previewer.preview_all(set())
+    assert group_states(world, head) == []
+    world.now += timedelta(seconds=2)
+    previewer.preview_all(set())
+    assert group_states(world, head) == ["pending", "success"]
 
 
 def test_the_comment_is_edited_in_place_for_every_push(world: World) -> None:

@@ -72,6 +72,13 @@ def test_a_ping_wakes_nobody(forge: ForgeName) -> None:
     assert not outcome.wakes
 
 
+def test_a_merge_group_wakes_as_the_push_of_its_branch() -> None:
+    ref = "refs/heads/gh-readonly-queue/main/pr-7-" + "1" * 40
+    body = {"action": "checks_requested", "merge_group": {"head_ref": ref, "head_sha": "2" * 40}}
+    found = hook(signed("github", body, {"X-GitHub-Event": "merge_group"}))
+    assert (found.kind, found.ref, found.wakes) == ("push", ref, True)
+
+
 @pytest.mark.parametrize("forge", FORGES)
 @pytest.mark.parametrize("event", ["push", "pull_request"])
 def test_another_repository_is_told_apart(forge: ForgeName, event: EventName) -> None:

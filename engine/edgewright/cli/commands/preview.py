@@ -32,6 +32,9 @@ def preview(
         int | None,
         typer.Option("--number", help="Also write the pull request's comment and commit status.", min=1),
     ] = None,
+    status: Annotated[
+        bool, typer.Option("--status", help="Also set the head's commit status, as of a merge queue's group.")
+    ] = False,
     output: Annotated[Path | None, typer.Option("--output", help="Write to this file instead of stdout.")] = None,
     repo: RepoOption = HERE,
     state: StateOption = None,
@@ -42,7 +45,8 @@ def preview(
     """Write what merging a pull request would do, as the comment the controller would write.
 
     Needs no state and runs no code of the repository: the base is taken as applied, and the head is merged into it in
-    memory. With --number and a token (EDGEWRIGHT_FORGE_TOKEN, or CI's own) the comment is put there, or edited.
+    memory. With --number and a token (EDGEWRIGHT_FORGE_TOKEN, or CI's own) the comment is put there, or edited;
+    --status alone sets the commit status without a comment.
     """
     from edgewright.render.preview_markdown import preview_markdown
     from edgewright.services import previews
@@ -50,10 +54,10 @@ def preview(
     workspace = open_workspace(repo, state=state)
     report = previews.preview(workspace, base, head, env or [])
     _write(preview_markdown(report), output)
-    if number is not None:
+    if number is not None or status:
         url = previews.post_preview(workspace, number, report)
         missing = "no token: the comment was not posted; set EDGEWRIGHT_FORGE_TOKEN to post it"
-        stderr().print(missing if url is None else f"written to {url}")
+        stderr().print(missing if url is None else f"written to {url or 'the commit status'}")
     if report.verdict != "success":
         raise typer.Exit(Exit.ERROR)
     if detailed_exitcode and previews.has_changes(report):

@@ -11,6 +11,11 @@ from edgewright.errors import Problem
 Verdict = Literal["success", "failure", "error"]
 
 
+def status_context(context: str, folder: str) -> str:
+    """Name a commit status: of specs in a folder of the repository, with that folder."""
+    return f"{context} ({folder})" if folder else context
+
+
 @dataclass(frozen=True, slots=True)
 class EnvironmentPreview:
     """Consequences of a merge for one environment."""
@@ -45,6 +50,8 @@ class PreviewReport:
     """When the live state was looked at; None: nobody looked, the base is taken as applied."""
     command: str = ""
     """Shows the whole plan."""
+    folder: str = ""
+    """The folder of the repository that the specs are in; empty: its top."""
 
     @property
     def verdict(self) -> Verdict:

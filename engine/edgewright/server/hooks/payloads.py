@@ -92,6 +92,8 @@ def _like_github(event: str, payload: _Node) -> Told:
             return _pushed([_full(prefix, payload["ref"].text)], about)
         case "pull_request" | "pull_request_sync":
             return _pulled(payload["number"].number or payload["pull_request"]["number"].number, about)
+        case "merge_group":
+            return _pushed([payload["merge_group"]["head_ref"].text], about)
         case "ping":
             return Told("ping", repositories=about)
         case _:

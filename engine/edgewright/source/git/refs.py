@@ -47,6 +47,10 @@ class Refs:
             ref.removeprefix(prefix) for ref in self.objects if ref.startswith(prefix) and not ref.endswith(_PEELED)
         ]
 
+    def branches(self, prefix: str) -> dict[str, str]:
+        """List the branches whose names begin so, with their commits."""
+        return {name: self.objects[BRANCHES + name] for name in self.names(BRANCHES) if name.startswith(prefix)}
+
     def find(self, follow: Follow | None) -> Found:
         """Find what is followed (None: the default branch).
 
