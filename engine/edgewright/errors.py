@@ -14,6 +14,7 @@
     ├── StepFailed                 a step cannot succeed until something it depends on changes
     │   └── UserCodeFailed         the repository's own code raised
     ├── DeliveryError              a delivery to devices was refused or cannot be used
+    ├── PreviewStopped             a pull request's preview takes more time or memory than it may
     ├── ForgeError                 a forge refused: token, rights, or no such repository or pull request
     ├── NotificationError          a receiver of notifications refused, or a secret for it is missing
     ├── Cancelled                  stopped on purpose; the work can resume
@@ -111,6 +112,10 @@ class UserCodeFailed(StepFailed):
 
 class DeliveryError(EdgewrightError):
     """A delivery to devices was refused or cannot be used."""
+
+
+class PreviewStopped(EdgewrightError):
+    """A pull request's preview takes more time or memory than it may."""
 
 
 class ForgeError(EdgewrightError):

@@ -32,6 +32,9 @@ class MemoryObjects:
     def blob(self, blob: str, limit: int | None = None) -> bytes:
         return self._blobs[blob] if limit is None else self._blobs[blob][: limit + 1]
 
+    def size(self, blob: str) -> int:
+        return len(self._blobs[blob])
+
     def _write(self, files: Mapping[str, bytes]) -> str:
         entries, folders = [], dict[str, dict[str, bytes]]()
         for path, data in files.items():

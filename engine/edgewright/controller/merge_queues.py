@@ -7,10 +7,10 @@ import re
 from collections.abc import Callable, Sequence
 from datetime import datetime
 
-from edgewright.controller.preview_reports import Change, PreviewTarget, following, nothing_follows, report_of
-from edgewright.errors import EdgewrightError, Transient
+from edgewright.controller.preview_process import PreviewComputer, rendered
+from edgewright.controller.preview_reports import Change, PreviewTarget, following, nothing_follows
+from edgewright.errors import Cancelled, EdgewrightError, Transient
 from edgewright.ports import Forge, Upstream
-from edgewright.render.preview_markdown import description_text
 from edgewright_schemas.environment import Follow
 
 _BRANCHES = "gh-readonly-queue/"
@@ -28,6 +28,7 @@ class MergeQueue:
         clock: Callable[[], datetime],
         context: str,
         report: Callable[[str, str], None],
+        compute: PreviewComputer,
     ) -> None:
         """Wire it.
 
@@ -38,7 +39,9 @@ class MergeQueue:
             clock: Gives aware UTC times.
             context: Of the status.
             report: Is given the trouble with a group, and its commit.
+            compute: Computes what a group does.
         """
+        self._compute = compute
         self._upstream = upstream
         self._forge = forge
         self._targets = targets
@@ -61,7 +64,7 @@ class MergeQueue:
                 continue
             try:
                 self._tell(name, found[1], commit)
-            except Transient:
+            except (Transient, Cancelled):
                 raise
             except EdgewrightError as error:
                 self._report(f"merge group {name}: {error.message}", commit)
@@ -71,17 +74,17 @@ class MergeQueue:
         targets, at = tuple(self._targets()), self._clock()
         reached, others = following(targets, base)
         if not reached:
-            report = nothing_follows(targets, base, commit, at)
+            done = rendered(self._upstream, nothing_follows(targets, base, commit, at), self._forge.comment_limit)
         else:
             self._forge.set_status(commit, self._context, "pending", "computing what merging this would do")
             try:
                 base_commit = self._upstream.resolve(Follow(branch=base))
                 merge = self._upstream.merge(base_commit, self._upstream.bring(f"refs/heads/{name}"))
                 change = Change(base, base_commit, commit, merge.revision, merge.conflicts)
-                report = report_of(self._upstream, reached, others, change, at)
-            except Transient:
+                done = self._compute(reached, others, change, at, self._forge.comment_limit)
+            except (Transient, Cancelled):
                 raise
             except EdgewrightError as error:
                 self._forge.set_status(commit, self._context, "error", error.message)
                 raise
-        self._forge.set_status(commit, self._context, report.verdict, description_text(report))
+        self._forge.set_status(commit, self._context, done.verdict, done.description)

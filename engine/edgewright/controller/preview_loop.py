@@ -12,6 +12,7 @@ from edgewright.controller.environment import Environment
 from edgewright.controller.health import ProcessHealth
 from edgewright.controller.loops import Loop
 from edgewright.controller.outbound import FinishedPass, LastPasses
+from edgewright.controller.preview_process import PreviewComputer, PreviewProcess
 from edgewright.controller.previews import Previewer, PreviewTarget
 from edgewright.core.snapshot import Snapshot
 from edgewright.ports import Event, Forge, Upstream
@@ -34,6 +35,7 @@ class PreviewLoop(Loop):
         open_environment: Callable[[str], Environment],
         health: ProcessHealth,
         clock: Callable[[], datetime],
+        compute: PreviewComputer | None = None,
     ) -> None:
         """Wire the loop; nothing is requested yet.
 
@@ -44,10 +46,12 @@ class PreviewLoop(Loop):
             open_environment: Opens an environment that another process leads; it is only read.
             health: Receives heartbeats.
             clock: Returns aware UTC times.
+            compute: Computes what a change does; by default in this process.
         """
         super().__init__("previews", health, clock)
         self._upstream = upstream
         self._passes = passes
+        self._compute = compute
         self._open_environment = open_environment
         self._others: dict[str, Environment] = {}
         self._declared: Repository | None = None
@@ -64,6 +68,7 @@ class PreviewLoop(Loop):
             settings=self._settings,
             report=self._record,
             stopping=self._stop.is_set,
+            compute=compute,
         )
 
     def request(self, numbers: Set[int] | None) -> None:
@@ -77,6 +82,13 @@ class PreviewLoop(Loop):
         """Look for merge groups among the branches that were fetched."""
         self._fetched = True
         self.wake()
+
+    def stop(self) -> None:
+        """Stop at once: a preview that is being computed is ended."""
+        self._stop.set()
+        if isinstance(self._compute, PreviewProcess):
+            self._compute.stop()
+        super().stop()
 
     def declare(self, repository: Repository | None) -> None:
         """Set the declared repository resource."""

@@ -12,12 +12,13 @@ from datetime import datetime, timedelta
 import structlog
 
 from edgewright.controller.merge_queues import MergeQueue
-from edgewright.controller.preview_reports import Change, PreviewTarget, following, nothing_follows, report_of
+from edgewright.controller.preview_process import PreviewComputer, compute_here, rendered
+from edgewright.controller.preview_reports import Change, PreviewTarget, following, nothing_follows
 from edgewright.core.address import Address
 from edgewright.core.review.previews import status_context
-from edgewright.errors import EdgewrightError, ForgeError, ForgeUnavailable, Transient
+from edgewright.errors import Cancelled, EdgewrightError, ForgeError, ForgeUnavailable, PreviewStopped, Transient
 from edgewright.ports import Event, Forge, Merge, PullRequest, StatusState, Upstream
-from edgewright.render.preview_markdown import description_text, marker, preview_markdown
+from edgewright.render.preview_markdown import marker
 from edgewright.render.quantities import short
 from edgewright_schemas.environment import Follow
 from edgewright_schemas.repository import Previews
@@ -78,6 +79,7 @@ class Previewer:
         repository: str = "repository",
         most: int = _MOST,
         stopping: Callable[[], bool] = lambda: False,
+        compute: PreviewComputer | None = None,
     ) -> None:
         """Wire it; nothing is asked yet.
 
@@ -91,6 +93,7 @@ class Previewer:
             repository: The Repository document's name, for events.
             most: How many pull requests one call computes.
             stopping: Asked before each; the others are left for another time.
+            compute: Computes what a change does; by default in this process.
         """
         self._upstream = upstream
         self._forge = forge
@@ -101,9 +104,12 @@ class Previewer:
         self._address = str(Address("repository", repository))
         self._marker = marker(upstream.folder)
         self._context = status_context(CONTEXT, upstream.folder)
-        self._queue = MergeQueue(upstream, forge, targets, clock, self._context, self._group_trouble)
+        self._compute = compute or compute_here(upstream)
+        self._queue = MergeQueue(upstream, forge, targets, clock, self._context, self._group_trouble, self._compute)
         self._most = most
         self._stopping = stopping
+        self._stopped: dict[int, tuple[str, str, PreviewStopped]] = {}
+        """Base and head of those that are over a limit: they are not tried again."""
         self._known: dict[int, _Known] = {}
         self._merges: dict[int, tuple[str, str, Merge]] = {}
         self._looked: dict[int, int] = {}
@@ -212,6 +218,8 @@ class Previewer:
             done = self._preview(pull)
         except ForgeUnavailable:
             raise
+        except Cancelled as error:
+            return Previewed(pull.number, pull.head, None, error.message)
         except EdgewrightError as error:
             self._unanswered += isinstance(error, Transient)
             self._trouble(pull.number, error.message, pull.head)
@@ -239,7 +247,7 @@ class Previewer:
         self._report(Event(self._clock(), "PreviewFailed", self._address, what, data, head))
 
     def _forget(self, numbers: Set[int]) -> None:
-        for remembered in (self._known, self._merges, self._looked, self._troubles):
+        for remembered in (self._known, self._merges, self._looked, self._troubles, self._stopped):
             for number in numbers:
                 remembered.pop(number, None)
 
@@ -266,6 +274,9 @@ class Previewer:
         key = _key(pull, base_commit, targets)
         if known is not None and key is not None and known.key == key:
             return replace(known.previewed, wrote=False)
+        stopped = self._stopped.get(pull.number)
+        if stopped is not None and stopped[:2] == (base_commit, pull.head):
+            raise stopped[2]
         self._computed += 1
         head = self._upstream.bring(pull.head_ref) if reached else pull.head
         comment = known.previewed.comment if known is not None else self._forge.find_comment(pull.number, self._marker)
@@ -273,20 +284,21 @@ class Previewer:
             self._forge.set_status(head, self._context, "pending", "computing what merging this would do")
         try:
             at = self._clock()
+            longest = self._forge.comment_limit
             if reached:
-                change = self._change(pull, base_commit, head)
-                report = report_of(self._upstream, reached, others, change, at)
+                computed = self._compute(reached, others, self._change(pull, base_commit, head), at, longest)
             else:
-                report = nothing_follows(targets, pull.base, head, at)
-        except Transient:
+                computed = rendered(self._upstream, nothing_follows(targets, pull.base, head, at), longest)
+        except (Transient, Cancelled):
             raise
         except EdgewrightError as error:
+            if isinstance(error, PreviewStopped):
+                self._stopped[pull.number] = (base_commit, pull.head, error)
             self._forge.set_status(head, self._context, "error", error.message)
             raise
-        report = replace(report, folder=self._upstream.folder)
-        text = preview_markdown(report, self._forge.comment_limit)
-        done = self._tell(pull, comment, Previewed(pull.number, head, report.verdict, description_text(report), text))
-        certain = head == pull.head and not any(environment.trouble for environment in report.environments)
+        found = Previewed(pull.number, head, computed.verdict, computed.description, computed.text)
+        done = self._tell(pull, comment, found)
+        certain = head == pull.head and computed.is_certain
         self._known[pull.number] = _Known(key if certain else None, done)
         return done
 

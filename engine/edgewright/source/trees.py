@@ -13,14 +13,17 @@ from typing import NamedTuple, Protocol
 
 from edgewright.core.suggestions import suggestion
 from edgewright.errors import SourceError
+from edgewright.source.bounds import check_entries
 from edgewright.source.cache import Cache
 from edgewright.source.paths import PathRefused, normalise
 from edgewright.source.pointers import refuse_pointer
 
 _MAX_FOLDERS = 200
+_SPECS = (".yaml", ".yml")
 SUBMODULE_MODE = 0o160000
 _MAX_LINKS = 40
 """As many as Linux follows in one path."""
+_LONGEST_LINK = 4096
 
 
 class Entry(NamedTuple):
@@ -62,6 +65,14 @@ class Objects(Protocol):
 
         Raises:
             SourceError: They cannot be read, or are no longer those of the id.
+        """
+        ...
+
+    def size(self, blob_id: str) -> int:
+        """Return the number of a file's bytes, without reading them.
+
+        Raises:
+            SourceError: It cannot be read.
         """
         ...
 
@@ -115,7 +126,9 @@ class Tree:
             links += 1
             if links > _MAX_LINKS:
                 raise PathRefused(f"links on {path!r} lead in a circle", "remove one of them")
-            target = self.objects.blob(entry.id).decode("utf-8", "surrogateescape")
+            target = self.objects.blob(entry.id, _LONGEST_LINK).decode("utf-8", "surrogateescape")
+            if len(target) > _LONGEST_LINK:
+                raise PathRefused(f"a link on {path!r} is longer than a path may be", "copy the file in instead")
             if target.startswith("/"):
                 raise PathRefused(f"a link on {path!r} leads out of the repository", "copy the file in instead")
             todo.extend(step for step in reversed(target.split("/")) if step not in ("", "."))
@@ -177,11 +190,35 @@ class Tree:
         return ""
 
     def scan(self, tree_id: str) -> Scan:
-        """Find specs and links below a folder; a folder seen before is not walked again."""
+        """Find specs and links below a folder; a folder seen before is not walked again.
+
+        Raises:
+            SpecError: There is too much below it.
+            SourceError: A folder cannot be read, or folders are nested too deep.
+        """
         fresh: dict[str, str] = {}
+        if self.cache.get("tree", tree_id) is None:
+            check_entries(*self._count(tree_id, {}))
         found = self._scan(tree_id, fresh)
         self.cache.put("tree", fresh)
         return found
+
+    def _count(self, tree_id: str, counted: dict[str, tuple[int, int, int]], depth: int = 0) -> tuple[int, int, int]:
+        """Count entries, specs and links below a folder, each folder's once however often it is named."""
+        if depth > _MAX_FOLDERS:
+            raise SourceError(f"folders are nested deeper than {_MAX_FOLDERS} levels")
+        if tree_id not in counted:
+            entries = specs = links = 0
+            for entry in self.objects.tree(tree_id):
+                entries += 1
+                links += entry.is_link
+                specs += entry.is_file and entry.name.lower().endswith(_SPECS)
+                if entry.is_folder:
+                    below = self._count(entry.id, counted, depth + 1)
+                    entries, links = entries + below[0], links + below[2]
+                    specs += 0 if entry.name.startswith(".") else below[1]
+            counted[tree_id] = entries, specs, links
+        return counted[tree_id]
 
     def _scan(self, tree_id: str, fresh: dict[str, str], depth: int = 0) -> Scan:
         if depth > _MAX_FOLDERS:
@@ -200,7 +237,7 @@ class Tree:
                 links_found.extend((f"{entry.name}/{path}", blob) for path, blob in below.links)
             elif entry.is_link:
                 links_found.append((entry.name, entry.id))
-            elif entry.is_file and entry.name.lower().endswith((".yaml", ".yml")):
+            elif entry.is_file and entry.name.lower().endswith(_SPECS):
                 specs_found.append((entry.name, entry.id))
         fresh[tree_id] = json.dumps([specs_found, links_found], separators=(",", ":"))
         return Scan(tuple(specs_found), tuple(links_found))

@@ -173,6 +173,18 @@ class _Objects:
             raise SourceError(f"{path} changed while it was read", hint="run it again")
         return data
 
+    def size(self, blob: str) -> int:
+        """Return the number of a file's bytes.
+
+        Raises:
+            SourceError: It cannot be read.
+        """
+        path = self._on_disk.get(blob)
+        try:
+            return self._repository.size(blob) if path is None else path.lstat().st_size
+        except OSError as error:
+            raise SourceError(f"cannot read {path}: {error.strerror}") from error
+
 
 def _list_files(repository: GitRepository, cache: Cache) -> Iterator[tuple[str, int, str, bool]]:
     """List (path, mode, id, whether to read it from disk)."""

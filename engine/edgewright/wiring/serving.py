@@ -1,7 +1,8 @@
 """Assembly of ``edgewright serve``: the supervisor with its loops, and the HTTP server for forges and devices."""
 
+import os
 import re
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
@@ -10,11 +11,12 @@ from pathlib import Path
 from edgewright.controller.health import ProcessHealth
 from edgewright.controller.outbound import LastPasses, Outbound
 from edgewright.controller.preview_loop import PreviewLoop
+from edgewright.controller.preview_process import PreviewProcess
 from edgewright.controller.supervisor import Supervisor
 from edgewright.controller.wakeups import Debouncer
 from edgewright.errors import EdgewrightError, Transient
 from edgewright.forges.opening import open_forge
-from edgewright.forges.settings import ForgeSettings
+from edgewright.forges.settings import TOKEN, ForgeSettings
 from edgewright.ports import Forge
 from edgewright.secret import from_variable
 from edgewright.server.app import HookSettings, create_app
@@ -154,7 +156,8 @@ def _supervisor(
 
     previews = None
     if forge is not None:
-        previews = PreviewLoop(upstream, forge, passes, open_environment, health, clock)
+        compute = PreviewProcess(workspace.described, _preview_environment)
+        previews = PreviewLoop(upstream, forge, passes, open_environment, health, clock, compute)
     return Supervisor(
         upstream=upstream,
         open_environment=open_environment,
@@ -170,6 +173,13 @@ def _supervisor(
         jobs=options.jobs,
         accept=accept,
     )
+
+
+def _preview_environment() -> Mapping[str, str]:
+    """Return this process's environment without the tokens of forges and webhooks: nothing is told to anybody there."""
+    names = (TOKEN, *SECRETS)
+    left_out = {*names, *(f"{name}_FILE" for name in names)}
+    return {name: value for name, value in os.environ.items() if name not in left_out}
 
 
 def _check_commit(workspace: Workspace, revision: str) -> str:

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 from weakref import WeakSet
 
 from edgewright.core.snapshot import Snapshot
@@ -108,6 +108,12 @@ class Workspace(WorkspaceFolders):
         )
         self._others.add(other)
         return other
+
+    @property
+    def described(self) -> dict[str, Any]:
+        """The arguments that open the same repository and state in another process."""
+        state = self._state_url or self._state
+        return {"repo": self._repo, "ref": self._ref, "worktree": self._worktree, "state": state}
 
     @cached_property
     def root(self) -> Path:

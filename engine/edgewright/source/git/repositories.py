@@ -6,7 +6,8 @@ Called by ``git`` and ``worktree``.
 import os
 import subprocess
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -164,18 +165,33 @@ class GitRepository:
         """
         return self._object(blob_id, b"blob", limit)
 
-    def _object(self, object_id: str, expected: bytes, limit: int | None = None) -> bytes:
+    def size(self, blob_id: str) -> int:
+        """Return the number of a file's bytes, as in ``trees.Objects``.
+
+        Raises:
+            SourceError: It cannot be read.
+        """
+        with self._reading(blob_id):
+            return int(self._repo.odb.info(bytes.fromhex(blob_id)).size)
+
+    @contextmanager
+    def _reading(self, object_id: str) -> Iterator[None]:
+        """Hold Git's process, and report what it cannot read."""
         import git
         from git.exc import ODBError
 
         with self._lock:
             try:
-                stream = self._repo.odb.stream(bytes.fromhex(object_id))
-                data: bytes = stream.read(-1 if limit is None else limit + 1)
+                yield
             except (ValueError, ODBError, git.GitCommandError, OSError) as error:
                 self.is_damaged = True
                 hint = "the repository is damaged or shallow; run `git fsck`, or fetch the missing history"
                 raise SourceError(f"Git object {object_id} cannot be read", hint=hint) from error
+
+    def _object(self, object_id: str, expected: bytes, limit: int | None = None) -> bytes:
+        with self._reading(object_id):
+            stream = self._repo.odb.stream(bytes.fromhex(object_id))
+            data: bytes = stream.read(-1 if limit is None else limit + 1)
         if stream.type != expected:
             raise SourceError(f"Git object {object_id} is a {stream.type.decode()}, not a {expected.decode()}")
         return data

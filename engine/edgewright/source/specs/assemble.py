@@ -108,7 +108,7 @@ def _snapshot(tree: Tree, revision: str, environment: str, content: Content) -> 
     def devices(path: str, blob: str) -> tuple[Device, ...]:
         known = tree.cache.get("inventory", blob)
         if known is None:
-            known, problems = inventories.load_inventory(path, tree.objects.blob(blob))
+            known, problems = inventories.load_inventory(path, tree.objects.blob(blob, inventories.MAX_BYTES))
             if problems:
                 raise SpecError(problems)
         return inventories.typed(known)

@@ -15,6 +15,9 @@ from edgewright.core.suggestions import suggestion
 from edgewright.source.paths import normalise
 from edgewright.source.trees import Entry, Tree
 
+MAX_BYTES = 4 << 20
+"""Of one module."""
+
 
 @dataclass(frozen=True, slots=True)
 class Closure:
@@ -95,7 +98,10 @@ class CodeReader:
         if known is not None:
             names, imports, error = json.loads(known)
             return Module(None if names is None else tuple(names), tuple((n, text) for n, text in imports), error)
-        found = scan_module(self._tree.objects.blob(blob))
+        source = self._tree.objects.blob(blob, MAX_BYTES)
+        if len(source) > MAX_BYTES:
+            return Module((), (), f"larger than {MAX_BYTES:,} bytes")
+        found = scan_module(source)
         self._tree.cache.put("module", {blob: json.dumps([found.names, found.imports, found.error])})
         return found
 

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 
 from edgewright.core.address import Address
 from edgewright.errors import Problem, SourceError
+from edgewright.source.bounds import MAX_INVENTORY_BYTES
 from edgewright.source.git import keyfiles
 from edgewright.source.paths import PathRefused, normalise
 from edgewright.source.pointers import HINT as LFS_HINT
@@ -109,10 +110,16 @@ class Contents:
             return f"there is no file {path} in this revision", self._tree.suggest(path) or "commit it"
         self.inventories[path] = entry.id
         self.content[path] = f"git:{entry.id}"
+        if len(self.inventories) > 1:
+            total = sum(map(self._tree.objects.size, set(self.inventories.values())))
+            if total > MAX_INVENTORY_BYTES:
+                what = f"the inventories have {total:,} bytes together"
+                return what, f"the limit is {MAX_INVENTORY_BYTES:,} bytes"
         if self._tree.cache.get("inventory", entry.id) is None:
-            if is_pointer(self._tree.objects.blob(entry.id)):
+            data = self._tree.objects.blob(entry.id, inventories.MAX_BYTES)
+            if is_pointer(data):
                 return f"{path} is a Git LFS pointer; the file itself is not in Git", LFS_HINT
-            body, problems = inventories.load_inventory(path, self._tree.objects.blob(entry.id))
+            body, problems = inventories.load_inventory(path, data)
             self.problems.extend(problems)
             if not problems:
                 self._tree.cache.put("inventory", {entry.id: body})

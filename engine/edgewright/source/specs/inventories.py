@@ -49,7 +49,7 @@ def load_inventory(path: str, data: bytes) -> tuple[str, list[Problem]]:
         The devices as JSON, in the file's order, and what is wrong with the file (then the JSON is of no use).
     """
     if len(data) > MAX_BYTES:
-        return "[]", [Problem(path, 1, 1, f"{len(data):,} bytes is too large", f"the limit is {MAX_BYTES:,} bytes")]
+        return "[]", [Problem(path, 1, 1, f"larger than {MAX_BYTES:,} bytes", "divide it into several inventories")]
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:

@@ -24,6 +24,8 @@ _API_VERSION_LINE = re.compile(_FIRST_COLUMN % b"apiVersion")
 _KIND_LINE = re.compile(_FIRST_COLUMN % b"kind")
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
 UNKNOWN_KIND = "?"
+_LONGEST_GROUP = 80
+"""What is longer resembles nothing; comparing takes its time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,14 +155,17 @@ def looks_like_spec(data: bytes) -> bool:
         data = data.decode("utf-16", "replace").encode()
     if data[:1] in {b"{", b" "} and _GROUP.encode() in data:
         return True
-    groups = [found.partition(b"/")[0].decode("utf-8", "replace") for found in _API_VERSION_LINE.findall(data)]
-    if groups:
+    found_groups = {found.partition(b"/")[0] for found in _API_VERSION_LINE.findall(data)}
+    groups = [group.decode("utf-8", "replace") for group in found_groups if len(group) <= _LONGEST_GROUP]
+    if found_groups:
         return any(_resembles(group) for group in groups)
     return any(found.decode("utf-8", "replace") in KINDS for found in _KIND_LINE.findall(data))
 
 
 def _resembles(group: str) -> bool:
-    return group == _GROUP or SequenceMatcher(None, group.lower(), _GROUP).ratio() > 0.75
+    return group == _GROUP or (
+        len(group) <= _LONGEST_GROUP and SequenceMatcher(None, group.lower(), _GROUP).ratio() > 0.75
+    )
 
 
 def _broken(path: str, line: int, column: int, message: str, hint: str) -> ParsedFile:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from edgewright.core.address import Address
 from edgewright.errors import Problem, SpecError
+from edgewright.source.bounds import check_body_bytes, check_spec_bytes
 from edgewright.source.paths import PathRefused
 from edgewright.source.specs.contents import Contents
 from edgewright.source.specs.documents import Content, Row, typed
@@ -50,8 +51,12 @@ class _Reading:
     def run(self) -> None:
         """Do it; everything wrong ends in ``problems``."""
         files = dict(self._files())
+        check_spec_bytes((blob for blob, _ in files.values()), self.tree.objects.size)
+        body_bytes = 0
         resolving = Resolving(self.tree, self.scope, self.positions)
         for row in resolving.rows(files):
+            body_bytes += len(row.body)
+            check_body_bytes(body_bytes)
             self._take(row)
         self.problems.extend(resolving.problems)
         for field, message, hint in resolving.patches.misplaced:

@@ -17,13 +17,17 @@ MAX_BYTES = 1 << 20
 MAX_DEPTH = 64
 MAX_NODES = 200_000
 """Of one document, aliases expanded."""
+MAX_FILE_NODES = 1_000_000
+"""Of all documents of a file, aliases expanded."""
+MAX_TEXT = 4 << 20
+"""Characters of a document's texts, aliases expanded."""
 
 Scalar = None | bool | int | float | str
 
 
 @dataclass(slots=True)
 class Node:
-    """One value. ``line`` and ``column`` count from 1; ``size`` and ``depth`` count with aliases expanded."""
+    """One value. ``line`` and ``column`` count from 1; ``size``, ``text`` and ``depth`` count with aliases expanded."""
 
     path: str
     """The file it was written in; of a mapping that was merged, the file of the first of them."""
@@ -33,6 +37,8 @@ class Node:
     """A mapping holds (key node, value node) by key."""
     size: int = 1
     depth: int = 1
+    text: int = 0
+    """Characters of its texts."""
     written: str = ""
     """The text that values were filled in to, when it is not what was written."""
     patched: "Node | None" = None
@@ -70,13 +76,16 @@ class _Reader:
     anchors: dict[str, Node] = field(default_factory=dict)
     root: Node | None = None
     clean: bool = True
+    nodes: int = 0
+    """Of the documents before."""
 
     def report(self, mark: Any, message: str, hint: str = "") -> None:
         self.clean = False
         self.problems.append(Problem(self.path, mark.line + 1, mark.column + 1, message, hint))
 
     def node(self, mark: Any, value: "Scalar | dict[str, tuple[Node, Node]] | list[Node]") -> Node:
-        return Node(self.path, mark.line + 1, mark.column + 1, value)
+        text = len(value) if isinstance(value, str) else 0
+        return Node(self.path, mark.line + 1, mark.column + 1, value, text=text)
 
     def start(self) -> None:
         self.stack, self.anchors, self.root, self.clean = [], {}, None, True
@@ -87,6 +96,7 @@ class _Reader:
             self.root = node
             return
         top = self.stack[-1]
+        top.node.text += node.text
         if isinstance(top.node.value, list):
             top.node.value.append(node)
         elif isinstance(top.node.value, dict):
@@ -121,6 +131,15 @@ class _Reader:
             return False
         if done.node.size > MAX_NODES:
             self.report(mark, f"more than {MAX_NODES:,} values once its aliases are expanded", "use fewer aliases")
+            return False
+        if done.node.text > MAX_TEXT:
+            self.report(mark, f"more than {MAX_TEXT:,} characters once its aliases are expanded", "use fewer aliases")
+            return False
+        self.nodes += 0 if self.stack else done.node.size
+        if self.nodes > MAX_FILE_NODES:
+            self.report(
+                mark, f"more than {MAX_FILE_NODES:,} values in one file", "use fewer aliases, or divide the file"
+            )
             return False
         self.name(done.anchor, done.node)
         self.add(done.node, mark)
