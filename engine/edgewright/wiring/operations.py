@@ -187,7 +187,7 @@ class OperatorWorkspace(Workspace):
         """
         from edgewright.source.watch import watch
 
-        return watch(self.root, on_change, debounce=debounce)
+        return watch(self.root, on_change, debounce=debounce, warn=self._warn)
 
     def open_forge(self) -> "Forge | None":
         """Connect to the forge of the repository's remote; None without settings for one.

@@ -1,6 +1,8 @@
 """Watching a folder."""
 
 import queue
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -65,6 +67,48 @@ def test_what_the_callback_raises_reaches_the_waiter(tmp_path: Path) -> None:
         (tmp_path / "a").write_text("x")
         with pytest.raises(SourceError, match="gone"):
             running.wait(PATIENCE)
+
+
+LIMITED = """
+import sys, queue
+from pathlib import Path
+from edgewright.source.watch import watch
+
+root, calls = Path(sys.argv[1]), queue.Queue()
+with watch(root, calls.put, debounce=0.05, warn=lambda text: print("warned", text, flush=True)):
+    seen = set()
+    for number in range(3):
+        (root / f"d{number}/x").write_text("x")
+    while not {"d0/x", "d1/x", "d2/x"} <= seen:
+        seen |= calls.get(timeout=20)
+    (root / "new").mkdir()
+    while "new" not in seen:
+        seen |= calls.get(timeout=20)
+    (root / "new/y").write_text("y")
+    while "new/y" not in seen:
+        seen |= calls.get(timeout=20)
+print("seen", flush=True)
+"""
+
+
+@pytest.mark.parametrize("limit", ["instances 0", "watches 2", "watches 5"])
+def test_where_the_kernel_watches_no_more_folders_they_are_looked_at(tmp_path: Path, limit: str) -> None:
+    for number in range(3):
+        (tmp_path / f"tree/d{number}").mkdir(parents=True)
+    kind, most = limit.split()
+    shell = f'echo {most} > /proc/sys/user/max_inotify_{kind} && exec "$@"'
+    own = ["unshare", "--user", "--map-root-user", "sh", "-c", shell, "sh"]
+    if subprocess.run([*own, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("no user namespace of one's own here")
+    command = [*own, sys.executable, "-c", LIMITED, str(tmp_path / "tree")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    warned, seen = done.stdout.splitlines()
+    assert warned.startswith(
+        f"warned inotify {'instance' if kind == 'instances' else 'watch'} limit reached: files are"
+    )
+    assert "fs.inotify.max_user_watches" in warned
+    assert seen == "seen"
 
 
 def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
