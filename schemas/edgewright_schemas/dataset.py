@@ -1,5 +1,6 @@
 """Kind Dataset: where the data comes from, how it is prepared, split and checked."""
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
@@ -9,6 +10,13 @@ from edgewright_wire.names import Digest
 
 SourceFormat = Literal["image-folder", "csv", "parquet", "python"]
 ColumnType = Literal["image", "category", "number", "integer", "text", "boolean"]
+
+SPLIT_NAMES: Mapping[str, str] = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("validation", "valid", "val", "dev"), "validation"),
+    **dict.fromkeys(("test", "testing"), "test"),
+}
+"""Names that people give to splits, in folders and columns, and the splits they mean."""
 
 
 class Source(SpecModel):
@@ -58,6 +66,8 @@ class Split(SpecModel):
     group_by: str | None = None
     column: str | None = Field(default=None, exclude_if=lambda value: value is None)
     """A column that names each row's split: train, validation or test."""
+    stratify: bool = Field(default=False, exclude_if=lambda value: value is False)
+    """Give every class and every value of a slice its share of each split. Rows added later may then move others."""
     near_copies: bool = Field(default=False, exclude_if=lambda value: value is False)
     """Keep pictures together that are one picture at another size or saved again. Equal ones always stay together."""
 
@@ -66,6 +76,8 @@ class Split(SpecModel):
         total = self.train + self.validation + self.test
         if abs(total - 1.0) > 1e-6:
             raise ValueError(f"train, validation and test must add up to 1, not {total:g}")
+        if self.column is not None and self.stratify:
+            raise ValueError("column and stratify exclude each other: the column decides")
         return self
 
 

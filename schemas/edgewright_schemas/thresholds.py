@@ -5,6 +5,7 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from edgewright_schemas.base import API_VERSION, Duration, Metadata, Quantity, SpecModel
+from edgewright_schemas.builtins import MODEL_METRICS
 
 
 class Gate(SpecModel):
@@ -21,6 +22,8 @@ class Gate(SpecModel):
     against: Literal["champion"] | None = None
     slice: dict[str, str] | None = Field(default=None, min_length=1, max_length=1)
     """One slice column and its value, or ``"*"`` for every value."""
+    min_support: int | None = Field(default=None, ge=1)
+    """The fewest test rows the figure may rest on, for macro figures of each class; with fewer it is inconclusive."""
     device_class: str | None = None
     """Judge figures measured on devices of this class, while the rollout runs, instead of the engine's."""
 
@@ -34,6 +37,8 @@ class Gate(SpecModel):
             raise ValueError("deviceClass goes with latencyP95Ms: what devices measure in their probe")
         if self.device_class is not None and (self.slice or self.against):
             raise ValueError("a gate with deviceClass has no slice and no champion")
+        if self.min_support is not None and self.metric in MODEL_METRICS:
+            raise ValueError(f"{self.metric} rests on no rows, so minSupport has nothing to say")
         return self
 
 

@@ -8,11 +8,15 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from edgewright.core.facts import Evidence
+from edgewright.core.facts import DatasetFacts, Evidence
 from edgewright_schemas.thresholds import Gate
 
 _LOWER_IS_BETTER = frozenset({"loss", "mae", "rmse", "sizeBytes"})
 _SIZES = (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10), ("GB", 10**9), ("MB", 10**6), ("KB", 10**3))
+_OF_CLASSES = frozenset({"f1Macro", "precisionMacro", "recallMacro"})
+"""Means over classes, which leave out a class without rows."""
+_ADVICE = "; add rows, or let the dataset's split have stratify or column"
+_SHOWN = 3
 _EPSILON = 1e-9
 """What binary fractions may be off by when two figures are subtracted, as a share: 0.95 - 0.01 is not quite 0.94."""
 
@@ -76,6 +80,7 @@ def _describe(gate: Gate, where: str) -> str:
         parts.append(f"no more than {_figure(gate.metric, gate.max_degradation)} {side} the champion")
     text = f"{gate.metric} {' and '.join(parts)}"
     text += f" on {gate.device_class}" if gate.device_class else ""
+    where += f"{', ' if where else ''}of {gate.min_support} rows or more" if gate.min_support else ""
     return text + (f" ({where})" if where else "")
 
 
@@ -91,7 +96,9 @@ def _figure(metric: str, value: float) -> str:
 # ── the engine's figures ──────────────────────────────────────────────────────────────────────────────────────
 
 
-def evaluate_gates(gates: Sequence[Gate], evidence: Evidence, champion: Evidence | None) -> tuple[GateOutcome, ...]:
+def evaluate_gates(
+    gates: Sequence[Gate], evidence: Evidence, champion: Evidence | None, dataset: DatasetFacts | None = None
+) -> tuple[GateOutcome, ...]:
     """Evaluate one variant by its evidence. Gates with a device class are left to the rollout.
 
     Args:
@@ -99,23 +106,28 @@ def evaluate_gates(gates: Sequence[Gate], evidence: Evidence, champion: Evidence
         evidence: What ``evaluate`` measured of the variant: ``overall`` {metric: value}, ``slices``
             {"column=value": {metric: value}}, ``sizeBytes`` (bytes), ``latencyP95Ms`` (milliseconds), ``rows``.
         champion: The same of the variant in production; None when there is no champion yet.
+        dataset: The dataset measured on; it tells which slices and classes should have test rows.
 
     Returns:
-        One outcome for each gate; a gate on every slice has one for each value in the evidence.
+        One outcome for each gate; a gate on every slice has one for each value in the dataset, tested or not.
     """
     outcomes: list[GateOutcome] = []
     for gate in gates:
         if gate.device_class is not None:
             continue
         if gate.slice is None:
-            outcomes.append(_evaluate(gate, "", _overall(evidence, gate.metric), champion))
+            outcomes.append(
+                _evaluate(gate, "", _overall(evidence, gate.metric), champion, _lacking(gate, evidence, dataset))
+            )
             continue
         column, wanted = next(iter(gate.slice.items()))
-        keys = [f"{column}={wanted}"] if wanted != "*" else _slices(evidence, column)
+        keys = [f"{column}={wanted}"] if wanted != "*" else _slices(evidence, column, dataset)
         if not keys:
             detail = f"the evidence has no slice of {column}"
             outcomes.append(GateOutcome(describe(gate), None, None, _limit(gate), detail))
-        outcomes += [_evaluate(gate, key, _sliced(evidence, key, gate.metric), champion) for key in keys]
+        for key in keys:
+            lacking = _lacking_in_slice(gate, key, evidence, dataset)
+            outcomes.append(_evaluate(gate, key, _sliced(evidence, key, gate.metric), champion, lacking))
     return tuple(outcomes)
 
 
@@ -124,6 +136,7 @@ def choose_variant(
     gates: Sequence[Gate],
     variants: Mapping[str, Evidence],
     champion: Evidence | None,
+    dataset: DatasetFacts | None = None,
 ) -> Choice:
     """Pick the first variant whose gates all pass.
 
@@ -132,6 +145,7 @@ def choose_variant(
         gates: The thresholds' gates.
         variants: Evidence by variant (``evaluate_gates`` gives its shape). A variant without evidence is not picked.
         champion: Evidence of the champion's variant; None when there is no champion yet.
+        dataset: The dataset measured on, as for ``evaluate_gates``.
     """
     outcomes: dict[str, tuple[GateOutcome, ...]] = {}
     for variant in order:
@@ -139,14 +153,17 @@ def choose_variant(
         if evidence is None:
             outcomes[variant] = (GateOutcome(f"{variant} is evaluated", None, None, None, "no evidence"),)
             continue
-        outcomes[variant] = evaluate_gates(gates, evidence, champion)
+        outcomes[variant] = evaluate_gates(gates, evidence, champion, dataset)
         if passes(outcomes[variant]):
             return Choice(variant, outcomes)
     return Choice(None, outcomes)
 
 
-def _evaluate(gate: Gate, key: str, found: object, champion: Evidence | None) -> GateOutcome:
+def _evaluate(gate: Gate, key: str, found: object, champion: Evidence | None, lacking: str) -> GateOutcome:
+    """Judge a figure; ``lacking`` says of which rows it lacks too many to be judged."""
     words = _describe(gate, key)
+    if lacking:
+        return GateOutcome(words, None, None, _limit(gate), lacking)
     value = _finite(found)
     if value is None:
         return GateOutcome(words, None, None, _limit(gate), _why_inconclusive(gate.metric, found))
@@ -190,11 +207,48 @@ def _sliced(evidence: Evidence, key: str, metric: str) -> object:
     return figures.get(metric) if isinstance(figures, Mapping) else None
 
 
-def _slices(evidence: Evidence, column: str) -> list[str]:
+def _slices(evidence: Evidence, column: str, dataset: DatasetFacts | None) -> list[str]:
+    """List the slices of a column: those with evidence, and those the dataset has rows of."""
     slices = evidence.get("slices")
-    if not isinstance(slices, Mapping):
-        return []
-    return sorted(key for key in slices if isinstance(key, str) and key.startswith(f"{column}="))
+    measured = slices if isinstance(slices, Mapping) else {}
+    there = {key for key in measured if isinstance(key, str) and key.startswith(f"{column}=")}
+    known = dataset.slices.get(column, ()) if dataset is not None else ()
+    return sorted(there | {f"{column}={value}" for value in known})
+
+
+def _lacking_in_slice(gate: Gate, key: str, evidence: Evidence, dataset: DatasetFacts | None) -> str:
+    """Return in words what keeps a slice's figure from being judged: it has no test rows, or too few."""
+    column, _, value = key.partition("=")
+    slices = evidence.get("slices")
+    figures = slices.get(key) if isinstance(slices, Mapping) else None
+    if figures is None and dataset is not None and value in dataset.slices.get(column, ()):
+        counted = (dataset.slice_rows or {}).get(column, {}).get(value, {})
+        there = ", ".join(f"{count} in {split}" for split, count in counted.items() if count)
+        return f"no test rows of {key}" + (f" ({there})" if there else "") + _ADVICE
+    return _too_few(gate, figures.get("rows") if isinstance(figures, Mapping) else None)
+
+
+def _lacking(gate: Gate, evidence: Evidence, dataset: DatasetFacts | None) -> str:
+    """Return in words what keeps an overall figure from being judged: too few rows, or of a class."""
+    if gate.metric not in _OF_CLASSES or dataset is None or dataset.class_rows is None:
+        return _too_few(gate, evidence.get("rows"))
+    tested = dataset.class_rows.get("test", {})
+    least = gate.min_support or 1
+    few = [f"{name} ({count})" for name, count in tested.items() if count < least]
+    if not few:
+        return ""
+    shown = ", ".join(few[:_SHOWN]) + (f" and {len(few) - _SHOWN} more" if len(few) > _SHOWN else "")
+    return f"fewer than {least} test rows of {shown}" + _ADVICE
+
+
+def _too_few(gate: Gate, rows: object) -> str:
+    if gate.min_support is None:
+        return ""
+    if not isinstance(rows, int) or isinstance(rows, bool):
+        return "the evidence does not tell how many test rows the figure rests on"
+    if rows >= gate.min_support:
+        return ""
+    return f"{rows} test rows, fewer than the {gate.min_support} of minSupport{_ADVICE}"
 
 
 def _finite(found: object) -> float | None:

@@ -11,11 +11,17 @@ from edgewright.core.address import Address
 from edgewright.core.artifact import Action, Artifact
 from edgewright.core.facts import parse_facts
 from edgewright.core.planning.earlier import corrected, earlier_fingerprint
-from edgewright.core.planning.fingerprint import evaluate_components, fingerprint, package_components
+from edgewright.core.planning.fingerprint import (
+    dataset_components,
+    evaluate_components,
+    fingerprint,
+    package_components,
+)
 from edgewright.core.planning.observed import Observed
-from edgewright.core.planning.plan import Evaluate
+from edgewright.core.planning.plan import BuildDataset, Evaluate
 from edgewright.core.planning.workbench import Node, Workbench
 from edgewright.core.snapshot import Snapshot
+from edgewright_schemas.dataset import DatasetSpec
 from edgewright_schemas.model import ModelSpec
 
 MODEL = Address("model", "reader")
@@ -113,3 +119,28 @@ def test_a_plan_takes_over_what_holds_and_makes_the_rest_again_with_the_reason(r
         assert isinstance(step, Evaluate)
         assert [(r.field, r.old) for r in step.reasons] == [("corrected", "r2 of small numbers was taken for 0 or 1")]
         assert step.fingerprint == node.fingerprint == fingerprint(Action.EVALUATE, components)
+
+
+@pytest.mark.parametrize(
+    ("labels", "wrong"), [(["apple", "pear"], ""), (["test", "Train", "val"], "the folders test, ")]
+)
+def test_datasets_of_folders_stay_unless_their_labels_are_splits(labels: list[str], wrong: str) -> None:
+    spec = DatasetSpec.model_validate(
+        {
+            "source": {"uri": "data", "format": "image-folder"},
+            "columns": {"image": {"type": "image"}, "label": {"type": "category"}},
+        }
+    )
+    components = dataset_components(spec, "sha256:0", {})
+    then = {name: text for name, text in components.items() if name != "source.reading"}
+    facts = dataset().facts.to_json() | {"columns": {"label": {"type": "category", "values": labels}}}
+    of = fingerprint(Action.BUILD_DATASET, then, 1)
+    made = replace(artifact(Action.BUILD_DATASET, facts), fingerprint=of, components=then)
+    bench = Workbench(Snapshot("c", {}), Observed(artifacts={of: made}), datetime(2026, 3, 2, tzinfo=UTC))
+
+    node = bench.build(BuildDataset, made.address, components, {})
+
+    assert corrected(made, {}).startswith(wrong) and (node.artifact == made) is not bool(wrong)
+    assert [step.reasons[0].field for step in bench.steps if isinstance(step, BuildDataset)] == ["corrected"] * bool(
+        wrong
+    )

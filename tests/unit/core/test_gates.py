@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edgewright.core.facts import DatasetFacts
 from edgewright.core.gates import (
     GateOutcome,
     choose_variant,
@@ -189,3 +190,68 @@ def test_device_gates_are_judged_by_the_worst_device_of_their_class() -> None:
     assert passed(camera=[10, None]) is None
     assert passed(camera=[10, math.nan]) is None
     assert passed(camera=[None, 50]) is False
+
+
+def facts(**changes: Any) -> DatasetFacts:
+    return DatasetFacts.from_json(
+        {
+            "columns": {"label": {"type": "category", "values": ["hi", "lo"]}},
+            "features": ["x"],
+            "label": "label",
+            "slices": {"lighting": ["day", "dim", "night"]},
+            "inputShape": [1],
+            "rows": {"train": 8, "validation": 1, "test": 2},
+            "contentDigest": "sha256:0",
+            **changes,
+        }
+    )
+
+
+def test_a_slice_without_test_rows_is_inconclusive() -> None:
+    every = gate(metric="accuracy", slice={"lighting": "*"}, min=0.8)
+    found = evaluate_gates([every], EVIDENCE, None, facts(sliceRows={"lighting": {"night": {"train": 4, "test": 0}}}))
+    assert [(o.gate, o.passed, o.value) for o in found] == [
+        ("accuracy ≥ 0.8 (lighting=day)", True, 0.97),
+        ("accuracy ≥ 0.8 (lighting=dim)", True, 0.88),
+        ("accuracy ≥ 0.8 (lighting=night)", None, None),
+    ]
+    assert (
+        found[-1].detail.startswith("no test rows of lighting=night (4 in train); ") and "stratify" in found[-1].detail
+    )
+    (of_an_older_dataset,) = [o for o in evaluate_gates([every], EVIDENCE, None, facts()) if o.passed is None]
+    assert of_an_older_dataset.detail.startswith("no test rows of lighting=night; ")
+    named = only(
+        evaluate_gates([gate(metric="accuracy", slice={"lighting": "night"}, min=0.8)], EVIDENCE, None, facts())
+    )
+    assert named.detail.startswith("no test rows of lighting=night; ")
+
+
+def test_a_macro_figure_needs_test_rows_of_every_class() -> None:
+    macro = gate(metric="f1Macro", min=0.5)
+    evidence = {"overall": {"f1Macro": 1.0, "accuracy": 1.0}, "rows": 7}
+    untested = facts(classRows={"train": {"hi": 5, "lo": 3}, "test": {"hi": 7, "lo": 0}})
+    outcome = only(evaluate_gates([macro], evidence, None, untested))
+    assert outcome.passed is None and outcome.detail.startswith("fewer than 1 test rows of lo (0); ")
+    assert only(evaluate_gates([gate(metric="accuracy", min=0.5)], evidence, None, untested)).passed is True
+    tested = facts(classRows={"test": {"hi": 4, "lo": 3}})
+    assert only(evaluate_gates([macro], evidence, None, tested)).passed is True
+    assert only(evaluate_gates([gate(metric="f1Macro", min=0.5, minSupport=4)], evidence, None, tested)).passed is None
+
+
+@pytest.mark.parametrize(("support", "passed"), [(None, True), (3, True), (4, None)])
+def test_a_figure_of_too_few_rows_is_inconclusive(support: int | None, passed: bool | None) -> None:
+    more = {} if support is None else {"minSupport": support}
+    evidence = {"overall": {"accuracy": 1.0}, "rows": 3, "slices": {"lighting=dim": {"accuracy": 1.0, "rows": 3}}}
+    for where in ({}, {"slice": {"lighting": "dim"}}):
+        outcome = only(evaluate_gates([gate(metric="accuracy", min=0.9, **where, **more)], evidence, None))
+        assert outcome.passed is passed
+        if passed is None:
+            assert outcome.detail.startswith("3 test rows, fewer than the 4 of minSupport")
+            assert "of 4 rows or more" in outcome.gate
+
+
+def test_support_that_nobody_counted_or_that_means_nothing() -> None:
+    asked = gate(metric="accuracy", min=0.9, minSupport=1)
+    assert only(evaluate_gates([asked], {"overall": {"accuracy": 1.0}}, None)).passed is None
+    with pytest.raises(ValueError, match="rests on no rows"):
+        gate(metric="sizeBytes", max=1, minSupport=5)

@@ -6,7 +6,7 @@ from typing import Any
 
 from edgewright.core import gates
 from edgewright.core.address import Address
-from edgewright.core.facts import AssumedFacts, EvaluationFacts, Evidence
+from edgewright.core.facts import AssumedFacts, DatasetFacts, EvaluationFacts, Evidence
 from edgewright.core.gates import GateOutcome
 from edgewright.core.planning.fingerprint import (
     dataset_components,
@@ -208,7 +208,11 @@ def _plan_package(
     if any(node.blocked for node in inputs.values()):
         return BLOCKED, None
     known = all(node.artifact for node in inputs.values())
-    variant = _choose_variant(bench, model, gate_list, evaluation, champion.figures) if known else KNOWN_AFTER_APPLY
+    variant = (
+        _choose_variant(bench, model, gate_list, (dataset, evaluation), champion.figures)
+        if known
+        else KNOWN_AFTER_APPLY
+    )
     if variant is None:
         return BLOCKED, None
     name, spec = model.metadata.name, model.spec
@@ -234,16 +238,17 @@ def _choose_variant(
     bench: Workbench,
     model: Model,
     gate_list: Sequence[Gate],
-    evaluation: Node,
+    measured: tuple[Node, Node],
     champion: Evidence | None,
 ) -> str | None:
-    """Choose the first variant whose gates pass; note it when none does."""
-    assert evaluation.artifact is not None
+    """Choose the first variant whose gates pass, of the dataset and its evaluation; note it when none does."""
+    dataset, evaluation = measured
+    assert dataset.artifact is not None and evaluation.artifact is not None
     if isinstance(evaluation.artifact.facts, AssumedFacts):
         return variant_order(model.spec)[0]
     address = Address("model", model.metadata.name)
     evidence = evaluation.artifact.facts_as(EvaluationFacts).variants
-    choice = gates.choose_variant(variant_order(model.spec), gate_list, evidence, champion)
+    choice = gates.choose_variant(variant_order(model.spec), gate_list, evidence, champion, _dataset_facts(dataset))
     tried = [name for name in variant_order(model.spec) if name in choice.outcomes]
     shown: tuple[GateOutcome, ...] = choice.outcomes[choice.variant or tried[-1]] if tried else ()
     bench.verdicts[address] = shown
@@ -255,6 +260,11 @@ def _choose_variant(
         refused = variant_order(model.spec)[0]
         bench.note(address, "info", "FellBack", f"{refused} fails a gate; {choice.variant} is packaged instead", shown)
     return choice.variant
+
+
+def _dataset_facts(dataset: Node) -> DatasetFacts | None:
+    facts = dataset.artifact.facts if dataset.artifact else None
+    return facts if isinstance(facts, DatasetFacts) else None
 
 
 def _found(outcome: GateOutcome) -> str:

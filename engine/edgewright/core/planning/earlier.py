@@ -4,7 +4,8 @@ Called by the workbench. A correction must not make everything again: a plan sta
 artifacts whose figures, as far as they tell, may be wrong.
 
 Version 1 of ``evaluate`` took r2 for 1 or 0 where its sums were below 0.0001, and took probabilities that add up to 1
-only roughly, or not at all after quantization, for logits. Version 1 of ``package`` allowed an absolute 0.05 whatever
+only roughly, or not at all after quantization, for logits. Datasets of folders have had a part ``source.reading`` since
+folders of splits were taken for labels. Version 1 of ``package`` allowed an absolute 0.05 whatever
 the outputs' size.
 """
 
@@ -13,7 +14,8 @@ from collections.abc import Iterator, Mapping
 
 from edgewright.core.artifact import Action, Artifact
 from edgewright.core.facts import DatasetFacts, EvaluationFacts, Evidence
-from edgewright.core.planning.fingerprint import Components, fingerprint
+from edgewright.core.planning.fingerprint import READING, Components, fingerprint
+from edgewright_schemas.dataset import SPLIT_NAMES
 from edgewright_schemas.model import LARGEST_DEFAULT_ATOL
 
 _ATOL = "package.golden.atol"
@@ -25,6 +27,8 @@ _TOLD_APART = 4.0
 
 def earlier_fingerprint(action: Action, components: Components) -> str | None:
     """Name the same work of version 1; None where there is no later one."""
+    if action is Action.BUILD_DATASET and READING in components:
+        return fingerprint(action, {name: text for name, text in components.items() if name != READING})
     if action is Action.EVALUATE:
         return fingerprint(action, components, 1)
     if action is Action.PACKAGE:
@@ -43,6 +47,10 @@ def corrected(made: Artifact, inputs: Mapping[str, Artifact]) -> str:
         dataset = inputs["dataset"].facts
         values = dataset.label_values if isinstance(dataset, DatasetFacts) else None
         return next(filter(None, (_evidence(each, values) for each in made.facts.variants.values())), "")
+    if made.action is Action.BUILD_DATASET and isinstance(made.facts, DatasetFacts):
+        labels = made.facts.label_values
+        if labels and all(label.lower() in SPLIT_NAMES for label in labels):
+            return f"the folders {', '.join(labels)} were taken for labels"
     if made.action is Action.PACKAGE:
         return _package(made, inputs["evaluation"])
     return ""

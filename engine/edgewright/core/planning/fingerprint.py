@@ -30,8 +30,9 @@ BUILDER_VERSIONS: Mapping[Action, int] = {
 """Raised when a builder's output changes for the same input: what it made is made again, except where ``earlier`` says
 that the change does not concern it."""
 
+READING = "source.reading"
 _FOLDER_READING = "2"
-"""Raised when folders are read otherwise: their datasets alone are built again. 2: splits, hidden folders, copies."""
+"""Raised when folders are read otherwise, of whose datasets alone it is a part. 2: splits, hidden folders, copies."""
 
 _ENCODE = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode
 """As json.dumps, which makes an encoder for each call: a plan writes thousands of leaves."""
@@ -73,7 +74,7 @@ def dataset_components(spec: DatasetSpec, source_digest: str, code: Mapping[str,
     parts |= dict(flatten(dict(spec.source.with_), "source.with"))
     parts["source.content"] = source_digest
     if _reads_folder(spec.source):
-        parts["source.reading"] = _FOLDER_READING
+        parts[READING] = _FOLDER_READING
     if spec.source.format == "python":
         parts["source.function"] = spec.source.uri
         parts |= _code(spec.source.uri, code)

@@ -63,6 +63,8 @@ def columns_of(spec: DatasetSpec) -> Columns:
             raise StepFailed(f"column {name!r} of type {types[name]} cannot be a slice", hint="slice by a category")
     label = _label(declared, aside)
     _check_ranges(declared)
+    if spec.split.stratify and declared[label].type not in ("category", "boolean") and not spec.slices:
+        raise StepFailed("split.stratify has nothing to go by", hint="it goes by a label with classes, and by slices")
     return Columns(
         types=types,
         values=_values(declared, label),

@@ -18,15 +18,9 @@ from edgewright.errors import StepFailed
 from edgewright.pipeline.dataset.images import SUFFIXES
 from edgewright.pipeline.dataset.problems import Problems
 from edgewright_schemas.base import SpecModel
+from edgewright_schemas.dataset import SPLIT_NAMES
 
 METADATA = "metadata.csv"
-ROLES: Mapping[str, str] = {
-    **dict.fromkeys(("train", "training"), "train"),
-    **dict.fromkeys(("validation", "valid", "val", "dev"), "validation"),
-    **dict.fromkeys(("test", "testing"), "test"),
-}
-"""Names that people give to splits."""
-
 _SYSTEM_FOLDERS = frozenset({"__macosx", "@eadir", "#recycle", "$recycle.bin", "system volume information"})
 _SYSTEM_FILES = frozenset({"thumbs.db", "ehthumbs.db", "desktop.ini"})
 _PHONES = (".heic", ".heif", ".hif", ".jxl")
@@ -152,7 +146,7 @@ def _depth(name: str) -> int:
 def _entry(picture: str, label_level: int, split_level: int | None, options: ImageFolderOptions) -> Entry:
     folders = picture.split("/")[:-1]
     label = folders[label_level] if len(folders) > label_level else None
-    split = ROLES[folders[split_level].lower()] if split_level is not None else None
+    split = SPLIT_NAMES[folders[split_level].lower()] if split_level is not None else None
     return Entry(picture, label, None if options.layout == "merged" else split)
 
 
@@ -161,25 +155,25 @@ def _levels(
 ) -> tuple[int, int | None]:
     """Return at which depth the labels' folders are, and at which those of the splits, if there are any."""
     tops = {path[0] for path in paths if path}
-    splits = {top for top in tops if top.lower() in ROLES}
+    splits = {top for top in tops if top.lower() in SPLIT_NAMES}
     if options.layout == "labels" or splits & declared or not tops:
         return 0, None
     if all(path and path[0] in splits for path in paths):
         return 1, 0
-    if all(len(path) > 1 and path[1].lower() in ROLES for path in paths) and len(tops) > 1:
+    if all(len(path) > 1 and path[1].lower() in SPLIT_NAMES for path in paths) and len(tops) > 1:
         return 0, 1
     if options.layout in ("splits", "merged"):
         problems.add(
             f"source.with.layout is {options.layout}, and not every picture is in a folder named train, valid or test",
             next("/".join(path) or "." for path in paths if not path or path[0] not in splits),
         )
-    elif len({ROLES[top.lower()] for top in splits}) > 1 and any(len(p) > 1 and p[0] in splits for p in paths):
+    elif len({SPLIT_NAMES[top.lower()] for top in splits}) > 1 and any(len(p) > 1 and p[0] in splits for p in paths):
         problems.add(
             f"the folders {', '.join(sorted(splits))} look like splits, and there are pictures outside of them",
             ", ".join(sorted(tops - splits)) or "at the top",
             hint="move those away, or say with source.with {layout: labels} that every folder is a label",
         )
-    elif len(tops) == 1 and all(len(path) > 2 and path[1].lower() in ROLES for path in paths):
+    elif len(tops) == 1 and all(len(path) > 2 and path[1].lower() in SPLIT_NAMES for path in paths):
         problems.add(
             "the folders of the splits are one level down", hint=f"make the folder {next(iter(tops))} the source's uri"
         )

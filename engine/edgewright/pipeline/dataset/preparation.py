@@ -13,12 +13,11 @@ from edgewright.errors import StepFailed, UserCodeFailed
 from edgewright.pipeline.dataset.checks import Checks
 from edgewright.pipeline.dataset.columns import Columns, as_text, channels_first, coerce, nfc
 from edgewright.pipeline.dataset.copies import Copies, content_digest
-from edgewright.pipeline.dataset.layout import ROLES
 from edgewright.pipeline.dataset.problems import Problems
 from edgewright.pipeline.dataset.readers import Row, content_key
 from edgewright.pipeline.dataset.splits import Candidate
 from edgewright.pipeline.dataset.transforms import Step
-from edgewright_schemas.dataset import DatasetSpec
+from edgewright_schemas.dataset import SPLIT_NAMES, DatasetSpec
 
 
 @dataclass(slots=True)
@@ -73,7 +72,14 @@ class Preparation:
         if self.columns.image and after is not None:
             picture = self.copies.name(identity, content, after, str(kept[self.columns.label]))
             kept[self.columns.image] = self._image(after, row.where)
-        return Candidate(group or picture or identity, given, picture), kept
+        return Candidate(group or picture or identity, given, picture, self._strata(kept)), kept
+
+    def _strata(self, values: Mapping[str, Any]) -> tuple[str, ...]:
+        if not self.spec.split.stratify:
+            return ()
+        classes = (self.columns.label,) if self.columns.types[self.columns.label] in ("category", "boolean") else ()
+        there = {name: values[name] for name in (*classes, *self.columns.slices) if values[name] is not None}
+        return tuple(f"{name}={as_text(value)}" for name, value in there.items())
 
     def _stepped(self, row: Row) -> dict[str, Any] | None:
         """Take a row through the steps; None when one drops it or cannot handle it."""
@@ -114,11 +120,11 @@ class Preparation:
         if column is None:
             return row.split
         named = values[column]
-        if named is not None and named.strip().lower() not in ROLES:
+        if named is not None and named.strip().lower() not in SPLIT_NAMES:
             self.problems.add(
                 f"values of {column!r} name no split", f"{named!r} ({row.where})", hint="train, validation or test"
             )
-        return ROLES.get(named.strip().lower()) if named is not None else None
+        return SPLIT_NAMES.get(named.strip().lower()) if named is not None else None
 
     def categories(self) -> dict[str, list[str]]:
         """List the values of each category: as declared, or as found, sorted."""

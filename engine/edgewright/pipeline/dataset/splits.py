@@ -20,6 +20,8 @@ class Candidate:
     """The split its folder or a column names."""
     picture: str | None = None
     """The key of the first row with the same picture."""
+    strata: tuple[str, ...] = ()
+    """What should be in every split: its class and its slices, as ``column=value``."""
 
 
 def choose_split(key: str, split: Split) -> str:
@@ -33,7 +35,7 @@ def choose_split(key: str, split: Split) -> str:
 
 def depends_on_all(split: Split) -> bool:
     """Return whether a row's split may depend on the other rows."""
-    return split.column is not None or split.near_copies
+    return split.column is not None or split.near_copies or split.stratify
 
 
 def assign(rows: Sequence[Candidate], split: Split) -> list[str]:
@@ -42,10 +44,55 @@ def assign(rows: Sequence[Candidate], split: Split) -> list[str]:
     A row that names its split gets it; where no row names a split that has a share, train is divided further.
     """
     named = {row.given for row in rows if row.given is not None}
+    shares = {name: getattr(split, name) for name in SPLITS if name == "train" or name not in named}
+    if split.stratify:
+        chosen = stratify([row for row in rows if row.given in (None, "train")], shares, split.seed)
+        return [chosen[row.key] if row.given in (None, "train") else row.given for row in rows]
     if not named:
         return [choose_split(row.key, split) for row in rows]
-    shares = {name: getattr(split, name) for name in SPLITS if name == "train" or name not in named}
     return [_given(row, split, shares) for row in rows]
+
+
+def stratify(rows: Sequence[Candidate], shares: Mapping[str, float], seed: int) -> dict[str, str]:
+    """Choose the split of every key so that each stratum has its share of each split, the rarest first.
+
+    A stratum of few keys is in train first, then in test, then in validation. After Sechidis et al., On the
+    Stratification of Multi-Label Data (2011).
+
+    Returns:
+        The split, by key.
+    """
+    given = [name for name in ("train", "test", "validation") if shares.get(name, 0) > 0] or ["train"]
+    whole = sum(shares.get(name, 0) for name in given) or 1.0
+    held: dict[str, Counter[str]] = {}
+    for row in rows:
+        held.setdefault(row.key, Counter()).update(("", *row.strata))
+    keys: dict[str, list[str]] = {}
+    for key in sorted(held, key=lambda key: _position(key, seed)):
+        for stratum in held[key]:
+            keys.setdefault(stratum, []).append(key)
+    totals = sum(held.values(), Counter())
+    wanted: dict[tuple[str, str], float] = {}
+    for stratum, members in keys.items():
+        rest = float(totals[stratum])
+        for rank, name in reversed(list(enumerate(given))):
+            share = totals[stratum] * shares.get(name, 1.0) / whole if rank < len(members) else 0.0
+            wanted[stratum, name] = rest if rank == 0 else max(1.0, share) if share else 0.0
+            rest -= wanted[stratum, name]
+    first = dict(wanted)
+
+    def still_wanted(key: str, name: str) -> float:
+        return sum(wanted[each, name] / first[each, name] for each in held[key] if first[each, name])
+
+    chosen: dict[str, str] = {}
+    for stratum in sorted(keys, key=lambda each: (totals[each], each)):
+        for key in keys[stratum]:
+            if key not in chosen:
+                short = [name for name in given if wanted[stratum, name] > 0] or given
+                chosen[key] = max(short, key=lambda name: still_wanted(key, name))
+                for each, count in held[key].items():
+                    wanted[each, chosen[key]] -= count
+    return chosen
 
 
 def _given(row: Candidate, split: Split, shares: Mapping[str, float]) -> str:
