@@ -1,22 +1,25 @@
 """Drives rollouts: what devices said goes into the pure state machine, what it decides becomes assignments."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from edgewright.core.address import Address
 from edgewright.core.facts import PackageFacts
-from edgewright.core.fleet.membership import members
+from edgewright.core.fleet.conflicts import CONFLICT, DeviceConflict, find_conflicts
+from edgewright.core.fleet.membership import declared, members
 from edgewright.core.fleet.routes import Proof
 from edgewright.core.gates import device_gates
 from edgewright.core.planning.observed import Champion
 from edgewright.core.planning.rollouts import RolloutTarget
 from edgewright.core.rollout.controls import take_up
-from edgewright.core.rollout.devices import DEADLINE_EXCEEDED
+from edgewright.core.rollout.devices import DEADLINE_EXCEEDED, fail_return, same_release
 from edgewright.core.rollout.goal import Advance, DeviceView, Goal, RolloutEvent, view_device
+from edgewright.core.rollout.holds import CONFIG_FAILED, hold_back
 from edgewright.core.rollout.machine import advance
 from edgewright.core.rollout.state import Phase, Release, RolloutState
 from edgewright.core.snapshot import Snapshot
+from edgewright.errors import StepFailed
 from edgewright.ports import DeliveryReader, DeviceWriter, Event
 from edgewright.reconcile.device_configs import Configurator
 from edgewright.reconcile.run import RunContext
@@ -54,14 +57,22 @@ class RolloutDriver:
             return None
         if goal.release.config is not None:
             self.configurator.keep(desired, aim.fleet, goal.release.config)
-        labels = members(desired, aim.fleet, self.context.reader.enrolled())
+        enrolled = self.context.reader.enrolled()
+        labels = members(desired, aim.fleet, enrolled)
+        held = _conflicts_of(address, find_conflicts(desired, enrolled))
         model = aim.rollout.spec.model
         now = self.context.clock()
-        result = advance(state, goal, self._views(model, labels, goal), now)
+        views = _hold(self._views(model, labels, goal), state, goal, held)
+        result = advance(state, goal, views, now)
         if result.state == stored and not result.assign and not requested:
             return result.wake_at
         self._call_off(stored, result)
-        assignments = self._assignments(result.assign, aim, labels)
+        try:
+            assignments = self._assignments(result.assign, aim, labels)
+        except StepFailed as error:
+            failed = self._unrenderable(error, result.assign, desired, aim, labels)
+            result = _without(advance(state, goal, hold_back(views, CONFIG_FAILED, failed), now), failed, now)
+            assignments = self._assignments(result.assign, aim, labels)
         events = [_event(event, now, address, desired) for event in (*drops, *result.events)]
         self.context.writer.save_rollout_with_assignments(
             address,
@@ -146,6 +157,39 @@ class RolloutDriver:
             rendered |= {(device, config): file for device, file in files.items()}
         return rendered
 
+    def _unrenderable(
+        self,
+        error: StepFailed,
+        decisions: Sequence[tuple[str, Release | None]],
+        desired: Snapshot,
+        aim: RolloutTarget,
+        labels: Mapping[str, Labels],
+    ) -> dict[str, str]:
+        """Find the devices whose own labels, not the repository, keep their configuration from being rendered.
+
+        Raises:
+            StepFailed: It cannot be rendered for a device that the inventory lists, or for none of the fleet.
+        """
+        listed = {device.id for device in declared(desired, aim.fleet)}
+        decided = dict(decisions)
+        release = next(release for release in decided.values() if release is not None and release.config is not None)
+        wanted = {
+            device: decided.get(device, release) for device in labels if device in decided or device not in listed
+        }
+        failed = {d: said for d, r in wanted.items() if (said := self._config_failure(d, r, aim, labels))}
+        if not failed or failed.keys() & listed or failed.keys() == labels.keys():
+            raise error
+        return failed
+
+    def _config_failure(
+        self, device: str, release: Release | None, aim: RolloutTarget, labels: Mapping[str, Labels]
+    ) -> str:
+        try:
+            self._configs([(device, release)], aim, labels)
+        except StepFailed as error:
+            return error.message
+        return ""
+
     def _champion(self, model: str, before: RolloutState, after: RolloutState) -> tuple[str, Champion] | None:
         """Name the new champion when a rollout has just succeeded on its whole fleet."""
         if after.phase is not Phase.SUCCEEDED or after.release is None:
@@ -166,6 +210,38 @@ class RolloutDriver:
             variant=package.facts_as(PackageFacts).variant,
             train_fingerprint=export.inputs.get("model", ""),
         )
+
+
+def _conflicts_of(address: Address, conflicts: Mapping[str, DeviceConflict]) -> Mapping[str, str]:
+    """Return why devices are held back from a rollout."""
+    return {device: each.message for device, each in conflicts.items() if address.name in each.rollouts}
+
+
+def _hold(
+    views: Mapping[str, DeviceView], state: RolloutState, goal: Goal, conflicts: Mapping[str, str]
+) -> Mapping[str, DeviceView]:
+    """Hold devices back that give no verdict."""
+    failed = {
+        device: hold.message
+        for device, hold in state.held.items()
+        if hold.reason == CONFIG_FAILED and device in views and hold.labels_digest == views[device].labels_digest
+    }
+    unchanged = same_release(state.release, goal.release)
+    return hold_back(hold_back(views, CONFIG_FAILED, failed if unchanged else {}), CONFLICT, conflicts)
+
+
+def _without(result: Advance, failed: Mapping[str, str], now: datetime) -> Advance:
+    """Leave out the assignments that cannot be rendered: those of devices that are to go back."""
+    lost = {
+        device: fail_return(result.state.devices[device], failed[device], now)
+        for device, _ in result.assign
+        if device in failed
+    }
+    if not lost:
+        return result
+    state = replace(result.state, devices={**result.state.devices, **lost})
+    assign = tuple((device, release) for device, release in result.assign if device not in lost)
+    return replace(result, state=state, assign=assign)
 
 
 def _goal(desired: Snapshot, aim: RolloutTarget, state: RolloutState) -> Goal | None:

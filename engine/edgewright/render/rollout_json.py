@@ -7,6 +7,7 @@ from edgewright.core.rollout.state import (
     Controls,
     DeviceProgress,
     DeviceState,
+    Hold,
     Rejection,
     RolloutState,
     RolloutSummary,
@@ -22,7 +23,10 @@ def rollout_json(state: RolloutState, requested: Controls | None = None) -> dict
     devices: Mapping[str, DeviceProgress] = dict(sorted(state.devices.items()))
     return rollout_summary_json(summarize(state)) | {
         "requested": _controls(requested) if requested is not None else None,
-        "devices": [{"device": device, **progress_json(progress)} for device, progress in devices.items()],
+        "devices": [
+            {"device": device, **progress_json(progress), "held": _hold(state.held.get(device))}
+            for device, progress in devices.items()
+        ],
     }
 
 
@@ -50,6 +54,10 @@ def progress_json(progress: DeviceProgress) -> dict[str, Any]:
         "reason": progress.reason,
         "message": progress.message,
     }
+
+
+def _hold(hold: Hold | None) -> dict[str, str] | None:
+    return {"reason": hold.reason, "message": hold.message} if hold is not None else None
 
 
 def _controls(controls: Controls) -> dict[str, Any]:

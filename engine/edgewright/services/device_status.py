@@ -5,6 +5,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 
 from edgewright.core.address import Address
+from edgewright.core.fleet.conflicts import CONFLICT, find_conflicts
 from edgewright.core.fleet.enrollment import IdentityStatus
 from edgewright.core.fleet.membership import members
 from edgewright.core.fleet.routes import find_routes
@@ -73,12 +74,17 @@ def _known(environment: DeviceEnvironment, desired: Snapshot) -> KnownDevices:
     reports = dict(store.reports())
     for report in environment.delivery(desired).observe({id_: each.sequence for id_, each in reports.items()}):
         reports[report.device] = report
+    enrolled = store.enrolled()
+    conflicts = find_conflicts(desired, enrolled).items()
     return KnownDevices(
-        routes=find_routes(desired, store.enrolled()),
+        routes=find_routes(desired, enrolled),
         rollouts=_rollouts(environment, desired),
         assignments={device: entry.assignment for device, entry in store.assignments().items()},
         reports=reports,
-        problems=find_problems(environment.twins.twins(), environment.identities.identities()),
+        problems={
+            **find_problems(environment.twins.twins(), environment.identities.identities()),
+            **{device: f"{CONFLICT}: {conflict.message}" for device, conflict in conflicts},
+        },
     )
 
 

@@ -91,7 +91,8 @@ def _print(address: Address, found: RolloutState, requested: Controls | None) ->
     for device, progress in sorted(found.devices.items(), key=lambda item: (item[1].wave, item[0])):
         since = f"{progress.since:%Y-%m-%d %H:%M:%S}" if progress.since else "-"
         verified = short(progress.verified.package) if progress.verified else "-"
-        reason = ": ".join(part for part in (progress.reason, progress.message) if part)
+        told = found.held.get(device) or progress
+        reason = ": ".join(part for part in (told.reason, told.message) if part)
         wave = str(progress.wave + 1) if progress.wave >= 0 else "-"
         rows.append((wave, device, progress.state.value, since, verified, reason))
     headings = ("WAVE", "DEVICE", "STATE", "SINCE (UTC)", "VERIFIED", "WHY")

@@ -56,13 +56,16 @@ def delivery_of(fleet: Fleet, labels: Labels) -> Delivery:
 def find_routes(desired: Snapshot, enrolled: Mapping[str, Labels]) -> dict[str, Route]:
     """Find the way to every device of every fleet.
 
-    A device in several fleets that differ goes the way of the first by name; ``conflicts_of_routes`` says so.
+    A device in several fleets that differ goes the way of the first by name, of those that the repository alone puts it
+    into before those that its own labels do; ``conflicts_of_routes`` says so.
     """
     found: dict[str, Route] = {}
-    for fleet in _fleets(desired):
+    fleets = _fleets(desired)
+    home = {id_: fleet.metadata.name for fleet in reversed(fleets) for id_ in members(desired, fleet, {})}
+    for fleet in fleets:
         listed = {device.id: device for device in declared(desired, fleet)}
         for id_, labels in members(desired, fleet, enrolled).items():
-            if id_ not in found:
+            if id_ not in found or home.get(id_) == fleet.metadata.name:
                 device = listed.get(id_)
                 known = device.model_copy(update={"labels": dict(labels)}) if device else None
                 found[id_] = Route(

@@ -9,7 +9,14 @@ from edgewright.core.planning.observed import Observed
 from edgewright.core.planning.plan import Plan, PlanSummary, StartRollout, action_of
 from edgewright.core.planning.pruning import plan_prunes
 from edgewright.core.planning.repairs import plan_repairs
-from edgewright.core.planning.rollouts import RolloutTarget, conflicts, plan_publish, plan_rollout, target_of
+from edgewright.core.planning.rollouts import (
+    RolloutTarget,
+    conflicts,
+    note_conflicts,
+    plan_publish,
+    plan_rollout,
+    target_of,
+)
 from edgewright.core.planning.workbench import BLOCKED, Workbench
 from edgewright.core.snapshot import Snapshot
 from edgewright.errors import SpecError
@@ -25,7 +32,7 @@ def plan(desired: Snapshot, observed: Observed, now: datetime) -> Plan:
     """Compute everything a run would do to make reality match the desired state.
 
     Raises:
-        SpecError: Two rollouts claim the same model on the same device.
+        SpecError: Two rollouts claim the same model on a device that the repository puts into both fleets.
     """
     return plan_with_targets(desired, observed, now)[0]
 
@@ -44,6 +51,7 @@ def plan_with_targets(
     nodes = _plan_builds(bench)
     found = _targets(bench, nodes)
     _plan_deliveries(bench, nodes, found)
+    note_conflicts(bench)
     plan_repairs(bench)
     plan_prunes(bench)
     consulted = digest_json(bench.consulted)

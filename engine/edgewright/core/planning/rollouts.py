@@ -8,6 +8,7 @@ from edgewright.core.address import Address
 from edgewright.core.artifact import Artifact
 from edgewright.core.config_drift import CONFIG_DRIFTED
 from edgewright.core.facts import PackageFacts
+from edgewright.core.fleet.conflicts import CONFLICT, Claim, find_claims, find_conflicts
 from edgewright.core.fleet.membership import members, membership_digest
 from edgewright.core.fleet.routes import Proof, conflicts_of_routes, delivery_of
 from edgewright.core.planning.builds import ModelNodes
@@ -336,39 +337,36 @@ def _preview(bench: Workbench, target: RolloutTarget, size: int | None, last: in
 
 
 def conflicts(bench: Workbench) -> list[Problem]:
-    """Find rollouts that claim the same model on the same device, and fleets that reach a device in different ways."""
+    """Find what the repository alone makes conflict: rollouts that claim the same model on the same device, and fleets
+    that reach a device in different ways.
+    """
     problems = list(_ways_that_differ(bench))
-    claims: dict[tuple[str, str], str] = {}
-    by_model: dict[str, list[Rollout]] = {}
-    for rollout in bench.desired.rollouts():
-        by_model.setdefault(rollout.spec.model, []).append(rollout)
-    for model, rollouts in by_model.items():
-        if len(rollouts) < 2:
-            continue
-        for rollout in rollouts:
-            fleet = bench.desired.fleet(rollout.spec.fleet)
-            devices = members(bench.desired, fleet, bench.observed.enrolled) if fleet else {}
-            name = rollout.metadata.name
-            taken = [(id_, other) for id_ in devices if (other := claims.setdefault((model, id_), name)) != name]
-            if taken:
-                where = bench.desired.resources[Address("rollout", name)].location
-                device, other = taken[0]
-                more = f" and {len(taken) - 1} more" if len(taken) > 1 else ""
-                problems.append(
-                    Problem(
-                        where.path,
-                        where.line,
-                        where.column,
-                        f"rollout/{name} and rollout/{other} both claim model/{model} on device {device}{more}",
-                        "let their fleets share no device",
-                    )
-                )
+    by_rollouts: dict[tuple[str, str], list[Claim]] = {}
+    for claim in find_claims(bench.desired, {}):
+        by_rollouts.setdefault((claim.other, claim.model), []).append(claim)
+    for (name, model), claims in by_rollouts.items():
+        where = bench.desired.resources[Address("rollout", name)].location
+        first, more = claims[0], f" and {len(claims) - 1} more" if len(claims) > 1 else ""
+        message = f"rollout/{name} and rollout/{first.one} both claim model/{model} on device {first.device}{more}"
+        problems.append(Problem(where.path, where.line, where.column, message, "let their fleets share no device"))
     return problems
+
+
+def note_conflicts(bench: Workbench) -> None:
+    """Note each rollout's devices that are held back because their labels put them into two fleets."""
+    by_rollout: dict[str, list[str]] = {}
+    for device, conflict in sorted(find_conflicts(bench.desired, bench.observed.enrolled).items()):
+        for name in conflict.rollouts:
+            by_rollout.setdefault(name, []).append(f"{device}: {conflict.message}")
+    for name, found in sorted(by_rollout.items()):
+        devices = "1 device is left as it is" if len(found) == 1 else f"{len(found):,} devices are left as they are"
+        more = f"; and {len(found) - 3:,} more" if len(found) > 3 else ""
+        bench.note(Address("rollout", name), "warning", CONFLICT, f"{devices}: {'; '.join(found[:3])}{more}")
 
 
 def _ways_that_differ(bench: Workbench) -> Iterator[Problem]:
     told: set[tuple[str, str]] = set()
-    for device, (one, other) in conflicts_of_routes(bench.desired, bench.observed.enrolled).items():
+    for device, (one, other) in conflicts_of_routes(bench.desired, {}).items():
         if (one, other) not in told:
             told.add((one, other))
             where = bench.desired.resources[Address("fleet", other)].location

@@ -55,8 +55,8 @@ class ObservationContext:
     """Whether it is proven on the fleet: a device that loses it then fetches it again."""
 
     def online(self, view: DeviceView) -> bool:
-        """Return whether a device has reported lately."""
-        return view.last_seen is not None and self.now < view.last_seen + self.offline_after
+        """Return whether a device has reported lately, and takes part."""
+        return view.held is None and view.last_seen is not None and self.now < view.last_seen + self.offline_after
 
 
 def same_release(one: Release | None, other: Release | None) -> bool:
@@ -101,6 +101,11 @@ def observe(progress: DeviceProgress, view: DeviceView, at: ObservationContext) 
             return _in_flight(progress, view, at)
         case _ as never:
             assert_never(never)
+
+
+def fail_return(progress: DeviceProgress, message: str, now: datetime) -> DeviceProgress:
+    """Note that a device cannot be given its last verified release again."""
+    return replace(progress, state=DeviceState.FAILED, since=now, reason=RETURN_FAILED, message=message)
 
 
 def _move(
@@ -227,7 +232,7 @@ def _overdue(progress: DeviceProgress, at: ObservationContext) -> bool:
 
 def due(progress: DeviceProgress, view: DeviceView, at: ObservationContext, *, wave: int) -> datetime | None:
     """Return when time alone will change a device that is under way, or waits its turn in a current wave."""
-    if view.last_seen is None:
+    if view.last_seen is None or view.held is not None:
         return None
     silent = view.last_seen + at.offline_after
     if progress.state in IN_FLIGHT and progress.assigned_at is not None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from edgewright.core.fleet.routes import Proof
-from edgewright.core.rollout.state import Release, RolloutState
+from edgewright.core.rollout.state import Hold, Release, RolloutState
 from edgewright_schemas.rollout import RolloutSpec
 from edgewright_schemas.thresholds import Gate
 from edgewright_wire.messages import Phase as DevicePhase
@@ -56,6 +56,8 @@ class DeviceView:
     message: str = ""
     latency_p95_ms: float | None = None
     """Measured in the device's probe, in milliseconds."""
+    held: Hold | None = None
+    """Why the device keeps what it has and gives no verdict; None where it takes part."""
 
 
 @dataclass(frozen=True, slots=True)

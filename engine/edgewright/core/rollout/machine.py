@@ -13,6 +13,7 @@ The rules
     - The rollout halts as soon as a wave can no longer reach ``minRatio``, a device gate fails, or a device that
       was verified is no longer. Under ``onFailure: rollback`` its release is rejected and every device that got
       it is assigned its last verified release, whatever the window, the pause or maxUnavailable say.
+    - A device that is held back keeps what it has, is in no wave, and gives no verdict.
     - After success, devices that were offline are assigned the release all at once, since they are unavailable
       anyway; one that fails is sent back alone.
 """
@@ -25,6 +26,7 @@ from edgewright.core.rollout.controls import abort, approve, pause, resume
 from edgewright.core.rollout.devices import NEVER_SEEN, OFFLINE, is_superseded, observe, same_release
 from edgewright.core.rollout.failures import RolloutFailure, find_failure, find_failure_at_end, unmeasurable
 from edgewright.core.rollout.goal import Advance, DeviceView, Goal, RolloutEvent, view_device
+from edgewright.core.rollout.holds import observe_held
 from edgewright.core.rollout.membership import follow_fleet, follow_labels, forget_left, settle, start, waves_digest
 from edgewright.core.rollout.run import HALTED, Run
 from edgewright.core.rollout.state import (
@@ -136,7 +138,7 @@ def _observe(run: Run) -> None:
     halted = run.state.phase in HALTED
     for device, progress in tuple(run.devices.items()):
         view = run.views[device]
-        seen = observe(progress, view, at)
+        seen = observe_held(progress, view.held, at) if view.held else observe(progress, view, at)
         if seen is progress:
             continue
         if not halted and seen.state not in IN_FLIGHT and is_superseded(progress, view, release):
@@ -320,7 +322,7 @@ def _after_success(run: Run) -> None:
 def _send_back_failed(run: Run) -> None:
     for device, progress in tuple(run.devices.items()):
         failed = progress.state is DeviceState.FAILED and same_release(progress.release, run.release)
-        if failed and not same_release(run.fallback(device), run.release):
+        if failed and run.views[device].held is None and not same_release(run.fallback(device), run.release):
             run.send_back(device, progress.reason, progress.message)
 
 

@@ -6,6 +6,7 @@ from edgewright.core.fleet.routes import Proof
 from edgewright.core.rollout.controls import dropped, is_paused_by_person
 from edgewright.core.rollout.devices import is_current, same_release
 from edgewright.core.rollout.goal import DeviceView
+from edgewright.core.rollout.holds import follow_holds
 from edgewright.core.rollout.run import HALTED, Run
 from edgewright.core.rollout.state import (
     ENDED,
@@ -33,6 +34,7 @@ def start(run: Run) -> None:
     What people decided of the same release stays; of another one it is forgotten, with an event.
     """
     goal, before = run.goal, run.devices
+    follow_holds(run)
     controls = _keep_controls(run) if same_release(run.state.release, goal.release) else _drop_controls(run)
     run.state = replace(
         run.state,
@@ -133,16 +135,21 @@ def _in_wave(progress: DeviceProgress, wave: int) -> DeviceProgress:
 
 
 def _waves(run: Run) -> dict[str, int]:
-    return wave_numbers(run.goal.name, run.spec, {device: view.labels for device, view in run.views.items()})
+    """Give each device its wave; one that is held back is in none, and makes no percentage larger."""
+    labels = {device: view.labels for device, view in run.views.items() if view.held is None}
+    return {**dict.fromkeys(run.views, NO_WAVE), **wave_numbers(run.goal.name, run.spec, labels)}
 
 
 def follow_fleet(run: Run) -> None:
-    """Take in devices that joined, drop those that left, and sort those not yet assigned into waves again.
+    """Take in devices that joined, drop those that left, and sort those not yet assigned into waves again; likewise
+    those that are held back, or are no more.
 
     Whoever belongs to a wave that has begun goes with the current one. After success a newcomer starts the waves
     again, from its own.
     """
-    if run.goal.fleet_digest == run.state.fleet_digest and run.devices.keys() == run.views.keys():
+    changed = follow_holds(run)
+    same = run.goal.fleet_digest == run.state.fleet_digest and run.devices.keys() == run.views.keys()
+    if same and not changed:
         return
     run.state = replace(run.state, fleet_digest=run.goal.fleet_digest)
     forget_left(run)
@@ -153,9 +160,9 @@ def follow_fleet(run: Run) -> None:
         run.emit("DevicesJoined", f"{_count(len(joined))} joined the fleet")
     waves, again = _waves(run), []
     for device, progress in run.devices.items():
-        if progress.state is not DeviceState.PENDING:
+        if progress.state is not DeviceState.PENDING and device not in changed:
             continue
-        newcomer = progress.reason in {JOINED, NOT_IN_ANY_WAVE}
+        newcomer = progress.state is DeviceState.PENDING and progress.reason in {JOINED, NOT_IN_ANY_WAVE}
         wave = waves[device]
         if run.state.phase not in HALTED | {Phase.SUCCEEDED} and wave != NO_WAVE:
             wave = max(wave, run.state.wave)
@@ -181,7 +188,12 @@ def follow_labels(run: Run) -> None:
     again = []
     for device, progress in run.devices.items():
         waits = progress.state is DeviceState.DEFERRED and progress.assigned_at is None
-        if waits or progress.state in IN_FLIGHT or progress.state in {DeviceState.PENDING, DeviceState.ROLLED_BACK}:
+        if (
+            run.views[device].held is not None
+            or waits
+            or progress.state in IN_FLIGHT
+            or progress.state in {DeviceState.PENDING, DeviceState.ROLLED_BACK}
+        ):
             continue
         if not same_release(progress.release, run.release):
             continue

@@ -78,6 +78,8 @@ class Run:
             reason, words = _DEVICE_EVENTS[progress.state]
             if progress.release is None:
                 words = _OF_NOTHING.get(progress.state, words)
+            if progress.state is DeviceState.DEFERRED and self.views[device].held is not None:
+                words = "is left as it is"
             if before is not None and is_config_drift(before.reason) and progress.state in _PROVEN:
                 reason = "Repaired"
             why = ": ".join(part for part in (progress.reason, progress.message) if part)
@@ -184,6 +186,8 @@ class Run:
     def settled(self, device: str) -> bool:
         """Return whether a device has proved all it can of the release and its configuration."""
         progress = self.devices[device]
+        if self.views[device].held is not None:
+            return False
         return progress.state in PROVED and is_current(progress, self.views[device], self.release)
 
     def _group(self, device: str) -> str:

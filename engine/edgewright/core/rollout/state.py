@@ -175,6 +175,18 @@ class Rejection:
 
 
 @dataclass(frozen=True, slots=True)
+class Hold:
+    """Reason that a device is held back."""
+
+    reason: str
+    """One word: Conflict, …"""
+    message: str = ""
+    """The same in words."""
+    labels_digest: str = ""
+    """Of the labels it has been held back with."""
+
+
+@dataclass(frozen=True, slots=True)
 class RolloutState:
     """One rollout, across releases."""
 
@@ -199,6 +211,8 @@ class RolloutState:
     message: str = ""
     waves: str = ""
     """Digest of the waves that approvals number; empty in states of earlier versions."""
+    held: Mapping[str, Hold] = field(default_factory=dict)
+    """Devices that are held back."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from typing import Literal
 
 from edgewright.core.address import Address
 from edgewright.core.config_drift import CONFIG_DRIFTED, is_config_drift
+from edgewright.core.fleet.conflicts import CONFLICT
 from edgewright.core.planning.plan import Note, Plan, Step, action_of
 from edgewright.core.rollout.state import Phase, RolloutSummary
 
@@ -164,8 +165,8 @@ def _standing(notes: list[Note], steps: list[Step], rollout: RolloutSummary | No
     if rollout is not None and rollout.phase in _PROBLEM_PHASES:
         return True, _PROBLEM_PHASES[rollout.phase], rollout.message
     for note in notes:
-        if note.severity == "waiting" or note.reason == CONFIG_DRIFTED:
-            # What has drifted and is a warning stays so, unless a person does something.
+        if note.severity == "waiting" or note.reason in {CONFIG_DRIFTED, CONFLICT}:
+            # What has drifted and is a warning stays so, as does a conflict, unless a person does something.
             return note.severity == "warning", note.reason, note.message
     if rollout is not None and rollout.phase is not Phase.SUCCEEDED:
         phase = rollout.phase.value

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from edgewright.core.fleet.conflicts import CONFLICT
 from edgewright.core.fleet.routes import Route
 from edgewright.core.rollout.devices import NEVER_SEEN, OFFLINE
 from edgewright.core.rollout.state import DeviceProgress, RolloutState
@@ -122,7 +123,9 @@ class KnownDevices:
             progress = state.devices.get(device)
             if progress is not None:
                 of_model = _model(model, assignment, report)
-                reason = _reason(progress, of_model.report, report, problem)
+                hold = state.held.get(device)
+                reason = f"{hold.reason}: {hold.message}" if hold else ""
+                reason = reason or _reason(progress, of_model.report, report, problem)
                 found.append(DeviceRollout(name, of_model, progress, reason))
         return found
 
@@ -141,7 +144,7 @@ def _model(name: str, assignment: Assignment | None, report: Report | None) -> D
 
 
 def _reason(progress: DeviceProgress | None, said: ModelReport | None, report: Report | None, problem: str) -> str:
-    if problem and (progress is None or progress.reason in {"", OFFLINE, NEVER_SEEN}):
+    if problem and (progress is None or progress.reason in {"", OFFLINE, NEVER_SEEN, CONFLICT}):
         return problem  # it says why nothing was heard
     pairs = [(one.reason, one.message) for one in (progress, said, report) if one is not None and one.reason]
     return ": ".join(part for part in pairs[0] if part) if pairs else ""

@@ -30,6 +30,7 @@ _INFO = {
     "FellBack": "the preferred variant failed a gate; another one is packaged",
     "Fetching": "the source is being asked for the first time",
     "HistoryRewritten": "the followed branch was rewritten; its new commit is in force",
+    "HoldEnded": "a device that was held back takes part again",
     "OutsideWindow": "a wave waits for the rollout's window",
     "Pausing": "a rollout is about to pause",
     "Planned": "a run would do something",
@@ -58,6 +59,8 @@ _INFO = {
 }
 _WARNING = {
     "ConfigDrifted": "a device, a published file or a stored blob is not what it should be",
+    "ConfigFailed": "the configuration of a device cannot be rendered with its labels; it keeps what it has",
+    "Conflict": "the labels of a device put it into two fleets; it keeps what it has",
     "DeviceFailed": "a device failed to take the release",
     "DeviceIneligible": "a device cannot take the release",
     "EmptySnapshot": "the revision declares nothing; what was managed is kept",
