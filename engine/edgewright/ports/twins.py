@@ -79,6 +79,10 @@ class IdentityStore(Protocol):
         """List keys, in order of device and time."""
         ...
 
+    def count(self, system: str, status: IdentityStatus) -> int:
+        """Count keys without reading them."""
+        ...
+
     def decide(self, system: str, key: str, status: IdentityStatus, at: datetime) -> Identity | None:
         """Accept or reject a key; None where it is unknown. Accepting one retires the device's others of the system."""
         ...

@@ -17,6 +17,9 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 HEADER_SECONDS = 10.0
 """A connection that has not sent a whole request line and its headers by then is closed."""
 HEADER_BYTES = 32 << 10
+SPARE_SECONDS = 2.0
+"""The same, of a connection beyond the limit: it is there to be asked for health, and makes room for the next."""
+_HEALTH = {b"/healthz", b"/readyz"}
 STALLED_SECONDS = 120.0
 """A connection whose other end takes in nothing of an answer for so long is ended."""
 
@@ -36,6 +39,8 @@ class Protocol(HttpToolsProtocol):
     def __init__(self, *arguments: Any, instant: Instant | None = None, **named: Any) -> None:
         super().__init__(*arguments, **named)
         self._instant = instant
+        self._is_spare = False
+        """Whether the limit of connections was reached before it."""
         self._impatience: asyncio.TimerHandle | None = None
         self._stalled: asyncio.TimerHandle | None = None
         self._in_head = False
@@ -48,6 +53,9 @@ class Protocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn does
         """Expect a request."""
         super().connection_made(transport)
+        self._is_spare = self.limit_concurrency is not None and len(self.connections) > self.limit_concurrency
+        if self._is_spare:
+            self.timeout_keep_alive = 0
         self._gathering = _Gathering(transport, self.loop)
         self.transport = cast(asyncio.Transport, self._gathering)
         tls = transport.get_extra_info("ssl_object")
@@ -121,6 +129,9 @@ class Protocol(HttpToolsProtocol):
         elif sum(len(name) + len(value) for name, value in self.headers) + len(self.url) > HEADER_BYTES:
             self._refuse_head()
         else:
+            # Of those within the limit, one more request is no reason to refuse anything.
+            is_refused = self._is_spare and self.url.partition(b"?")[0] not in _HEALTH
+            self.limit_concurrency = 0 if is_refused else None
             super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
@@ -142,7 +153,7 @@ class Protocol(HttpToolsProtocol):
             self._instant is not None
             and self._is_idle()
             and not self.flow.write_paused
-            and len(self.connections) < (self.limit_concurrency or 1 << 30)
+            and not self._is_spare
             and self.parser.get_method() == b"GET"
             and self.parser.get_http_version() == "1.1"
             and self.parser.should_keep_alive()
@@ -159,7 +170,8 @@ class Protocol(HttpToolsProtocol):
 
     def _hurry(self) -> None:
         if self._impatience is None and not self.transport.is_closing():
-            self._impatience = self.loop.call_later(HEADER_SECONDS, self.transport.close)
+            seconds = SPARE_SECONDS if self._is_spare else HEADER_SECONDS
+            self._impatience = self.loop.call_later(seconds, self.transport.close)
 
     def _calm(self) -> None:
         if self._impatience is not None:

@@ -11,17 +11,23 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import uvicorn
 from starlette.types import ASGIApp
 
 from edgewright.errors import EdgewrightError
+from edgewright.server.listener import BoundedListener
 from edgewright.server.protocol import Instant, Protocol
 from edgewright.server.tls import TlsContext
 
 MOST_CONNECTIONS = 10_000
-"""Requests beyond are answered with 503 at once; fewer where the system gives a process fewer files."""
+"""Requests of connections beyond are answered with 503 at once; fewer where the system gives a process fewer files."""
+RESERVED = 64
+"""Connections beyond those, which are asked for health or refused; still more are closed as they come."""
+MOST_HANDSHAKES = 1_000
+"""TLS handshakes at once."""
+HANDSHAKE_SECONDS = 10.0
 KEEP_SECONDS = 75
 """How long a connection is kept without a request: longer than devices wait between two."""
 TLS_SECONDS = 10
@@ -93,7 +99,8 @@ class Serving:
                 cannot be read, or the application did not start.
         """
         tls = TlsContext(*self._tls, self._clients) if self._tls is not None else None
-        listener = _listen(self._host, self._port)
+        listener, most = _listen(self._host, self._port), _most_connections()
+        listener.most = most + RESERVED
         config = uvicorn.Config(
             self._app,
             http=partial(Protocol, instant=self._instant),  # type: ignore[arg-type] # called as the class would be
@@ -104,7 +111,7 @@ class Serving:
             access_log=False,
             server_header=False,
             proxy_headers=False,
-            limit_concurrency=_most_connections(),
+            limit_concurrency=most,
             timeout_keep_alive=KEEP_SECONDS,
             timeout_graceful_shutdown=self._stop_seconds,
             timeout_notify=TLS_SECONDS,
@@ -114,6 +121,9 @@ class Serving:
         config.ssl = tls.context if tls is not None else None
         logging.getLogger("uvicorn.error").addFilter(_is_news)
         self._server = _Server(config)
+        if tls is not None:
+            listener.handshakes = MOST_HANDSHAKES
+            listener.established = self._server.connections
         self._thread = threading.Thread(target=self._server.run_on, args=(listener,), name="http", daemon=True)
         self._thread.start()
         if not self._server.settled.wait(_START_SECONDS) or not self._server.started:
@@ -159,7 +169,14 @@ class _Server(uvicorn.Server):
         self.settled = threading.Event()
         self.failure: BaseException | None = None
 
+    def connections(self) -> int:
+        """Count the connections that have a protocol: those past their handshake."""
+        return len(self.server_state.connections)
+
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        if self.config.ssl is not None:  # uvicorn leaves a handshake the minute that asyncio gives it
+            loop: Any = asyncio.get_running_loop()
+            loop.create_server = partial(loop.create_server, ssl_handshake_timeout=HANDSHAKE_SECONDS)
         await super().startup(sockets)
         self.settled.set()
 
@@ -178,7 +195,7 @@ def _is_news(record: logging.LogRecord) -> bool:
     return not (record.exc_info and isinstance(record.exc_info[1], asyncio.CancelledError))
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def _listen(host: str, port: int) -> BoundedListener:
     where = f"{f'[{host}]' if ':' in host else host}:{port}"
     if not 0 <= port <= _HIGHEST_PORT:  # getaddrinfo would take the rest of a division
         raise EdgewrightError(
@@ -188,7 +205,7 @@ def _listen(host: str, port: int) -> socket.socket:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         family, kind, protocol, _, address = found[0]
         # Only of a socket that says it is TCP's does asyncio switch off the wait for more to send, of 40 ms an answer.
-        listener = socket.socket(family, kind, protocol)
+        listener = BoundedListener(family, kind, protocol)
     except (OSError, UnicodeError) as error:
         raise EdgewrightError(f"cannot listen on {where}: {error}", hint="give an address of this machine") from error
     try:
@@ -214,8 +231,8 @@ def _advice(error: OSError) -> str:
 def _most_connections() -> int:
     """Raise the process's limit of open files as far as allowed; returns how many connections that is enough for."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = MOST_CONNECTIONS + _SPARED_FILES
+    wanted = MOST_CONNECTIONS + _SPARED_FILES + RESERVED
     soft = wanted if most == resource.RLIM_INFINITY else min(wanted, most)
     if resource.getrlimit(resource.RLIMIT_NOFILE)[0] < soft:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, most))
-    return max(1, min(wanted, resource.getrlimit(resource.RLIMIT_NOFILE)[0]) - _SPARED_FILES)
+    return max(1, min(wanted, resource.getrlimit(resource.RLIMIT_NOFILE)[0]) - _SPARED_FILES - RESERVED)

@@ -135,6 +135,12 @@ class SqlIdentities:
         )
         return [_identity(row) for row in found]
 
+    def count(self, system: str, status: IdentityStatus) -> int:
+        """Count keys without reading them."""
+        where = "environment = :environment AND system = :s AND standing = :status"
+        found = self._state.rows(f"SELECT COUNT(*) FROM identities WHERE {where}", s=system, status=status.value)  # noqa: S608 - constants
+        return sum(int(count) for (count,) in found)
+
     def known(self, system: str, keys: Collection[str]) -> Mapping[str, Identity]:
         """Find many keys at once."""
         wanted = sorted(set(keys))

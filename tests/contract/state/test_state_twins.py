@@ -211,6 +211,8 @@ def test_an_identity_is_kept_whole(store: Store) -> None:
     assert kept.ask(asked) == asked
     assert store.identities().identity("agent", "sha256:1") == asked
     assert kept.identity("mender", "sha256:1") is None
+    assert [kept.count("agent", status) for status in (IdentityStatus.PENDING, IdentityStatus.ACCEPTED)] == [1, 0]
+    assert kept.count("mender", IdentityStatus.PENDING) == 0
 
 
 def test_asking_again_brings_newer_labels_and_moves_nothing(store: Store) -> None:

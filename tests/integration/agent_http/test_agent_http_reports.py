@@ -17,13 +17,15 @@ from typing import Any
 
 import httpx
 import pytest
+from starlette.types import Message, Receive
 from structlog.testing import capture_logs
 
 from devices.http_agents import csr, new_key
 from edgewright.errors import StateUnavailable
 from edgewright.server.devices import report_bodies as reports_bodies
 from edgewright.server.devices import report_intake as reports_intake
-from edgewright.server.devices.report_bodies import Refused, read_reports, unpacked
+from edgewright.server.devices import strangers
+from edgewright.server.devices.report_bodies import Bodies, Refused, read_reports, unpacked
 from edgewright.server.devices.report_intake import Intake
 from edgewright.state.store import SqlState
 from edgewright.state.twins import SqlInbox
@@ -131,6 +133,48 @@ def test_bodies_are_bounded_as_sent_and_unpacked(place: Place, monkeypatch: pyte
         read_reports(body(*(report(f"lane-{n}", 1) for n in range(3))))
     assert caught.value.status == 413
     assert place.post(body(report("lane-1", 1))).status_code == 200
+
+
+def test_a_request_to_enroll_is_small_and_not_packed(place: Place) -> None:
+    place.url = place.url.replace("/reports", "/enroll")
+    asked = json.dumps({"device": "lane-1", "csr": csr(new_key(), "lane-1")}).encode()
+    assert place.post(gzip.compress(asked), Content_Encoding="gzip").status_code == 415
+    assert place.post(b"x" * (strangers.BODY_BYTES + 1)).status_code == 413
+    assert place.post(b"x" * strangers.BODY_BYTES).status_code == 422
+    assert place.post(asked).status_code == 202
+
+
+def test_strangers_who_stop_in_the_middle_hold_no_report_up() -> None:
+    async def held() -> tuple[str, bytes]:
+        bodies = Bodies(strangers.HELD_BYTES, strangers.BODY_BYTES, packed=False)
+        headers = {b"content-type": b"application/json"}
+        never = asyncio.Event()
+
+        def sender(size: int, *, ends: bool) -> Receive:
+            messages = iter([{"type": "http.request", "body": b"x" * size, "more_body": not ends}])
+
+            async def receive() -> Message:
+                for message in messages:
+                    return message
+                await never.wait()
+                raise AssertionError
+
+            return receive
+
+        begun = [
+            asyncio.ensure_future(bodies.read(headers, sender(strangers.BODY_BYTES, ends=False), "192.0.2.1"))
+            for _ in range(strangers.HELD_BYTES // strangers.BODY_BYTES // 4)
+        ]
+        await asyncio.sleep(0)
+        with pytest.raises(Refused) as refused:
+            await bodies.read(headers, sender(1, ends=True), "192.0.2.1")
+        other = await bodies.read(headers, sender(2, ends=True), "192.0.2.2")
+        for each in begun:
+            each.cancel()
+        await asyncio.gather(*begun, return_exceptions=True)
+        return refused.value.message, other + await bodies.read(headers, sender(3, ends=True), "192.0.2.1")
+
+    assert asyncio.run(held()) == ("too many bodies are arriving; come again later", b"xxxxx")
 
 
 def test_a_body_that_dawdles_is_given_up(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -315,12 +315,16 @@ def test_no_more_than_so_many_wait_and_those_that_ask_no_more_make_place(
     crowded = world.ask(new_key(), "lane-3", of=few)
     assert (crowded.status, crowded.retry_after > 0) == (503, True)
     assert world.ask(waiting, "lane-0", of=few).status == 202, "who waits already goes on waiting"
+    assert world.ask(new_key(), "lane-4", of=few, token="ewt_wrong").status == 503
+    assert world.ask(new_key(), "lane-4", of=few, token=world.token()).status == 200, "who needs nobody does not wait"
+    world.listed.add("lane-5")
+    assert world.ask(new_key(), "lane-5", of=few).status == 200
 
     world.now += timedelta(days=4)
     world.ask(waiting, "lane-0", of=few)
     world.now += timedelta(days=4)
     assert world.ask(new_key(), "lane-3", of=few).status == 202
-    assert [key.device for key in world.operators.identities()] == ["lane-0", "lane-3"]
+    assert [key.device for key in world.operators.identities()] == ["lane-0", "lane-3", "lane-4", "lane-5"]
 
 
 def test_what_is_malformed_is_refused_in_words(world: World) -> None:

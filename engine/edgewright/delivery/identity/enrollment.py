@@ -106,11 +106,18 @@ class Enrollment:
         known = self._store.identity(SYSTEM, request.fingerprint)
         if known is not None and known.device != request.device:
             return _refused(Verdict.OTHER_DEVICE)
-        if known is None and self._is_full():
+        if known is None and not self._is_vouched(asked, request) and self._is_full():
             return EnrollmentOutcome(
                 503, Refusal(error="too many devices wait for an operator; come again later"), 10 * _ASK_AGAIN
             )
         return self._answer(asked, request, peer)
+
+    def _is_vouched(self, asked: EnrollmentRequest, request: CertificateRequest) -> bool:
+        """Return True if a device needs no operator: however many wait for one, it is none of them."""
+        if self._listed(request.device):
+            return True
+        token = asked.token or ""
+        return bool(token) and self.tokens.problem_for(token, request.fingerprint, self._clock()) is None
 
     def renew(self, asked: RenewalRequest, shown: CertifiedDevice) -> EnrollmentOutcome:
         """Renew a certificate for its holder.
@@ -216,13 +223,14 @@ class Enrollment:
         """Return True if too many keys wait; forgets those that have not asked for long first."""
         with self._counting:
             if time.monotonic() - self._counted >= _COUNT_KEPT:
-                pending = self._store.identities(system=SYSTEM, status=IdentityStatus.PENDING)
-                if len(pending) >= self._max_pending:
+                count = self._store.count(SYSTEM, IdentityStatus.PENDING)
+                if count >= self._max_pending:
+                    pending = self._store.identities(system=SYSTEM, status=IdentityStatus.PENDING)
                     before = self._clock() - _PENDING_KEPT
                     gone = [key.key for key in pending if _seen(key) < before]
                     self._store.forget(SYSTEM, gone)
-                    pending = [key for key in pending if key.key not in set(gone)]
-                self._pending, self._counted = len(pending), time.monotonic()
+                    count = len(pending) - len(gone)
+                self._pending, self._counted = count, time.monotonic()
             self._pending += 1
             return self._pending > self._max_pending
 

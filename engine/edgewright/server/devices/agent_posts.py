@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 
 from starlette.types import Receive, Scope, Send
 
@@ -15,10 +16,12 @@ from edgewright.server.devices.agent_service import AgentService
 from edgewright.server.devices.peers import Peer, Peers
 from edgewright.server.devices.report_bodies import Bodies, Refused, read_message, read_reports
 from edgewright.server.devices.report_intake import ACCEPTED, busy
+from edgewright.server.devices.strangers import BODY_BYTES, HELD_BYTES, Strangers, TooManyStrangers
 from edgewright.server.request_log import logger
 from edgewright_wire.enrollment import EnrollmentRequest, Refusal, RenewalRequest
 from edgewright_wire.messages import Report, WireModel
 
+T = TypeVar("T")
 CALLS = frozenset({"reports", "enroll", "renew"})
 _ENROLLERS = 4
 _MOST_ENROLLING = 64
@@ -42,8 +45,9 @@ class Posts:
     def __init__(self, peers: Peers) -> None:
         self._peers = peers
         self._bodies = Bodies()
+        self._strange_bodies = Bodies(HELD_BYTES, BODY_BYTES, packed=False)
+        self._strangers = Strangers(_MOST_ENROLLING)
         self._threads = ThreadPoolExecutor(_ENROLLERS, thread_name_prefix="enroll")
-        self._enrolling = 0
         self._said: dict[tuple[str, str], float] = {}
 
     def close(self) -> None:
@@ -65,19 +69,20 @@ class Posts:
         try:
             if peer.refusal:
                 raise Refused(403, peer.refusal)
-            body = await self._bodies.read(headers, receive)
-            match path:
-                case "reports":
-                    answer = await self._reports(service, peer, body)
-                case "renew":
-                    answer = await self._renew(service, peer, body)
-                case _:
-                    answer = await self._enroll(service, peer, body)
+            if path == "enroll":
+                answer = await self._enroll(
+                    service, peer, await self._strange_bodies.read(headers, receive, peer.address)
+                )
+            else:
+                speaker = _speaker(service, peer)  # before a body is taken in
+                body = await self._bodies.read(headers, receive)
+                call = self._reports if path == "reports" else self._renew
+                answer = await call(service, peer, speaker, body)
         except Refused as refused:
             answer = EnrollmentOutcome(
                 refused.status, Refusal(error=refused.message), 5 if refused.status == 503 else 0
             )
-            extra = [*extra, (b"connection", b"close")] if refused.status in {400, 408, 413} else extra
+            extra = [*extra, (b"connection", b"close")] if refused.status in {400, 401, 408, 413, 415} else extra
         except EdgewrightError as error:
             logger().error("an agent could not be answered", call=path, error=error.message, hint=error.hint or None)
             away = busy("the controller cannot do this now; see its log", 5)
@@ -88,8 +93,9 @@ class Posts:
             extra = [*extra, (b"retry-after", b"%d" % answer.retry_after)]
         await send_json(send, answer.status, answer.said.to_bytes(), extra)
 
-    async def _reports(self, service: AgentService, peer: Peer, body: bytes) -> EnrollmentOutcome:
-        speaker = _speaker(service, peer)
+    async def _reports(
+        self, service: AgentService, peer: Peer, speaker: CertifiedDevice | None, body: bytes
+    ) -> EnrollmentOutcome:
         reports = read_reports(body) if len(body) <= _INLINE_BYTES else await asyncio.to_thread(read_reports, body)
         if speaker is not None and (other := _other(reports, speaker.device)) is not None:
             said = f"this certificate is {speaker.device}'s, and the report is {other}'s"
@@ -100,30 +106,31 @@ class Posts:
         return EnrollmentOutcome(taken.status, Refusal(error=taken.error, reason=taken.reason), taken.retry_after)
 
     async def _enroll(self, service: AgentService, peer: Peer, body: bytes) -> EnrollmentOutcome:
-        asked = read_message(EnrollmentRequest, body)
-        outcome = await self._aside(lambda: service.enrollment.enroll(asked, peer.address))
+        def work() -> tuple[str, EnrollmentOutcome]:
+            asked = read_message(EnrollmentRequest, body)
+            return asked.device, service.enrollment.enroll(asked, peer.address)
+
+        device, outcome = await self._aside(peer, work)
         more = {"token": f"not accepted: {outcome.token}"} if outcome.token else {}
-        logger().info("enrollment", device=asked.device, outcome=outcome.note or str(outcome.status), **more)
+        logger().info("enrollment", device=device, outcome=outcome.note or str(outcome.status), **more)
         return outcome
 
-    async def _renew(self, service: AgentService, peer: Peer, body: bytes) -> EnrollmentOutcome:
-        speaker = _speaker(service, peer)
+    async def _renew(
+        self, service: AgentService, peer: Peer, speaker: CertifiedDevice | None, body: bytes
+    ) -> EnrollmentOutcome:
         if speaker is None:
             raise Refused(401, "renewing needs the present certificate")
-        asked = read_message(RenewalRequest, body)
-        outcome = await self._aside(lambda: service.enrollment.renew(asked, speaker))
+        outcome = await self._aside(peer, lambda: service.enrollment.renew(read_message(RenewalRequest, body), speaker))
         logger().info("renewal", device=speaker.device, outcome=outcome.note or str(outcome.status))
         return outcome
 
-    async def _aside(self, work: Callable[[], EnrollmentOutcome]) -> EnrollmentOutcome:
-        """Do what takes time on another thread, so many at once."""
-        if self._enrolling >= _MOST_ENROLLING:
-            raise Refused(503, "too many devices are being enrolled; come again later")
-        self._enrolling += 1
+    async def _aside(self, peer: Peer, work: Callable[[], T]) -> T:
+        """Do what takes time on another thread, so many at once, of one address too."""
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._threads, work)
-        finally:
-            self._enrolling -= 1
+            with self._strangers.admit(peer.address):
+                return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+        except TooManyStrangers:
+            raise Refused(503, "too many devices are being enrolled; come again later") from None
 
     def _say(self, service: AgentService, peer: Peer, path: str, answer: EnrollmentOutcome) -> None:
         """Log a refusal; not again and again, for devices come again and again."""

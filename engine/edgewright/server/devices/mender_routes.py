@@ -18,11 +18,14 @@ from edgewright.delivery.served.mender.service import DEPLOYMENTS, MenderService
 from edgewright.delivery.served.mender.tokens import TokenRejected, environment_of
 from edgewright.errors import EdgewrightError
 from edgewright.server.devices.bodies import Bodies, BodyRefused
+from edgewright.server.devices.strangers import HELD_BYTES, Strangers, TooManyStrangers
 from edgewright.server.request_log import logger, note, routine
 
 SMALL, INVENTORY, LOG = 64 << 10, 1 << 20, 8 << 20
 """Bytes of the longest bodies."""
 _RETRY = {"Retry-After": "30"}
+_MOST_SIGNING_IN = 20
+"""Devices at once, of the 40 threads that all share; others come again."""
 
 Find = Callable[[str], MenderService | None]
 """Finds the service of an environment by its name."""
@@ -98,6 +101,8 @@ class _WayIn:
     def __init__(self, find: Find) -> None:
         self._find = find
         self._bodies = Bodies()
+        self._strange_bodies = Bodies(HELD_BYTES)
+        self._strangers = Strangers(_MOST_SIGNING_IN)
 
     async def stranger(self, request: Request) -> Response:
         """Ask to be believed."""
@@ -113,7 +118,13 @@ class _WayIn:
             peer = request.client.host if request.client is not None else ""
             return service.authenticate(asks, request.headers.get("x-men-signature", ""), body, peer)
 
-        return await self._answer(request, SMALL, work)
+        try:
+            with self._strangers.admit(request.client.host if request.client is not None else ""):
+                return await self._answer(request, SMALL, work, self._strange_bodies)
+        except TooManyStrangers:
+            return _refused(
+                _Closed(HTTPStatus.SERVICE_UNAVAILABLE, "too many devices sign in; come again", closes=True)
+            )
 
     async def device(self, request: Request, most: int, work: Work) -> Response:
         """Do something for a device that shows its token."""
@@ -146,10 +157,13 @@ class _WayIn:
             raise _Closed(HTTPStatus.UNAUTHORIZED, "the token is for another place", closes=True)
         return service
 
-    async def _answer(self, request: Request, most: int, work: Callable[[bytes], MenderResponse]) -> Response:
+    async def _answer(
+        self, request: Request, most: int, work: Callable[[bytes], MenderResponse], bodies: Bodies | None = None
+    ) -> Response:
         """Read a body, work on it in a thread of the pool, and send what came of it."""
+        bodies = bodies or self._bodies
         try:
-            body = await self._bodies.read(request, most)
+            body = await bodies.read(request, most)
         except BodyRefused as refused:
             return _refused(_Closed(refused.status, refused.message, closes=True))
         try:
@@ -157,7 +171,7 @@ class _WayIn:
         except (_Closed, EdgewrightError) as error:
             return _refused(error)
         finally:
-            self._bodies.release(body)
+            bodies.release(body)
         note(request, device=answer.device)
         if answer.content is None:
             return Response(answer.body, answer.status, dict(answer.headers))

@@ -6,6 +6,7 @@ what all that are arriving hold together. Used by ``agent_app``.
 
 import asyncio
 import zlib
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TypeVar
@@ -43,29 +44,49 @@ class Refused(Exception):
 class Bodies:
     """The bodies that are arriving, on the server's one loop."""
 
-    def __init__(self, held_bytes: int = HELD_BYTES) -> None:
-        self._most = held_bytes
-        self._held = 0
+    def __init__(self, held_bytes: int = HELD_BYTES, most_bytes: int | None = None, *, packed: bool = True) -> None:
+        """Bound bodies.
 
-    async def read(self, headers: Mapping[bytes, bytes], receive: Receive) -> bytes:
+        Args:
+            held_bytes: What all of them may hold together; of one address a quarter of it.
+            most_bytes: Of one; by default ``MOST_BYTES``.
+            packed: Whether they may be packed.
+        """
+        self._most = held_bytes
+        self._most_bytes = most_bytes
+        self._packed = packed
+        self._held = 0
+        self._of_address: Counter[str] = Counter()
+
+    async def read(self, headers: Mapping[bytes, bytes], receive: Receive, address: str = "") -> bytes:
         """Read a body to its end, unpacked.
+
+        Args:
+            headers: Of the request.
+            receive: Gives its pieces.
+            address: Of a sender who is bounded for itself; empty: bounded with all others only.
 
         Raises:
             Refused: It is too large, too slow, cut off or packed in an unknown way, or too many are arriving.
         """
-        _check_headers(headers)
+        most = MOST_BYTES if self._most_bytes is None else self._most_bytes
+        _check_headers(headers, most, packed=self._packed)
         body = bytearray()
         try:
             async with asyncio.timeout(BODY_SECONDS):
-                await self._fill(body, receive)
+                await self._fill(body, receive, most, address)
             packed = headers.get(b"content-encoding", b"identity").lower()
             return bytes(body) if packed == b"identity" else unpacked(body)
         except TimeoutError:
             raise Refused(408, "the body did not arrive in time") from None
         finally:
             self._held -= len(body)
+            if address:
+                self._of_address[address] -= len(body)
+                if not self._of_address[address]:
+                    del self._of_address[address]
 
-    async def _fill(self, body: bytearray, receive: Receive) -> None:
+    async def _fill(self, body: bytearray, receive: Receive, most: int, address: str) -> None:
         arrived, more = 0, True
         while more:
             message = await receive()
@@ -73,31 +94,38 @@ class Bodies:
                 raise Refused(400, "the body was cut off")
             piece, more = message.get("body", b""), message.get("more_body", False)
             arrived += len(piece)
-            if arrived > _DRAINED * MOST_BYTES:
-                raise _too_large()
-            if arrived > MOST_BYTES:
+            if arrived > _DRAINED * most:
+                raise _too_large(most)
+            if arrived > most:
                 continue  # a sender that is heard out hears why
-            if self._held + len(piece) > self._most:
+            is_much = bool(address) and self._of_address[address] + len(piece) > self._most // 4
+            if is_much or self._held + len(piece) > self._most:
                 raise Refused(503, "too many bodies are arriving; come again later")
             self._held += len(piece)
+            if address:
+                self._of_address[address] += len(piece)
             body += piece
-        if arrived > MOST_BYTES:
-            raise _too_large()
+        if arrived > most:
+            raise _too_large(most)
 
 
-def _check_headers(headers: Mapping[bytes, bytes]) -> None:
+def _check_headers(headers: Mapping[bytes, bytes], most: int, *, packed: bool) -> None:
     """Refuse what need not be read at all; a form's types are what browsers send for other people's pages."""
     if headers.get(b"content-type", b"").partition(b";")[0].strip().lower() != b"application/json":
         raise Refused(415, "Content-Type must be application/json")
-    if headers.get(b"content-encoding", b"identity").lower() not in {b"identity", b"gzip"}:
-        raise Refused(415, "Content-Encoding must be gzip, or left out")
+    if headers.get(b"content-encoding", b"identity").lower() not in (
+        {b"identity", b"gzip"} if packed else {b"identity"}
+    ):
+        raise Refused(
+            415, "Content-Encoding must be gzip, or left out" if packed else "Content-Encoding must be left out"
+        )
     length = headers.get(b"content-length", b"0")
-    if length.isdigit() and (len(length) > 18 or int(length) > _DRAINED * MOST_BYTES):
-        raise _too_large()
+    if length.isdigit() and (len(length) > 18 or int(length) > _DRAINED * most):
+        raise _too_large(most)
 
 
-def _too_large() -> Refused:
-    return Refused(413, f"the body has more than {MOST_BYTES} bytes")
+def _too_large(most: int) -> Refused:
+    return Refused(413, f"the body has more than {most} bytes")
 
 
 def unpacked(body: bytes | bytearray) -> bytes:

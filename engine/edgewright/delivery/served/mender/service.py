@@ -49,6 +49,8 @@ FORGOTTEN_AFTER = timedelta(days=7)
 """A key that has waited so long is forgotten when too many wait; its device may ask again."""
 DEPLOYMENTS = "/api/devices/v1/deployments/device/deployments"
 _MOST_MODELS = 100
+_FORGET_INTERVAL = timedelta(minutes=1)
+"""How often it is looked which of the keys that wait may be forgotten: all of them are read for it."""
 
 
 class MenderService:
@@ -91,6 +93,7 @@ class MenderService:
         self._clock = clock
         self._wake = wake
         self._url = url
+        self._forgot: datetime | None = None
 
     # ── authentication ──────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -127,9 +130,12 @@ class MenderService:
 
     def _is_full(self, now: datetime) -> bool:
         """Return True if too many keys wait; forgets those that have waited for long first."""
-        pending = self._identities.identities(system=SYSTEM, status=IdentityStatus.PENDING)
-        if len(pending) < MAX_PENDING:
+        if self._identities.count(SYSTEM, IdentityStatus.PENDING) < MAX_PENDING:
             return False
+        if self._forgot is not None and abs(now - self._forgot) < _FORGET_INTERVAL:
+            return True
+        self._forgot = now
+        pending = self._identities.identities(system=SYSTEM, status=IdentityStatus.PENDING)
         old = [identity.key for identity in pending if now - identity.asked_at > FORGOTTEN_AFTER]
         self._identities.forget(SYSTEM, old)
         return not old
