@@ -214,3 +214,53 @@ def test_a_build_after_a_killed_one_comes_to_the_same(tmp_path: Path) -> None:
     again = build(task_of(tmp_path, ROWS))
     assert again.digest == whole
     assert {path.name for path in (tmp_path / "work" / "out").iterdir()} == set(again.files)
+
+
+def test_workers_are_forked_by_one_server_that_ends_with_its_executor(tmp_path: Path) -> None:
+    body = "    open(os.path.join(options['at'], 'parents'), 'a').write(f'{os.getppid()} ')\n"
+    task = task_of(tmp_path, body + ROWS, at=str(tmp_path))
+    executor = LocalExecutor(threads=1)
+    digests = {executor.run(task, lambda moment: None, threading.Event()).digest for _ in range(2)}
+    (server,) = {psutil.Process(int(pid)) for pid in (tmp_path / "parents").read_text().split()}
+    assert len(digests) == 1 and server.ppid() == os.getpid()
+    del executor
+    gone, _ = psutil.wait_procs([server], timeout=20)
+    assert gone == [server]
+
+
+def test_a_worker_whose_server_was_killed_is_tried_again_with_another(tmp_path: Path) -> None:
+    once = (
+        "    if not os.path.exists(os.path.join(options['at'], 'killed')):\n"
+        "        open(os.path.join(options['at'], 'killed'), 'w').write(str(os.getpid()))\n"
+        "        os.kill(os.getppid(), signal.SIGKILL)\n"
+        "        time.sleep(600)\n"
+    )
+    task = task_of(tmp_path, once + ROWS, at=str(tmp_path))
+    executor = LocalExecutor(threads=1)
+    with pytest.raises(Transient, match=r"was killed \(SIGKILL\)"):
+        executor.run(task, lambda moment: None, threading.Event())
+    pid = int((tmp_path / "killed").read_text())
+    _, alive = psutil.wait_procs([psutil.Process(pid)] if psutil.pid_exists(pid) else [], timeout=20)
+    assert [p for p in alive if p.status() != psutil.STATUS_ZOMBIE] == []
+    assert executor.run(task, lambda moment: None, threading.Event()).digest
+
+
+def test_without_a_fork_server_workers_are_started_one_by_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    forked = build(task_of(tmp_path, ROWS))
+    monkeypatch.setattr("edgewright.pipeline.executors.local.SUPPORTED", False)
+    assert build(task_of(tmp_path, ROWS)).digest == forked.digest
+
+
+def test_what_the_server_imports_starts_no_thread(tmp_path: Path) -> None:
+    """A thread is not forked with its process; who waits for it, or for a lock it holds, waits for ever."""
+    code = (
+        "import os\nos.environ['OPENBLAS_NUM_THREADS'] = '1'\n"
+        "from edgewright.core.artifact import Action\nfrom edgewright.pipeline.runner import fork_server\n"
+        "for action in Action: fork_server.preload(action)\n"
+        "names = [open(f'/proc/self/task/{task}/comm').read().strip() for task in os.listdir('/proc/self/task')]\n"
+        "print(*sorted(names), sep=',')\n"
+    )
+    printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    threads = printed.strip().split(",")
+    # pyarrow's allocator starts its own thread anew in a forked process.
+    assert len([name for name in threads if name != "jemalloc_bg_thd"]) == 1

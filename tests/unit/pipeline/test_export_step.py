@@ -20,6 +20,8 @@ from edgewright.ports import Built
 from samples.model_steps import CNN, IMPORTED, fresh_weights, int8, linear_onnx, made_onnx, step, table_rows
 from samples.training_data import DatasetFiles, stripes
 
+pytestmark = pytest.mark.slow
+
 
 def export(folder: Path, spec: Mapping[str, Any], dataset: DatasetFiles, model: Built[Any]) -> Built[Any]:
     return build(step(Action.EXPORT, folder, spec, {"model": model, "dataset": dataset}))

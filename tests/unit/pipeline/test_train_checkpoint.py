@@ -11,6 +11,8 @@ from edgewright.pipeline.training.step import build
 from edgewright.ports import Built
 from samples.training_data import DatasetFiles, ProgressLog, start, stripes, train_task
 
+pytestmark = pytest.mark.slow
+
 EPOCHS = 6
 
 

@@ -1,7 +1,8 @@
 """The executor of this machine: each step runs in a worker process of its own.
 
-The worker can be cancelled at any moment, gives its memory back, and cannot take the controller down. What its code
-prints goes to ``log.txt`` in the task's folder.
+A fork server that has imported the libraries forks the workers, where that is safe. A worker can be cancelled at any
+moment, gives its memory back, and cannot take the controller down. What its code prints goes to ``log.txt`` in the
+task's folder.
 """
 
 import json
@@ -21,6 +22,7 @@ from typing import Any
 from edgewright.core.facts import Facts
 from edgewright.errors import Cancelled, EdgewrightError, StepFailed, StorageFull, Transient
 from edgewright.pipeline.executors.environment import without_ours
+from edgewright.pipeline.executors.forking import SUPPORTED, ForkServerClient, ServerLost, WorkerProcess
 from edgewright.pipeline.runner.tasks import StagedTask, built_from_json, error_from_json, staged_to_json
 from edgewright.pipeline.runner.worker import RESULT
 from edgewright.ports import Built, Cancel, Progress
@@ -46,6 +48,7 @@ class LocalExecutor:
         self._folders = [str(folder.absolute()) for folder in folders]
         self._grace = grace_seconds
         self._threads = threads
+        self._forks = ForkServerClient() if SUPPORTED else None
 
     def run(self, task: StagedTask, progress: Callable[[Progress], None], cancel: Cancel) -> Built[Facts]:
         """Run one step in a worker process.
@@ -67,12 +70,12 @@ class LocalExecutor:
             raise StorageFull(
                 f"cannot write {task.workdir}: {error.strerror}", hint="make space, or check who may write there"
             ) from error
-        with _worker(task, self._environment(), self._grace) as (process, fd):
+        with self._worker(task) as (process, fd):
             failure = self._follow(task, process, fd, progress, cancel)
         if failure is not None:
             raise failure
-        if process.returncode != 0 or not (task.workdir / RESULT).exists():
-            raise _died(task, process.returncode)
+        if process.returncode or not (task.workdir / RESULT).exists():
+            raise _died(task, process.returncode or 0)
         return built_from_json(json.loads((task.workdir / RESULT).read_text()))
 
     def _environment(self) -> dict[str, str]:
@@ -89,7 +92,7 @@ class LocalExecutor:
     def _follow(
         self,
         task: StagedTask,
-        process: "subprocess.Popen[bytes]",
+        process: WorkerProcess,
         fd: int,
         progress: Callable[[Progress], None],
         cancel: Cancel,
@@ -108,6 +111,46 @@ class LocalExecutor:
                 return failure
             if cancel.is_set():
                 raise Cancelled(f"{task.action} of {task.address} was cancelled", hint="apply again to resume it")
+
+    @contextmanager
+    def _worker(self, task: StagedTask) -> Iterator[tuple[WorkerProcess, int]]:
+        """Start a worker and yield it with the pipe it reports through; end it and all it started on the way out."""
+        progress_read, progress_write = os.pipe()
+        lifeline_read, lifeline_write = os.pipe()
+        try:
+            try:
+                process = self._start(task, progress_write, lifeline_read)
+            except OSError as error:
+                raise Transient(f"cannot start a worker for {task.address}: {error}") from error
+            finally:
+                os.close(progress_write)
+                os.close(lifeline_read)
+            try:
+                yield process, progress_read
+            finally:
+                _end(process, self._grace)
+        finally:
+            os.close(progress_read)
+            os.close(lifeline_write)
+
+    def _start(self, task: StagedTask, progress: int, lifeline: int) -> WorkerProcess:
+        file, environment = (task.workdir / TASK).absolute(), self._environment()
+        with (task.workdir / LOG).open("wb") as log:
+            if self._forks is not None:
+                with suppress(ServerLost):
+                    pipes = (progress, lifeline)
+                    return self._forks.start(task.action, file, task.checkout, environment, pipes, log.fileno())
+            command = [sys.executable, "-P", "-m", "edgewright.pipeline.runner.worker", str(file)]
+            return subprocess.Popen(
+                [*command, "--progress-fd", str(progress), "--lifeline-fd", str(lifeline)],
+                cwd=task.checkout,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                pass_fds=(progress, lifeline),
+                start_new_session=True,
+            )
 
 
 class _Lines:
@@ -137,43 +180,7 @@ class _Lines:
                 timeout = 0
 
 
-@contextmanager
-def _worker(
-    task: StagedTask, environment: dict[str, str], grace: float
-) -> Iterator[tuple["subprocess.Popen[bytes]", int]]:
-    """Start a worker and yield it with the pipe it reports through; end it and all it started on the way out."""
-    progress_read, progress_write = os.pipe()
-    lifeline_read, lifeline_write = os.pipe()
-    command = [sys.executable, "-P", "-m", "edgewright.pipeline.runner.worker", str((task.workdir / TASK).absolute())]
-    command += ["--progress-fd", str(progress_write), "--lifeline-fd", str(lifeline_read)]
-    try:
-        try:
-            with (task.workdir / LOG).open("wb") as log:
-                process = subprocess.Popen(
-                    command,
-                    cwd=task.checkout,
-                    env=environment,
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=log,
-                    pass_fds=(progress_write, lifeline_read),
-                    start_new_session=True,
-                )
-        except OSError as error:
-            raise Transient(f"cannot start a worker for {task.address}: {error}") from error
-        finally:
-            os.close(progress_write)
-            os.close(lifeline_read)
-        try:
-            yield process, progress_read
-        finally:
-            _end(process, grace)
-    finally:
-        os.close(progress_read)
-        os.close(lifeline_write)
-
-
-def _end(process: "subprocess.Popen[bytes]", grace: float) -> None:
+def _end(process: WorkerProcess, grace: float) -> None:
     """End a worker's whole process group: politely, then not."""
     if process.poll() is None:
         with suppress(ProcessLookupError):
