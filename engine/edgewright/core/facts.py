@@ -213,6 +213,14 @@ class QuantizationFacts(StoredFacts):
     calibration_samples: int = _fact(_integer)
     not_possible: str | None = _fact(_text, optional=True)
     """The reason for which there is no int8 variant."""
+    error: float | None = _fact(float, optional=True)
+    """Largest error of an int8 output, as a share of how much that output varies."""
+    error_output: int | None = _fact(_integer, optional=True)
+    """The output where it is largest."""
+    bound: float | None = _fact(float, optional=True)
+    """Largest error that may be packaged."""
+    float_tail: bool | None = _fact(bool, optional=True)
+    """True when what follows the last layers with weights was left in float, since it lost too much in int8."""
 
 
 def _quantization(value: Any) -> QuantizationFacts:

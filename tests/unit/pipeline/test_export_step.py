@@ -1,4 +1,5 @@
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -152,7 +153,10 @@ def test_an_imported_file_keeps_its_bytes_and_names_and_is_quantized_alike(tmp_p
     assert (built.facts.input_name, built.facts.output_name) == ("rows", "scores")
     assert list(built.facts.parity) == ["int8"]
     assert built.facts.parity["int8"] < 0.2
-    assert built.facts.quantization == QuantizationFacts(mode="static-int8", calibration_samples=40)
+    assert replace(built.facts.quantization, error=None, error_output=None) == QuantizationFacts(
+        mode="static-int8", calibration_samples=40, bound=0.5
+    )
+    assert 0 < built.facts.quantization.error < 0.05
     assert built.facts.parameters == 6
 
 

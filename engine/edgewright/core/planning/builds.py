@@ -6,7 +6,7 @@ from typing import Any
 
 from edgewright.core import gates
 from edgewright.core.address import Address
-from edgewright.core.facts import AssumedFacts, DatasetFacts, EvaluationFacts, Evidence
+from edgewright.core.facts import AssumedFacts, DatasetFacts, EvaluationFacts, Evidence, ExportFacts
 from edgewright.core.gates import GateOutcome
 from edgewright.core.planning.fingerprint import (
     dataset_components,
@@ -208,11 +208,7 @@ def _plan_package(
     if any(node.blocked for node in inputs.values()):
         return BLOCKED, None
     known = all(node.artifact for node in inputs.values())
-    variant = (
-        _choose_variant(bench, model, gate_list, (dataset, evaluation), champion.figures)
-        if known
-        else KNOWN_AFTER_APPLY
-    )
+    variant = _choose_variant(bench, model, gate_list, made_from, champion.figures) if known else KNOWN_AFTER_APPLY
     if variant is None:
         return BLOCKED, None
     name, spec = model.metadata.name, model.spec
@@ -238,11 +234,11 @@ def _choose_variant(
     bench: Workbench,
     model: Model,
     gate_list: Sequence[Gate],
-    measured: tuple[Node, Node],
+    made_from: tuple[Node, Node, Node],
     champion: Evidence | None,
 ) -> str | None:
-    """Choose the first variant whose gates pass, of the dataset and its evaluation; note it when none does."""
-    dataset, evaluation = measured
+    """Choose the first variant whose gates pass, by dataset, export and evaluation; note it when none does."""
+    dataset, export, evaluation = made_from
     assert dataset.artifact is not None and evaluation.artifact is not None
     if isinstance(evaluation.artifact.facts, AssumedFacts):
         return variant_order(model.spec)[0]
@@ -258,13 +254,24 @@ def _choose_variant(
         bench.note(address, "blocked", "GateFailed", f"stopped before any device: {first}", shown)
     elif choice.variant != variant_order(model.spec)[0]:
         refused = variant_order(model.spec)[0]
-        bench.note(address, "info", "FellBack", f"{refused} fails a gate; {choice.variant} is packaged instead", shown)
+        why = why_refused(refused, export, choice.outcomes[refused])
+        bench.note(address, "info", "FellBack", f"{why}; {choice.variant} is packaged instead", shown)
     return choice.variant
 
 
 def _dataset_facts(dataset: Node) -> DatasetFacts | None:
     facts = dataset.artifact.facts if dataset.artifact else None
     return facts if isinstance(facts, DatasetFacts) else None
+
+
+def why_refused(variant: str, export: Node, outcomes: Sequence[GateOutcome]) -> str:
+    """Write why a variant is not packaged: it was not made, or the gates it fails."""
+    facts = export.artifact.facts if export.artifact else None
+    if isinstance(facts, ExportFacts) and variant not in facts.variants:
+        why = facts.quantization.not_possible if facts.quantization else None
+        return f"{variant} was not made" + (f": {why}" if why else "")
+    failed = [outcome for outcome in outcomes if not outcome.passed]
+    return f"{variant} fails {'; '.join(f'{o.gate}: {_found(o)}' for o in failed[:3])}"
 
 
 def _found(outcome: GateOutcome) -> str:

@@ -126,7 +126,11 @@ def export_components(spec: ModelSpec, model_digest: str, dataset_digest: str, c
         "input.model": model_digest,
         "input.dataset": dataset_digest,
         "package.opset": str(spec.package.opset),
-        **_fields(spec.package.quantization, prefix="package.quantization"),
+        **_fields(
+            spec.package.quantization,
+            exclude={"parity"} if spec.package.quantization.parity is None else None,
+            prefix="package.quantization",
+        ),
         **_architecture_components(spec, code),
     }
 

@@ -27,7 +27,7 @@ _INFO = {
     "DeviceVerified": "a device runs the release and has verified it",
     "DevicesJoined": "devices joined a rollout's fleet",
     "DevicesLeft": "devices left a rollout's fleet",
-    "FellBack": "the preferred variant failed a gate; another one is packaged",
+    "FellBack": "the preferred variant was not made, is too far off or failed a gate; another one is packaged",
     "Fetching": "the source is being asked for the first time",
     "HistoryRewritten": "the followed branch was rewritten; its new commit is in force",
     "HoldEnded": "a device that was held back takes part again",

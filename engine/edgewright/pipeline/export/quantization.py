@@ -18,10 +18,13 @@ import onnx
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
-from edgewright.pipeline.export.onnx_export import make_repeatable, write_model
+from edgewright.pipeline.export.float_nodes import always_in_float, name_nodes, tail
+from edgewright.pipeline.export.onnx_export import make_repeatable, opset_of, write_model
 from edgewright.pipeline.export.onnx_runtime import ORT_ERRORS, Interface, first_lines
 
 _BATCH_ROWS = 32
+_LOWEST_OPSET = 13
+"""The first with scales per channel."""
 _FAILURES: tuple[type[Exception], ...] = (
     ValueError,
     RuntimeError,
@@ -63,7 +66,9 @@ def choose_rows(count: int, wanted: int, seed: int) -> npt.NDArray[np.int64]:
     return np.sort(chosen)
 
 
-def quantize(source: Path, target: Path, interface: Interface, rows: npt.NDArray[Any]) -> NotQuantized | None:
+def quantize(
+    source: Path, target: Path, interface: Interface, rows: npt.NDArray[Any], *, float_tail: bool = False
+) -> NotQuantized | None:
     """Write the int8 form of a model.
 
     Args:
@@ -71,6 +76,7 @@ def quantize(source: Path, target: Path, interface: Interface, rows: npt.NDArray
         target: The file to write; not written when this cannot be done.
         interface: What the model takes.
         rows: Calibration rows, as the model takes them.
+        float_tail: Leave in float what follows the last layers with weights.
 
     Returns:
         None when it is done, otherwise why not.
@@ -79,8 +85,14 @@ def quantize(source: Path, target: Path, interface: Interface, rows: npt.NDArray
         return NotQuantized("there are no validation rows to calibrate with")
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=".quantize-") as folder:
         prepared, quantized = Path(folder) / "prepared.onnx", Path(folder) / "int8.onnx"
+        if (opset := opset_of(onnx.load(str(source)))) < _LOWEST_OPSET:
+            return NotQuantized(
+                f"it has opset {opset}, and weights have a scale for each channel from opset {_LOWEST_OPSET} on: "
+                f"export it with opset {_LOWEST_OPSET} or a later one"
+            )
         try:
             quant_pre_process(str(source), str(prepared), skip_symbolic_shape=True)
+            kept = _keep_in_float(prepared, float_tail=float_tail)
             quantize_static(
                 str(prepared),
                 str(quantized),
@@ -90,9 +102,10 @@ def quantize(source: Path, target: Path, interface: Interface, rows: npt.NDArray
                 weight_type=QuantType.QInt8,
                 activation_type=QuantType.QUInt8,
                 reduce_range=True,
+                nodes_to_exclude=kept,
             )
         except _FAILURES as error:
-            return NotQuantized(first_lines(error))
+            return NotQuantized(f"onnxruntime's quantizer cannot work on it: {first_lines(error)}")
         model = onnx.load(str(quantized))
     if not any(node.op_type == "DequantizeLinear" for node in model.graph.node):
         kinds = ", ".join(sorted({node.op_type for node in model.graph.node}))
@@ -100,3 +113,12 @@ def quantize(source: Path, target: Path, interface: Interface, rows: npt.NDArray
     make_repeatable(model)
     write_model(model, target)
     return None
+
+
+def _keep_in_float(prepared: Path, *, float_tail: bool) -> list[str]:
+    """Name the nodes to leave in float; a node without a name gets one in the file."""
+    model = onnx.load(str(prepared))
+    names = name_nodes([*always_in_float(model), *(tail(model) if float_tail else [])])
+    if names:
+        onnx.save(model, str(prepared))
+    return names

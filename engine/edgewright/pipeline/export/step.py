@@ -25,6 +25,7 @@ from edgewright.core.facts import (
 from edgewright.durable import digest_file
 from edgewright.errors import StepFailed
 from edgewright.pipeline.dataset.files import load_split
+from edgewright.pipeline.export import parity
 from edgewright.pipeline.export.onnx_runtime import (
     FP32,
     INT8,
@@ -76,10 +77,10 @@ def build(context: StepContext) -> Built[ExportFacts]:
     exported = _export(context, spec, validation[:PARITY_ROWS])
     model = OnnxModel(exported.path)
     model.check_input(validation.shape[1:])
-    parity: dict[str, float | None] = {}
+    differences: dict[str, float | None] = {}
     fp32_output = model.run(validation[:PARITY_ROWS])
     if exported.reference is not None:
-        parity[FP32] = _check_parity(exported.reference, fp32_output)
+        differences[FP32] = _check_parity(exported.reference, fp32_output)
     context.progress(1, total, "variant")
 
     paths = {FP32: exported.path}
@@ -88,11 +89,13 @@ def build(context: StepContext) -> Built[ExportFacts]:
         calibrated = _quantize(context, spec, model, validation, paths)
         if INT8 in paths:
             quantized = OnnxModel(paths[INT8]).run(validation[:PARITY_ROWS])
-            parity[INT8] = _max_error(fp32_output if exported.reference is None else exported.reference, quantized)
+            differences[INT8] = _max_error(fp32_output if exported.reference is None else exported.reference, quantized)
             if quantization.fallback == "none":
                 paths.pop(FP32).unlink()
         context.progress(2, total, "variant")
-    return _built(model.interface, {name: paths[name] for name in ORDER if name in paths}, parity, context, calibrated)
+    return _built(
+        model.interface, {name: paths[name] for name in ORDER if name in paths}, differences, context, calibrated
+    )
 
 
 def _rows(context: StepContext) -> npt.NDArray[np.float32]:
@@ -108,7 +111,7 @@ def _rows(context: StepContext) -> npt.NDArray[np.float32]:
 def _built(
     interface: Interface,
     paths: Mapping[str, Path],
-    parity: Mapping[str, float | None],
+    differences: Mapping[str, float | None],
     context: StepContext,
     quantization: QuantizationFacts | None,
 ) -> Built[ExportFacts]:
@@ -124,7 +127,7 @@ def _built(
         files={variant_file(name): path for name, path in paths.items()},
         facts=ExportFacts(
             variants=variants,
-            parity=dict(parity),
+            parity=dict(differences),
             input_name=interface.input_name,
             output_name=interface.output_name,
             input_shape=tuple(interface.input_shape),
@@ -169,24 +172,45 @@ def _quantize(
     validation: npt.NDArray[np.float32],
     paths: dict[str, Path],
 ) -> QuantizationFacts:
-    """Add the int8 variant to ``paths`` where the model can be quantized."""
+    """Add the int8 variant to ``paths`` where the model can be quantized and comes close enough to itself."""
     from edgewright.pipeline.export.quantization import choose_rows, quantize
 
     quantization = spec.package.quantization
-    seed = spec.training_or_default.seed
-    chosen = choose_rows(len(validation), quantization.calibration_samples, seed)
-    target = context.out / variant_file(INT8)
-    problem = quantize(paths[FP32], target, model.interface, model.prepare(validation[chosen]))
+    chosen = choose_rows(len(validation), quantization.calibration_samples, spec.training_or_default.seed)
     facts = QuantizationFacts(mode=quantization.mode, calibration_samples=len(chosen))
-    if problem is None:
-        paths[INT8] = target
-        return facts
+    target, rows = context.out / variant_file(INT8), model.prepare(validation[chosen])
+    compared = validation[parity.spread_rows(len(validation))]
+    expected = model.run(compared)
+    classes = len(context.facts("dataset", DatasetFacts).label_values or ()) or None
+    bound = parity.bound_of(spec.task, quantization.parity)
+    problem = ""
+    for float_tail in (False, True):
+        failure = quantize(paths[FP32], target, model.interface, rows, float_tail=float_tail)
+        if failure is not None:
+            problem = problem or failure.reason
+            break
+        try:
+            found = parity.int8_error(expected, OnnxModel(target).run(compared), classes)
+        except StepFailed as error:
+            problem = problem or first_lines(error)
+            continue
+        if found.within(bound):
+            paths[INT8] = target
+            return replace(facts, **_measured(found, bound), float_tail=float_tail or None)
+        if not problem:
+            problem, facts = found.reason(bound), replace(facts, **_measured(found, bound))
+    target.unlink(missing_ok=True)
     if quantization.fallback == "none":
         raise StepFailed(
-            f"the model cannot be quantized to int8: {first_lines(ValueError(problem.reason))}",
+            f"the model cannot be quantized to int8: {problem}",
             hint="set package.quantization.fallback to fp32, or mode to none",
         )
-    return replace(facts, not_possible=problem.reason)
+    return replace(facts, not_possible=problem)
+
+
+def _measured(found: parity.Int8Error, bound: float) -> dict[str, Any]:
+    share = None if found.share is None else finite_or_none(found.share)
+    return {"error": share, "error_output": found.output, "bound": bound}
 
 
 def _check_parity(expected: npt.NDArray[np.float32], found: npt.NDArray[Any]) -> float | None:
