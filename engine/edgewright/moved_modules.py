@@ -138,7 +138,7 @@ MOVED: Mapping[str, str] = {
     "edgewright.delivery.ddi.downloads": "edgewright.delivery.served.ddi.downloads",
     "edgewright.delivery.ddi.driver": "edgewright.delivery.served.ddi.driver",
     "edgewright.delivery.ddi.messages": "edgewright.delivery.served.ddi.messages",
-    "edgewright.delivery.ddi.reasons": "edgewright.delivery.served.ddi.failure_words",
+    "edgewright.delivery.ddi.reasons": "edgewright.delivery.bundles.failure_words",
     "edgewright.delivery.depot": "edgewright.delivery.repository.depot",
     "edgewright.delivery.drop": "edgewright.delivery.agent.report_drop",
     "edgewright.delivery.enrollment": "edgewright.delivery.identity.enrollment",

@@ -33,6 +33,8 @@ class SwupdateClient:
     kind: str = "k"
     """Which token: ``k`` its own, ``g`` a gateway's."""
     configuration: Path | None = None
+    clock: str = ""
+    """Where its clock starts, as ``1972-03-01 00:00:00``; by default it is right."""
     _process: subprocess.Popen[bytes] | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
@@ -50,6 +52,11 @@ class SwupdateClient:
         command = [self._program, "-H", "edge:1.0", "-k", str(self.certificate), "-l", "3", "-u", suricata]
         if self.configuration is not None:
             command[1:1] = ["-f", str(self.configuration)]
+        clock = {}
+        if self.clock:
+            require_client("faketime")
+            (library,) = Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1")
+            clock = {"LD_PRELOAD": str(library), "FAKETIME": f"@{self.clock}", "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
         # A group of its own, so that what it started can be ended with it. SIGPIPE stays ignored, as systemd has it for
         # services: on a busy machine one part of SWUpdate goes away before another has answered it.
         with self.log.open("ab") as log:
@@ -58,7 +65,7 @@ class SwupdateClient:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                env={**os.environ, "TMPDIR": str(self._folder)},
+                env={**os.environ, "TMPDIR": str(self._folder), **clock},
                 process_group=0,
                 restore_signals=False,
             )

@@ -1,13 +1,14 @@
 """What devices send, as it is read: strictly, but for what real clients are known to send."""
 
 import json
+from datetime import UTC, datetime
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from edgewright.delivery.bundles.evidence_log import find_pieces, reassemble, without_pieces
-from edgewright.delivery.served.ddi.failure_words import reason_of
+from edgewright.delivery.bundles.failure_words import explain_failure, reason_of
 from edgewright.delivery.served.ddi.messages import (
     MAX_ATTRIBUTES,
     AttributeMode,
@@ -34,7 +35,11 @@ JSON = st.recursive(
 
 def test_feedback_of_swupdate_is_read() -> None:
     assert read_feedback((SWUPDATE % '"ERROR : no", "more"').encode()) == Feedback(
-        Execution.CLOSED, Finished.FAILURE, details=("ERROR : no", "more"), number=7
+        Execution.CLOSED,
+        Finished.FAILURE,
+        details=("ERROR : no", "more"),
+        number=7,
+        clock=datetime(2026, 11, 27, 2, 14, 16, tzinfo=UTC),
     )
 
 
@@ -127,6 +132,28 @@ def test_no_text_is_more_than_no_evidence(texts: list[str]) -> None:
 
 
 @pytest.mark.parametrize(
+    ("time", "reason"),
+    [
+        ("19720301T000003", "ClockNotSet"),
+        ("20260302T120000", "SignatureInvalid"),
+        ("20260301T110000", "SignatureInvalid"),
+        ("20991231T235959", "ClockNotSet"),
+        ("yesterday", "SignatureInvalid"),
+        (None, "SignatureInvalid"),
+    ],
+)
+def test_a_clock_that_is_days_off_is_why_no_signature_is_trusted(time: str | None, reason: str) -> None:
+    body = {"id": 1, "status": {"execution": "closed", "result": {"finished": "failure"}}}
+    feedback = read_feedback(json.dumps(body | ({"time": time} if time else {})).encode())
+    words = "Authentication of all signatures failed"
+    now = datetime(2026, 3, 2, 12, tzinfo=UTC)
+    found, explained = explain_failure(words, feedback.clock, now)
+    assert found == reason
+    assert explained.endswith(words)
+    assert explain_failure("No space left on device", feedback.clock, now)[0] == "NoSpace"
+
+
+@pytest.mark.parametrize(
     ("words", "reason"),
     [
         ("Not enough free space to extract 000 (needed 5, got 3)", "NoSpace"),
@@ -135,6 +162,7 @@ def test_no_text_is_more_than_no_evidence(texts: list[str]) -> None:
         ("SW not compatible with hardware", "Incompatible"),
         ("Installation error: Compatible mismatch: Expected 'a'", "Incompatible"),
         ("Channel operation returned error (7): 'Couldn't connect to server'", "FetchFailed"),
+        ("signature verification failed: Verify error: certificate is not yet valid", "ClockNotSet"),
         ("something else", "InstallFailed"),
     ],
 )

@@ -17,6 +17,11 @@ from edgewright_wire.messages import Assignment, ModelAssignment, ModelReport, P
 
 HEARTBEAT = timedelta(seconds=30)
 """How much later a device has to be seen again for that to count as news."""
+TRY_AGAIN = timedelta(minutes=10)
+"""How long after a failure that passes by itself the same is tried again."""
+CLOCK_NOT_SET = "ClockNotSet"
+PASSING = frozenset({CLOCK_NOT_SET})
+"""Reasons of failures that pass by themselves: they say nothing of the release."""
 _MOST_WORDS = 2000
 
 
@@ -186,6 +191,14 @@ def troubled(twin: Twin, reason: str, message: str) -> Twin:
     return _told(replace(twin, reason=reason, message=message[:_MOST_WORDS]))
 
 
+def _is_tried(known: ModelTwin, target: ModelAssignment | None, version: int, now: datetime) -> bool:
+    """Return whether a target failed under this version, for a reason that does not pass by itself."""
+    failed = known.failed
+    if failed is None or failed.version != version or failed.target != target:
+        return False
+    return failed.reason not in PASSING or known.since is None or now < known.since + TRY_AGAIN
+
+
 def next_job(twin: Twin, now: datetime) -> Twin:
     """Give a device that is at nothing the next thing to do, if there is any."""
     if twin.job is not None or twin.assignment is None:
@@ -195,8 +208,7 @@ def next_job(twin: Twin, now: datetime) -> Twin:
     here = {each.model for each in twin.models if each.installed is not None}
     for model in sorted(wanted.keys() | here):
         target, known = wanted.get(model), twin.model(model)
-        tried = known.failed is not None and known.failed.version == version and known.failed.target == target
-        if known.installed != target and not tried:
+        if known.installed != target and not _is_tried(known, target, version, now):
             number = twin.jobs + 1
             return replace(twin, jobs=number, job=Job(number, model, target, version, Stage.WAITING, now))
     return twin

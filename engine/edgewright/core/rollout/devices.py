@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from typing import assert_never
 
 from edgewright.core.fleet.routes import Proof
+from edgewright.core.fleet.twins import PASSING
 from edgewright.core.rollout.goal import DeviceView
 from edgewright.core.rollout.state import IN_FLIGHT, DeviceProgress, DeviceState, Release
 from edgewright_wire.messages import Phase as DevicePhase
@@ -86,6 +87,13 @@ def observe(progress: DeviceProgress, view: DeviceView, at: ObservationContext) 
     Returns:
         The same object when nothing changed.
     """
+    if _waits(progress, view):
+        put_off = progress.state in IN_FLIGHT
+        return _move(progress, DeviceState.DEFERRED, at, view.reason, view.message) if put_off else progress
+    return _observe(progress, view, at)
+
+
+def _observe(progress: DeviceProgress, view: DeviceView, at: ObservationContext) -> DeviceProgress:
     match progress.state:
         case DeviceState.PENDING | DeviceState.ROLLED_BACK:
             return progress
@@ -147,6 +155,11 @@ def _returned(progress: DeviceProgress, view: DeviceView) -> bool:
 
 def _said_failed(progress: DeviceProgress, view: DeviceView) -> bool:
     return _speaks_of_it(progress, view) and view.phase is DevicePhase.FAILED
+
+
+def _waits(progress: DeviceProgress, view: DeviceView) -> bool:
+    """Return whether a device failed at it for a reason that passes by itself, such as a clock that is not set yet."""
+    return _said_failed(progress, view) and view.reason in PASSING
 
 
 def _in_flight(progress: DeviceProgress, view: DeviceView, at: ObservationContext) -> DeviceProgress:

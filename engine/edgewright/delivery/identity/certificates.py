@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from edgewright.delivery.identity.credentials import DevicesCA, key_usage
+from edgewright.delivery.identity.credentials import SINCE, DevicesCA, key_usage
 from edgewright_wire.names import LONGEST_ENROLLED_DEVICE_ID, is_device_id
 
 LONGEST_REQUEST = 16 << 10
@@ -121,7 +121,7 @@ def issue_server_certificate(
         subject,
         key.public_key(),
         x509.random_serial_number(),
-        (now - _EARLIER, until),
+        (SINCE, until),
         ExtendedKeyUsageOID.SERVER_AUTH,
         names,
     )

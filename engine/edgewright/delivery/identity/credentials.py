@@ -42,8 +42,8 @@ BUNDLES = "bundles"
 DEVICES_CA = "devices-ca"
 TOKENS = "mender-jwt"
 _YEARS = timedelta(days=20 * 365)
-_EARLIER = timedelta(days=1)
-"""Certificates are valid from a little before they are made: devices' clocks go wrong."""
+SINCE = datetime(1970, 1, 1, tzinfo=UTC)
+"""Certificates that devices check are valid from the first moment of their clocks, which may not be set yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,7 +201,7 @@ def _self_signed(name: str, public: CertificatePublicKeyTypes, now: datetime) ->
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     return (
         x509.CertificateBuilder(subject, subject, public, x509.random_serial_number())
-        .not_valid_before(now - _EARLIER)
+        .not_valid_before(SINCE)
         .not_valid_after(now + _YEARS)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(public), critical=False)
     )

@@ -3,12 +3,14 @@
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from devices.swupdate_client import SwupdateClient, until
+from edgewright.core.fleet import twins
 from edgewright.core.fleet.twins import Stage, Twin
 from edgewright.delivery.identity.credentials import create_credentials
 from edgewright_schemas.delivery import Delivery
@@ -32,7 +34,7 @@ class Fleet:
         self.devices: dict[str, SwupdateClient] = {}
         self._version = 0
 
-    def device(self, name: str, options: str = "", certificate: Path | None = None) -> SwupdateClient:
+    def device(self, name: str, options: str = "", certificate: Path | None = None, clock: str = "") -> SwupdateClient:
         root = self.folder / name
         self.grounds.declare(name)
         way = self.grounds.delivery.model_copy(update={"root": str(root)})
@@ -40,6 +42,7 @@ class Fleet:
         device = SwupdateClient(
             name, self.site.url, self.site.token(name), root, certificate or self.site.certificate, options
         )
+        device.clock = clock
         self.devices[name] = device
         device.start()
         return device
@@ -184,6 +187,35 @@ def test_a_bundle_of_somebody_else_is_not_installed(make_fleet: MakeFleet, tmp_p
 
     assert said.reason == "SignatureInvalid", said
     assert fleet.runs("lane-1") is None
+
+
+def test_a_board_whose_clock_was_never_set_installs(make_fleet: MakeFleet) -> None:
+    # Without the installer: Python's waits with a timeout fail under libfaketime.
+    fleet = make_fleet(proof="installed")
+    fleet.device("lane-1", clock="1972-03-01 00:00:00")
+    wanted = fleet.grounds.release(1)
+    fleet.assign(wanted)
+
+    fleet.until_phase("lane-1", Phase.INSTALLED, wanted.release)
+
+
+def test_a_clock_outside_of_a_certificate_is_trouble_that_passes(
+    make_fleet: MakeFleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(twins, "TRY_AGAIN", timedelta(seconds=1))
+    fleet = make_fleet()
+    device = fleet.device("lane-1", clock="2090-03-01 00:00:00")
+    wanted = fleet.grounds.release(1)
+    fleet.assign(wanted)
+
+    said = fleet.until_phase("lane-1", Phase.FAILED, wanted.release)
+
+    assert said.reason == "ClockNotSet", said
+    assert said.message.startswith("its clock says 2090-03-01 "), said
+    device.kill()
+    device.clock = ""
+    device.start()
+    fleet.until_phase("lane-1", Phase.VERIFIED, wanted.release)
 
 
 def test_what_is_called_off_while_it_is_downloaded_never_runs(make_fleet: MakeFleet) -> None:

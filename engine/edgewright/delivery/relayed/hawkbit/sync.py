@@ -8,6 +8,7 @@ from edgewright.core.fleet import twins
 from edgewright.core.fleet.routes import Proof, Route
 from edgewright.core.fleet.twins import Job, Stage, Twin
 from edgewright.delivery.bundles.evidence_log import find_pieces, reassemble, without_pieces
+from edgewright.delivery.bundles.failure_words import reason_of
 from edgewright.delivery.evidence import judge, settle
 from edgewright.delivery.relayed.bundling import Bundler, Order
 from edgewright.delivery.relayed.hawkbit import action_notes
@@ -93,7 +94,14 @@ class HawkbitSync:
         return self._writes.change(
             [action.target],
             lambda twin: settle(
-                twin, job.number, now, wanted=wanted, succeeded=succeeded, verdict=verdict, words=words
+                twin,
+                job.number,
+                now,
+                wanted=wanted,
+                succeeded=succeeded,
+                verdict=verdict,
+                words=words,
+                reason=reason_of(words),
             ),
         )
 

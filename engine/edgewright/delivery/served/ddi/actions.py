@@ -15,8 +15,8 @@ from edgewright.core.fleet import twins
 from edgewright.core.fleet.routes import Proof
 from edgewright.core.fleet.twins import Job, Stage, Twin
 from edgewright.delivery.bundles.evidence_log import find_pieces, reassemble, without_pieces
+from edgewright.delivery.bundles.failure_words import explain_failure, is_error, plain_words
 from edgewright.delivery.evidence import Verdict, Verified, judge, nonce_of, settle
-from edgewright.delivery.served.ddi.failure_words import is_error, plain_words, reason_of
 from edgewright.delivery.served.ddi.messages import Execution, Feedback, Finished
 
 MAX_CLAIMS = 4
@@ -153,7 +153,7 @@ def _apply_feedback(twin: Twin, job: Job, feedback: Feedback, wanted: Proof, now
     words, number = _words([*notes_of(twin).errors, *feedback.details]), job.number
     match feedback.execution:
         case Execution.CLOSED:
-            return _closed(twin, job, feedback.finished, wanted, words, now)
+            return _closed(twin, job, feedback, wanted, words, now)
         case Execution.REJECTED | Execution.CANCELED as ended:
             if job.stage is Stage.CANCELLING:
                 return _stopped(twin, job, wanted, now)
@@ -167,14 +167,14 @@ def _apply_feedback(twin: Twin, job: Job, feedback: Feedback, wanted: Proof, now
             return fetching(twin, number, now)
 
 
-def _closed(twin: Twin, job: Job, finished: Finished, wanted: Proof, words: str, now: datetime) -> Twin:
-    verdict, seen = _verdict(twin, job), notes_of(twin)
+def _closed(twin: Twin, job: Job, feedback: Feedback, wanted: Proof, words: str, now: datetime) -> Twin:
+    verdict, seen, finished = _verdict(twin, job), notes_of(twin), feedback.finished
     if finished is Finished.FAILURE:
         if job.stage is Stage.CANCELLING and verdict is None:
             return twins.stopped(twin, job.number, now)
         # The script runs last in a bundle: its evidence of success holds, whatever failed around it.
         proved = isinstance(verdict, Verified)
-        return _settle(twin, job, wanted, verdict, words, now, succeeded=proved)
+        return _settle(twin, job, wanted, verdict, words, now, succeeded=proved, clock=feedback.clock)
     if not seen.fetched:
         # Clients without a stored state report this for any open action when they start; a real success is repeated.
         if seen.claims == 0:
@@ -210,8 +210,17 @@ def _stopped(twin: Twin, job: Job, wanted: Proof, now: datetime) -> Twin:
 
 
 def _settle(
-    twin: Twin, job: Job, wanted: Proof, verdict: Verdict | None, words: str, now: datetime, *, succeeded: bool
+    twin: Twin,
+    job: Job,
+    wanted: Proof,
+    verdict: Verdict | None,
+    words: str,
+    now: datetime,
+    *,
+    succeeded: bool,
+    clock: datetime | None = None,
 ) -> Twin:
+    reason, words = explain_failure(words, clock, now)
     return settle(
         twin,
         job.number,
@@ -220,7 +229,7 @@ def _settle(
         succeeded=succeeded,
         verdict=verdict,
         words=words,
-        reason=reason_of(words),
+        reason=reason,
     )
 
 

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, TypeVar
 
@@ -59,6 +60,8 @@ class Feedback:
     details: tuple[str, ...] = ()
     number: int | None = None
     """The action's, where the body repeats it."""
+    clock: datetime | None = None
+    """The device's own, as if it were in UTC; None where the body does not say it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +90,7 @@ def read_feedback(body: bytes) -> Feedback:
         everything=_is_everything(result.get("progress")),
         details=_details(status.get("details")),
         number=_number(content.get("id")),
+        clock=_clock(content.get("time")),
     )
 
 
@@ -185,6 +189,14 @@ def _number(value: object) -> int | None:
         return None
     text = str(value)
     return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else None
+
+
+def _clock(value: object) -> datetime | None:
+    """Read a time as clients write it: ``20261201T103000``."""
+    try:
+        return datetime.strptime(str(value), "%Y%m%dT%H%M%S").replace(tzinfo=UTC)
+    except ValueError:
+        return None
 
 
 def _storable(text: str) -> str:
