@@ -14,6 +14,7 @@ from edgewright.core.facts import ExportedVariant, ExportFacts
 from edgewright.core.gates import evaluate_gates
 from edgewright.errors import StepFailed
 from edgewright.pipeline.evaluation.metrics import MetricEvaluator
+from edgewright.pipeline.evaluation.score_kinds import ScoreKind, as_probabilities, score_kind
 from edgewright.pipeline.evaluation.step import build, without_latency
 from edgewright.ports import Built
 from edgewright_schemas.thresholds import Gate
@@ -186,9 +187,53 @@ def test_a_model_of_probabilities_has_the_loss_of_the_same_model_of_logits(tmp_p
     data = table_rows(tmp_path / "data", one_hot([0, 1, 2, 0], 1.5), ["a", "b", "a", "c"], CLASSES)
     softmax = linear_onnx(tmp_path / "softmax.onnx", np.eye(3), softmax=True)
 
-    built = evaluate(tmp_path / "work", data, fp32=identity, int8=softmax)
+    of_logits = evaluate(tmp_path / "logits", data, fp32=identity)
+    of_probabilities = evaluate(tmp_path / "probabilities", data, fp32=softmax)
 
-    assert overall(built, "int8") == pytest.approx(overall(built, "fp32"), abs=1e-6)
+    assert overall(of_probabilities) == pytest.approx(overall(of_logits), abs=1e-6)
+    told = [json.loads(b.files["evidence.json"].read_bytes())["outputs"] for b in (of_logits, of_probabilities)]
+    assert told == ["logits", "probabilities"]
+
+
+def test_one_probability_above_1_does_not_make_logits_of_all(tmp_path: Path, identity: Path) -> None:
+    scores = np.tile([0.98, 0.01, 0.01], (200, 1))
+    scores[7] = [1.0000001, 0.0, 0.0]
+    scores[9] = [1.02, -0.02, 0.0]
+    data = table_rows(tmp_path / "data", scores[:9], ["a"] * 9, CLASSES)
+
+    built = evaluate(tmp_path / "work", data, fp32=identity)
+
+    assert overall(built)["loss"] == pytest.approx(-np.log(0.98) * 8 / 9, abs=1e-6)
+    assert score_kind(identity, torch.tensor(scores)) is ScoreKind.LOGITS, "what is far outside is no probability"
+
+
+def test_every_variant_is_taken_for_what_the_float_one_is(tmp_path: Path, identity: Path) -> None:
+    """int8 probabilities come in steps, and add up to 1 only roughly."""
+    exact = np.array([[0.9, 0.06, 0.04], [0.03, 0.95, 0.02], [0.05, 0.05, 0.9]])
+    data = table_rows(tmp_path / "data", exact, CLASSES, CLASSES, {"shelf": ["1", "2", "2"]})
+    rough = linear_onnx(tmp_path / "rough.onnx", np.diag([1.06, 1.05, 1.07]))
+
+    built = evaluate(tmp_path / "work", data, fp32=identity, int8=rough)
+
+    assert overall(built, "int8")["loss"] == pytest.approx(overall(built, "fp32")["loss"], abs=0.01)
+    assert built.facts.variants["int8"]["slices"]["shelf=1"]["loss"] == pytest.approx(-np.log(0.9), abs=0.01)
+
+
+def test_softmax_is_seen_in_the_graph_where_its_numbers_do_not_tell(tmp_path: Path) -> None:
+    """The many small probabilities of an int8 softmax become 0, and the rest adds up to far less than 1."""
+    softmax = linear_onnx(tmp_path / "softmax.onnx", np.eye(3), softmax=True)
+
+    assert score_kind(softmax, torch.full((4, 3), 0.1)) is ScoreKind.PROBABILITIES
+    found = as_probabilities(torch.tensor([[0.1, 0.3, 0.0], [0.0, 0.0, 0.0]]), ScoreKind.PROBABILITIES)
+    assert found.tolist() == [pytest.approx([0.25, 0.75, 0.0]), [0.0, 0.0, 0.0]]
+
+
+def test_logits_that_look_like_shares_are_logits(identity: Path) -> None:
+    rng = np.random.default_rng(1)
+
+    assert score_kind(identity, torch.tensor(rng.random((50, 3)) * 2)) is ScoreKind.LOGITS
+    assert score_kind(identity, torch.tensor(rng.normal(scale=0.1, size=(50, 3)))) is ScoreKind.LOGITS
+    assert score_kind(identity, torch.full((5, 3), float("nan"))) is ScoreKind.LOGITS
 
 
 def test_variants_are_compared_with_each_other(tmp_path: Path, identity: Path) -> None:

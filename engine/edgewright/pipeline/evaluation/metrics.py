@@ -14,6 +14,7 @@ import torch
 from torchmetrics.functional import classification, regression
 
 from edgewright.errors import StepFailed
+from edgewright.pipeline.evaluation.score_kinds import ScoreKind, as_probabilities
 from edgewright.pipeline.export.onnx_runtime import finite_or_none, shape_text
 
 Figures = dict[str, float | None]
@@ -28,9 +29,10 @@ _DECIMALS = 6
 class MetricEvaluator:
     """Knows how the outputs of one task are compared with the labels."""
 
-    def __init__(self, classes: int | None) -> None:
-        """Take the number of classes; None for regression."""
+    def __init__(self, classes: int | None, scores: ScoreKind = ScoreKind.LOGITS) -> None:
+        """Take the number of classes, None for regression, and what a classifier's outputs are."""
         self._classes = classes
+        self._scores = scores
 
     def predictions(self, output: npt.NDArray[Any], variant: str) -> torch.Tensor:
         """Check an output's shape and bring it into one form.
@@ -62,10 +64,14 @@ class MetricEvaluator:
     def figures(self, predictions: torch.Tensor, labels: torch.Tensor) -> Figures:
         """Compute the task's metrics over some rows."""
         metrics = _CLASSIFICATION if self._classes is not None else _REGRESSION
+        names = [*metrics, *(["loss"] if self._classes is not None else [])]
         usable = len(labels) > 0 and bool(torch.isfinite(predictions).all())
         if not usable:
-            return dict.fromkeys(metrics)
-        return {name: compute(predictions, labels, self._classes or 0) for name, compute in metrics.items()}
+            return dict.fromkeys(names)
+        found = {name: compute(predictions, labels, self._classes or 0) for name, compute in metrics.items()}
+        if self._classes is not None:
+            found["loss"] = _loss(as_probabilities(predictions.double(), self._scores), labels)
+        return found
 
     def headline(self, predictions: torch.Tensor, labels: torch.Tensor) -> str:
         """Write the task's first figure for a message: ``accuracy 0.97``."""
@@ -98,17 +104,9 @@ def slices(columns: pa.Table) -> Iterator[tuple[str, torch.Tensor]]:
             yield f"{name}={value}", torch.from_numpy(rows)
 
 
-def as_probabilities(predictions: torch.Tensor) -> torch.Tensor:
-    """Turn logits into probabilities; rows that are probabilities already stay as they are."""
-    adds_up = torch.allclose(predictions.sum(dim=1), torch.ones(len(predictions), dtype=predictions.dtype), atol=1e-3)
-    within = bool(((predictions >= 0) & (predictions <= 1)).all())
-    return predictions if adds_up and within else torch.softmax(predictions, dim=1)
-
-
-def _loss(predictions: torch.Tensor, labels: torch.Tensor, _classes: int) -> float | None:
+def _loss(probabilities: torch.Tensor, labels: torch.Tensor) -> float | None:
     """Mean negative log-likelihood of the true class, in nats: cross-entropy."""
-    probabilities = as_probabilities(predictions.double())
-    chosen = probabilities.gather(1, labels.unsqueeze(1)).clamp_min(_SMALLEST_PROBABILITY)
+    chosen = probabilities.gather(1, labels.unsqueeze(1)).clamp(_SMALLEST_PROBABILITY, 1.0)
     return finite_or_none(-chosen.log().mean().item())
 
 
@@ -156,7 +154,6 @@ _CLASSIFICATION: Mapping[str, _Metric] = {
     "f1Macro": _by_class(classification.multiclass_f1_score, "macro"),
     "precisionMacro": _by_class(classification.multiclass_precision, "macro"),
     "recallMacro": _by_class(classification.multiclass_recall, "macro"),
-    "loss": _loss,
 }
 _REGRESSION: Mapping[str, _Metric] = {
     "mae": _by_difference(regression.mean_absolute_error),

@@ -19,6 +19,7 @@ from edgewright.errors import StepFailed
 from edgewright.pipeline.dataset.files import Split, load_split
 from edgewright.pipeline.evaluation.batching import compute_outputs, refusal
 from edgewright.pipeline.evaluation.metrics import MetricEvaluator, slices
+from edgewright.pipeline.evaluation.score_kinds import score_kind
 from edgewright.pipeline.export.onnx_runtime import (
     FP32,
     OnnxModel,
@@ -55,22 +56,25 @@ def build(context: StepContext) -> Built[EvaluationFacts]:
         )
     classes = _classes(spec, facts)
     evaluator = MetricEvaluator(len(classes) if classes is not None else None)
-    variants: dict[str, dict[str, Any]] = {}
+    measured: dict[str, dict[str, Any]] = {}
     predictions: dict[str, torch.Tensor] = {}
     names = variants_in_order(context.facts("export", ExportFacts).variants)
+    paths = {name: _variant_path(task.inputs["export"], name) for name in names}
     for done, name in enumerate(names):
         context.progress(done, len(names), "variant")
-        path = _variant_path(task.inputs["export"], name)
-        model = OnnxModel(path)
-        predictions[name], differing = _predictions(evaluator, model, path, name, test)
-        variants[name] = {
-            **_figures(evaluator, predictions[name], test),
-            **differing,
-            "sizeBytes": path.stat().st_size,
-            **_latency(model, test.features),
-        }
+        model = OnnxModel(paths[name])
+        predictions[name], differing = _predictions(evaluator, model, paths[name], name, test)
+        size = paths[name].stat().st_size
+        measured[name] = {**differing, "sizeBytes": size, **_latency(model, test.features)}
     context.progress(len(names), len(names), "variant")
+    kind = None
+    if classes is not None:
+        reference = FP32 if FP32 in names else names[0]
+        kind = score_kind(paths[reference], predictions[reference])
+        evaluator = MetricEvaluator(len(classes), kind)
+    variants = {name: {**_figures(evaluator, predictions[name], test), **measured[name]} for name in names}
     evidence = _evidence(spec, classes, test, variants, _agreement(evaluator, predictions))
+    evidence |= {"outputs": kind.value} if kind else {}
     path = context.out / EVIDENCE
     path.write_text(json.dumps(evidence, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
     return Built(
