@@ -33,7 +33,7 @@ MOVED: Mapping[str, str] = {
     "edgewright.build.dataset_checks": "edgewright.pipeline.dataset.checks",
     "edgewright.build.dataset_columns": "edgewright.pipeline.dataset.columns",
     "edgewright.build.dataset_files": "edgewright.pipeline.dataset.files",
-    "edgewright.build.dataset_images": "edgewright.pipeline.dataset.images",
+    "edgewright.build.dataset_images": "edgewright.pipeline.dataset.pictures.images",
     "edgewright.build.dataset_problems": "edgewright.pipeline.dataset.problems",
     "edgewright.build.dataset_readers": "edgewright.pipeline.dataset.readers",
     "edgewright.build.dataset_splits": "edgewright.pipeline.dataset.splits",

@@ -139,7 +139,7 @@ def _values(declared: Mapping[str, Column], label: str) -> dict[str, tuple[str, 
 def coerce(value: Any, type_: ColumnType) -> Any:
     """Turn a value into its column's type; None for what is missing (None, an empty string, NaN).
 
-    Images are uint8 arrays (H, W) or (H, W, C) and are only checked; see dataset_images for what reads them.
+    Images are uint8 arrays (H, W) or (H, W, C) and are only checked; ``pictures`` reads them.
 
     Raises:
         ValueError: It cannot be; the message reads well after the row's name.

@@ -3,13 +3,16 @@
 from collections.abc import Mapping
 from typing import Any
 
-from edgewright.pipeline.dataset.copies import Copies
+from edgewright.pipeline.dataset import precision
+from edgewright.pipeline.dataset.pictures.copies import Copies
 from edgewright.pipeline.dataset.preparation import Preparation
 from edgewright.pipeline.dataset.readers import Reader
 from edgewright.pipeline.dataset.writer import SplitWriter, Spool
 
 
-def counts(writer: SplitWriter, work: Preparation, reader: Reader) -> dict[str, Any]:
+def counts(
+    writer: SplitWriter, work: Preparation, reader: Reader, distinct: list[precision.Distinct]
+) -> dict[str, Any]:
     """Return the counts as DatasetFacts holds them; those without anything to count are left out."""
     columns, spools = work.columns, writer.spools
     found: dict[str, Any] = {}
@@ -25,8 +28,9 @@ def counts(writer: SplitWriter, work: Preparation, reader: Reader) -> dict[str, 
             found[name] = dict(sorted(counted.items()))
     if copies := _copies(work.copies, writer.parted):
         found["copies"] = copies
-    if notices := [*reader.notices, *reader.decoder.notices(), *_about_copies(work, writer.parted)]:
-        found["notices"] = notices
+    said = [*reader.notices, *reader.decoder.notices(), *_about_copies(work, writer.parted)]
+    if said := [*said, *precision.notices(distinct)]:
+        found["notices"] = said
     return found
 
 

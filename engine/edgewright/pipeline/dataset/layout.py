@@ -15,7 +15,7 @@ from typing import Any, Literal
 from pydantic import ValidationError
 
 from edgewright.errors import StepFailed
-from edgewright.pipeline.dataset.images import SUFFIXES
+from edgewright.pipeline.dataset.pictures.images import SUFFIXES
 from edgewright.pipeline.dataset.problems import Problems
 from edgewright_schemas.base import SpecModel
 from edgewright_schemas.dataset import SPLIT_NAMES

@@ -1,6 +1,6 @@
 """Finds what a dataset's source URI names: in the checkout, beside it on disk, or at any URL fsspec opens.
 
-``dataset_readers`` reads what is there; ``sources`` digests it.
+``readers`` reads what is there; ``source_index`` digests it.
 """
 
 from collections.abc import Iterator

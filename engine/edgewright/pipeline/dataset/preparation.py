@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,7 +11,7 @@ from edgewright.core.suggestions import suggestion
 from edgewright.errors import StepFailed, UserCodeFailed
 from edgewright.pipeline.dataset.checks import Checks
 from edgewright.pipeline.dataset.columns import Columns, as_text, channels_first, coerce, nfc
-from edgewright.pipeline.dataset.copies import Copies, content_digest
+from edgewright.pipeline.dataset.pictures.copies import Copies, content_digest
 from edgewright.pipeline.dataset.problems import Problems
 from edgewright.pipeline.dataset.readers import Row, content_key
 from edgewright.pipeline.dataset.splits import Candidate
@@ -84,10 +83,14 @@ class Preparation:
     def _stepped(self, row: Row) -> dict[str, Any] | None:
         """Take a row through the steps; None when one drops it or cannot handle it."""
         values = dict(row.values)
+        if not self.steps:
+            return values
         for name, type_ in self.columns.types.items():
-            with suppress(ValueError):  # steps get what has no type yet as it is: they may mend it
+            try:
                 if name in values:
                     values[name] = coerce(values[name], type_)
+            except ValueError:  # steps get what has no type yet as it is: they may mend it
+                continue
         for use, step in zip(self.spec.steps, self.steps, strict=True):
             try:
                 made = step(values)
@@ -153,6 +156,8 @@ class Preparation:
             if value is None:
                 continue
             text = value if isinstance(value, str) else as_text(value)
+            if text in found:
+                continue
             text = self._spellings[name].setdefault(nfc(text), text)
             if isinstance(value, str):
                 values[name] = text
@@ -164,6 +169,7 @@ class Preparation:
                     hint=f"columns.{name}.values has: {', '.join(declared)}",
                 )
                 good = False
+                continue
             found.add(text)
         return good
 

@@ -20,8 +20,8 @@ from edgewright.core.suggestions import suggestion
 from edgewright.errors import SourceUnavailable, StepFailed
 from edgewright.pipeline.dataset import layout
 from edgewright.pipeline.dataset.columns import Columns, nfc
-from edgewright.pipeline.dataset.images import SUFFIXES, Decoder
 from edgewright.pipeline.dataset.locations import Location, locate
+from edgewright.pipeline.dataset.pictures.images import SUFFIXES, Decoder
 from edgewright.pipeline.dataset.problems import Problems
 from edgewright.pipeline.runner import user_code as usercode
 from edgewright_schemas.dataset import DatasetSpec, Source

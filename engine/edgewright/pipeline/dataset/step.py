@@ -10,11 +10,12 @@ from pydantic import ValidationError
 
 from edgewright.core.facts import DatasetFacts
 from edgewright.errors import StepFailed
+from edgewright.pipeline.dataset import precision
 from edgewright.pipeline.dataset.columns import Columns, columns_of
 from edgewright.pipeline.dataset.counts import counts
 from edgewright.pipeline.dataset.files import SCHEMA, SPLITS
-from edgewright.pipeline.dataset.images import Decoder
 from edgewright.pipeline.dataset.locations import local_path, locate
+from edgewright.pipeline.dataset.pictures.images import Decoder
 from edgewright.pipeline.dataset.preparation import Preparation
 from edgewright.pipeline.dataset.readers import Reader
 from edgewright.pipeline.dataset.source_index import local_digest, remote_digest
@@ -68,8 +69,11 @@ def build(context: StepContext) -> Built[DatasetFacts]:
     _check_classes(columns, values)
     schema = _schema(work, values)
     files = {**write_splits(spools, columns, values, context.out), SCHEMA: write_schema(schema, context.out)}
+    distinct = precision.count_distinct(files, columns)
+    precision.report(distinct, work.problems)
+    work.problems.raise_if_any(f"{task.address} cannot be built from {spec.source.uri}")
     digest = content_digest(schema, spools)
-    counted = {"rows": dict(rows), **counts(writer, work, reader)}
+    counted = {"rows": dict(rows), **counts(writer, work, reader, distinct)}
     return Built(
         digest=digest,
         files=files,

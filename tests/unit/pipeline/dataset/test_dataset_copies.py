@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image, ImageFilter
 
-from edgewright.pipeline.dataset.copies import Copies
+from edgewright.pipeline.dataset.pictures.copies import Copies
 from harness.steps import run_dataset
 
 Pixels = npt.NDArray[np.uint8]

@@ -1,4 +1,4 @@
-"""Copies of one picture under several names: equal ones by content, near ones by what they look like. Used by ``step``.
+"""Copies of one picture under several names: equal ones by content, near ones by their looks. Used by ``preparation``.
 
 Copies in train and test make every figure too good. Equal pixels, before or after the steps, are found always; pictures
 saved again or at another size where ``split.nearCopies`` asks for it.

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
 
-from edgewright.pipeline.dataset.depth import DeepGreys, Pixels, Source, Unscaled, source_of, values_of
+from edgewright.pipeline.dataset.pictures.depth import DeepGreys, Pixels, Source, Unscaled, source_of, values_of
 from edgewright.pipeline.dataset.problems import Problems
 from edgewright_schemas.dataset import Range
 

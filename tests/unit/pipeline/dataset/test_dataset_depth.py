@@ -13,7 +13,7 @@ from PIL import Image
 
 from edgewright.errors import StepFailed
 from edgewright.pipeline.dataset.files import load_split
-from edgewright.pipeline.dataset.images import Decoder, decode
+from edgewright.pipeline.dataset.pictures.images import Decoder, decode
 from edgewright_schemas.dataset import Range
 from harness.steps import run_dataset
 

@@ -14,7 +14,7 @@ from PIL import Image
 
 from edgewright.errors import StepFailed, UserCodeFailed
 from edgewright.pipeline.dataset.files import load_split
-from edgewright.pipeline.dataset.images import decode
+from edgewright.pipeline.dataset.pictures.images import decode
 from harness.steps import run_dataset
 
 ALL_TRAIN = {"train": 1, "validation": 0, "test": 0}
