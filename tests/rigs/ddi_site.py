@@ -14,16 +14,21 @@ from edgewright.delivery.served.ddi.authentication import issue_token
 from edgewright.delivery.served.ddi.driver import DdiDriver
 from edgewright.delivery.served.ddi.service import DdiService
 from edgewright.server.devices.ddi_routes import ddi_router
+from edgewright.server.devices.forwarded import ForwardedApp
+from edgewright.server.devices.peers import Peers
 from rigs.base import Grounds
 from rigs.sites import Site
 
+NO_PROXY = Peers()
 _PIECE, _PACE = 8 << 10, 0.1
 
 
 class DdiSite(Site):
     """One controller with one environment."""
 
-    def __init__(self, grounds: Grounds, environment: str = "", url: str | None = None) -> None:
+    def __init__(
+        self, grounds: Grounds, environment: str = "", url: str | None = None, peers: Peers = NO_PROXY
+    ) -> None:
         self.grounds = grounds
         self.environment = environment
         self.tenant = environment or "DEFAULT"
@@ -41,6 +46,7 @@ class DdiSite(Site):
         self.bodies: list[tuple[str, bytes]] = []
         """Path and body of what devices told, in order."""
         self._declared_url = url
+        self._peers = peers
         self._open()
         self.start()
 
@@ -68,7 +74,7 @@ class DdiSite(Site):
         app = FastAPI(openapi_url=None)
         app.include_router(ddi_router(lambda name: self.service if name == self.environment else None))
         app.add_middleware(_Gate, site=self)
-        return app
+        return ForwardedApp(app, self._peers)
 
     def token(self, device: str) -> str:
         """Make a device's token."""

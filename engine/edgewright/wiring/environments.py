@@ -20,22 +20,29 @@ from edgewright.reconcile.observer import NamedSources
 from edgewright.reconcile.reconciler import Reconciler
 from edgewright.source.watch import watch
 from edgewright.state.lease import SqlLease, wait_for_lease
+from edgewright.wiring.drivers import systems_of
 from edgewright.wiring.workspace import LEASE_TIME, Workspace
 
 HOLDER = "edgewright serve"
+_GIVEN_LINKS = frozenset({"ddi", "mender"})
+"""Update systems whose devices are given links."""
 
 
 class LiveEnvironment:
     """Implements server.stations.Station over a workspace."""
 
-    def __init__(self, workspace: Workspace, upstream: Upstream, anchor: Callable[[], str | None]) -> None:
+    def __init__(
+        self, workspace: Workspace, upstream: Upstream, anchor: Callable[[], str | None], *, is_plain: bool = False
+    ) -> None:
         """Wire it; nothing is opened yet.
 
         Args:
             workspace: The environment's.
             upstream: The repository, which all environments share.
             anchor: Gives what another environment accepted last.
+            is_plain: Whether devices are served over plain HTTP, with no proxy known that ends TLS.
         """
+        self._is_plain = is_plain
         self._workspace = workspace
         self._upstream = upstream
         self._anchor = anchor
@@ -82,6 +89,11 @@ class LiveEnvironment:
                 "there are no signing keys: models are made, and nothing can be published",
                 keys=str(self._workspace.keys),
                 hint="in a clone: edgewright init . --keys-only --state FOLDER [--env NAME]",
+            )
+        if self._is_plain and systems_of(desired) & _GIVEN_LINKS and self._workspace.delivery_spec(desired).url is None:
+            structlog.get_logger("edgewright.station").warning(
+                "spec.delivery.url is not declared: links for devices lead over plain HTTP to where they asked",
+                hint="declare it; behind a proxy that ends TLS name the proxy with --proxy, too",
             )
         return self._workspace.reconciler(
             desired, lease, listener, source=followed, source_status=lambda: followed.standing

@@ -21,6 +21,7 @@ from edgewright.ports import Forge
 from edgewright.secret import from_variable
 from edgewright.server.app import HookSettings, create_app
 from edgewright.server.devices.agent_app import AgentApp
+from edgewright.server.devices.forwarded import ForwardedApp
 from edgewright.server.devices.peers import Peers, parse_peers
 from edgewright.server.hooks.webhooks import RepositoryNames
 from edgewright.server.serving import Serving
@@ -45,7 +46,7 @@ class ServeOptions:
     tls: tuple[Path, Path] | None = None
     """A certificate chain and its key, in PEM."""
     proxies: tuple[str, ...] = ()
-    """Addresses and networks of proxies that end TLS for agents."""
+    """Addresses and networks of proxies that end TLS for devices."""
     proxy_header: str | None = None
     """The header in which proxies pass agents' certificates on."""
     insecure_devices: bool = False
@@ -124,9 +125,10 @@ def assemble(workspace: Workspace, options: ServeOptions) -> ControllerProcess:
 
     secrets = tuple(secret for name in SECRETS if (secret := from_variable(name)) is not None)
     hooks = HookSettings(secrets, RepositoryNames.of(names))
-    rest = create_app(hooks, wakeups, health, routers=device_routers(services, served))
+    peers = _peers(options)
+    rest = ForwardedApp(create_app(hooks, wakeups, health, routers=device_routers(services, served)), peers)
     agents = AgentServices(services, served, options.certificate_life)
-    app = AgentApp(agents.find, _peers(options), rest)
+    app = AgentApp(agents.find, peers, rest)
     return ControllerProcess(
         supervisor=supervisor,
         server=Serving(
@@ -152,7 +154,8 @@ def _supervisor(
     upstream, anchor, clock, passes = workspace.upstream, anchor_of(workspace), workspace.clock, LastPasses()
 
     def open_environment(name: str) -> LiveEnvironment:
-        return LiveEnvironment(workspace.for_environment(name), upstream, anchor)
+        is_plain = options.tls is None and not options.proxies
+        return LiveEnvironment(workspace.for_environment(name), upstream, anchor, is_plain=is_plain)
 
     previews = None
     if forge is not None:

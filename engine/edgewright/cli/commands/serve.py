@@ -65,10 +65,10 @@ def serve(
     ] = 7,
     proxy: Annotated[
         list[str] | None,
-        typer.Option("--proxy", help="Address or network of a proxy that ends TLS for agents; repeatable."),
+        typer.Option("--proxy", help="Address or network of a proxy that ends TLS for devices; repeatable."),
     ] = None,
     proxy_header: Annotated[
-        str | None, typer.Option("--proxy-header", help="Where it passes on their certificate, like X-Client-Cert.")
+        str | None, typer.Option("--proxy-header", help="Where it passes on agents' certificates, like X-Client-Cert.")
     ] = None,
     insecure_devices: Annotated[
         bool, typer.Option("--insecure-devices", help="Accept agents on this machine without TLS, for trying it out.")

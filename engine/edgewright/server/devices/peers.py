@@ -50,7 +50,7 @@ class Peers:
         """Identify the peer of a request; ``headers`` have their names in lower case."""
         address = str((scope.get("client") or ("",))[0])
         chain = scope.get("extensions", {}).get("tls", {}).get("client_cert_chain", ())
-        is_proxy = self._is_proxy(address)
+        is_proxy = self.is_proxy(address)
         if self.header is not None and headers.get(self.header) and not is_proxy:
             name = self.header.decode()
             return Peer(address, refusal=f"{name} is only taken from the proxies that the server was told of")
@@ -64,7 +64,8 @@ class Peers:
             return Peer(address, believed=True)
         return Peer(address, refusal="devices are only heard over HTTPS")
 
-    def _is_proxy(self, address: str) -> bool:
+    def is_proxy(self, address: str) -> bool:
+        """Return whether a proxy that the server was told of has this address."""
         if not self.proxies:
             return False
         found = _parsed(address)
@@ -84,10 +85,10 @@ def parse_peers(*, insecure: bool, header: str | None, proxies: Sequence[str], h
     Raises:
         EdgewrightError: Something is wrong, or does not fit together.
     """
-    if (header is None) != (not proxies):
+    if header is not None and not proxies:
         raise EdgewrightError(
-            "a proxy's header and its address belong together",
-            hint="give --proxy-header, like X-Client-Cert, and --proxy, the address that the proxy connects from",
+            "a proxy's header needs its address",
+            hint="give --proxy, the address that the proxy connects from, with --proxy-header",
         )
     networks = []
     for text in proxies:
