@@ -117,6 +117,52 @@ def test_what_is_no_usable_model_is_explained(tmp_path: Path, data: bytes, messa
     assert caught.value.hint
 
 
+def scikit_learn(*, zipmap: bool) -> bytes:
+    """A classifier as skl2onnx writes it: a label, and scores as a tensor or, by default, as a map of classes."""
+    nodes = [
+        helper.make_node(
+            "LinearClassifier",
+            ["X"],
+            ["label", "probabilities"],
+            domain="ai.onnx.ml",
+            coefficients=[0.5] * 6,
+            intercepts=[0.0, 1.0],
+            classlabels_ints=[0, 1],
+        ),
+        helper.make_node(
+            "ZipMap", ["probabilities"], ["output_probability"], domain="ai.onnx.ml", classlabels_int64s=[0, 1]
+        ),
+    ]
+    probability = helper.make_tensor_type_proto(TensorProto.FLOAT, [])
+    mapped = helper.make_sequence_type_proto(helper.make_map_type_proto(TensorProto.INT64, probability))
+    outputs = [
+        helper.make_tensor_value_info("label", TensorProto.INT64, ["n"]),
+        helper.make_value_info("output_probability", mapped)
+        if zipmap
+        else helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["n", 2]),
+    ]
+    taken = helper.make_tensor_value_info("X", TensorProto.FLOAT, ["n", 3])
+    graph = helper.make_graph(nodes if zipmap else nodes[:1], "g", [taken], outputs)
+    sets = [helper.make_opsetid("", 18), helper.make_opsetid("ai.onnx.ml", 1)]
+    return bytes(helper.make_model(graph, opset_imports=sets, ir_version=10).SerializeToString())
+
+
+def test_advice_on_an_export_of_scikit_learn_can_be_followed(tmp_path: Path) -> None:
+    with pytest.raises(StepFailed, match="it must have exactly one") as default:
+        build(context(tmp_path, "model.onnx", put(tmp_path, scikit_learn(zipmap=True))))
+    assert "options={'zipmap': False}" in (default.value.hint or "")
+
+    with pytest.raises(StepFailed, match="it must have exactly one") as tensors:
+        build(context(tmp_path, "model.onnx", put(tmp_path, scikit_learn(zipmap=False))))
+    command = "onnx.utils.extract_model(IN, OUT, ['X'], ['probabilities'])"
+    assert (default.value.hint or "").endswith(command)
+    assert (tensors.value.hint or "").endswith(command)
+
+    onnx.utils.extract_model(str(tmp_path / "repo/model.onnx"), str(tmp_path / "cut.onnx"), ["X"], ["probabilities"])
+    pinned = put(tmp_path, (tmp_path / "cut.onnx").read_bytes())
+    assert build(context(tmp_path, "model.onnx", pinned)).digest == pinned
+
+
 def test_an_operator_that_onnxruntime_does_not_have_is_explained(tmp_path: Path) -> None:
     model = linear()
     model.graph.node[0].domain = "com.example"

@@ -135,6 +135,43 @@ def test_an_opset_without_scales_per_channel_falls_back_and_says_which_one_helps
     assert "opset 13 or a later one" in built.facts.quantization.not_possible
 
 
+def scikit_learn(folder: Path, *, twice: bool) -> Built[Any]:
+    """A linear classifier as skl2onnx writes it; the default set of operators is imported twice, or not at all."""
+    classifier = helper.make_node(
+        "LinearClassifier",
+        ["x"],
+        ["label", "y"],
+        domain="ai.onnx.ml",
+        coefficients=LAYER["w"].T.ravel().tolist(),
+        intercepts=LAYER["b"].tolist(),
+        classlabels_ints=[0, 1, 2, 3],
+        post_transform="SOFTMAX",
+    )
+    made = onnx.load(str(model(folder / "model.onnx", [classifier], 4, {}).files["model.onnx"]))
+    del made.opset_import[:]
+    sets = [("ai.onnx.ml", 1), *([("", 17), ("", 17)] if twice else [])]
+    made.opset_import.extend(helper.make_opsetid(domain, version) for domain, version in sets)
+    onnx.save(made, str(folder / "model.onnx"))
+    return made_onnx(folder / "model.onnx")
+
+
+@pytest.mark.parametrize("twice", [True, False])
+def test_operators_without_an_int8_form_are_named(tmp_path: Path, twice: bool) -> None:
+    built = export(tmp_path, scikit_learn(tmp_path, twice=twice), REGRESSION)
+
+    assert built.facts.quantization.not_possible == "none of its operators (LinearClassifier) can be quantized"
+
+
+def test_an_operator_set_that_is_imported_twice_is_quantized(tmp_path: Path) -> None:
+    made = onnx.load(str(model(tmp_path / "model.onnx", [node("Gemm", "x w b", "y")], 4, LAYER).files["model.onnx"]))
+    made.opset_import.extend([helper.make_opsetid("ai.onnx", 17)])
+    onnx.save(made, str(tmp_path / "model.onnx"))
+
+    built = export(tmp_path, made_onnx(tmp_path / "model.onnx"), REGRESSION)
+
+    assert list(built.facts.variants) == ["int8", "fp32"]
+
+
 def test_a_grouped_transposed_convolution_stays_in_float_and_the_rest_is_quantized(tmp_path: Path) -> None:
     weights = {**LAYER, "k": RNG.normal(size=(4, 2, 1, 2)).astype(np.float32), "e": np.ones(4, np.float32)}
     nodes = [

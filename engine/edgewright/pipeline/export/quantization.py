@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+from onnxruntime.quantization.registry import QDQRegistry
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from edgewright.pipeline.export.float_nodes import always_in_float, name_nodes, tail
@@ -23,6 +24,7 @@ from edgewright.pipeline.export.onnx_export import make_repeatable, opset_of, wr
 from edgewright.pipeline.export.onnx_runtime import ORT_ERRORS, Interface, first_lines
 
 _BATCH_ROWS = 32
+_DEFAULT_DOMAIN = frozenset({"", "ai.onnx"})
 _LOWEST_OPSET = 13
 """The first with scales per channel."""
 _FAILURES: tuple[type[Exception], ...] = (
@@ -85,11 +87,12 @@ def quantize(
         return NotQuantized("there are no validation rows to calibrate with")
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=".quantize-") as folder:
         prepared, quantized = Path(folder) / "prepared.onnx", Path(folder) / "int8.onnx"
-        if (opset := opset_of(onnx.load(str(source)))) < _LOWEST_OPSET:
-            return NotQuantized(
-                f"it has opset {opset}, and weights have a scale for each channel from opset {_LOWEST_OPSET} on: "
-                f"export it with opset {_LOWEST_OPSET} or a later one"
-            )
+        whole = onnx.load(str(source))
+        if problem := _cannot_be_quantized(whole):
+            return NotQuantized(problem)
+        if _import_each_set_once(whole):
+            source = Path(folder) / "source.onnx"
+            onnx.save(whole, str(source))
         try:
             quant_pre_process(str(source), str(prepared), skip_symbolic_shape=True)
             kept = _keep_in_float(prepared, float_tail=float_tail)
@@ -108,11 +111,37 @@ def quantize(
             return NotQuantized(f"onnxruntime's quantizer cannot work on it: {first_lines(error)}")
         model = onnx.load(str(quantized))
     if not any(node.op_type == "DequantizeLinear" for node in model.graph.node):
-        kinds = ", ".join(sorted({node.op_type for node in model.graph.node}))
-        return NotQuantized(f"none of its operators ({kinds}) can be quantized")
+        return NotQuantized(_no_operator(model))
     make_repeatable(model)
     write_model(model, target)
     return None
+
+
+def _cannot_be_quantized(model: onnx.ModelProto) -> str:
+    """Write why the quantizer cannot do anything with a model; empty where it may."""
+    if not any(node.op_type in QDQRegistry and node.domain in _DEFAULT_DOMAIN for node in model.graph.node):
+        return _no_operator(model)
+    if (opset := opset_of(model)) < _LOWEST_OPSET:
+        return (
+            f"it has opset {opset}, and weights have a scale for each channel from opset {_LOWEST_OPSET} on: "
+            f"export it with opset {_LOWEST_OPSET} or a later one"
+        )
+    return ""
+
+
+def _no_operator(model: onnx.ModelProto) -> str:
+    kinds = ", ".join(sorted({node.op_type for node in model.graph.node}))
+    return f"none of its operators ({kinds}) can be quantized"
+
+
+def _import_each_set_once(model: onnx.ModelProto) -> bool:
+    """Drop repeated imports of an operator set, which the quantizer refuses, in place; return whether it did."""
+    found = {"" if entry.domain == "ai.onnx" else entry.domain: int(entry.version) for entry in model.opset_import}
+    repeated = len(found) < len(model.opset_import)
+    if repeated:
+        del model.opset_import[:]
+        model.opset_import.extend(onnx.helper.make_opsetid(domain, version) for domain, version in found.items())
+    return repeated
 
 
 def _keep_in_float(prepared: Path, *, float_tail: bool) -> list[str]:

@@ -89,7 +89,7 @@ def _check_ends(session: onnxruntime.InferenceSession, origin: str, dataset: Dat
             names = _listed([end.name for end in found])
             raise StepFailed(
                 f"{origin} has {len(found)} {what}s ({names or 'none'}); it must have exactly one",
-                hint="cut the graph with onnx.utils.extract_model, or export it with one input and one output",
+                hint=_advice(session),
             )
     if dataset is not None and not _takes(inputs[0].shape, dataset.input_shape):
         raise StepFailed(
@@ -97,6 +97,22 @@ def _check_ends(session: onnxruntime.InferenceSession, origin: str, dataset: Dat
             f"{['N', *dataset.input_shape]}",
             hint="add a resize step to the dataset, or export the model for this shape",
         )
+
+
+def _advice(session: onnxruntime.InferenceSession) -> str:
+    """Write how to come to one input and one output; a command only where it can be followed."""
+    inputs, outputs = session.get_inputs(), session.get_outputs()
+    if len(inputs) != 1:
+        return "export it with one input that holds all features, in the dataset's order, and with one output"
+    if any(not end.type.startswith("tensor(") for end in outputs):
+        # skl2onnx' default: a label, and a map from classes to probabilities that no tool can cut off.
+        return (
+            "convert it without the map of classes: skl2onnx.to_onnx(MODEL, ROWS, options={'zipmap': False}); then "
+            f"keep its scores alone: onnx.utils.extract_model(IN, OUT, ['{inputs[0].name}'], ['probabilities'])"
+        )
+    scores = [end.name for end in outputs if end.type in {"tensor(float)", "tensor(double)", "tensor(float16)"}]
+    kept = scores[0] if len(scores) == 1 else "OUTPUT"
+    return f"keep one output: onnx.utils.extract_model(IN, OUT, ['{inputs[0].name}'], ['{kept}'])"
 
 
 def _takes(shape: Sequence[int | str | None], row: Sequence[int]) -> bool:
