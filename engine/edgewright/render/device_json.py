@@ -74,5 +74,6 @@ def token_json(token: TokenStatus) -> dict[str, Any]:
         "uses": token.uses,
         "admitted": list(token.admitted),
         "labels": dict(token.labels),
+        "allowedLabels": list(token.allowed),
         "problem": token.problem,
     }

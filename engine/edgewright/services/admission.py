@@ -90,13 +90,26 @@ def reject(environment: DeviceEnvironment, device: str, fingerprint: str | None)
 
 
 def make_token(
-    environment: DeviceEnvironment, *, uses: int, life: timedelta, labels: Mapping[str, str]
+    environment: DeviceEnvironment,
+    *,
+    uses: int,
+    life: timedelta,
+    labels: Mapping[str, str],
+    allowed: Sequence[str] = (),
 ) -> tuple[Secret, TokenStatus]:
-    """Make an enrollment token; only its digest is kept. Raises as ``named_environment``."""
+    """Make an enrollment token; only its digest is kept. Raises as ``named_environment``.
+
+    Args:
+        environment: The environment.
+        uses: Devices that it admits.
+        life: How long.
+        labels: Of every device it admits.
+        allowed: Labels that such a device may say of itself, ``name`` or ``name=value``.
+    """
     named_environment(environment)
     environment.make_folder()
     now = environment.clock()
-    secret, token = environment.tokens.make(uses=uses, life=life, labels=labels, now=now)
+    secret, token = environment.tokens.make(uses=uses, life=life, labels=labels, now=now, allowed=allowed)
     return secret, _status(token, now)
 
 
@@ -115,6 +128,7 @@ def _status(token: EnrollmentToken, now: datetime) -> TokenStatus:
         uses=token.uses,
         admitted=sorted(token.used.values()),
         labels=token.labels,
+        allowed=token.allowed,
         problem=token.problem(now),
     )
 

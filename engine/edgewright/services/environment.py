@@ -191,6 +191,11 @@ class EnrollmentToken(Protocol):
         ...
 
     @property
+    def allowed(self) -> tuple[str, ...]:
+        """Labels that devices may say of themselves."""
+        ...
+
+    @property
     def used(self) -> Mapping[str, str]:
         """The devices it admitted, by key."""
         ...
@@ -204,7 +209,7 @@ class EnrollmentTokens(Protocol):
     """The enrollment tokens of one environment."""
 
     def make(
-        self, *, uses: int, life: timedelta, labels: Mapping[str, str], now: datetime
+        self, *, uses: int, life: timedelta, labels: Mapping[str, str], now: datetime, allowed: Sequence[str] = ()
     ) -> "tuple[Secret, EnrollmentToken]":
         """Make a token, whose secret can be read once, now."""
         ...

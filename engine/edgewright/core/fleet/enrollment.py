@@ -1,6 +1,6 @@
 """Enrollment: accepts, queues or refuses a device's key. Pure; called by ``delivery.identity.enrollment``."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 
 from edgewright.core.fleet.membership import declared
@@ -59,6 +59,16 @@ def decide(own: IdentityStatus | None, others: Sequence[IdentityStatus], *, vouc
             return Verdict.ADMIT
         case _:
             return Verdict.PENDING
+
+
+def admitted_labels(own: Mapping[str, str], allowed: Sequence[str]) -> dict[str, str]:
+    """Choose what a device may say of itself where no operator looks at it.
+
+    Args:
+        own: What it says.
+        allowed: Names, each for every value, or ``name=value``.
+    """
+    return {name: value for name, value in own.items() if name in allowed or f"{name}={value}" in allowed}
 
 
 def listed(desired: Snapshot) -> frozenset[str]:

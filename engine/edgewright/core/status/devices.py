@@ -84,6 +84,8 @@ class TokenStatus:
     labels: Mapping[str, str]
     problem: str | None
     """Why it admits no more agents, in a word; None while it does."""
+    allowed: Sequence[str] = ()
+    """Labels that agents may say of themselves."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from edgewright.core.fleet.enrollment import IdentityStatus, Verdict, decide
+from edgewright.core.fleet.enrollment import IdentityStatus, Verdict, admitted_labels, decide
 from edgewright.delivery.identity.admission import REFUSED_BECAUSE, DeviceRegistry
 from edgewright.delivery.identity.certificates import (
     CertificateRequest,
@@ -171,18 +171,25 @@ class Enrollment:
         return self._pending_or_refused(verdict, request, problem)
 
     def _accept(self, asked: EnrollmentRequest, request: CertificateRequest, *, by_token: bool) -> EnrollmentOutcome:
-        """Accept a device's first key. The device is enrolled first, so that a repeated request completes a crash."""
-        labels = dict(asked.labels)
+        """Accept a device's first key. The device is enrolled first, so that a repeated request completes a crash.
+
+        Labels that an operator enrolled it with count before the token's, and these before what the device says of
+        itself; of that, only what the token allows is taken, since no operator looks at it.
+        """
+        labels: dict[str, str] = {}
         if by_token:
             token = self.tokens.redeem(asked.token or "", request.fingerprint, request.device, self._clock())
             if token is None:  # other devices have used it up meanwhile
                 problem = self.tokens.problem_for(asked.token or "", request.fingerprint, self._clock())
                 self._store.note(SYSTEM, request.fingerprint, {REFUSED_BECAUSE: problem})
                 return self._pending_or_refused(Verdict.PENDING, request, problem)
-            labels |= token.labels
+            labels = admitted_labels(asked.labels, token.allowed) | dict(token.labels)
+        labels |= self._registry.enrolled().get(request.device, {})
         self._registry.enroll({request.device: labels})
+        left_out = sorted(name for name, value in asked.labels.items() if labels.get(name) != value)
+        note = "admitted" + (f"; what it says of itself is not taken: {', '.join(left_out)}" if left_out else "")
         decided = self._accept_first(request)
-        return self._issue(request, "admitted") if decided else self._pending_or_refused(Verdict.PENDING, request)
+        return self._issue(request, note) if decided else self._pending_or_refused(Verdict.PENDING, request)
 
     def _accept_first(self, request: CertificateRequest) -> bool:
         """Accept a key if no other key of the device was accepted meanwhile."""

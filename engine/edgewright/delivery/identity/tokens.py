@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from hashlib import sha256
+from typing import Any
 
 from edgewright.ports import Identity, IdentityStatus, IdentityStore
 from edgewright.secret import Secret
@@ -32,6 +33,8 @@ class EnrollmentToken:
     used: Mapping[str, str]
     """The devices that redeemed it, by key."""
     revoked: bool
+    allowed: tuple[str, ...] = ()
+    """Labels that a device may say of itself: names, or ``name=value``."""
 
     def problem(self, now: datetime) -> str | None:
         """Return why it accepts no more devices, in a word; None while it does."""
@@ -49,7 +52,7 @@ class EnrollmentTokens:
         self._store = store
 
     def make(
-        self, *, uses: int, life: timedelta, labels: Mapping[str, str], now: datetime
+        self, *, uses: int, life: timedelta, labels: Mapping[str, str], now: datetime, allowed: Sequence[str] = ()
     ) -> tuple[Secret, EnrollmentToken]:
         """Create a token; its secret can be read once, now. Tokens that ended long ago are forgotten.
 
@@ -59,7 +62,9 @@ class EnrollmentTokens:
         self._store.forget(SYSTEM, [each.key for each in self._identities() if _token(each).expires + _KEPT < now])
         text = _PREFIX + secrets.token_urlsafe(32)
         name = secrets.token_hex(4)
-        detail = {"uses": uses, "expires": (now + life).isoformat(), "used": {}}
+        detail: dict[str, Any] = {"uses": uses, "expires": (now + life).isoformat(), "used": {}}
+        if allowed:
+            detail["allowed"] = list(allowed)
         made = Identity(SYSTEM, name, _digest(text), IdentityStatus.ACCEPTED, now, labels=dict(labels), detail=detail)
         return Secret(text), _token(self._store.ask(made))
 
@@ -123,4 +128,5 @@ def _token(identity: Identity) -> EnrollmentToken:
         identity.labels,
         identity.detail["used"],
         identity.status is not IdentityStatus.ACCEPTED,
+        tuple(identity.detail.get("allowed", ())),
     )

@@ -40,6 +40,12 @@ def token(
     uses: Annotated[int, typer.Option("--uses", min=1, max=_MOST_USES, help="How many agents it admits.")] = 1,
     expires: Annotated[str, typer.Option("--expires", help="How long it admits agents.")] = "24h",
     label: LabelsOption = None,
+    allow_label: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--allow-label", help="Label an agent may say of itself: KEY, or KEY=VALUE; repeatable.", show_default=False
+        ),
+    ] = None,
     listed: Annotated[bool, typer.Option("--list", help="List the tokens for agents instead.")] = False,
     revoke: Annotated[str | None, typer.Option("--revoke", help="Revoke the token of this name.")] = None,
     repo: RepoOption = HERE,
@@ -49,7 +55,8 @@ def token(
 ) -> None:
     """Make a token that admits agents without an operator, each by the first key it is known by.
 
-    It is shown once, now: only its digest is kept. Its labels count before what an agent says of itself.
+    It is shown once, now: only its digest is kept. Its labels count before what an agent says of itself, of
+    which only labels are taken that --allow-label names.
     """
     from edgewright.render.device_json import token_json
     from edgewright.services import admission
@@ -70,7 +77,7 @@ def token(
     elif gateway is not None:
         _print_hawkbit(admission.issue_gateway_token(workspace, gateway), "GatewayToken", gateway, output)
     else:
-        secret, made = admission.make_token(workspace, uses=uses, life=life, labels=labels)
+        secret, made = admission.make_token(workspace, uses=uses, life=life, labels=labels, allowed=allow_label or ())
         if output is Output.JSON:
             print_json({"token": secret.reveal(), **token_json(made)})
             return
@@ -100,7 +107,12 @@ def _list(found: "Sequence[TokenStatus]", output: Output) -> None:
 
     lines = []
     for each in found:
-        labels = ", ".join(f"{name}={value}" for name, value in sorted(each.labels.items()))
+        labels = ", ".join(
+            [
+                *(f"{name}={value}" for name, value in sorted(each.labels.items())),
+                *(f"{name}…" for name in each.allowed),
+            ]
+        )
         used = f"{len(each.admitted)} of {each.uses}"
         until = f"{each.expires:%Y-%m-%d %H:%M}"
         lines.append((each.name, each.problem or "good", until, used, labels, ", ".join(each.admitted)))
