@@ -64,8 +64,10 @@ class World:
         asked = EnrollmentRequest(device=device, labels=labels, csr=csr(key, device), token=token)
         return (of or self.enrollment).enroll(asked, "192.0.2.1")
 
-    def token(self, uses: int = 1, life: timedelta = timedelta(hours=24), **labels: str) -> str:
-        text, _ = self.enrollment.tokens.make(uses=uses, life=life, labels=labels, now=self.now)
+    def token(
+        self, uses: int = 1, life: timedelta = timedelta(hours=24), allowed: tuple[str, ...] = (), **labels: str
+    ) -> str:
+        text, _ = self.enrollment.tokens.make(uses=uses, life=life, labels=labels, now=self.now, allowed=allowed)
         return text.reveal()
 
     def approve(self, device: str) -> None:
@@ -185,7 +187,7 @@ def test_renewing_needs_the_same_key_and_name(world: World) -> None:
 
 
 def test_a_token_lets_in_as_many_devices_as_it_may(world: World) -> None:
-    token = world.token(uses=2, region="eu")
+    token = world.token(uses=2, region="eu", allowed=("camera", "region"))
     first, second, third = new_key(), new_key(), new_key()
 
     assert world.ask(first, "lane-1", token=token, region="us", camera="2").status == 200
@@ -239,6 +241,23 @@ def test_why_a_token_is_not_accepted_is_kept_for_operators_and_told_to_nobody_el
     assert b"token" not in without.said.to_bytes(), "as it was before"
     assert world.operators.identities("lane-4")[0].detail["tokenProblem"] is None
     assert world.ask(key, "lane-4", token=world.token()).status == 200
+
+
+def test_an_operators_labels_count_before_the_tokens_and_the_devices_own(world: World) -> None:
+    world.state.enroll({"lane-1": {"ring": "stable", "site": "a"}})
+    token = world.token(uses=3, region="eu", site="b", allowed=("camera", "zone=1"))
+    said = {"ring": "canary", "site": "c", "region": "us", "camera": "2", "zone": "1"}
+    admitted = world.ask(new_key(), "lane-1", token=token, **said)
+    assert world.state.enrolled()["lane-1"] == {
+        "ring": "stable", "site": "a", "region": "eu", "camera": "2", "zone": "1"
+    }  # fmt: skip
+    assert admitted.note == "admitted; what it says of itself is not taken: region, ring, site"
+    world.ask(new_key(), "lane-2", token=token, **(said | {"zone": "2"}))
+    assert world.state.enrolled()["lane-2"] == {"site": "b", "region": "eu", "camera": "2"}
+    world.listed = {"lane-3"}
+    world.ask(new_key(), "lane-3", **said)
+    assert world.state.enrolled()["lane-3"] == {}
+    assert [each.allowed for each in world.enrollment.tokens.tokens()] == [("camera", "zone=1")]
 
 
 def test_a_listed_device_is_admitted_whatever_its_token(world: World) -> None:

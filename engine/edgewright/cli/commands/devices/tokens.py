@@ -107,12 +107,8 @@ def _list(found: "Sequence[TokenStatus]", output: Output) -> None:
 
     lines = []
     for each in found:
-        labels = ", ".join(
-            [
-                *(f"{name}={value}" for name, value in sorted(each.labels.items())),
-                *(f"{name}…" for name in each.allowed),
-            ]
-        )
+        given = [f"{name}={value}" for name, value in sorted(each.labels.items())]
+        labels = ", ".join([*given, *(f"{name} of its own" for name in each.allowed)])
         used = f"{len(each.admitted)} of {each.uses}"
         until = f"{each.expires:%Y-%m-%d %H:%M}"
         lines.append((each.name, each.problem or "good", until, used, labels, ", ".join(each.admitted)))
