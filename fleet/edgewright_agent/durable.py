@@ -8,8 +8,13 @@ for it: proofs count these points and cut the power at each.
 import contextlib
 import errno
 import os
+import secrets
+import time
 from collections.abc import Callable
 from pathlib import Path
+
+_LEFT = 3600.0
+"""Seconds after which a file that was never renamed is one that a power cut left."""
 
 
 def _nothing(_operation: str) -> None:
@@ -26,6 +31,7 @@ class Disk:
 
     def __init__(self, on_durable: Callable[[str], None] = _nothing, sync: Callable[[int], None] = os.fsync) -> None:
         self._before = on_durable
+        self._tidied: set[Path] = set()
         self._sync = sync
 
     def write(self, path: Path, data: bytes, mode: int | None = None) -> None:
@@ -41,13 +47,52 @@ class Disk:
         """
         beside = path.with_name(f".{path.name}.new")
         self._before(f"write {beside.name}")
-        with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode or 0o666), "wb") as file:
+        with contextlib.suppress(FileNotFoundError):
+            beside.unlink()
+        self._write_new(beside, data, mode)
+        self.rename(beside, path)
+
+    def write_shared(self, path: Path, data: bytes) -> None:
+        """Replace a file's bytes in a folder that others write too, whole or not at all.
+
+        It is written under a name that nobody can foresee, which must be new; a link is never followed.
+
+        Raises:
+            OSError: The disk refuses.
+        """
+        beside = path.with_name(f".{path.name}.{secrets.token_hex(8)}.new")
+        self._before(f"write .{path.name}.new")
+        if path not in self._tidied:  # once: the folder may hold the files of thousands
+            self._remove_leftovers(path)
+            self._tidied.add(path)
+        try:
+            self._write_new(beside, data, None)
+            self.rename(beside, path)
+        except OSError:
+            with contextlib.suppress(OSError):
+                beside.unlink()
+            raise
+
+    def _write_new(self, path: Path, data: bytes, mode: int | None) -> None:
+        """Write a file that must not be there."""
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        with os.fdopen(os.open(path, flags, mode or 0o666), "wb") as file:
             if mode is not None:
                 os.fchmod(file.fileno(), mode)
             file.write(data)
             file.flush()
             self._sync(file.fileno())
-        self.rename(beside, path)
+
+    def _remove_leftovers(self, path: Path) -> None:
+        """Remove what power cuts have left of this user's writes of a file in a shared folder, once it is old."""
+        with contextlib.suppress(OSError), os.scandir(path.parent) as entries:
+            for entry in entries:
+                if not (entry.name.startswith(f".{path.name}.") and entry.name.endswith(".new")):
+                    continue
+                with contextlib.suppress(OSError):
+                    status = entry.stat(follow_symlinks=False)
+                    if status.st_uid == os.geteuid() and status.st_mtime < time.time() - _LEFT:
+                        Path(entry.path).unlink()
 
     def append(self, path: Path, data: bytes, offset: int) -> None:
         """Put bytes at an offset of a file that grows; not synced until ``sync_file``.
@@ -56,7 +101,7 @@ class Disk:
             OSError: The disk refuses.
         """
         self._before(f"append {path.name}")
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT, 0o644)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
         with os.fdopen(descriptor, "wb") as file:
             file.seek(offset)
             file.write(data)

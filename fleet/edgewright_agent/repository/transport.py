@@ -5,9 +5,12 @@ A share, a mounted stick or an air-gapped disk is enough; ``http_transport`` has
 ``agent`` sends reports to a ReportDrop.
 """
 
+import errno
+import os
+import stat
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
-from typing import Protocol
+from typing import BinaryIO, Protocol
 from urllib.parse import unquote, urlsplit
 
 from edgewright_agent.durable import Disk
@@ -66,7 +69,7 @@ class DirectoryRepository:
         if pure.is_absolute() or ".." in pure.parts:
             raise NotFound("NotFound", f"{path}: not a path inside the repository")
         try:
-            with (self._root / pure).open("rb") as file:
+            with _opened(self._root, pure) as file:
                 file.seek(offset)
                 while chunk := file.read(CHUNK):
                     yield chunk
@@ -93,9 +96,26 @@ class DirectoryDrop:
         """As in ReportDrop."""
         try:
             self._disk.make_directory(self._root)
-            self._disk.write(self._root / report_name(device), report)
+            self._disk.write_shared(self._root / report_name(device), report)
         except OSError as error:
             raise TransportError("ReportsUnreachable", f"cannot write a report into {self._root}: {error}") from error
+
+
+def _opened(root: Path, path: PurePosixPath) -> BinaryIO:
+    """Open a file of a folder that others may write: links must stay in it, and nothing is waited for.
+
+    Raises:
+        FileNotFoundError: There is none, or it leads out of the folder.
+        OSError: It cannot be opened.
+    """
+    found = (root / path).resolve()
+    if not found.is_relative_to(root.resolve()):
+        raise FileNotFoundError(errno.ENOENT, "a link leads out of the repository", str(found))
+    file = os.fdopen(os.open(found, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb")
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise FileNotFoundError(errno.ENOENT, "it is no regular file", str(found))
+    return file
 
 
 def file_url(text: str) -> str:
