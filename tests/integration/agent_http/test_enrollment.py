@@ -246,16 +246,21 @@ def test_why_a_token_is_not_accepted_is_kept_for_operators_and_told_to_nobody_el
 def test_an_operators_labels_count_before_the_tokens_and_the_devices_own(world: World) -> None:
     world.state.enroll({"lane-1": {"ring": "stable", "site": "a"}})
     token = world.token(uses=3, region="eu", site="b", allowed=("camera", "zone=1"))
-    said = {"ring": "canary", "site": "c", "region": "us", "camera": "2", "zone": "1"}
-    admitted = world.ask(new_key(), "lane-1", token=token, **said)
+
+    def ask(device: str, zone: str, token: str | None = token) -> EnrollmentOutcome:
+        said = {"ring": "canary", "site": "c", "region": "us", "camera": "2", "zone": zone}
+        asked = EnrollmentRequest(device=device, labels=said, csr=csr(new_key(), device), token=token)
+        return world.enrollment.enroll(asked, "192.0.2.1")
+
+    admitted = ask("lane-1", "1")
     assert world.state.enrolled()["lane-1"] == {
         "ring": "stable", "site": "a", "region": "eu", "camera": "2", "zone": "1"
     }  # fmt: skip
     assert admitted.note == "admitted; what it says of itself is not taken: region, ring, site"
-    world.ask(new_key(), "lane-2", token=token, **(said | {"zone": "2"}))
+    ask("lane-2", "2")
     assert world.state.enrolled()["lane-2"] == {"site": "b", "region": "eu", "camera": "2"}
     world.listed = {"lane-3"}
-    world.ask(new_key(), "lane-3", **said)
+    ask("lane-3", "1", None)
     assert world.state.enrolled()["lane-3"] == {}
     assert [each.allowed for each in world.enrollment.tokens.tokens()] == [("camera", "zone=1")]
 
