@@ -158,6 +158,9 @@ def reasons(warnings: Sequence[ReviewWarning]) -> list[str]:
             [], [{"in": "model/reader", "set": {"spec/package/golden": {"atol": 0.5}}}], "GoldenLooser", "0.5"
         ),
         pytest.param(
+            [], [{"in": "model/reader", "set": {"spec/package/quantization/parity": 0.9}}], "Int8Looser", "0.9"
+        ),
+        pytest.param(
             _repository(verification={"subject": "both", "ssh": {"allowedSigners": "keys"}}),
             _repository(),
             "VerificationRemoved",

@@ -16,7 +16,8 @@ Finding = tuple[str, str]
 def models_weakened(base: Snapshot, head: Snapshot) -> Iterator[ReviewWarning]:
     """Compare models, datasets and the repository's own rules that are there before and after."""
     for address in sorted(a for a in head.resources if a.kind in {"model", "dataset"}):
-        for reason, message in [*_golden(base, head, address), *_source(base, head, address)]:
+        found = [*_golden(base, head, address), *_int8(base, head, address), *_source(base, head, address)]
+        for reason, message in found:
             yield ReviewWarning(reason, address, message, head.resources[address].location)
     address, location = repository_address(head)
     for reason, message in _verification(base, head):
@@ -34,6 +35,15 @@ def _golden(base: Snapshot, head: Snapshot, address: Address) -> Iterator[Findin
     off, before_off = now.atol or LARGEST_DEFAULT_ATOL, was.atol or LARGEST_DEFAULT_ATOL
     if off > before_off:
         yield "GoldenLooser", f"golden samples may be off by {off:g} on a device; it was {before_off:g}"
+
+
+def _int8(base: Snapshot, head: Snapshot, address: Address) -> Iterator[Finding]:
+    before, after = base.model(address.name), head.model(address.name)
+    if address.kind != "model" or before is None or after is None:
+        return
+    was, now = before.spec.int8_bound, after.spec.int8_bound
+    if after.spec.package.quantization.mode != "none" and before.spec.task == after.spec.task and now > was:
+        yield "Int8Looser", f"int8 outputs may be off by {now:g} of what they vary; it was {was:g}"
 
 
 def _source(base: Snapshot, head: Snapshot, address: Address) -> Iterator[Finding]:

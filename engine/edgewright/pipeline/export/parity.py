@@ -12,9 +12,6 @@ import numpy.typing as npt
 
 ROWS = 512
 """Validation rows compared, spread over the split."""
-BOUNDS = {"regression": 0.2}
-"""Largest error that is packaged, by task, as a share of an output's deviation: 0.2 costs at most 0.04 of r2."""
-CLASSIFICATION_BOUND = 0.5
 _RARE = 0.05
 """Scores of classes share a unit: one that hardly varies is measured by this share of the largest deviation."""
 _OF_DIFFERENT_SIZE = 20
@@ -54,11 +51,6 @@ class Int8Error:
                 "so one scale of 256 steps; bring them to the same size in the model (boxes as shares of the picture)"
             )
         return text + "raise calibrationSamples, or package.quantization.parity if such an error is harmless"
-
-
-def bound_of(task: str, declared: float | None) -> float:
-    """Return the largest error that is packaged: the spec's, or the task's."""
-    return declared if declared is not None else BOUNDS.get(task, CLASSIFICATION_BOUND)
 
 
 def spread_rows(count: int) -> npt.NDArray[np.int64]:

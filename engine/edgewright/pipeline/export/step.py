@@ -182,7 +182,7 @@ def _quantize(
     compared = validation[parity.spread_rows(len(validation))]
     expected = model.run(compared)
     classes = len(context.facts("dataset", DatasetFacts).label_values or ()) or None
-    bound = parity.bound_of(spec.task, quantization.parity)
+    bound = spec.int8_bound
     problem = ""
     for float_tail in (False, True):
         failure = quantize(paths[FP32], target, model.interface, rows, float_tail=float_tail)
