@@ -9,8 +9,8 @@ import pytest
 
 from edgewright.core.address import Address
 from edgewright.core.artifact import Action, Artifact
-from edgewright.core.facts import parse_facts
-from edgewright.core.planning.earlier import corrected, earlier_fingerprint
+from edgewright.core.facts import ExportFacts, QuantizationFacts, parse_facts
+from edgewright.core.planning.earlier import corrected, earlier_fingerprint, int8_astray
 from edgewright.core.planning.fingerprint import (
     dataset_components,
     evaluate_components,
@@ -144,3 +144,27 @@ def test_datasets_of_folders_stay_unless_their_labels_are_splits(labels: list[st
     assert [step.reasons[0].field for step in bench.steps if isinstance(step, BuildDataset)] == ["corrected"] * bool(
         wrong
     )
+
+
+@pytest.mark.parametrize(
+    ("rmse", "bound", "astray"),
+    [(0.5, None, False), (0.51, None, False), (0.9, None, True), (0.9, 0.2, False), (None, None, False)],
+)
+def test_int8_that_was_never_judged_is_judged_by_what_it_added_to_the_error(
+    rmse: float | None, bound: float | None, astray: bool
+) -> None:
+    facts = ExportFacts(
+        variants={},
+        parity={},
+        input_name="x",
+        output_name="y",
+        input_shape=(1,),
+        input_type="float32",
+        quantization=QuantizationFacts(mode="static-int8", calibration_samples=1, bound=bound),
+    )
+    evidence: dict[str, Any] = {"int8": {"overall": {"rmse": rmse}}, "fp32": {"overall": {"rmse": 0.5, "r2": 0.75}}}
+
+    found = int8_astray(facts, evidence, 0.2)
+
+    # The label's deviation is 1: int8 adds a mean square of 0.56.
+    assert found == ("int8 outputs are off by about 0.75 of what the label varies; 0.2 is allowed" if astray else "")

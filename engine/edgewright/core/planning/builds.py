@@ -8,6 +8,7 @@ from edgewright.core import gates
 from edgewright.core.address import Address
 from edgewright.core.facts import AssumedFacts, DatasetFacts, EvaluationFacts, Evidence, ExportFacts
 from edgewright.core.gates import GateOutcome
+from edgewright.core.planning.earlier import int8_astray
 from edgewright.core.planning.fingerprint import (
     dataset_components,
     evaluate_components,
@@ -244,6 +245,9 @@ def _choose_variant(
         return variant_order(model.spec)[0]
     address = Address("model", model.metadata.name)
     evidence = evaluation.artifact.facts_as(EvaluationFacts).variants
+    astray = _int8_astray(export, evidence, model.spec.int8_bound)
+    if astray:
+        evidence = {name: found for name, found in evidence.items() if name != "int8"}
     choice = gates.choose_variant(variant_order(model.spec), gate_list, evidence, champion, _dataset_facts(dataset))
     tried = [name for name in variant_order(model.spec) if name in choice.outcomes]
     shown: tuple[GateOutcome, ...] = choice.outcomes[choice.variant or tried[-1]] if tried else ()
@@ -254,7 +258,7 @@ def _choose_variant(
         bench.note(address, "blocked", "GateFailed", f"stopped before any device: {first}", shown)
     elif choice.variant != variant_order(model.spec)[0]:
         refused = variant_order(model.spec)[0]
-        why = why_refused(refused, export, choice.outcomes[refused])
+        why = astray or why_refused(refused, export, choice.outcomes[refused])
         bench.note(address, "info", "FellBack", f"{why}; {choice.variant} is packaged instead", shown)
     return choice.variant
 
@@ -262,6 +266,11 @@ def _choose_variant(
 def _dataset_facts(dataset: Node) -> DatasetFacts | None:
     facts = dataset.artifact.facts if dataset.artifact else None
     return facts if isinstance(facts, DatasetFacts) else None
+
+
+def _int8_astray(export: Node, evidence: Mapping[str, Evidence], bound: float) -> str:
+    facts = export.artifact.facts if export.artifact else None
+    return int8_astray(facts, evidence, bound) if isinstance(facts, ExportFacts) else ""
 
 
 def why_refused(variant: str, export: Node, outcomes: Sequence[GateOutcome]) -> str:

@@ -4,16 +4,16 @@ Called by the workbench. A correction must not make everything again: a plan sta
 artifacts whose figures, as far as they tell, may be wrong.
 
 Version 1 of ``evaluate`` took r2 for 1 or 0 where its sums were below 0.0001, and took probabilities that add up to 1
-only roughly, or not at all after quantization, for logits. Datasets of folders have had a part ``source.reading`` since
-folders of splits were taken for labels. Version 1 of ``package`` allowed an absolute 0.05 whatever
-the outputs' size.
+only roughly, or not at all after quantization, for logits. Version 1 of ``package`` allowed an absolute 0.05 whatever
+the outputs' size. Exports have one version: what an int8 variant lost before it was judged shows in its evidence.
+Datasets of folders have had a part ``source.reading`` since folders of splits were taken for labels.
 """
 
 import math
 from collections.abc import Iterator, Mapping
 
 from edgewright.core.artifact import Action, Artifact
-from edgewright.core.facts import DatasetFacts, EvaluationFacts, Evidence
+from edgewright.core.facts import DatasetFacts, EvaluationFacts, Evidence, ExportFacts
 from edgewright.core.planning.fingerprint import READING, Components, fingerprint
 from edgewright_schemas.dataset import SPLIT_NAMES
 from edgewright_schemas.model import LARGEST_DEFAULT_ATOL
@@ -54,6 +54,24 @@ def corrected(made: Artifact, inputs: Mapping[str, Artifact]) -> str:
     if made.action is Action.PACKAGE:
         return _package(made, inputs["evaluation"])
     return ""
+
+
+def int8_astray(export: ExportFacts, evidence: Mapping[str, Evidence], bound: float) -> str:
+    """Return why the int8 variant of an export that was never judged output by output is too far off; empty where not.
+
+    Regression figures tell it: what quantization adds to the mean square error, as a share of the label's variance.
+    """
+    judged = export.quantization is not None and export.quantization.bound is not None
+    quantized, exact = (evidence.get(name, {}).get("overall") for name in ("int8", "fp32"))
+    if judged or not isinstance(quantized, Mapping) or not isinstance(exact, Mapping):
+        return ""
+    rmse, found, r2 = exact.get("rmse"), quantized.get("rmse"), exact.get("r2")
+    if not (isinstance(rmse, float) and isinstance(found, float) and isinstance(r2, float)) or rmse == 0 or r2 >= 1:
+        return ""
+    share = math.sqrt(max(0.0, (found / rmse) ** 2 - 1) * (1 - r2))
+    if share <= bound:
+        return ""
+    return f"int8 outputs are off by about {share:.2g} of what the label varies; {bound:g} is allowed"
 
 
 def _evidence(evidence: Evidence, classes: tuple[str, ...] | None) -> str:
