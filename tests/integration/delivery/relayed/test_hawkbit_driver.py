@@ -322,3 +322,44 @@ def test_lists_longer_than_a_page_are_read_whole(rig: HawkbitRig) -> None:
     release = assign(rig, 1, 1)
     work(rig)
     assert rig.runs("lane-1") == release
+
+
+@pytest.mark.parametrize("called_off", [False, True])
+def test_an_action_that_swupdate_never_closes_is_ended_and_counts(tmp_path: Path, called_off: bool) -> None:
+    with HawkbitServer() as server:
+        rig = HawkbitRig(Grounds(tmp_path, hawkbit_delivery(server.url, proof="installed")), server)
+        rig.add("lane-1")
+        work(rig)
+        rig.behave("lane-1", Behaviour.STALLS)
+        release = assign(rig, 1, 1)
+        work(rig)
+        action = action_of(rig)
+        server.state.say(action, "running", ["Installed.", "All Chunks Installed."])
+        if called_off:  # as after a crash between the server's word and ours
+            server.state.cancel(action)
+            server.state.close(action, "canceled", ["cancellation acknowledged"])
+        work(rig)
+        assert (model_of(rig).phase, model_of(rig).active_release) == (Phase.INSTALLED, release)
+        assert (action.status, server.state.open_of("lane-1")) == ("canceled", [])
+        rig.behave("lane-1", Behaviour.HONEST)
+        after = assign(rig, 2, 2)
+        work(rig)
+        assert rig.runs("lane-1") == model_of(rig).active_release == after
+        rig.close()
+
+
+def test_installations_without_evidence_are_waited_out_and_then_prove_nothing(rig: HawkbitRig) -> None:
+    rig.add("lane-1")
+    work(rig)
+    rig.behave("lane-1", Behaviour.STALLS)
+    assign(rig, 1, 1)
+    work(rig)
+    action = action_of(rig)
+    for _ in range(3):
+        rig.server.state.say(action, "running", ["All Chunks Installed."])
+        work(rig)
+        assert action.active
+    rig.server.state.say(action, "running", ["All Chunks Installed."])
+    work(rig)
+    assert not action.active
+    assert (model_of(rig).phase, model_of(rig).reason) == (Phase.FAILED, "NotProved")

@@ -8,13 +8,13 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from clients import require_client
-from edgewright.delivery.bundles.evidence_log import find_pieces, reassemble
 from edgewright.delivery.bundles.maker import BundleMaker
 from edgewright.delivery.identity.credentials import create_credentials
 from edgewright.delivery.relayed.hawkbit import HawkbitDriver
@@ -28,6 +28,7 @@ from rigs.base import Grounds, assignments, content_of
 from rigs.hawkbit import hawkbit_delivery
 from samples.agent_packages import OUTPUTS, SAMPLES, a_package, target
 from servers.hawkbit.server import PASSWORD, HawkbitServer
+from servers.hawkbit.state import Target
 
 PACE = Pace(under_way=0.2, at_most=0.5, at_rest=0.5)
 
@@ -67,14 +68,10 @@ class Site:
 
     @contextmanager
     def swupdate(self) -> Iterator[None]:
-        """A device with SWUpdate, as Debian packages it, just started.
-
-        It is told that all is well with what was installed before (``-c 2``), as a device's start-up does. By itself it
-        would remember that in the environment of a boot loader, which this machine lacks.
-        """
+        """A device with SWUpdate, as Debian packages it, left alone from here on."""
         program = require_client("swupdate")
         token = self.server.state.targets["lane-1"].token
-        suricatta = f"-t DEFAULT -u {self.server.url} -i lane-1 -k {token} -p 1 -c 2"
+        suricatta = f"-t DEFAULT -u {self.server.url} -i lane-1 -k {token} -p 1"
         trusted = self.grounds.keys / "bundles.crt"
         command = [program, "-H", "edge:1.0", "-k", str(trusted), "-l", "4", "-u", suricatta]
         (self.folder / "tmp").mkdir(exist_ok=True)
@@ -106,6 +103,10 @@ def site(tmp_path: Path) -> Iterator[Site]:
         made.grounds.close()
 
 
+def _has_polled(target: Target, since: int | None) -> bool:
+    return target.asked_at != since
+
+
 def wait(check: Callable[[], object]) -> None:
     end = time.monotonic() + 120
     while not check():
@@ -118,17 +119,19 @@ def test_what_swupdate_installs_is_verified_and_what_it_refuses_is_not(site: Sit
         wait(lambda: site.driver.observe({}))
         release = site.grounds.release(1, config=b"threshold = 0.8")
         site.driver.assign(assignments(1, ["lane-1"], release), site.grounds.configs())
-        wait(lambda: reassemble(find_pieces(site.messages())) and "Installed." in " ".join(site.messages()))
-        said = site.said()
-        assert said is not None
-        assert said.verified is None, "its action is still open"
-    with site.swupdate():
         wait(lambda: (said := site.said()) is not None and said.phase in {Phase.VERIFIED, Phase.FAILED})
         said = site.said()
         assert said is not None
         assert (said.phase, said.verified, said.message) == (Phase.VERIFIED, release.package.digest, "")
         handle = ModelHandle(site.root, "reader", OnnxRuntime())
         assert handle.config == b"threshold = 0.8"
+        device = site.server.state.targets["lane-1"]
+        wait(lambda: not site.server.state.open_of("lane-1"))
+        installed = sum("All Chunks Installed" in words for words in site.messages())
+        for _ in range(3):
+            wait(partial(_has_polled, device, device.asked_at))
+        assert sum("All Chunks Installed" in words for words in site.messages()) == installed <= 3
+        assert site.said() == said
 
         wrong = a_package(2, onnx=True, expected=np.zeros((SAMPLES, OUTPUTS), np.float32))
         assert site.grounds.repository.publish([content_of(wrong, site.grounds.folder / "blobs")]) == {}

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from edgewright.core.fleet.twins import Stage, Twin
 from edgewright.delivery.relayed.job_notes import JobNote, read_note
+from edgewright_schemas.delivery import Delivery
 
 TARGET = "target"
 """Key in the memo: whether hawkBit has a target for the device."""
@@ -19,6 +20,10 @@ _BEGUN = frozenset({"retrieved", "download", "warning"})
 _SERVER_MESSAGE = "Update Server: "
 """Prefix of hawkBit's own messages."""
 _LAST_MESSAGES = 3
+_ALL_INSTALLED = "All Chunks Installed"
+"""What SWUpdate says once everything is installed; of a model's bundle it never closes the action."""
+MAX_CLAIMS = 4
+"""Installations without evidence after which there is none: two for each attempt of SWUpdate."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +59,16 @@ def stage_of(status: str, stage: Stage) -> Stage:
     if status == "downloaded":
         return Stage.INSTALLING
     return Stage.FETCHING if status in _BEGUN and stage is Stage.OFFERED else stage
+
+
+def leaves_open(delivery: Delivery) -> bool:
+    """Return whether a fleet's client leaves an action open that it has carried out."""
+    return delivery.hawkbit is not None and delivery.hawkbit.bundle.format == "swu"
+
+
+def count_installations(messages: Iterable[str]) -> int:
+    """Count how often a device says that it has installed everything."""
+    return sum(_ALL_INSTALLED in message for message in messages)
 
 
 def summarise(messages: Iterable[str]) -> str:

@@ -9,10 +9,18 @@ from edgewright.core.fleet.routes import Proof, Route
 from edgewright.core.fleet.twins import Job, Stage, Twin
 from edgewright.delivery.bundles.evidence_log import find_pieces, reassemble, without_pieces
 from edgewright.delivery.bundles.failure_words import reason_of
-from edgewright.delivery.evidence import judge, settle
+from edgewright.delivery.evidence import Verdict, Verified, judge, settle
 from edgewright.delivery.relayed.bundling import Bundler, Order
 from edgewright.delivery.relayed.hawkbit import action_notes
-from edgewright.delivery.relayed.hawkbit.action_notes import action_of, note_of, stage_of, summarise
+from edgewright.delivery.relayed.hawkbit.action_notes import (
+    MAX_CLAIMS,
+    action_of,
+    count_installations,
+    leaves_open,
+    note_of,
+    stage_of,
+    summarise,
+)
 from edgewright.delivery.relayed.hawkbit.api import Action, Hawkbit, among
 from edgewright.delivery.relayed.hawkbit.deployments import Deployments
 from edgewright.delivery.relayed.hawkbit.options import Options
@@ -22,6 +30,8 @@ from edgewright.delivery.relayed.jobs import drop_unsent, is_cancelling, next_jo
 from edgewright.delivery.relayed.twin_writes import TwinWrites, chunks, noted
 
 _NAMED_AT_ONCE = 100
+_READ_AT_ONCE = 100
+"""Open actions whose messages are read in one pass; the next passes read the others'."""
 
 
 class HawkbitSync:
@@ -34,6 +44,9 @@ class HawkbitSync:
         self._writes = writes
         self._clock = clock
         self._force_after = options.force_after
+        self._passes = 0
+        self._read: dict[int, int] = {}
+        """When the messages of open actions were last read: the pass."""
         self._targets = Targets(hawkbit, writes, clock, create=options.create_targets)
         self._deployments = Deployments(hawkbit, writes, bundler, options.kinds, clock)
 
@@ -54,6 +67,9 @@ class HawkbitSync:
     def _read_actions(self, routes: Mapping[str, Route], current: Mapping[str, Twin]) -> dict[str, Twin]:
         """Read the state of running actions; return the twins that changed."""
         running = {id_: twin for twin in current.values() if (id_ := action_of(twin)) is not None}
+        self._passes += 1
+        self._read = {id_: at for id_, at in self._read.items() if id_ in running}
+        running = dict(sorted(running.items(), key=lambda item: self._read.get(item[0], 0)))
         changed: dict[str, Twin] = {}
         for ids in chunks(running, _NAMED_AT_ONCE):
             found = {action.id: action for action in self._hawkbit.actions(among("id", ids))}
@@ -70,27 +86,47 @@ class HawkbitSync:
         if action.status in {action_notes.FINISHED, action_notes.ERROR}:
             return self._end(job, action, route)
         if action.status in {action_notes.CANCELED, ""}:
-            return self._end_cancelled(job, action)
+            return self._end_cancelled(job, action, route)
         if job.stage is Stage.CANCELLING:
             return self._cancel(twin, action)
+        if self._is_installed(twin, action, route):
+            return self._end_open(job, action, route)
         if (stage := stage_of(action.status, job.stage)) is job.stage:
             return {}
         now = self._clock()
         return self._writes.change([twin.device], lambda twin: twins.move(_begun(twin), job.number, stage, now))
 
-    def _end(self, job: Job, action: Action, route: Route | None) -> dict[str, Twin]:
-        """Settle a job whose action the device has closed."""
+    def _is_installed(self, twin: Twin, action: Action, route: Route | None) -> bool:
+        """Return whether SWUpdate has installed everything of an action, which it then leaves open for ever."""
+        job = twin.job
+        if job is None or route is None or not leaves_open(route.delivery) or twin.taken < job.version:
+            return False
+        if sum(at == self._passes for at in self._read.values()) >= _READ_AT_ONCE:
+            return False
+        self._read[action.id] = self._passes
+        messages = self._hawkbit.messages(action.target, action.id)
+        claims = count_installations(messages)
+        proved = route.proof is Proof.INSTALLED or _judge(job, route, messages) is not None
+        return claims >= (1 if proved else MAX_CLAIMS)
+
+    def _end_open(self, job: Job, action: Action, route: Route | None) -> dict[str, Twin]:
+        """Settle a job whose action stays open, and call the action off: the device would install it at each poll.
+
+        After a crash in between, the action is found as cancelled, and settled by its messages all the same.
+        """
+        if action.status != action_notes.CANCELING:
+            self._hawkbit.cancel(action.target, action.id, force=False)
+        return self._end(job, action, route, succeeded=True)
+
+    def _end(self, job: Job, action: Action, route: Route | None, *, succeeded: bool | None = None) -> dict[str, Twin]:
+        """Settle a job whose action has ended, by default as the device has closed it."""
         messages = self._hawkbit.messages(action.target, action.id)
         wanted, verdict = Proof.INSTALLED, None
         if route is not None:
-            wanted = route.proof
-            said = [*messages, *reassemble(find_pieces(messages))]
-            verdict = judge(job.model, job.target, Order(job.model, job.target, route.delivery).nonce, said)
-        now, succeeded, words = (
-            self._clock(),
-            action.status == action_notes.FINISHED,
-            summarise(without_pieces(messages)),
-        )
+            wanted, verdict = route.proof, _judge(job, route, messages)
+        if succeeded is None:
+            succeeded = action.status == action_notes.FINISHED
+        now, words = self._clock(), summarise(without_pieces(messages))
         return self._writes.change(
             [action.target],
             lambda twin: settle(
@@ -105,8 +141,15 @@ class HawkbitSync:
             ),
         )
 
-    def _end_cancelled(self, job: Job, action: Action) -> dict[str, Twin]:
+    def _end_cancelled(self, job: Job, action: Action, route: Route | None) -> dict[str, Twin]:
         """Settle a job whose action was cancelled, by us or somebody else, or is gone from hawkBit."""
+        if action.status and route is not None and leaves_open(route.delivery):
+            messages = self._hawkbit.messages(action.target, action.id)
+            verdict = _judge(job, route, messages)
+            too_late = isinstance(verdict, Verified) or (job.stage is not Stage.CANCELLING and verdict is not None)
+            installed = count_installations(messages) and route.proof is Proof.INSTALLED
+            if too_late or (installed and job.stage is not Stage.CANCELLING):
+                return self._end(job, action, route, succeeded=True)
         now = self._clock()
         words = "it was cancelled in hawkBit" if action.status else f"action {action.id} is gone from hawkBit"
 
@@ -143,6 +186,12 @@ class HawkbitSync:
         """Drop jobs that were cancelled before hawkBit was told, once it is certain that it was not."""
         unsent = [twin for twin in current.values() if is_cancelling(twin) and action_of(twin) is None]
         return drop_unsent(self._writes, unsent, self._deployments.find, self._clock())
+
+
+def _judge(job: Job, route: Route, messages: Sequence[str]) -> Verdict | None:
+    """Judge the evidence in an action's messages."""
+    nonce = Order(job.model, job.target, route.delivery).nonce
+    return judge(job.model, job.target, nonce, [*messages, *reassemble(find_pieces(messages))])
 
 
 def _begun(twin: Twin) -> Twin:
