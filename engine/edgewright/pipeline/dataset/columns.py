@@ -21,6 +21,7 @@ from edgewright_schemas.dataset import Column, ColumnType, DatasetSpec
 
 _FEATURE_TYPES = frozenset({"number", "integer", "boolean", "category"})
 _SLICE_TYPES = frozenset({"category", "boolean", "integer", "text"})
+_CLASS_TYPES = frozenset({"category", "boolean"})
 _TRUE, _FALSE = frozenset({"true", "1", "yes"}), frozenset({"false", "0", "no"})
 
 
@@ -43,6 +44,10 @@ class Columns:
         """The image column of an image dataset."""
         return next((name for name in self.features if self.types[name] == "image"), None)
 
+    def classes(self) -> tuple[str, ...]:
+        """Return the label where its values are classes; nothing for a number."""
+        return (self.label,) if self.types[self.label] in _CLASS_TYPES else ()
+
     def required(self) -> tuple[str, ...]:
         """Columns in which every row must have a value."""
         return (*self.features, self.label, *(name for name in (self.group, self.split) if name))
@@ -61,9 +66,14 @@ def columns_of(spec: DatasetSpec) -> Columns:
     for name in spec.slices:
         if types[name] not in _SLICE_TYPES:
             raise StepFailed(f"column {name!r} of type {types[name]} cannot be a slice", hint="slice by a category")
+    if spec.split.column and types[spec.split.column] not in ("category", "text"):
+        raise StepFailed(
+            f"column {spec.split.column!r} of type {types[spec.split.column]} names no splits",
+            hint="it holds train, validation or test: type: category",
+        )
     label = _label(declared, aside)
     _check_ranges(declared)
-    if spec.split.stratify and declared[label].type not in ("category", "boolean") and not spec.slices:
+    if spec.split.stratify and declared[label].type not in _CLASS_TYPES and not spec.slices:
         raise StepFailed("split.stratify has nothing to go by", hint="it goes by a label with classes, and by slices")
     return Columns(
         types=types,

@@ -16,7 +16,7 @@ def counts(
     """Return the counts as DatasetFacts holds them; those without anything to count are left out."""
     columns, spools = work.columns, writer.spools
     found: dict[str, Any] = {}
-    if columns.types[columns.label] in ("category", "boolean"):
+    if columns.classes():
         values = columns.values.get(columns.label, tuple(sorted(work.found.get(columns.label, ()))))
         found["classRows"] = {
             split: {value: spool.counted[columns.label][value] for value in values} for split, spool in spools.items()

@@ -76,8 +76,8 @@ class Preparation:
     def _strata(self, values: Mapping[str, Any]) -> tuple[str, ...]:
         if not self.spec.split.stratify:
             return ()
-        classes = (self.columns.label,) if self.columns.types[self.columns.label] in ("category", "boolean") else ()
-        there = {name: values[name] for name in (*classes, *self.columns.slices) if values[name] is not None}
+        names = (*self.columns.classes(), *self.columns.slices)
+        there = {name: values[name] for name in names if values[name] is not None}
         return tuple(f"{name}={as_text(value)}" for name, value in there.items())
 
     def _stepped(self, row: Row) -> dict[str, Any] | None:

@@ -91,7 +91,7 @@ class SplitWriter:
     """Gives each row its split: as it comes, or once all are there where the splits depend on all."""
 
     def __init__(self, folder: Path, columns: Columns, split: Split, *, wait: bool) -> None:
-        types, counted = columns.types, (columns.label, *columns.slices)
+        types, counted = columns.types, (*columns.classes(), *columns.slices)
         self.spools = {name: Spool(folder / f".{name}.arrow", types, counted) for name in SPLITS}
         self._split = split
         self._waiting = Spool(folder / ".rows.arrow", types) if wait else None

@@ -211,6 +211,19 @@ def test_a_column_may_name_the_split(tmp_path: Path) -> None:
     assert "rows without 'fold': 1" in str(caught.value)
 
 
+def test_a_column_of_numbers_names_no_splits(tmp_path: Path) -> None:
+    wanted = tables(tmp_path, one_csv="x,label,fold\n1,a,0\n2,b,1\n")
+    columns = {**wanted["columns"], "fold": {"type": "integer"}}
+    with pytest.raises(StepFailed, match="column 'fold' of type integer names no splits"):
+        run_dataset(tmp_path, {**wanted, "columns": columns, "split": {"column": "fold"}})
+
+
+def test_a_link_that_leads_nowhere_is_counted(tmp_path: Path) -> None:
+    put(tmp_path, *names("a", 20), *names("b", 20))
+    (tmp_path / "data/a/link.dat").symlink_to("/nowhere/at/all")
+    assert run_dataset(tmp_path, spec()).facts.skipped == {".dat": 1}
+
+
 def test_a_group_is_in_one_named_split(tmp_path: Path) -> None:
     wanted = tables(tmp_path, one_csv="x,label,fold,store\n1,a,train,lyon\n2,b,test,lyon\n3,b,test,porto\n")
     with pytest.raises(
