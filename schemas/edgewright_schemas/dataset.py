@@ -51,7 +51,8 @@ class Column(SpecModel):
 
     type: ColumnType
     values: tuple[str, ...] | None = None
-    """The categories, in the order of the model's outputs. Without it: those found, sorted."""
+    """The categories, in the order of the model's outputs. Without it: those found, sorted as text (10 before 2), which
+    a model that is not trained here has to confirm by the names in its file."""
     range: Range | None = Field(default=None, exclude_if=lambda value: value is None)
     """Of images deeper than eight bits: what becomes black and what white; needed unless 0 to 65535 are in use."""
 

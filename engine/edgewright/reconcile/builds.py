@@ -5,6 +5,7 @@ files are content-addressed, and the artifact is recorded last.
 """
 
 import fcntl
+import json
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -14,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from edgewright.core.artifact import Artifact, FileRef
-from edgewright.core.planning.plan import BuildStep, Command, Import, Package, Train, action_of
+from edgewright.core.planning.fingerprint import FOUND
+from edgewright.core.planning.plan import BuildStep, Command, Export, Import, Package, Train, action_of
 from edgewright.core.snapshot import Snapshot
 from edgewright.errors import Cancelled, StepFailed
 from edgewright.ports import (
@@ -196,6 +198,8 @@ def _checkout(desired: Snapshot, step: BuildStep, document: Dataset | Model) -> 
 def _params(step: BuildStep, document: Dataset | Model) -> dict[str, Any]:
     if isinstance(step, Package):
         return {"variant": step.variant, "name": document.metadata.name}
+    if isinstance(step, Export) and FOUND in step.components:
+        return {"found": json.loads(step.components[FOUND])}
     return {}
 
 

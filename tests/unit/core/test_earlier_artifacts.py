@@ -14,6 +14,7 @@ from edgewright.core.planning.earlier import corrected, earlier_fingerprint, int
 from edgewright.core.planning.fingerprint import (
     dataset_components,
     evaluate_components,
+    export_components,
     fingerprint,
     package_components,
 )
@@ -25,6 +26,15 @@ from edgewright_schemas.dataset import DatasetSpec
 from edgewright_schemas.model import ModelSpec
 
 MODEL = Address("model", "reader")
+EXPORTED: dict[str, Any] = {
+    "variants": {},
+    "parity": {},
+    "inputName": "x",
+    "outputName": "y",
+    "inputShape": [1],
+    "inputType": "float32",
+    "parameters": 1,
+}
 
 
 def artifact(action: Action, facts: Mapping[str, Any], **components: str) -> Artifact:
@@ -64,7 +74,7 @@ def evaluation(overall: Mapping[str, Any], slices: Mapping[str, Any] | None = No
 def test_evidence_is_measured_again_only_where_its_figures_may_be_wrong(
     overall: Mapping[str, Any], slices: Mapping[str, Any], classes: int, wrong: str
 ) -> None:
-    found = corrected(evaluation(overall, slices), {"dataset": dataset(classes)})
+    found = corrected(evaluation(overall, slices), {"dataset": dataset(classes)}, {})
 
     assert found.startswith(wrong) and bool(found) == bool(wrong)
 
@@ -86,7 +96,7 @@ def test_a_package_is_made_again_only_where_its_tolerance_may_prove_nothing(
     facts = {"manifestDigest": "", "manifestSize": 1, "packageSize": 1, "variant": "fp32", "sizeBytes": 1}
     made = artifact(Action.PACKAGE, facts, variant="fp32", **{"package.golden.atol": atol})
 
-    assert bool(corrected(made, {"evaluation": evaluation(overall)})) is wrong
+    assert bool(corrected(made, {"evaluation": evaluation(overall)}, {})) is wrong
 
 
 def test_a_spec_without_a_tolerance_names_the_package_that_the_first_version_made_of_it() -> None:
@@ -140,7 +150,7 @@ def test_datasets_of_folders_stay_unless_their_labels_are_splits(labels: list[st
 
     node = bench.build(BuildDataset, made.address, components, {})
 
-    assert corrected(made, {}).startswith(wrong) and (node.artifact == made) is not bool(wrong)
+    assert corrected(made, {}, components).startswith(wrong) and (node.artifact == made) is not bool(wrong)
     assert [step.reasons[0].field for step in bench.steps if isinstance(step, BuildDataset)] == ["corrected"] * bool(
         wrong
     )
@@ -168,3 +178,41 @@ def test_int8_that_was_never_judged_is_judged_by_what_it_added_to_the_error(
 
     # The label's deviation is 1: int8 adds a mean square of 0.56.
     assert found == ("int8 outputs are off by about 0.75 of what the label varies; 0.2 is allowed" if astray else "")
+
+
+def table(order: list[str], **columns: Any) -> DatasetSpec:
+    declared = {name: {"type": "number"} for name in order} | {"label": {"type": "category", **columns}}
+    return DatasetSpec.model_validate({"source": {"uri": "t.csv", "format": "csv"}, "columns": declared})
+
+
+def test_another_order_of_a_tables_columns_is_another_dataset() -> None:
+    spec, turned = table(["a", "b"]), table(["b", "a"])
+    components = dataset_components(spec, "sha256:0", {})
+    then = {name: text for name, text in components.items() if name != "columns.order"}
+    of = fingerprint(Action.BUILD_DATASET, then, 1)
+    made = replace(artifact(Action.BUILD_DATASET, dataset().facts.to_json() | {"features": ["a", "b"]}), fingerprint=of)
+    assert "columns.order" not in dataset_components(table(["a"]), "sha256:0", {})
+
+    for declared, kept in ((spec, True), (turned, False)):
+        bench = Workbench(Snapshot("c", {}), Observed(artifacts={of: made}), datetime(2026, 3, 2, tzinfo=UTC))
+        node = bench.build(BuildDataset, made.address, dataset_components(declared, "sha256:0", {}), {})
+        assert (node.artifact == made, len(bench.steps)) == (kept, not kept)
+
+
+@pytest.mark.parametrize(
+    ("values", "wrong"),
+    [(["cat", "dog"], ""), (["0", "1", "2"], ""), (["0", "1", "10", "2"], "label was taken as 0, 1, 10")],
+)
+def test_an_export_from_elsewhere_is_made_again_where_classes_are_numbers_in_the_order_of_text(
+    values: list[str], wrong: str
+) -> None:
+    source = {"uri": "m.onnx", "digest": "sha256:" + "0" * 64}
+    spec = ModelSpec.model_validate({"task": "tabular-classification", "dataset": "d", "source": source})
+    components = export_components(spec, "m", "d", {}, table(["a"]))
+    plain = export_components(spec, "m", "d", {}, table(["a"], values=values))
+    label = {"columns": {"label": {"type": "category", "values": values}}}
+    data = artifact(Action.BUILD_DATASET, dataset().facts.to_json() | label)
+
+    assert earlier_fingerprint(Action.EXPORT, components) == fingerprint(Action.EXPORT, plain)
+    found = corrected(artifact(Action.EXPORT, EXPORTED), {"dataset": data}, components)
+    assert found.startswith(wrong) and bool(found) == bool(wrong)

@@ -10,6 +10,7 @@ from edgewright.core.facts import AssumedFacts, DatasetFacts, EvaluationFacts, E
 from edgewright.core.gates import GateOutcome
 from edgewright.core.planning.earlier import int8_astray
 from edgewright.core.planning.fingerprint import (
+    Components,
     dataset_components,
     evaluate_components,
     export_components,
@@ -112,7 +113,7 @@ def plan_model(bench: Workbench, model: Model, dataset: Node) -> ModelNodes:
     export = bench.build(
         Export,
         address,
-        export_components(spec, _digest(origin), _digest(dataset), bench.desired.code),
+        _export_components(bench, spec, origin, dataset),
         {"model": origin, "dataset": dataset},
         unless="the model comes out the same",
     )
@@ -121,6 +122,12 @@ def plan_model(bench: Workbench, model: Model, dataset: Node) -> ModelNodes:
     champion = _champion_evidence(bench, model, dataset, export, evaluation, gate_list)
     package, variant = _plan_package(bench, model, gate_list, (dataset, export, evaluation), champion)
     return ModelNodes(dataset, origin, export, evaluation, package, variant)
+
+
+def _export_components(bench: Workbench, spec: ModelSpec, origin: Node, dataset: Node) -> Components:
+    described = bench.desired.dataset(spec.dataset)
+    columns = described.spec if described is not None else None
+    return export_components(spec, _digest(origin), _digest(dataset), bench.desired.code, columns)
 
 
 def _gates(bench: Workbench, spec: ModelSpec) -> Sequence[Gate]:

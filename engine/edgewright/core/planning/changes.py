@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from edgewright.core.address import Address
 from edgewright.core.artifact import Action, Artifact
+from edgewright.core.planning.fingerprint import IMPLIED
 from edgewright.core.planning.plan import Reason
 
 _ABSENT = None
@@ -56,4 +57,6 @@ def why(
         return (Reason("artifact", None, "first build"),)
     if wrong:
         return (Reason("corrected", wrong, "made again"),)
-    return compare(before.components, components) or (Reason("artifact", "lost", "rebuild"),)
+    differences = compare(before.components, components)
+    told = tuple(each for each in differences if each.old is not None or each.field not in IMPLIED)
+    return told or differences or (Reason("artifact", "lost", "rebuild"),)

@@ -6,15 +6,20 @@ artifacts whose figures, as far as they tell, may be wrong.
 Version 1 of ``evaluate`` took r2 for 1 or 0 where its sums were below 0.0001, and took probabilities that add up to 1
 only roughly, or not at all after quantization, for logits. Version 1 of ``package`` allowed an absolute 0.05 whatever
 the outputs' size. Exports have one version: what an int8 variant lost before it was judged shows in its evidence.
-Datasets of folders have had a part ``source.reading`` since folders of splits were taken for labels.
+
+Datasets of folders have had a part ``source.reading`` since folders of splits were taken for labels, tables a part
+``columns.order`` since another order of columns made nothing again, and exports of models from elsewhere a part
+``dataset.found`` since the order of their outputs is looked at.
 """
 
+import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from edgewright.core.artifact import Action, Artifact
 from edgewright.core.facts import DatasetFacts, EvaluationFacts, Evidence, ExportFacts
-from edgewright.core.planning.fingerprint import READING, Components, fingerprint
+from edgewright.core.planning.fingerprint import FOUND, IMPLIED, ORDER, READING, Components, fingerprint
+from edgewright.core.sorting import sorts_otherwise
 from edgewright_schemas.dataset import SPLIT_NAMES
 from edgewright_schemas.model import LARGEST_DEFAULT_ATOL
 
@@ -27,8 +32,8 @@ _TOLD_APART = 4.0
 
 def earlier_fingerprint(action: Action, components: Components) -> str | None:
     """Name the same work of version 1; None where there is no later one."""
-    if action is Action.BUILD_DATASET and READING in components:
-        return fingerprint(action, {name: text for name, text in components.items() if name != READING})
+    if not IMPLIED.isdisjoint(components):
+        return fingerprint(action, {name: text for name, text in components.items() if name not in IMPLIED})
     if action is Action.EVALUATE:
         return fingerprint(action, components, 1)
     if action is Action.PACKAGE:
@@ -36,21 +41,22 @@ def earlier_fingerprint(action: Action, components: Components) -> str | None:
     return None
 
 
-def corrected(made: Artifact, inputs: Mapping[str, Artifact]) -> str:
+def corrected(made: Artifact, inputs: Mapping[str, Artifact], components: Components) -> str:
     """Return what an artifact of version 1 may hold that is wrong; empty where it holds for good.
 
     Args:
         made: The artifact.
         inputs: What it was made from, by role.
+        components: What the output depends on now.
     """
     if made.action is Action.EVALUATE and isinstance(made.facts, EvaluationFacts):
         dataset = inputs["dataset"].facts
         values = dataset.label_values if isinstance(dataset, DatasetFacts) else None
         return next(filter(None, (_evidence(each, values) for each in made.facts.variants.values())), "")
     if made.action is Action.BUILD_DATASET and isinstance(made.facts, DatasetFacts):
-        labels = made.facts.label_values
-        if labels and all(label.lower() in SPLIT_NAMES for label in labels):
-            return f"the folders {', '.join(labels)} were taken for labels"
+        return _dataset(made.facts, components)
+    if made.action is Action.EXPORT and isinstance(facts := inputs["dataset"].facts, DatasetFacts):
+        return _export(facts, json.loads(components.get(FOUND, "[]")))
     if made.action is Action.PACKAGE:
         return _package(made, inputs["evaluation"])
     return ""
@@ -72,6 +78,24 @@ def int8_astray(export: ExportFacts, evidence: Mapping[str, Evidence], bound: fl
     if share <= bound:
         return ""
     return f"int8 outputs are off by about {share:.2g} of what the label varies; {bound:g} is allowed"
+
+
+def _dataset(facts: DatasetFacts, components: Components) -> str:
+    labels = facts.label_values
+    if labels and READING in components and all(label.lower() in SPLIT_NAMES for label in labels):
+        return f"the folders {', '.join(labels)} were taken for labels"
+    declared = [name for name in json.loads(components.get(ORDER, "[]")) if name in facts.features]
+    if declared and tuple(declared) != facts.features:
+        return f"its features are in the order {', '.join(facts.features)}"
+    return ""
+
+
+def _export(dataset: DatasetFacts, found: Sequence[str]) -> str:
+    for name in (dataset.label, *dataset.features):
+        values = dataset.columns[name].values
+        if name in found and values and sorts_otherwise(values):
+            return f"{name} was taken as {', '.join(values[:4])}, …, which a model from elsewhere hardly gives"
+    return ""
 
 
 def _evidence(evidence: Evidence, classes: tuple[str, ...] | None) -> str:

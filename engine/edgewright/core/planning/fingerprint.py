@@ -34,6 +34,14 @@ READING = "source.reading"
 _FOLDER_READING = "2"
 """Raised when folders are read otherwise, of whose datasets alone it is a part. 2: splits, hidden folders, copies."""
 
+ORDER = "columns.order"
+"""The order in which a table's columns are declared, which is that of a model's features."""
+FOUND = "dataset.found"
+"""Columns whose values, and so the order of outputs or inputs, a dataset takes as it finds them; a part of exports of
+models that are not trained here."""
+IMPLIED = frozenset({READING, ORDER, FOUND})
+"""Parts that earlier versions left out of fingerprints: their absence is no difference."""
+
 _ENCODE = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode
 """As json.dumps, which makes an encoder for each call: a plan writes thousands of leaves."""
 
@@ -75,12 +83,34 @@ def dataset_components(spec: DatasetSpec, source_digest: str, code: Mapping[str,
     parts["source.content"] = source_digest
     if _reads_folder(spec.source):
         parts[READING] = _FOLDER_READING
+    if len(order := _feature_order(spec)) > 1:
+        parts[ORDER] = _ENCODE(order)
     if spec.source.format == "python":
         parts["source.function"] = spec.source.uri
         parts |= _code(spec.source.uri, code)
     for step in spec.steps:
         parts |= _code(step.use, code)
     return parts
+
+
+def _feature_order(spec: DatasetSpec) -> list[str]:
+    """List a table's columns that may be features, as declared; none of images, which have one."""
+    if any(column.type == "image" for column in spec.columns.values()):
+        return []
+    aside = {"label", *spec.slices, spec.split.group_by, spec.split.column}
+    if "label" not in spec.columns:
+        aside.add("target")
+    return [name for name in spec.columns if name not in aside]
+
+
+def _columns_found(spec: DatasetSpec) -> list[str]:
+    """List the categories that declare no values, of those that a model may get or give."""
+    aside = {*spec.slices, spec.split.group_by, spec.split.column}
+    return sorted(
+        name
+        for name, column in spec.columns.items()
+        if column.type == "category" and column.values is None and name not in aside
+    )
 
 
 def _reads_folder(source: Source) -> bool:
@@ -120,8 +150,15 @@ def origin_components(
     return parts
 
 
-def export_components(spec: ModelSpec, model_digest: str, dataset_digest: str, code: Mapping[str, str]) -> Components:
+def export_components(
+    spec: ModelSpec,
+    model_digest: str,
+    dataset_digest: str,
+    code: Mapping[str, str],
+    dataset: DatasetSpec | None = None,
+) -> Components:
     """List the components of an export's fingerprint: the model, and the samples for parity and calibration."""
+    found = _columns_found(dataset) if dataset is not None and spec.origin != "trained" else []
     return {
         "input.model": model_digest,
         "input.dataset": dataset_digest,
@@ -132,6 +169,7 @@ def export_components(spec: ModelSpec, model_digest: str, dataset_digest: str, c
             prefix="package.quantization",
         ),
         **_architecture_components(spec, code),
+        **({FOUND: _ENCODE(found)} if found else {}),
     }
 
 

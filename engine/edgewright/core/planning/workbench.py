@@ -93,7 +93,7 @@ class Workbench:
         earlier = earlier_fingerprint(action, components)
         if earlier is not None and (found := self.observed.artifacts.get(earlier)):
             made_from = {role: node.artifact for role, node in inputs.items() if node.artifact is not None}
-            wrong = corrected(found, made_from)
+            wrong = corrected(found, made_from, components)
             if not wrong:
                 return Node(earlier, self.artifact(earlier)), ""
         artifact = self.artifact(of)

@@ -38,6 +38,7 @@ from edgewright.pipeline.export.onnx_runtime import (
     shape_text,
     variant_file,
 )
+from edgewright.pipeline.imported.onnx_names import check_order, read_names
 from edgewright.pipeline.runner.tasks import StepContext
 from edgewright.ports import Built
 from edgewright_schemas.model import ModelSpec
@@ -77,6 +78,9 @@ def build(context: StepContext) -> Built[ExportFacts]:
     exported = _export(context, spec, validation[:PARITY_ROWS])
     model = OnnxModel(exported.path)
     model.check_input(validation.shape[1:])
+    if spec.origin != "trained":
+        found, facts = context.task.params.get("found", ()), context.facts("dataset", DatasetFacts)
+        check_order(read_names(exported.path), facts, found, always=spec.origin == "imported")
     differences: dict[str, float | None] = {}
     fp32_output = model.run(validation[:PARITY_ROWS])
     if exported.reference is not None:

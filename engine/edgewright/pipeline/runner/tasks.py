@@ -48,8 +48,8 @@ class StagedTask:
     workdir: Path
     """The step's own folder; survives a crash, so that work can resume. Outputs go below ``workdir/out``."""
     params: Mapping[str, Any] = field(default_factory=dict)
-    """What the planner decided (``variant``, ``name``), and ``folders``: where a dataset's relative source path is
-    looked for when the checkout does not have it."""
+    """What the planner decided (``variant``, ``name``), ``found``: columns of the dataset that declare no values, and
+    ``folders``: where a dataset's relative source path is looked for when the checkout does not have it."""
 
 
 @dataclass(frozen=True, slots=True)
