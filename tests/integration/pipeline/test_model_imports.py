@@ -100,6 +100,82 @@ def external() -> bytes:
     return bytes(model.SerializeToString())
 
 
+def branches(*, external: bool) -> onnx.ModelProto:
+    """A model with a constant in each branch of an If, one of them in another file."""
+    weights = numpy_helper.from_array(np.ones((3, 2), np.float32), "w")
+    if external:
+        onnx.external_data_helper.set_external_data(weights, location="weights.bin", length=24)
+        weights.ClearField("raw_data")
+    nodes = {
+        "then": helper.make_node("MatMul", ["x0", "w"], ["then"]),
+        "otherwise": helper.make_node("MatMul", ["x0", "w"], ["otherwise"]),
+    }
+    ends = {name: helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", 2]) for name in (*nodes, "y0")}
+    graphs = {name: helper.make_graph([node], name, [], [ends[name]], [weights]) for name, node in nodes.items()}
+    yes = numpy_helper.from_array(np.array(True), "yes")
+    choice = helper.make_node("If", ["yes"], ["y0"], then_branch=graphs["then"], else_branch=graphs["otherwise"])
+    taken = helper.make_tensor_value_info("x0", TensorProto.FLOAT, ["n", 3])
+    graph = helper.make_graph([choice], "g", [taken], [ends["y0"]], [yes])
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+
+
+def constant_elsewhere() -> bytes:
+    """A model whose weights are a Constant's, in another file."""
+    model = linear()
+    tensor = model.graph.initializer.pop(0)
+    onnx.external_data_helper.set_external_data(tensor, location="weights.bin", length=24)
+    tensor.ClearField("raw_data")
+    model.graph.node.insert(0, helper.make_node("Constant", [], ["w"], value=tensor))
+    return bytes(model.SerializeToString())
+
+
+def optimised(folder: Path, level: onnxruntime.GraphOptimizationLevel) -> bytes:
+    """A convolution as onnxruntime saves it after having optimised it."""
+    weights = numpy_helper.from_array(np.ones((16, 3, 3, 3), np.float32), "w")
+    graph = helper.make_graph(
+        [helper.make_node("Conv", ["x0", "w"], ["c"]), helper.make_node("Relu", ["c"], ["y0"])],
+        "g",
+        [helper.make_tensor_value_info("x0", TensorProto.FLOAT, ["n", 3, 8, 8])],
+        [helper.make_tensor_value_info("y0", TensorProto.FLOAT, ["n", 16, 6, 6])],
+        [weights],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = level
+    options.optimized_model_filepath = str(folder / "optimised.onnx")
+    options.log_severity_level = 4
+    onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    return (folder / "optimised.onnx").read_bytes()
+
+
+def test_a_model_saved_for_one_processor_is_refused(tmp_path: Path) -> None:
+    levels = onnxruntime.GraphOptimizationLevel
+    portable = optimised(tmp_path, levels.ORT_ENABLE_EXTENDED)
+    assert build(context(tmp_path, "model.onnx", put(tmp_path, portable))).facts.parameters == 432
+
+    bound = optimised(tmp_path, levels.ORT_ENABLE_ALL)
+    if all(node.domain == "" for node in onnx.load_from_string(bound).graph.node):
+        pytest.skip("onnxruntime lays nothing out for this processor")
+    with pytest.raises(StepFailed, match=r"operators for one kind of processor: com\.microsoft\.nchwc\.Conv"):
+        build(context(tmp_path, "model.onnx", put(tmp_path, bound)))
+
+
+def test_a_models_own_functions_are_no_foreign_operators(tmp_path: Path) -> None:
+    body = [helper.make_node("Gemm", ["a", "b", "c"], ["d"])]
+    imports = [helper.make_opsetid("", 18)]
+    function = helper.make_function("my.layers", "Dense", ["a", "b", "c"], ["d"], body, imports)
+    model = linear(op="Dense")
+    model.graph.node[0].domain = "my.layers"
+    model.opset_import.append(helper.make_opsetid("my.layers", 1))
+    model.functions.append(function)
+    assert build(context(tmp_path, "model.onnx", put(tmp_path, model.SerializeToString()))).facts.parameters == 8
+
+
+def test_numbers_of_branches_are_counted(tmp_path: Path) -> None:
+    data = branches(external=False).SerializeToString()
+    assert build(context(tmp_path, "model.onnx", put(tmp_path, data))).facts.parameters == 13
+
+
 @pytest.mark.parametrize(
     ("data", "message"),
     [
@@ -108,7 +184,9 @@ def external() -> bytes:
         (linear(inputs=2).SerializeToString(), r"has 2 inputs \(x0, x1\); it must have exactly one"),
         (linear(outputs=2).SerializeToString(), r"has 2 outputs \(y0, y1\); it must have exactly one"),
         (linear(op="Gemmm").SerializeToString(), "model.onnx is no valid ONNX model: No Op registered for Gemmm"),
-        (external(), "weights.bin"),
+        (external(), "model.onnx keeps weights in other files: w, b"),
+        (branches(external=True).SerializeToString(), "model.onnx keeps weights in other files: w, w"),
+        (constant_elsewhere(), "model.onnx keeps weights in other files: w"),
     ],
 )
 def test_what_is_no_usable_model_is_explained(tmp_path: Path, data: bytes, message: str) -> None:

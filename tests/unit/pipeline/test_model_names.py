@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -39,7 +40,7 @@ def facts(values: tuple[str, ...], label: str = "category", **categories: tuple[
     )
 
 
-def classifier(path: Path, **labels: list[int] | list[str]) -> Path:
+def classifier(path: Path, **labels: Any) -> Path:
     """A classifier as scikit-learn's converter writes it, its label cut off."""
     count = len(next(iter(labels.values())))
     nodes = [
@@ -134,7 +135,7 @@ def test_truth_values_and_numbers_have_one_order() -> None:
 
 def test_the_export_of_an_imported_model_asks_for_the_order(tmp_path: Path) -> None:
     rows = table_rows(tmp_path / "data", np.eye(2).repeat(2, axis=0), ["a", "a", "b", "b"], ["a", "b"])
-    roles = {"dataset": rows, "model": made_onnx(linear_onnx(tmp_path / "m.onnx", np.eye(2)))}
+    roles: dict[str, Any] = {"dataset": rows, "model": made_onnx(linear_onnx(tmp_path / "m.onnx", np.eye(2)))}
     build(step(Action.EXPORT, tmp_path / "declared", IMPORTED, roles))
     with pytest.raises(StepFailed, match="nothing tells which output"):
         build(step(Action.EXPORT, tmp_path / "found", IMPORTED, roles, found=["label"]))

@@ -1,11 +1,12 @@
 """Checks ONNX files that edgewright did not write. ``imported.step`` and ``command.step`` call it on their file."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import onnx
 import onnxruntime
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]  # protobuf has no types
 from onnxruntime.capi import onnxruntime_pybind11_state as states
 
 from edgewright.core.facts import DatasetFacts, ModelFacts
@@ -15,6 +16,10 @@ from edgewright.ports import Built
 
 MODEL = "model.onnx"
 _SHOWN = 8
+_PORTABLE_DOMAINS = frozenset({"", "ai.onnx", "ai.onnx.ml", "com.microsoft"})
+"""Operators of ONNX and those that every onnxruntime has; what else it loads is its own, for this processor."""
+_COMPILED = frozenset({("com.microsoft", "EPContext")})
+"""Holds a graph that an accelerator's compiler has made."""
 _LOAD_ERRORS = (
     states.EPFail,
     states.Fail,
@@ -53,21 +58,20 @@ def check_onnx(path: Path, origin: str, dataset: DatasetFacts | None) -> int:
     Raises:
         StepFailed: As in built_from_onnx.
     """
-    try:
-        onnx.checker.check_model(str(path))
-    except onnx.checker.ValidationError as error:
-        raise StepFailed(
-            f"{origin} is no valid ONNX model: {_first_line(error)}",
-            hint="it must be one file in ONNX format that holds its weights; export it again",
-        ) from error
-    model = onnx.load(str(path), load_external_data=False)
-    tensors = [*model.graph.initializer, *(sparse.values for sparse in model.graph.sparse_initializer)]
-    outside = [t.name for t in tensors if t.data_location == onnx.TensorProto.EXTERNAL]
+    model = _parsed(path, origin)
+    graphs = list(_graphs(model))
+    tensors = [tensor for graph in graphs for tensor in _initializers(graph)]
+    held = [tensor for owner in (*graphs, *model.functions) for node in owner.node for tensor in _held(node)]
+    outside = [t.name or "a constant" for t in (*tensors, *held) if t.data_location == onnx.TensorProto.EXTERNAL]
     if outside:
         raise StepFailed(
             f"{origin} keeps weights in other files: {_listed(outside)}",
             hint="save it as one file, with onnx.save(onnx.load(PATH), PATH)",
         )
+    try:
+        onnx.checker.check_model(str(path))
+    except onnx.checker.ValidationError as error:
+        raise _invalid(origin, error) from error
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.log_severity_level = 4  # the error it raises says the same as its log
@@ -78,8 +82,71 @@ def check_onnx(path: Path, origin: str, dataset: DatasetFacts | None) -> int:
             f"onnxruntime {onnxruntime.__version__} cannot run {origin}: {_first_line(error)}",
             hint="use operators and an opset that onnxruntime knows; devices run the same one",
         ) from error
+    _check_operators(model, graphs, origin)
     _check_ends(session, origin, dataset)
     return sum(math.prod(t.dims) for t in tensors)
+
+
+def _parsed(path: Path, origin: str) -> onnx.ModelProto:
+    try:
+        return onnx.load(str(path), load_external_data=False)
+    except DecodeError as error:
+        raise _invalid(origin, error) from error
+
+
+def _invalid(origin: str, error: Exception) -> StepFailed:
+    return StepFailed(
+        f"{origin} is no valid ONNX model: {_first_line(error)}",
+        hint="it must be one file in ONNX format that holds its weights; export it again",
+    )
+
+
+def _graphs(model: onnx.ModelProto) -> Iterator[onnx.GraphProto]:
+    """Walk a model's graph and those inside its operators, such as If and Loop, its functions' too."""
+    waiting: list[onnx.GraphProto | onnx.FunctionProto] = [model.graph, *model.functions]
+    while waiting:
+        owner = waiting.pop()
+        if isinstance(owner, onnx.GraphProto):
+            yield owner
+        for attribute in (attribute for node in owner.node for attribute in node.attribute):
+            waiting.extend((*attribute.graphs, *([attribute.g] if attribute.HasField("g") else ())))
+
+
+def _initializers(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
+    yield from graph.initializer
+    yield from (sparse.values for sparse in graph.sparse_initializer)
+
+
+def _held(node: onnx.NodeProto) -> Iterator[onnx.TensorProto]:
+    """List the tensors among a node's attributes, as Constant has them."""
+    for attribute in node.attribute:
+        yield from attribute.tensors
+        if attribute.HasField("t"):
+            yield attribute.t
+        yield from (sparse.values for sparse in attribute.sparse_tensors)
+        if attribute.HasField("sparse_tensor"):
+            yield attribute.sparse_tensor.values
+
+
+def _check_operators(model: onnx.ModelProto, graphs: Sequence[onnx.GraphProto], origin: str) -> None:
+    """Refuse operators that run on the machine they were made for alone.
+
+    onnxruntime loads them where it has them: they are what it writes as its optimised model.
+    """
+    own = {(function.domain, function.name) for function in model.functions}
+    found = {
+        f"{node.domain}.{node.op_type}"
+        for owner in (*graphs, *model.functions)
+        for node in owner.node
+        if (node.domain, node.op_type) not in own
+        and (node.domain not in _PORTABLE_DOMAINS or (node.domain, node.op_type) in _COMPILED)
+    }
+    if found:
+        raise StepFailed(
+            f"{origin} holds operators for one kind of processor: {_listed(sorted(found))}",
+            hint="export the model again, or save onnxruntime's optimised one at ORT_ENABLE_EXTENDED or below: above, "
+            "weights are laid out for the machine that saves them",
+        )
 
 
 def _check_ends(session: onnxruntime.InferenceSession, origin: str, dataset: DatasetFacts | None) -> None:
