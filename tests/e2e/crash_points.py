@@ -126,13 +126,13 @@ class FusedState:
         with self.fuse.call("mark_published"):
             self.real.mark_published(versions)
 
-    def record_reports(self, reports: Sequence[Report]) -> None:
+    def record_reports(self, reports: Sequence[Report], now: datetime | None = None) -> None:
         with self.fuse.call("record_reports"):
-            self.real.record_reports(reports)
+            self.real.record_reports(reports, now)
 
-    def take_inbox(self, devices: Collection[str]) -> None:
+    def take_inbox(self, devices: Collection[str], now: datetime | None = None) -> None:
         with self.fuse.call("take_inbox"):
-            self.real.take_inbox(devices)
+            self.real.take_inbox(devices, now)
 
     def set_managed(self, resources: Mapping[Address, bool]) -> None:
         with self.fuse.call("set_managed"):

@@ -14,6 +14,7 @@ from typing import TypeVar
 
 from edgewright.core.address import Address
 from edgewright.core.artifact import Action, Artifact
+from edgewright.core.fleet.presence import is_doubtful
 from edgewright.core.planning.observed import Champion
 from edgewright.core.rollout.state import Controls, RolloutState, RolloutSummary, summarize
 from edgewright.core.status.conditions import Condition
@@ -263,7 +264,7 @@ class InMemoryState:
                 if known is not None and known.assignment.version == version:
                     tables.assignments[device] = replace(known, published=True)
 
-    def record_reports(self, reports: Sequence[Report]) -> None:
+    def record_reports(self, reports: Sequence[Report], now: datetime | None = None) -> None:
         with self._write(leased=False) as tables:
             for report in reports:
                 known = tables.reports.get(report.device)
@@ -271,10 +272,11 @@ class InMemoryState:
                     known is None
                     or report.sequence > known.sequence
                     or (report.sequence < known.sequence and report.sent_at > known.sent_at)
+                    or (report.sequence < known.sequence and now is not None and is_doubtful(known.sent_at, now))
                 ):
                     tables.reports[report.device] = report
 
-    def take_inbox(self, devices: Collection[str]) -> None:
+    def take_inbox(self, devices: Collection[str], now: datetime | None = None) -> None:
         """Do nothing: only a database has an inbox."""
 
     def set_managed(self, resources: Mapping[Address, bool]) -> None:

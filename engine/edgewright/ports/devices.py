@@ -5,6 +5,7 @@ Devices themselves are reached through ``deliveries``.
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Protocol
 
 from edgewright_wire.messages import Assignment, Report
@@ -50,14 +51,15 @@ class DeviceStateWriter(Protocol):
         """Confirm that the assignments of these versions are published, by device."""
         ...
 
-    def record_reports(self, reports: Sequence[Report]) -> None:
+    def record_reports(self, reports: Sequence[Report], now: datetime | None = None) -> None:
         """Store each device's newest report; needs no lease.
 
-        An older sequence is ignored unless it was sent later: the device lost its count with its disk.
+        An older sequence is ignored unless it was sent later (the device lost its count with its disk), or the time of
+        the stored report is too far from ``now`` to be believed.
         """
         ...
 
-    def take_inbox(self, devices: Collection[str]) -> None:
+    def take_inbox(self, devices: Collection[str], now: datetime | None = None) -> None:
         """Move the reports of these devices out of the store's inbox, as ``record_reports`` does; needs no lease.
 
         Reports are not parsed. One that comes in meanwhile stays in the inbox.

@@ -113,7 +113,7 @@ class IdentityStore(Protocol):
 class ReportInbox(Protocol):
     """Takes agents' reports from any controller's HTTP server."""
 
-    def put(self, reports: Sequence[Report]) -> None:
+    def put(self, reports: Sequence[Report], now: datetime | None = None) -> None:
         """Store the newest report of each device in one transaction; durable when it returns.
 
         Newest as in DeviceStateWriter.record_reports.

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 from edgewright.core.address import Address
 from edgewright.core.config_drift import CONFIG_DRIFTED
+from edgewright.core.fleet.presence import ReceivedReport
 from edgewright.core.planning.plan import Plan
 from edgewright.core.rollout.state import DeviceState
 from edgewright.core.snapshot import Snapshot
@@ -32,13 +33,13 @@ class Journal:
 
     def take_reports(self, desired: Snapshot) -> set[Address]:
         """Store new reports of devices, and return the rollouts that they may concern."""
-        known = self.context.reader.report_sequences()
+        known, now = self.context.reader.report_sequences(), self.context.clock()
         devices = {*self.delivery.in_inbox(known)}
         if devices:
-            self.context.writer.take_inbox(devices)
+            self.context.writer.take_inbox(devices, now)
             known = self.context.reader.report_sequences()
         if fresh := self.delivery.observe(known):
-            self.context.writer.record_reports(fresh)
+            self.context.writer.record_reports([ReceivedReport.stamp(report, now) for report in fresh], now)
             devices |= {report.device for report in fresh}
         if not devices:
             return set()

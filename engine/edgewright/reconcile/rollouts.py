@@ -8,6 +8,7 @@ from edgewright.core.address import Address
 from edgewright.core.facts import PackageFacts
 from edgewright.core.fleet.conflicts import CONFLICT, DeviceConflict, find_conflicts
 from edgewright.core.fleet.membership import declared, members
+from edgewright.core.fleet.presence import last_seen
 from edgewright.core.fleet.routes import Proof
 from edgewright.core.gates import device_gates
 from edgewright.core.planning.observed import Champion
@@ -99,7 +100,7 @@ class RolloutDriver:
             self.device_writer.cancel(overdue)
 
     def _views(self, model: str, labels: Mapping[str, Labels], goal: Goal) -> dict[str, DeviceView]:
-        reports = self.context.reader.reports(labels)
+        reports, now = self.context.reader.reports(labels), self.context.clock()
         assigned = self.context.reader.assignments(labels)
         capable = self.delivery.capabilities(labels)
         configured = goal.release.config is not None
@@ -110,7 +111,7 @@ class RolloutDriver:
                 model,
                 its,
                 report=report,
-                last_seen=report.sent_at if report else None,
+                last_seen=last_seen(report, now) if report else None,
                 assignment=entry.assignment.version if entry else 0,
                 labels_digest=digest_json(dict(its)) if configured else "",
                 proves=capable[device].proof if device in capable else Proof.VERIFIED,

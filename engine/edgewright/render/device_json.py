@@ -18,6 +18,7 @@ def device_json(status: DeviceStatus) -> dict[str, Any]:
         "system": status.system,
         "proof": status.proof,
         "lastSeen": status.last_seen.isoformat() if status.last_seen else None,
+        "clockSkewSeconds": round(status.clock_skew.total_seconds()),
         "assignmentVersion": status.assignment_version,
         "models": [_model(model) for model in status.models],
         "rollouts": [

@@ -8,6 +8,7 @@ from pydantic_core import from_json
 
 from edgewright.core.address import Address
 from edgewright.core.artifact import Action, Artifact
+from edgewright.core.fleet.presence import parse_report
 from edgewright.core.planning.observed import Champion
 from edgewright.core.rollout.state import Controls, RolloutState, RolloutSummary
 from edgewright.core.status.conditions import Condition
@@ -270,4 +271,4 @@ def _age(row: Row) -> tuple[str, str]:
 
 
 def _report_of(body: str) -> Report:
-    return Report.from_bytes(body.encode())
+    return parse_report(body)

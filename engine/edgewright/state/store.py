@@ -114,13 +114,15 @@ class SqlState(StoredState):
         """Confirm that the assignments of these versions are published, by device."""
         self._write(lambda s: s.mark_published(versions))
 
-    def record_reports(self, reports: Sequence[Report]) -> None:
-        """Store each device's newest report; an older sequence is ignored unless it was sent later (a lost disk)."""
-        self._write(lambda s: s.record_reports(reports), leased=False)
+    def record_reports(self, reports: Sequence[Report], now: datetime | None = None) -> None:
+        """Store each device's newest report; an older sequence is ignored unless it was sent later (a lost disk), or
+        the time of the stored one is too far from now.
+        """
+        self._write(lambda s: s.record_reports(reports, now), leased=False)
 
-    def take_inbox(self, devices: Collection[str]) -> None:
+    def take_inbox(self, devices: Collection[str], now: datetime | None = None) -> None:
         """Move the reports of these devices out of the inbox, as ``record_reports`` does."""
-        self._write(lambda s: s.take_inbox(devices), leased=False)
+        self._write(lambda s: s.take_inbox(devices, now), leased=False)
 
     def set_managed(self, resources: Mapping[Address, bool]) -> None:
         """Replace the resources under management."""

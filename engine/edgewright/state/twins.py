@@ -10,6 +10,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from edgewright.core.fleet.presence import is_doubtful, parse_report
 from edgewright.core.fleet.twins import Twin
 from edgewright.ports import Identity, IdentityStatus
 from edgewright.state import encoding
@@ -225,7 +226,7 @@ class SqlInbox:
     def __init__(self, state: SqlState) -> None:
         self._state = state
 
-    def put(self, reports: Sequence[Report]) -> None:
+    def put(self, reports: Sequence[Report], now: datetime | None = None) -> None:
         """Store the newest report of each device."""
         from edgewright.state.schema import inbox
         from edgewright.state.writing import Statements
@@ -233,18 +234,18 @@ class SqlInbox:
         newest: dict[str, Report] = {}
         for report in reports:
             before = newest.get(report.device)
-            if before is None or _replaces(report, before):
+            if before is None or _replaces(report, before, now):
                 newest[report.device] = report
         with self._state.transaction() as connection:
             # In one order everywhere, so that no two controllers wait for each other.
             ordered = [newest[device] for device in sorted(newest)]
-            Statements(connection, self._state.environment).record_reports(ordered, inbox)
+            Statements(connection, self._state.environment).record_reports(ordered, now, inbox)
 
     def newer(self, known: Mapping[str, int]) -> Sequence[Report]:
         """List reports that differ in sequence from what is known."""
         pending = self.pending(known)
         with decoding("a report"):
-            return [Report.from_bytes(body.encode()) for _, body in self._state.of_devices("inbox", "body", pending)]
+            return [parse_report(body) for _, body in self._state.of_devices("inbox", "body", pending)]
 
     def pending(self, known: Mapping[str, int]) -> Sequence[str]:
         """List the devices whose reports ``newer`` gives."""
@@ -252,10 +253,11 @@ class SqlInbox:
         return sorted(device for device, sequence in listed if known.get(device, 0) != sequence)
 
 
-def _replaces(report: Report, before: Report) -> bool:
+def _replaces(report: Report, before: Report, now: datetime | None) -> bool:
     """Compare reports as the store does: a device that lost its count sends a lower sequence later."""
     lost_count = report.sequence < before.sequence and report.sent_at > before.sent_at
-    return report.sequence > before.sequence or lost_count
+    is_unknown = report.sequence < before.sequence and now is not None and is_doubtful(before.sent_at, now)
+    return report.sequence > before.sequence or lost_count or is_unknown
 
 
 def _age(identity: Identity) -> tuple[datetime, str]:

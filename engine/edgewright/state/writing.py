@@ -11,6 +11,7 @@ from sqlalchemy import ColumnElement, Table, bindparam, delete, func, insert, se
 
 from edgewright.core.address import Address
 from edgewright.core.artifact import Artifact
+from edgewright.core.fleet.presence import is_doubtful
 from edgewright.core.planning.observed import Champion
 from edgewright.core.rollout.state import Controls, RolloutState
 from edgewright.core.status.conditions import Condition
@@ -145,8 +146,15 @@ class Statements(Rows):
         values = [{"d": device, "v": version} for device, version in versions.items()]
         return self._changes(confirm, values)
 
-    def record_reports(self, reports: Sequence[Report], table: Table = schema.reports) -> bool:
-        """Store each device's newest report: a higher sequence, or one sent later by a device that lost its count."""
+    def record_reports(
+        self, reports: Sequence[Report], now: datetime | None = None, table: Table = schema.reports
+    ) -> bool:
+        """Store each device's newest report: a higher sequence, or one sent later by a device that lost its count.
+
+        With ``now``, a report whose own time is too far from it keeps no lower sequence out.
+        """
+        if now is not None:
+            self._doubt(table, {report.device: report.sequence for report in reports}, now)
         rows = [
             {
                 "device": report.device,
@@ -158,7 +166,20 @@ class Statements(Rows):
         ]
         return self.upsert(table, rows, _newer_report)
 
-    def take_inbox(self, devices: Iterable[str]) -> bool:
+    def _doubt(self, table: Table, sequences: Mapping[str, int], now: datetime) -> None:
+        """Put the stored reports behind these that are newer by their sequence, and whose time cannot be believed."""
+        doubtful = []
+        for few in _chunks(sorted(sequences)):
+            query = select(table.c.device, table.c.sequence, table.c.sent_at)
+            for device, sequence, sent_at in self._connection.execute(
+                query.where(self._mine(table), table.c.device.in_(few))
+            ):
+                if sequence > sequences[device] and is_doubtful(datetime.fromisoformat(sent_at), now):
+                    doubtful.append({"d": device})
+        behind = update(table).where(self._mine(table), table.c.device == bindparam("d")).values(sequence=0)
+        self._changes(behind, doubtful)
+
+    def take_inbox(self, devices: Iterable[str], now: datetime | None = None) -> bool:
         """Move reports from the inbox to ``reports``, by the rule of ``record_reports``."""
         inbox, reports = schema.inbox, schema.reports
         names = [column.name for column in reports.columns]
@@ -170,6 +191,11 @@ class Statements(Rows):
                 select(inbox.c.device).where(mine).order_by(inbox.c.device).with_for_update()
             )
             if chosen := taken.all():
+                if now is not None:
+                    arrived = select(inbox.c.device, inbox.c.sequence).where(
+                        self._mine(inbox), inbox.c.device.in_(chosen)
+                    )
+                    self._doubt(reports, {row.device: row.sequence for row in self._connection.execute(arrived)}, now)
                 rows = self._mine(inbox) & inbox.c.device.in_(chosen)
                 self.insert_selected(reports, select(*(inbox.c[name] for name in names)).where(rows), _newer_report)
                 self._connection.execute(delete(inbox).where(rows))

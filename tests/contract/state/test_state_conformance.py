@@ -11,6 +11,7 @@ import pytest
 
 from edgewright.core.address import Address
 from edgewright.core.artifact import Action
+from edgewright.core.fleet.presence import ReceivedReport, received_at
 from edgewright.core.planning.observed import Champion
 from edgewright.core.rollout.state import Controls, DeviceProgress, DeviceState, Phase, RolloutState, summarize
 from edgewright.errors import LeaseHeld, LeaseLost, StateError
@@ -218,6 +219,31 @@ def test_a_device_whose_clock_went_back_is_still_heard(state: State) -> None:
     next_ = a_report("lane-1", 91, minutes=-500)
     state.record_reports([next_])
     assert state.reports()["lane-1"] == next_
+
+
+@pytest.mark.parametrize("days", [27_000, -20_000, 0.02])
+def test_a_clock_that_jumped_silences_no_name_for_good(state: State, days: float) -> None:
+    """A report of 2099, of 1971, or of half an hour ahead, keeps out no later one of a new disk."""
+    wrong = a_report("lane-1", 4_000_000_000, minutes=round(days * 24 * 60))
+    state.record_reports([wrong], wrong.sent_at)
+    now = a_report("lane-1", 5).sent_at
+    state.record_reports([a_report("lane-1", 5)])
+    state.record_reports([a_report("lane-1", 5)], now)
+    assert state.reports()["lane-1"].sequence == 5
+
+
+def test_a_late_copy_of_an_older_report_is_still_ignored(state: State) -> None:
+    state.record_reports([a_report("lane-1", 90, minutes=3)], a_report("lane-1", 1, minutes=3).sent_at)
+    state.record_reports([a_report("lane-1", 89)], a_report("lane-1", 1, minutes=4).sent_at)
+    assert state.reports()["lane-1"].sequence == 90
+
+
+def test_a_stored_report_knows_when_it_arrived(state: State) -> None:
+    sent = a_report("lane-1", 1)
+    arrived = sent.sent_at + timedelta(hours=2)
+    state.record_reports([ReceivedReport.stamp(sent, arrived), a_report("lane-2", 1)])
+    assert received_at(state.reports()["lane-1"]) == arrived
+    assert received_at(state.reports()["lane-2"]) == sent.sent_at
 
 
 def test_reports_are_decoded_as_reports(state: State) -> None:

@@ -378,6 +378,19 @@ def test_a_device_that_lost_its_count_is_heard_again(store: Store) -> None:
     assert inbox.newer({}) == [report("a", 1, minutes=1)]
 
 
+def test_a_clock_of_the_far_future_silences_no_name_for_good(store: Store) -> None:
+    inbox, state = store.inbox(), store.state()
+    in_2099 = report("a", 4_000_000_000, minutes=60 * 24 * 27_000)
+    inbox.put([in_2099], NOW)
+    inbox.put([report("a", 7)], NOW)
+    assert [each.sequence for each in inbox.newer({})] == [7]
+    state.record_reports([in_2099], NOW)
+    state.take_inbox(["a"], NOW)
+    assert state.reports()["a"].sequence == 7
+    inbox.put([in_2099, report("a", 9)], NOW)
+    assert [each.sequence for each in inbox.newer({})] == [9]
+
+
 def test_only_what_is_not_known_is_news(store: Store) -> None:
     inbox = store.inbox()
     inbox.put([report(device, 3) for device in ("a", "b", "c")])

@@ -245,13 +245,13 @@ class Gated(SqlInbox):
         self.batches: list[int] = []
         self.error: Exception | None = None
 
-    def put(self, reports: Sequence[Report]) -> None:
+    def put(self, reports: Sequence[Report], now: datetime | None = None) -> None:
         self.begun.set()
         assert self.may.wait(PATIENCE)
         self.batches.append(len(reports))
         if self.error is not None and any(each.device == "bad" for each in reports):
             raise self.error
-        super().put(reports)
+        super().put(reports, now)
 
 
 def gated(site: AgentSite) -> Gated:

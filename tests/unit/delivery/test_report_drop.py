@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from edgewright.core.fleet.presence import received_at
 from edgewright.delivery.agent.report_drop import MAX_BYTES, ReportDrop
 from edgewright.errors import DeliveryUnavailable
 from samples.delivery_values import a_report
@@ -124,6 +125,28 @@ def test_an_index_that_cannot_be_written_stops_nothing(folder: Path, tmp_path: P
     (tmp_path / "file").write_text("")
     drop_report(folder, "lane-1", 3)
     assert ReportDrop(folder, tmp_path / "file" / "index.json", later).collect({}) == [a_report("lane-1", 3)]
+
+
+def test_a_report_arrives_by_the_engine_s_clock_between_two_looks(folder: Path, tmp_path: Path) -> None:
+    at_now = [datetime(2026, 12, 1, 8, tzinfo=UTC)]
+    drop = ReportDrop(folder, tmp_path / "index.json", lambda: at_now[0])
+    drop_report(folder, "lane-1", 3)
+    for written, expected in ((-3600.0, -3600.0), (3600.0, 0.0)):
+        at = at_now[0].timestamp() + written
+        os.utime(folder / "lane-1.json", (at, at))
+        assert received_at(drop.collect({})[0]) == at_now[0] + timedelta(seconds=expected)
+    at_now[0] += timedelta(minutes=1)
+    drop_report(folder, "lane-1", 4)
+    os.utime(folder / "lane-1.json", (0, 0))  # as a copy with the device's own times
+    again = ReportDrop(folder, tmp_path / "index.json", lambda: at_now[0])
+    for reader in (again, drop):
+        assert received_at(reader.collect({})[0]) == at_now[0] - timedelta(minutes=1)
+
+
+def test_a_device_that_lost_its_count_is_read_again(folder: Path, tmp_path: Path) -> None:
+    drop_report(folder, "lane-1", 3)
+    drop = ReportDrop(folder, None, lambda: datetime.now(UTC))
+    assert [report.sequence for report in drop.collect({"lane-1": 4_000_000_000})] == [3]
 
 
 def test_reading_imports_nothing_that_signs(folder: Path, tmp_path: Path) -> None:

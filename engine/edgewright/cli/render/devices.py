@@ -93,5 +93,5 @@ def _rollout_row(device: DeviceStatus, its: DeviceRollout | None, now: datetime)
         short(report.active) if report and report.active else "nothing",
         (its.model.shown if its else "") or "-",
         age_text(now - device.last_seen) if device.last_seen else "never",
-        its.reason if its else device.reason,
+        (its.reason if its else device.reason) or device.skew,
     )

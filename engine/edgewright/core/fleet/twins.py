@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
+from edgewright.core.fleet.presence import ReceivedReport
 from edgewright.core.fleet.routes import Proof
 from edgewright_wire.messages import Assignment, ModelAssignment, ModelReport, Phase, ProbeResult, Report
 
@@ -339,10 +340,11 @@ def report_of(twin: Twin, version: str) -> Report | None:
         return None
     names = {each.model for each in twin.assignment.models} if twin.assignment else set()
     names |= {each.model for each in twin.models if each.installed is not None}
-    return Report(
+    return ReceivedReport(
         device=twin.device,
         sequence=twin.sequence,
         sent_at=twin.last_seen,
+        received_at=twin.last_seen,
         agent_version=version,
         device_class=twin.device_class,
         assignment_version=twin.taken,

@@ -5,9 +5,10 @@ Pure; called by ``services.device_status``, rendered by ``render.device_json`` a
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from edgewright.core.fleet.conflicts import CONFLICT
+from edgewright.core.fleet.presence import clock_skew, received_at
 from edgewright.core.fleet.routes import Route
 from edgewright.core.rollout.devices import NEVER_SEEN, OFFLINE
 from edgewright.core.rollout.state import DeviceProgress, RolloutState
@@ -56,6 +57,9 @@ class DeviceStatus:
     proof: str | None
     """The most that it is asked to show."""
     last_seen: datetime | None
+    """When its newest report arrived, by the engine's clock."""
+    clock_skew: timedelta
+    """How far its clock is ahead of the engine's; zero where that is not worth a word."""
     assignment_version: int
     models: Sequence[DeviceModel]
     """In order of their names."""
@@ -67,7 +71,16 @@ class DeviceStatus:
     @property
     def reason(self) -> str:
         """Reason the device is not at its target, in words; empty where it is, as far as is known."""
-        return next((each.reason for each in self.rollouts if each.reason), "" if self.rollouts else self.problem)
+        said = next((each.reason for each in self.rollouts if each.reason), "" if self.rollouts else self.problem)
+        return said or self.skew
+
+    @property
+    def skew(self) -> str:
+        """The error of its clock, in words; empty where it is right, as far as is known."""
+        if not self.clock_skew:
+            return ""
+        where = "ahead" if self.clock_skew > timedelta(0) else "behind"
+        return f"ClockSkewed: its clock is {str(abs(self.clock_skew)).partition('.')[0]} {where}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +123,8 @@ class KnownDevices:
             labels=labels,
             system=route.delivery.type if route else None,
             proof=route.proof.value if route else None,
-            last_seen=report.sent_at if report else None,
+            last_seen=received_at(report) if report else None,
+            clock_skew=clock_skew(report) if report else timedelta(0),
             assignment_version=assignment.version if assignment else 0,
             models=_models(assignment, report),
             rollouts=tuple(self._rollouts(device, assignment, report, problem)),

@@ -10,13 +10,14 @@ import os
 import stat
 import sys
 from collections.abc import Callable, Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
 from edgewright import durable
+from edgewright.core.fleet.presence import ReceivedReport
 from edgewright.errors import DeliveryUnavailable, StorageFull
 from edgewright_wire.layout import report_name
 from edgewright_wire.messages import Report
@@ -48,6 +49,8 @@ class ReportDrop:
         self._index = index
         self._clock = clock
         self._seen: dict[str, Seen] | None = None
+        self._last: datetime | None = None
+        """When the folder was looked at last."""
 
     def collect(self, known: Mapping[str, int]) -> list[Report]:
         """Return the reports with a higher sequence than is known of their device, by device.
@@ -82,8 +85,9 @@ class ReportDrop:
                 hint="check that the folder is mounted and readable; spec.delivery.reports names it",
             ) from error
         if seen != before:
-            self._save_index(seen)
+            self._save_index(seen, now_ns)
         self._seen = seen
+        self._last = datetime.fromtimestamp(now_ns / 1e9, UTC)
         return sorted(reports, key=lambda report: report.device)
 
     def _look(
@@ -103,9 +107,15 @@ class ReportDrop:
         if before is not None and same and settled and before.sequence <= known.get(device, 0):
             return before
         report, status = _read(entry.path, device)
-        if report.sequence > known.get(device, 0):
-            reports.append(report)
+        if report.sequence != known.get(device, 0):  # a lower one is of a device that lost its count, or its clock
+            reports.append(ReceivedReport.stamp(report, self._arrival(status.st_mtime, now_ns)))
         return Seen(status.st_mtime_ns, status.st_size, status.st_ino, report.sequence)
+
+    def _arrival(self, modified: float, now_ns: int) -> datetime:
+        """Return when a file came: when it was written, as far as that lies between the last look and this one."""
+        now = datetime.fromtimestamp(now_ns / 1e9, UTC)
+        written = datetime.fromtimestamp(min(max(modified, 0.0), now.timestamp()), UTC)
+        return max(written, self._last) if self._last is not None else written
 
     def _skip(self, entry: "os.DirEntry[str]", before: Seen | None, reason: str) -> Seen:
         """Log the problem of a file once, until it changes."""
@@ -122,14 +132,17 @@ class ReportDrop:
             data = json.loads(self._index.read_bytes())
             if data["version"] != _INDEX_VERSION or data["folder"] != str(self._folder.absolute()):
                 return {}
+            self._last = datetime.fromisoformat(data["at"]) if "at" in data else None
             return {name: Seen(*row) for name, row in data["files"].items()}
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return {}
 
-    def _save_index(self, seen: Mapping[str, Seen]) -> None:
+    def _save_index(self, seen: Mapping[str, Seen], now_ns: int) -> None:
         if self._index is None:
             return
-        data: dict[str, Any] = {"version": _INDEX_VERSION, "folder": str(self._folder.absolute()), "files": seen}
+        at = datetime.fromtimestamp(now_ns / 1e9, UTC).isoformat()
+        folder = str(self._folder.absolute())
+        data: dict[str, Any] = {"version": _INDEX_VERSION, "folder": folder, "at": at, "files": seen}
         # The index only saves time; a state folder that cannot be written is reported by what must write it.
         with contextlib.suppress(OSError, StorageFull):
             durable.make_folder(self._index.parent)

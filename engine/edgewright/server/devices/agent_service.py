@@ -53,7 +53,7 @@ class AgentService:
         self.files = RepositoryFiles(repository)
         self.enrollment = Enrollment(identities, registry, self._authority, listed, clock, life=life)
         self.polls = Polls(repository, devices)
-        self.intake = Intake(inbox, identities, wake)
+        self.intake = Intake(inbox, identities, wake, clock)
         self._keys = keys
         self._clock = clock
         self._lock = threading.Lock()

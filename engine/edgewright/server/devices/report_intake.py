@@ -11,7 +11,9 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
+from edgewright.core.fleet.presence import ReceivedReport
 from edgewright.delivery.identity.certificates import CertifiedDevice
 from edgewright.delivery.identity.enrollment import SYSTEM
 from edgewright.errors import EdgewrightError
@@ -60,9 +62,17 @@ class Intake:
         inbox: Where they go.
         identities: Who is believed.
         wake: Told, now and then, that something has come; on the thread.
+        clock: Gives the aware times at which reports arrive.
     """
 
-    def __init__(self, inbox: ReportInbox, identities: IdentityStore, wake: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        inbox: ReportInbox,
+        identities: IdentityStore,
+        wake: Callable[[], None],
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._clock = clock
         self._inbox = inbox
         self._identities = identities
         self._wake = wake
@@ -132,7 +142,8 @@ class Intake:
             known = self._identities.known(SYSTEM, keys) if keys else {}
             answers = [_judged(each.speaker, known) for each in batch]
             believed = [each for each, taken in zip(batch, answers, strict=True) if taken is ACCEPTED]
-            self._inbox.put([report for each in believed for report in each.reports])
+            now = self._clock()
+            self._inbox.put([ReceivedReport.stamp(report, now) for each in believed for report in each.reports], now)
         except EdgewrightError as error:
             logger().warning("reports cannot be written", error=error.message, hint=error.hint or None)
             return [busy("the controller cannot write; come again later", 5)] * len(batch)
