@@ -7,6 +7,7 @@ Called by ``agent`` and ``commands.tuf``. Trusted metadata lives in one director
 
 import os
 import tempfile
+import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager
 from datetime import datetime, timedelta
@@ -22,6 +23,7 @@ from tuf.ngclient import FetcherInterface, Updater, UpdaterConfig
 from edgewright_agent.durable import Disk
 from edgewright_agent.errors import AgentError, NotFound, SettingsError, TransportError, Untrusted, local_error
 from edgewright_agent.repository.transport import RepositoryReader
+from edgewright_agent.repository.trusted_time import TrustedTime
 from edgewright_wire.canonical import digest_bytes
 from edgewright_wire.layout import METADATA, TARGETS, assignment_target, package_target
 
@@ -30,6 +32,9 @@ LOOK_AGAIN = timedelta(minutes=5)
 
 IN_MEMORY = 8 * 1024 * 1024
 """Bytes of what is fetched for TUF; more of a target goes through a temporary file."""
+
+FLOOR = "time-floor"
+"""File beside the trusted metadata: the latest time at which it verified."""
 
 _REASONS: tuple[tuple[type[Exception], str, str], ...] = (
     (
@@ -86,13 +91,21 @@ class TrustedRepository:
         root: The first root metadata, brought by whoever set the device up.
         reader: The way to the repository.
         now: The wall clock.
+        monotonic: Seconds that go on however the wall clock is set.
     """
 
-    def __init__(self, directory: Path, root: bytes, reader: RepositoryReader, now: Callable[[], datetime]) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        root: bytes,
+        reader: RepositoryReader,
+        now: Callable[[], datetime],
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._directory = directory
         self._root = root
         self._reader = reader
-        self._now = now
+        self._now = TrustedTime(directory / FLOOR, now, monotonic)
         self._updater: Updater | None = None
         self._refreshed_at: datetime | None = None
         self._assignment: bytes | None = None
@@ -184,7 +197,10 @@ class TrustedRepository:
             config=UpdaterConfig(prefix_targets_with_hash=True),
             bootstrap=self._root,
         )
+        # python-tuf takes the wall clock, and offers no other way to give it another time.
+        updater._trusted_set.reference_time = self._now()
         updater.refresh()
+        self._now.verified()
         return updater
 
     def _unchanged(self) -> bool:

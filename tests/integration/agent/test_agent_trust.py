@@ -2,14 +2,14 @@
 
 import shutil
 import time
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from securesystemslib.signer import CryptoSigner
 
 from edgewright_wire.messages import Phase
-from fakes.agent_ports import Device
+from fakes.agent_ports import Device, HandClock
 from samples.agent_packages import a_package, assignment, target
 from servers.tuf_repository import TufRepository
 
@@ -83,17 +83,51 @@ def test_expired_metadata_is_refused(device: Device, repository: TufRepository) 
 def test_a_repository_nobody_refreshes_is_noticed_though_nothing_changes(
     device: Device, repository: TufRepository
 ) -> None:
-    repository.life = timedelta(seconds=1.0)
+    repository.life = timedelta(seconds=30)
     repository.publish()
     before = device.poll()
     assert before.reason == ""
 
-    # python-tuf looks at the real clock, so this really waits for it, polling.
+    # Each poll lets seconds of the device's clock pass.
     until = time.monotonic() + 30
     while (report := device.poll()).reason == "" and time.monotonic() < until:
         pass
     assert report.reason == "MetadataExpired"
     assert report.models == before.models
+
+
+class ClockOf1971(HandClock):
+    """The clock of a device that has just been switched on, and has no battery."""
+
+    def now(self) -> datetime:
+        return datetime(1971, 1, 1, tzinfo=UTC) + timedelta(seconds=self.seconds - 1000.0)
+
+
+def test_a_clock_that_goes_back_to_1971_believes_nothing_that_has_expired(
+    device: Device, repository: TufRepository
+) -> None:
+    repository.life = timedelta(seconds=20)
+    repository.publish()
+    assert device.poll().reason == ""
+    again = Device(device.directory, repository.path, repository.root, clock=ClockOf1971())
+    assert again.poll().reason == ""
+    again.sleep(600)
+    assert again.poll().reason == "MetadataExpired"
+    repository.life = timedelta(days=1)
+    recovers(again, repository)
+
+
+def test_a_clock_that_was_far_ahead_leaves_no_floor_that_nothing_can_reach(
+    device: Device, repository: TufRepository
+) -> None:
+    repository.life = timedelta(days=1)
+    repository.publish()
+    ahead = HandClock()
+    ahead.seconds += timedelta(days=27_000).total_seconds()
+    later = Device(device.directory, repository.path, repository.root, clock=ahead)
+    assert later.poll().reason == "MetadataExpired"
+    again = Device(device.directory, repository.path, repository.root)
+    assert again.poll().reason == ""
 
 
 def test_keys_this_device_does_not_trust_are_refused(device: Device, repository: TufRepository) -> None:
