@@ -272,7 +272,7 @@ class InMemoryState:
                     known is None
                     or report.sequence > known.sequence
                     or (report.sequence < known.sequence and report.sent_at > known.sent_at)
-                    or (report.sequence < known.sequence and now is not None and is_doubtful(known.sent_at, now))
+                    or (report.sequence < known.sequence and now is not None and is_doubtful(known, now))
                 ):
                     tables.reports[report.device] = report
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from edgewright.core.fleet.presence import is_doubtful, parse_report
+from edgewright.core.fleet.presence import parse_report
 from edgewright.core.fleet.twins import Twin
 from edgewright.ports import Identity, IdentityStatus
 from edgewright.state import encoding
@@ -234,7 +234,7 @@ class SqlInbox:
         newest: dict[str, Report] = {}
         for report in reports:
             before = newest.get(report.device)
-            if before is None or _replaces(report, before, now):
+            if before is None or _replaces(report, before):
                 newest[report.device] = report
         with self._state.transaction() as connection:
             # In one order everywhere, so that no two controllers wait for each other.
@@ -253,11 +253,10 @@ class SqlInbox:
         return sorted(device for device, sequence in listed if known.get(device, 0) != sequence)
 
 
-def _replaces(report: Report, before: Report, now: datetime | None) -> bool:
+def _replaces(report: Report, before: Report) -> bool:
     """Compare reports as the store does: a device that lost its count sends a lower sequence later."""
     lost_count = report.sequence < before.sequence and report.sent_at > before.sent_at
-    is_unknown = report.sequence < before.sequence and now is not None and is_doubtful(before.sent_at, now)
-    return report.sequence > before.sequence or lost_count or is_unknown
+    return report.sequence > before.sequence or lost_count
 
 
 def _age(identity: Identity) -> tuple[datetime, str]:

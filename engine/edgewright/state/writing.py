@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, Table, bindparam, delete, func, insert, se
 
 from edgewright.core.address import Address
 from edgewright.core.artifact import Artifact
-from edgewright.core.fleet.presence import is_doubtful
+from edgewright.core.fleet.presence import is_doubtful, parse_report
 from edgewright.core.planning.observed import Champion
 from edgewright.core.rollout.state import Controls, RolloutState
 from edgewright.core.status.conditions import Condition
@@ -19,6 +19,7 @@ from edgewright.errors import StateError
 from edgewright.ports import Event, Intent
 from edgewright.state import encoding, schema
 from edgewright.state.encoding import certain_text, to_json
+from edgewright.state.errors import decoding
 from edgewright.state.rows import Excluded, Rows, make_control
 from edgewright_wire.messages import Assignment, Report
 
@@ -170,12 +171,12 @@ class Statements(Rows):
         """Put the stored reports behind these that are newer by their sequence, and whose time cannot be believed."""
         doubtful = []
         for few in _chunks(sorted(sequences)):
-            query = select(table.c.device, table.c.sequence, table.c.sent_at)
-            for device, sequence, sent_at in self._connection.execute(
-                query.where(self._mine(table), table.c.device.in_(few))
-            ):
-                if sequence > sequences[device] and is_doubtful(datetime.fromisoformat(sent_at), now):
-                    doubtful.append({"d": device})
+            listed = select(table.c.device, table.c.sequence).where(self._mine(table), table.c.device.in_(few))
+            higher = [row.device for row in self._connection.execute(listed) if row.sequence > sequences[row.device]]
+            bodies = select(table.c.device, table.c.body).where(self._mine(table), table.c.device.in_(higher))
+            for device, body in self._connection.execute(bodies) if higher else ():
+                with decoding("a report"):
+                    doubtful += [{"d": device}] if is_doubtful(parse_report(body), now) else []
         behind = update(table).where(self._mine(table), table.c.device == bindparam("d")).values(sequence=0)
         self._changes(behind, doubtful)
 

@@ -10,7 +10,7 @@ from pydantic import AwareDatetime
 from edgewright_wire.messages import Report
 
 FAR = timedelta(minutes=10)
-"""Distance from now at which the time of a report says nothing about its age."""
+"""Time after which a name is heard whatever was said before; distance at which a device's own time says nothing."""
 _WORTH_A_WORD = timedelta(minutes=2)
 
 
@@ -73,9 +73,11 @@ def clock_skew(report: Report) -> timedelta:
     return skew if abs(skew) >= _WORTH_A_WORD else timedelta(0)
 
 
-def is_doubtful(sent_at: datetime, now: datetime) -> bool:
-    """Return whether the time of a device's newest report is too far from now to keep a lower sequence out.
+def is_doubtful(newest: Report, now: datetime) -> bool:
+    """Return whether a device's newest report may be replaced by one with a lower sequence.
 
-    A device whose clock jumped, or that lost its disk and its clock, is heard again at the latest after ``FAR``.
+    A device whose clock jumped, or that lost its disk and its clock, is heard again after ``FAR`` at the latest; what
+    comes sooner may be a late copy. Of a report that an earlier version stored, its own time is all there is.
     """
-    return not now - FAR <= sent_at <= now + FAR
+    stamped = newest.received_at if isinstance(newest, ReceivedReport) else None
+    return now > stamped + FAR if stamped is not None else not now - FAR <= newest.sent_at <= now + FAR
