@@ -24,6 +24,8 @@ Watch = Callable[[str, Path], None]
 """Takes the operation and its path: ``create``, ``write``, ``sync``, ``link``, ``rename``, ``sync-dir``, ``remove``."""
 
 TEMPORARY = ".tmp"
+LEAST_FREE = 64 << 20
+"""Bytes below which a disk counts as full: a model has that many."""
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
 _CANNOT_LINK = frozenset({errno.EXDEV, errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EACCES})
 _THREADS = 8
@@ -130,14 +132,14 @@ def remove(path: Path) -> None:
 
 
 def make_folder(folder: Path, *, mode: int = 0o755) -> None:
-    """Create a folder and those above it, durably.
+    """Create a folder and those above it, durably; all of them with ``mode``.
 
     Raises:
         StorageFull, OSError: As in write_atomic.
     """
     if folder.is_dir():
         return
-    make_folder(folder.parent)
+    make_folder(folder.parent, mode=mode)
     with space_for(folder):
         _about("create", folder)
         folder.mkdir(mode=mode, exist_ok=True)
@@ -171,6 +173,30 @@ def remove_leftovers(folder: Path, *, before: float) -> None:
                 with contextlib.suppress(FileNotFoundError):
                     if entry.stat(follow_symlinks=False).st_mtime < before:
                         remove(Path(entry.path))
+
+
+def disk_trouble(folder: Path) -> str:
+    """Say why nothing, or soon nothing, can be written into a folder; empty where it can. Paths are not named.
+
+    Quotas are found by writing.
+    """
+    place = next((each for each in (folder, *folder.absolute().parents) if each.is_dir()), None)
+    if place is None:
+        return "there is no folder"
+    try:
+        found = os.statvfs(place)
+        if found.f_bavail * found.f_frsize < LEAST_FREE:
+            return f"less than {LEAST_FREE >> 20} MiB are free"
+        if found.f_files and not found.f_favail:
+            return "no more files can be made"
+        probe = temporary_beside(place / "disk")
+        try:
+            probe.write_bytes(bytes(4096))
+        finally:
+            probe.unlink(missing_ok=True)
+    except OSError as error:
+        return f"it cannot be written: {error.strerror}"
+    return ""
 
 
 def temporary_beside(path: Path) -> Path:

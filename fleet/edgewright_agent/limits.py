@@ -11,7 +11,8 @@ from datetime import datetime, time, timedelta
 from edgewright_agent.decide import Refusal
 
 _RATE = re.compile(r"(\d+(?:\.\d+)?)\s*(B|kB|KB|KiB|MB|MiB)/s")
-_BYTES = {"B": 1, "kB": 1000, "KB": 1000, "KiB": 1024, "MB": 1000**2, "MiB": 1024**2}
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(B|kB|KB|KiB|MB|MiB|GiB)")
+_BYTES = {"B": 1, "kB": 1000, "KB": 1000, "KiB": 1024, "MB": 1000**2, "MiB": 1024**2, "GiB": 1024**3}
 _WINDOW = re.compile(r"([01]\d|2[0-3]):([0-5]\d)\s*-\s*([01]\d|2[0-3]):([0-5]\d)")
 _DAY = timedelta(days=1)
 BURST_SECONDS = 1.0
@@ -27,6 +28,18 @@ def parse_rate(text: str) -> float:
     match = _RATE.fullmatch(text.strip())
     if match is None or float(match[1]) == 0:
         raise ValueError(f"{text!r} is no bandwidth like 500KiB/s or 2MB/s")
+    return float(match[1]) * _BYTES[match[2]]
+
+
+def parse_size(text: str) -> float:
+    """Read ``512MiB`` as bytes.
+
+    Raises:
+        ValueError: It is no size, or nothing at all.
+    """
+    match = _SIZE.fullmatch(text.strip())
+    if match is None or float(match[1]) == 0:
+        raise ValueError(f"{text!r} is no size like 512MiB or 1GiB")
     return float(match[1]) * _BYTES[match[2]]
 
 

@@ -15,7 +15,7 @@ from typing import Any
 from edgewright_agent.durable import Disk
 from edgewright_agent.errors import SettingsError
 from edgewright_agent.http.urls import is_http, is_plain_http, problem_of_url
-from edgewright_agent.limits import Window, parse_rate, parse_window
+from edgewright_agent.limits import Window, parse_rate, parse_size, parse_window
 from edgewright_agent.repository.transport import file_url
 from edgewright_wire.names import DEVICE_ID_RULE, LONGEST_ENROLLED_DEVICE_ID, is_device_id
 
@@ -71,6 +71,8 @@ class Settings:
     runtime: str = DEFAULT_RUNTIME
     python_path: tuple[str, ...] = ()
     probe_timeout: float = 60.0
+    probe_memory: float = 0.0
+    """Bytes of its own that a probe may have; 0 for half of the device's. ``512MiB`` in the file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +84,8 @@ class InstallerSettings:
     runtime: str = DEFAULT_RUNTIME
     python_path: tuple[str, ...] = ()
     probe_timeout: float = 60.0
+    probe_memory: float = 0.0
+    """Bytes of its own that a probe may have; 0 for half of the device's. ``512MiB`` in the file."""
 
 
 POLL_HTTP = 60.0
@@ -253,6 +257,7 @@ _TEXTS: Mapping[str, Callable[[str], Any]] = {
     "runtime": _runtime,
     "bandwidth": parse_rate,
     "window": parse_window,
+    "probe_memory": parse_size,
 }
 
 

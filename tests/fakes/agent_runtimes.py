@@ -58,6 +58,17 @@ class CrashingRuntime(LinearRuntime):
         raise AssertionError("the process should be gone")
 
 
+class HungryRuntime(LinearRuntime):
+    """Takes half a gigabyte, and says how likely the kernel is to end its process."""
+
+    def load(self, model: Path) -> LinearSession:
+        self.taken = bytearray(512 << 20)
+        return super().load(model)
+
+    def describe(self) -> str:
+        return Path("/proc/self/oom_score_adj").read_text().strip()
+
+
 class HangingRuntime(LinearRuntime):
     """Never comes back."""
 

@@ -111,7 +111,7 @@ class FileBlobStore:
         return data
 
     def put_file(self, path: Path) -> FileRef:
-        """Store a copy of a file's bytes; never a link, because the original may change.
+        """Store a copy of a file's bytes, as private as the file; never a link, because the original may change.
 
         Raises:
             StorageFull: No space.
@@ -119,7 +119,7 @@ class FileBlobStore:
             FileNotFoundError: There is no such file.
         """
         with path.open("rb") as source:
-            return self._put(source)
+            return self._put(source, os.fstat(source.fileno()).st_mode & 0o666)
 
     def put_bytes(self, data: bytes) -> FileRef:
         """Store bytes.
@@ -150,13 +150,13 @@ class FileBlobStore:
         with self._writing(place):
             durable.remove(place)
 
-    def _put(self, source: IO[bytes]) -> FileRef:
+    def _put(self, source: IO[bytes], mode: int = 0o666) -> FileRef:
         incoming = durable.temporary_beside(self._root / "incoming" / "blob")
         with self._writing(incoming):
             durable.make_folder(incoming.parent)
             self._sweep(incoming.parent)
             try:
-                digest, size = _copy(source, incoming)
+                digest, size = _copy(source, incoming, mode)
                 place = self._place(digest)
                 durable.make_folder(place.parent)
                 # Also over a blob that is there: it mends a damaged one, and tells gc that it is wanted again.
@@ -204,11 +204,12 @@ class FileBlobStore:
             ) from error
 
 
-def _copy(source: IO[bytes], target: Path) -> tuple[str, int]:
-    """Copy, sync and digest in one pass."""
+def _copy(source: IO[bytes], target: Path, mode: int) -> tuple[str, int]:
+    """Copy, sync and digest in one pass; nobody may read the copy who may not read the source."""
     digest = hashlib.sha256()
     size = 0
-    with target.open("xb") as file:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    with os.fdopen(os.open(target, flags, mode | 0o600), "wb") as file:
         while chunk := source.read(CHUNK):
             digest.update(chunk)
             size += len(chunk)

@@ -23,7 +23,7 @@ from edgewright.core.status.notifications import severity_of
 from edgewright.errors import EdgewrightError, LeaseLost
 from edgewright.ports import Lease, Progress
 from edgewright.reconcile.accepted import AcceptedSource
-from edgewright.reconcile.backoff import Backoff
+from edgewright.reconcile.backoff import Backoff, Deadline
 from edgewright.reconcile.listener import NullListener
 from edgewright.reconcile.reconciler import Reconciler
 from edgewright.reconcile.run import RunContext, RunOptions
@@ -34,6 +34,9 @@ KEPT_EVENTS = 100_000
 _ALIVE_WITHIN = timedelta(minutes=5)
 _RECHECK_SECONDS = 5.0
 _PROGRESS_EVERY = timedelta(seconds=10)
+_COLLECT_EVERY = timedelta(days=1)
+_COLLECT_FIRST = timedelta(minutes=10)
+"""After the start, so that a process that is restarted every day removes something too."""
 _PRUNE_EVERY = timedelta(hours=1)
 
 
@@ -66,6 +69,7 @@ class Controller:
         if self.environment.name:
             self.log = self.log.bind(environment=self.environment.name)
         self._pruned_at: datetime | None = None
+        self._collected_at = self.clock() - _COLLECT_EVERY + _COLLECT_FIRST
         self._backoff = Backoff(self.clock)
 
     # ── from other threads ────────────────────────────────────────────────────────────────────────────────────
@@ -118,7 +122,8 @@ class Controller:
         if error is not None:
             self.log.error(message, hint=error.hint or None, again=until.isoformat(timespec="seconds"))
         self.health.report(self.name, False, "the last attempt failed; see the log")
-        while not self._stop.is_set() and (left := (until - self.clock()).total_seconds()) > 0:
+        deadline = Deadline(until, self.clock)
+        while not self._stop.is_set() and (left := deadline.left()) > 0:
             self.health.heartbeats.beat(self.name)
             self._stop.wait(min(left, _RECHECK_SECONDS))
 
@@ -196,10 +201,24 @@ class Controller:
         self._backoff.clear()
         self.health.report(self.name, True, "active")
         now = self.clock()
-        if self._pruned_at is None or now - self._pruned_at >= _PRUNE_EVERY:
+        if self._pruned_at is None or abs(now - self._pruned_at) >= _PRUNE_EVERY:
             self._pruned_at = now
             self._prune_history(desired)
         self.on_pass(self, desired, conditions)
+
+    def collect_if_due(self) -> None:
+        """Remove once a day what is not needed any more; called by the listener when a pass has nothing left to do."""
+        now = self.clock()
+        if abs(now - self._collected_at) < _COLLECT_EVERY or self._stop.is_set():
+            return
+        self._collected_at = now
+        try:
+            self.log.info("removed what nothing needs", removed=self.environment.collect())
+        except EdgewrightError as error:
+            self.log.warning("cannot remove what nothing needs", error=error.message, hint=error.hint or None)
+        except Exception:
+            self.log.exception("unexpected error")
+        self._beat()
 
     def failed_pass(self) -> None:
         """Record a pass that failed; called by the listener."""
@@ -284,6 +303,8 @@ class ControllerListener(NullListener):
     def rested(self, desired: Snapshot, conditions: Mapping[Address, Sequence[Condition]], *, settled: bool) -> None:
         """Record the finished pass."""
         self._controller.finished_pass(desired, conditions)
+        if settled:
+            self._controller.collect_if_due()
 
     def waiting(self) -> None:
         """Record a heartbeat."""

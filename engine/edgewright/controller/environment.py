@@ -52,6 +52,14 @@ class Environment(Protocol):
         """Plan a proposed revision. Reads only, and only the sources that the accepted revision declares."""
         ...
 
+    def collect(self) -> str:
+        """Remove what no environment needs, between two passes; say what was removed.
+
+        Raises:
+            EdgewrightError: It cannot be judged now.
+        """
+        ...
+
     def dispatcher(self, desired: Snapshot) -> Dispatcher:
         """Build the dispatcher for the notification receivers of a revision.
 

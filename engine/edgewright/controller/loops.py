@@ -12,7 +12,7 @@ import structlog
 
 from edgewright.controller.health import ProcessHealth
 from edgewright.errors import EdgewrightError
-from edgewright.reconcile.backoff import Backoff
+from edgewright.reconcile.backoff import Backoff, Deadline
 
 _ALIVE_WITHIN = timedelta(minutes=30)
 """A preview of a large repository over a slow line is bounded by less."""
@@ -57,7 +57,8 @@ class Loop(ABC):
         while not self._stop.is_set():
             self._news.clear()
             until = self.guard(self.name, self.work) or self.clock()
-            while not self._stop.is_set() and (left := (until - self.clock()).total_seconds()) > 0:
+            deadline = Deadline(until, self.clock)
+            while not self._stop.is_set() and (left := deadline.left()) > 0:
                 self._health.heartbeats.beat(self.name)
                 if self._news.wait(min(left, _SLICE_SECONDS)):
                     break

@@ -99,7 +99,7 @@ class PreviewLoop(Loop):
         if self._leading() is None:
             return self.clock() + _EVERY
         with self._lock:
-            numbers, everything = self._numbers, self._all or self.clock() >= self._due
+            numbers, everything = self._numbers, self._all or not self._due - _EVERY <= self.clock() < self._due
             fetched = self._fetched
             self._numbers, self._all, self._fetched = set(), False, False
         if everything:

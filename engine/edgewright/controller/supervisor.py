@@ -6,6 +6,7 @@ webhooks it receives on to the active controller through the store.
 
 import random
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -25,7 +26,7 @@ from edgewright.core.status.conditions import Condition
 from edgewright.errors import EdgewrightError, Transient
 from edgewright.ports import Fetched, Upstream
 from edgewright.reconcile.accepted import SIGNED, declared_by
-from edgewright.reconcile.backoff import Backoff
+from edgewright.reconcile.backoff import Backoff, Deadline
 from edgewright_schemas.environment import Follow
 from edgewright_schemas.repository import Repository
 
@@ -37,6 +38,7 @@ _GRACE_SECONDS = 1.0
 """How long a fetch may still run after a stop."""
 _ALIVE_WITHIN = timedelta(minutes=15)
 """Longer than the timeout of any fetch, even of a large repository over a slow line."""
+_DISK_SECONDS = 10.0
 _JITTER = 0.2
 
 
@@ -60,12 +62,16 @@ class Supervisor:
     """Time between polls, in place of the declared one."""
     jobs: int = 2
     accept: str | None = None
+    disk_trouble: Callable[[], str] = lambda: ""
+    """Says what is wrong with the disk of the state folder; empty where nothing is."""
     controllers: dict[str, Controller] = field(default_factory=dict)
     _follows: tuple[Follow, ...] = ()
     _declared: Repository | None = None
     _discovered: bool = False
     """Whether the declared environments are known."""
     _signals: dict[str, int] = field(default_factory=dict)
+    _disk_due: float = 0.0
+    _disk_said: bool = False
     _stop: threading.Event = field(default_factory=threading.Event)
     _ended: threading.Event = field(default_factory=threading.Event)
 
@@ -92,6 +98,7 @@ class Supervisor:
         try:
             while not self._stop.is_set():
                 until = self._fetch(backoff)
+                self._check_disk()
                 self._update_role()
                 wakeup = self._wait(until)
                 if wakeup is not None:
@@ -238,10 +245,12 @@ class Supervisor:
 
     def _wait(self, until: datetime) -> Wakeup | None:
         """Wait for a webhook, for a signal of a standby, or until it is time to poll."""
-        while not self._stop.is_set() and (left := (until - self.clock()).total_seconds()) > 0:
+        deadline = Deadline(until, self.clock)
+        while not self._stop.is_set() and (left := deadline.left()) > 0:
             if (wakeup := self.wakeups.wait(min(left, _SIGNALS_SECONDS))) is not None:
                 return wakeup
             self.health.heartbeats.beat(_FETCHING)
+            self._check_disk()
             self._update_role()
             if self._take_signals():
                 # The signal names no pull requests. It is not passed on: two controllers would signal each other
@@ -283,6 +292,15 @@ class Supervisor:
     def _request_previews(self, numbers: Set[int] | None) -> None:
         if self.previews is not None:
             self.previews.request(numbers)
+
+    def _check_disk(self) -> None:
+        if (now := time.monotonic()) >= self._disk_due:
+            self._disk_due = now + _DISK_SECONDS
+            trouble = self.disk_trouble()
+            if trouble and not self._disk_said:
+                self.log.error("the disk of the state folder", trouble=trouble)
+            self._disk_said = bool(trouble)
+            self.health.report("disk", not trouble, trouble)
 
     def _update_role(self) -> None:
         """Set the role of the process: active where any of its environments is."""

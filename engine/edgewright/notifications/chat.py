@@ -13,7 +13,11 @@ from edgewright.notifications.wording import details, subject
 
 _MARKS = {"error": ":red_circle:", "warning": ":large_orange_circle:", "info": ":large_green_circle:"}
 _MENTION = re.compile(r"@(?=\w)")
+_LINK = re.compile(r"(?<=:)(?=//)|(?<=\])(?=\()|(?<=[A-Za-z0-9])(?=\.[A-Za-z]{2})|(?<=mailto)(?=:)", re.IGNORECASE)
+"""Where an address or a Markdown link is taken apart: chats make links of ``https://…`` and of ``example.com``."""
 _ZERO_WIDTH = "\u200b"
+_NO_PREVIEWS = {"unfurl_links": False, "unfurl_media": False}
+"""Of Slack; others leave it alone."""
 
 
 class ChatNotifier:
@@ -32,11 +36,11 @@ class ChatNotifier:
             f"{_MARKS[notification.severity]} *{escape(subject(notification))}*",
             *map(escape, details(notification)),
         ]
-        body = json.dumps({"text": "\n".join(lines)}, ensure_ascii=False).encode(errors="replace")
+        body = json.dumps({"text": "\n".join(lines), **_NO_PREVIEWS}, ensure_ascii=False).encode(errors="replace")
         self._poster.post(body, dict)
 
 
 def escape(text: str) -> str:
     """Make text mean only itself: no links, no mentions of everybody, also where ``@`` alone makes one."""
     text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return _MENTION.sub(f"@{_ZERO_WIDTH}", text)
+    return _LINK.sub(_ZERO_WIDTH, _MENTION.sub(f"@{_ZERO_WIDTH}", text))

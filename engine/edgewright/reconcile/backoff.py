@@ -21,6 +21,7 @@ _LONGEST_REST_SECONDS = 15.0
 @dataclass
 class _Series:
     failures: int
+    since: datetime
     until: datetime
 
 
@@ -40,13 +41,14 @@ class Backoff:
 
         Waits are 2 s, 4 s, 8 s … 5 min, each shortened by up to a half, but never shorter than a Retry-After.
         """
-        series = self._series.setdefault(what, _Series(0, self.clock()))
+        series = self._series.setdefault(what, _Series(0, self.clock(), self.clock()))
         series.failures += 1
         wait = min(self.longest, self.first * 2 ** min(series.failures - 1, 20)) * (1 - self.jitter() / 2)
         asked = getattr(error, "retry_after", None)
         if asked is not None:
             wait = max(wait, timedelta(seconds=asked))
-        series.until = self.clock() + wait
+        series.since = self.clock()
+        series.until = series.since + wait
         return series.until
 
     def succeeded(self, what: str) -> None:
@@ -56,7 +58,8 @@ class Backoff:
     def is_waiting(self, what: str) -> bool:
         """Check whether a wait is under way."""
         series = self._series.get(what)
-        return series is not None and self.clock() < series.until
+        # Before it began: the clock was set back, and nobody waits until it has caught up.
+        return series is not None and series.since <= self.clock() < series.until
 
     def until(self, what: str) -> datetime | None:
         """Return the end of the wait under way; None where there is none."""
@@ -65,11 +68,39 @@ class Backoff:
     def next(self) -> datetime | None:
         """Return the end of the wait that ends first."""
         now = self.clock()
-        return min((series.until for series in self._series.values() if series.until > now), default=None)
+        return min(
+            (series.until for series in self._series.values() if series.since <= now < series.until), default=None
+        )
 
     def clear(self) -> None:
         """Reset all series."""
         self._series.clear()
+
+
+class Deadline:
+    """A time to wait for: by the clock, but never longer than it was away when the wait began.
+
+    Whoever sets the clock back holds nobody up.
+    """
+
+    def __init__(
+        self, until: datetime, clock: Callable[[], datetime], seconds: Callable[[], float] = time.monotonic
+    ) -> None:
+        """Begin to wait.
+
+        Args:
+            until: Aware UTC time.
+            clock: Gives such times, and may jump.
+            seconds: Counts on, and never jumps.
+        """
+        self._until = until
+        self._clock = clock
+        self._seconds = seconds
+        self._end = seconds() + (until - clock()).total_seconds()
+
+    def left(self) -> float:
+        """Return the seconds that are left; 0 or less once it is over."""
+        return min((self._until - self._clock()).total_seconds(), self._end - self._seconds())
 
 
 class PollThrottle:

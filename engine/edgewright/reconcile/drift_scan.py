@@ -53,7 +53,7 @@ class DriftMemory:
 
     def due(self, now: datetime, interval: timedelta) -> bool:
         """Check whether a full scan is due, and count it as begun."""
-        if self.scanned_at is not None and now < self.scanned_at + interval:
+        if self.scanned_at is not None and abs(now - self.scanned_at) < interval:
             return False
         self.scanned_at = now
         return True

@@ -18,7 +18,7 @@ from edgewright.core.snapshot import Snapshot
 from edgewright.core.status.source import SourceStatus, repository_address
 from edgewright.errors import EdgewrightError, LeaseLost
 from edgewright.ports import DeliveryReader, Lease, SnapshotSource
-from edgewright.reconcile.backoff import Backoff, PollThrottle
+from edgewright.reconcile.backoff import Backoff, Deadline, PollThrottle
 from edgewright.reconcile.build_pool import BuildPool
 from edgewright.reconcile.builds import BuildRunner
 from edgewright.reconcile.executor import PlanExecutor
@@ -193,7 +193,7 @@ class Reconciler:
             LeaseLost: Another process has.
         """
         now = self.context.clock()
-        if self._renewed is None or now - self._renewed >= _RENEW_EVERY:
+        if self._renewed is None or abs(now - self._renewed) >= _RENEW_EVERY:
             self.lease.renew()
             self._renewed = now
 
@@ -224,9 +224,9 @@ class Reconciler:
         moments.append(self.context.clock() + desired.reconciliation().drift_interval)
         if (again := self.backoff.next()) is not None:
             moments.append(again)
-        until = min(moments)
+        deadline = Deadline(min(moments), self.context.clock)
         version, throttle = self.context.reader.version(), PollThrottle()
-        while not self._wake.is_set() and (left := (until - self.context.clock()).total_seconds()) > 0:
+        while not self._wake.is_set() and (left := deadline.left()) > 0:
             self._wake.wait(min(left, _POLL_SECONDS))
             self.context.listener.waiting()
             self._renew_lease()
@@ -251,7 +251,8 @@ class Reconciler:
             raise
         except EdgewrightError:
             pass  # it is the store that does not answer; the listener has been told
-        while not self._stop.is_set() and (left := (until - self.context.clock()).total_seconds()) > 0:
+        deadline = Deadline(until, self.context.clock)
+        while not self._stop.is_set() and (left := deadline.left()) > 0:
             self._wake.wait(min(left, _POLL_SECONDS))
             self.context.listener.waiting()
             if self._wake.is_set() and not self._stop.is_set():

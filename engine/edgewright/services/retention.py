@@ -7,7 +7,7 @@ rollouts and champions refer to, also when it is declared no more.
 import threading
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
@@ -181,6 +181,16 @@ def collect(environment: StoredEnvironment, *, dry_run: bool, newest: int, min_a
         for each in () if dry_run else [each for each in needs if each.is_led]:
             leases.enter_context(each.environment.lease("edgewright gc"))
         return _collect(needs, dry_run=dry_run, newest=newest, min_age=min_age)
+
+
+def collect_led(environment: StoredEnvironment, *, newest: int, min_age: timedelta) -> Collected:
+    """Remove as ``collect`` does, of one environment, for whoever holds its lease and runs nothing in it meanwhile.
+
+    Raises:
+        SourceError, SourceUnavailable: As in collect.
+    """
+    needs = [replace(each, is_led=each.environment is environment) for each in needs_of(environment)]
+    return _collect(needs, dry_run=False, newest=newest, min_age=min_age)
 
 
 def _collect(needs: Sequence[EnvironmentNeeds], *, dry_run: bool, newest: int, min_age: timedelta) -> Collected:

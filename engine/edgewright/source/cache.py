@@ -15,6 +15,8 @@ from functools import lru_cache
 from pathlib import Path
 
 import edgewright_schemas
+from edgewright import durable
+from edgewright.errors import StorageFull
 
 _MAX_BYTES = 256 << 20
 _MAX_VARIABLES = 500
@@ -113,7 +115,7 @@ class Cache:
             return self._db
         self._opened = True
         try:
-            self._file.parent.mkdir(parents=True, exist_ok=True)
+            durable.make_folder(self._file.parent, mode=0o700)
             if not self._file.exists() or self._file.stat().st_size > _MAX_BYTES:
                 for old in self._file.parent.glob(f"{_PREFIX}*"):
                     old.unlink(missing_ok=True)
@@ -124,7 +126,7 @@ class Cache:
                     "CREATE TABLE IF NOT EXISTS entries"
                     " (kind TEXT, key TEXT, value TEXT, sum INTEGER, PRIMARY KEY (kind, key))"
                 )
-        except (sqlite3.Error, OSError) as error:
+        except (sqlite3.Error, OSError, StorageFull) as error:
             self._give_up(error)
         return self._db
 

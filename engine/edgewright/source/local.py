@@ -128,6 +128,7 @@ class LocalUpstream:
                 merged = merge_commits(self._commands, self._merges.git_dir, base, head, None)
                 if merged.revision not in {None, base, head}:
                     self._merges.keep([str(merged.revision)])
+                    self._merges.tidy()
             except GitFailed as error:
                 message = f"{base[:12]} and {head[:12]} cannot be merged: {error.reason}"
                 raise SourceUnavailable(message, hint=AGAIN) from error

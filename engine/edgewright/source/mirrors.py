@@ -143,6 +143,8 @@ class Mirror:
             if commit is None:
                 raise SourceError(f"{ref} leads to no commit", hint="name a branch, a tag or a commit")
             self._folder.keep([commit])
+            with suppress(GitFailed):
+                self._commands.run(self._folder.git_dir, "update-ref", "-d", _BROUGHT)
             return commit
 
     def merge(self, base: str, head: str) -> Merge:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import structlog
@@ -18,12 +19,16 @@ from edgewright.reconcile.listener import Listener
 from edgewright.reconcile.notifications import Dispatcher
 from edgewright.reconcile.observer import NamedSources
 from edgewright.reconcile.reconciler import Reconciler
+from edgewright.services.retention import collect_led
 from edgewright.source.watch import watch
 from edgewright.state.lease import SqlLease, wait_for_lease
 from edgewright.wiring.drivers import systems_of
+from edgewright.wiring.operations import OperatorWorkspace
 from edgewright.wiring.workspace import LEASE_TIME, Workspace
 
 HOLDER = "edgewright serve"
+_NEWEST, _MIN_AGE = 2, timedelta(days=1)
+"""What is kept in any case, as ``edgewright gc`` has it, but for a day: other environments go on meanwhile."""
 _GIVEN_LINKS = frozenset({"ddi", "mender"})
 """Update systems whose devices are given links."""
 
@@ -107,6 +112,20 @@ class LiveEnvironment:
         reality = self._workspace.reality(in_force or Snapshot("", {}))
         observed = replace(reality, sources=NamedSources(reality.sources, in_force)).observe(proposed)
         return plan(proposed, observed, self._workspace.clock())
+
+    def collect(self) -> str:
+        """Remove what no environment needs, between two passes; say what was removed.
+
+        Raises:
+            EdgewrightError: It cannot be judged now.
+        """
+        workspace = OperatorWorkspace(
+            **self._workspace.described, env=self._workspace.env or None, clock=self._workspace.clock
+        )
+        workspace.state, workspace.upstream = self._workspace.state, self._upstream
+        done = collect_led(workspace, newest=_NEWEST, min_age=_MIN_AGE)
+        packages = f"{done.artifacts:,} artifacts, {done.published_packages:,} published packages"
+        return f"{packages}, {done.files:,} files with {done.bytes:,} bytes"
 
     def dispatcher(self, desired: Snapshot) -> Dispatcher:
         """The dispatcher of notifications.

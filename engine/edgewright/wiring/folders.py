@@ -66,7 +66,7 @@ class WorkspaceFolders(ABC):
         return self.root / path
 
     def make_folder(self) -> None:
-        """Make the state folder, invisible to Git.
+        """Make the state folder, for nobody else, and invisible to Git.
 
         Raises:
             StateError, StorageFull: It cannot be written.
@@ -77,7 +77,7 @@ class WorkspaceFolders(ABC):
         if ignore.exists():
             return
         try:
-            make_folder(self.folder)
+            make_folder(self.folder, mode=0o700)
             write_atomic(ignore, b"*\n")
         except OSError as error:
             raise StateError(

@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 from edgewright.controller.health import ProcessHealth
@@ -14,6 +15,7 @@ from edgewright.controller.preview_loop import PreviewLoop
 from edgewright.controller.preview_process import PreviewProcess
 from edgewright.controller.supervisor import Supervisor
 from edgewright.controller.wakeups import Debouncer
+from edgewright.durable import disk_trouble
 from edgewright.errors import EdgewrightError, Transient
 from edgewright.forges.opening import open_forge
 from edgewright.forges.settings import TOKEN, ForgeSettings
@@ -175,6 +177,7 @@ def _supervisor(
         interval=options.interval,
         jobs=options.jobs,
         accept=accept,
+        disk_trouble=partial(disk_trouble, workspace.folder),
     )
 
 

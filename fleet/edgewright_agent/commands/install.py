@@ -58,7 +58,7 @@ def execute(command: str, options: argparse.Namespace) -> int:
 
 def _installer(settings: InstallerSettings, disk: Disk) -> Installer:
     stopped = stop_on_signals().is_set
-    prober = ChildProber(settings.runtime, settings.python_path, settings.probe_timeout, stopped)
+    prober = ChildProber(settings.runtime, settings.python_path, settings.probe_timeout, stopped, settings.probe_memory)
     return Installer(settings.directory, disk, prober, lambda: datetime.now(UTC), stopped)
 
 

@@ -167,7 +167,9 @@ def _agent(settings: Settings, stop: threading.Event, *, watched: bool) -> tuple
 
 
 def _prober(settings: Settings, stop: threading.Event) -> ChildProber:
-    return ChildProber(settings.runtime, settings.python_path, settings.probe_timeout, stop.is_set)
+    return ChildProber(
+        settings.runtime, settings.python_path, settings.probe_timeout, stop.is_set, settings.probe_memory
+    )
 
 
 @contextlib.contextmanager

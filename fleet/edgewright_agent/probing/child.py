@@ -4,9 +4,11 @@ Started by ``prober`` as ``python -m edgewright_agent.probing.child``. Reads one
 stdout; whatever the runtime prints goes to stderr.
 """
 
+import contextlib
 import json
 import math
 import os
+import resource
 import signal
 import sys
 from pathlib import Path
@@ -18,6 +20,22 @@ from edgewright_agent.probing.outcomes import ProbeOutcome
 from edgewright_agent.runtime import load_runtime
 
 
+def enter_limits(memory: int | None) -> None:
+    """Bound this process's memory, and have the kernel end it before anything else of the device.
+
+    Args:
+        memory: Bytes of its own; None: half of the device's. Where a system knows no such limits, there are none.
+    """
+    with contextlib.suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text("1000")
+    if memory is None:
+        with contextlib.suppress(ValueError, OSError):
+            memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
+    if memory is not None:
+        with contextlib.suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_DATA, (memory, memory))
+
+
 def main() -> None:
     """Run one task."""
     answer = os.dup(1)
@@ -25,6 +43,7 @@ def main() -> None:
     task = json.load(sys.stdin)
     # Ends this process even inside the runtime's own code, and even when the agent has been killed.
     signal.alarm(math.ceil(task["timeout"]) + 1)
+    enter_limits(task.get("memory"))
     try:
         runtime = load_runtime(task["runtime"], tuple(task["pythonPath"]))
         if "slot" in task:

@@ -47,6 +47,7 @@ class ChildProber:
         python_path: Where else to look for it.
         timeout: Seconds a probe may take.
         stopped: Whether the agent is to end; a probe that runs is cut short then.
+        memory: Bytes of its own that a probe may have; 0: half of the device's.
     """
 
     def __init__(
@@ -55,11 +56,13 @@ class ChildProber:
         python_path: tuple[str, ...] = (),
         timeout: float = 60.0,
         stopped: Callable[[], bool] = lambda: False,
+        memory: float = 0.0,
     ) -> None:
         self._runtime = runtime
         self._python_path = python_path
         self._timeout = timeout
         self._stopped = stopped
+        self._memory = int(memory) or None
 
     def probe(self, slot: Path) -> ProbeOutcome:
         """As in Prober."""
@@ -70,7 +73,13 @@ class ChildProber:
         return self._run({"device": str(device_dir), "model": model})
 
     def _run(self, task: dict[str, str]) -> ProbeOutcome:
-        whole = {**task, "runtime": self._runtime, "pythonPath": self._python_path, "timeout": self._timeout}
+        whole = {
+            **task,
+            "runtime": self._runtime,
+            "pythonPath": self._python_path,
+            "timeout": self._timeout,
+            "memory": self._memory,
+        }
         # -P keeps the work directory off sys.path: only what is installed, and python_path, is imported.
         command = [sys.executable, "-P", "-m", "edgewright_agent.probing.child"]
         try:

@@ -9,7 +9,7 @@ import pytest
 
 from edgewright.core.status.notifications import Notification
 from edgewright.errors import NotificationError, NotificationUnavailable
-from edgewright.notifications.chat import ChatNotifier
+from edgewright.notifications.chat import ChatNotifier, escape
 from edgewright.notifications.poster import Poster
 from edgewright.notifications.webhook import WebhookNotifier
 from edgewright.secret import Secret
@@ -108,6 +108,10 @@ def test_chat_text_means_only_itself(receiver: HttpReceiver) -> None:
     assert "&lt;!channel&gt;" in text
     assert "a &amp; b" in text
     assert "@all" not in text
+    assert escape("see https://evil.example/x, evil.example and [here](x)") == (
+        "see https:\u200b//evil\u200b.example/x, evil\u200b.example and [here]\u200b(x)"
+    )
+    assert escape("accuracy 0.93 of 1.2.3") == "accuracy 0.93 of 1.2.3"
 
 
 def test_a_signature_holds_the_moment_it_was_sent(receiver: HttpReceiver) -> None:

@@ -115,6 +115,15 @@ def test_a_crash_of_the_runtime_is_a_failed_probe(tmp_path: Path) -> None:
     assert "SIGSEGV" in outcome.message
 
 
+def test_a_runtime_that_takes_too_much_memory_is_a_failed_probe_and_the_first_to_go(tmp_path: Path) -> None:
+    slot, runtime = a_slot(tmp_path / "slot", a_package(1)), "fakes.agent_runtimes:HungryRuntime"
+    enough = ChildProber(runtime, TESTS, memory=2 << 30).probe(slot)
+    assert (enough.passed, enough.runtime) == (True, "1000")
+    less = ChildProber(runtime, TESTS, memory=300 << 20).probe(slot)
+    assert (less.passed, less.reason) == (False, "LoadFailed")
+    assert "MemoryError" in less.message
+
+
 def test_a_runtime_that_hangs_is_a_failed_probe(tmp_path: Path) -> None:
     outcome = child("HangingRuntime", timeout=1.5).probe(a_slot(tmp_path / "slot", a_package(1)))
     assert (outcome.passed, outcome.reason) == (False, "ProbeTimeout")

@@ -95,7 +95,7 @@ def create_keys(folder: Path) -> KeyRing:
     try:
         if folder.is_dir() and any(folder.iterdir()):
             raise refusal
-        durable.make_folder(folder.parent)
+        durable.make_folder(folder.parent, mode=0o700)
         beside = durable.temporary_beside(folder)
         beside.mkdir(mode=0o700)
         try:

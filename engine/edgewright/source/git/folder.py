@@ -8,6 +8,7 @@ and ``local``.
     damaged.git/        the one it replaced; removed at once
     listing.json        the remote's refs as of the last fetch, and what each follow led to
     kept.json           when each kept object was last of use
+    tidied.json         when what nothing refers to was last removed
     lock                held by whoever changes any of these
 """
 
@@ -28,6 +29,9 @@ from edgewright.source.git.commands import AGAIN, Commands, GitFailed
 KEPT = "refs/edgewright/kept/"
 _KEEP = 200
 """Objects kept readable: the last of use."""
+_KEPT_SECONDS = 3 * 86400.0
+"""How long those are kept that are not of use any more."""
+_TIDY_SECONDS = 86400.0
 _MANY_PACKS = 40
 _POLL = 0.05
 _SETTLED: Mapping[str, bytes] = {
@@ -62,7 +66,7 @@ class Folder:
                 yield
                 return
             try:
-                durable.make_folder(self.path)
+                durable.make_folder(self.path, mode=0o700)
                 lock = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
             except OSError as error:
                 message = f"the mirror in {self.path} cannot be written: {error.strerror}"
@@ -153,7 +157,8 @@ class Folder:
         lines = [f"update {KEPT}{name} {name}\n" for name in wanted - times.keys()]
         times |= dict.fromkeys(wanted, now)
         newest = sorted(times, key=lambda name: (times[name], name), reverse=True)
-        for name in newest[max(_KEEP, len(wanted)) :]:
+        old = {name for name in newest if name not in wanted and abs(now - times[name]) > _KEPT_SECONDS}
+        for name in dict.fromkeys([*newest[max(_KEEP, len(wanted)) :], *sorted(old)]):
             del times[name]
             lines.append(f"delete {KEPT}{name}\n")
         if lines:
@@ -161,11 +166,17 @@ class Folder:
         self.write("kept.json", times)
 
     def tidy(self) -> None:
-        """Put many small packs together, and forget what nothing kept refers to; when it fails, next time."""
+        """Put many small packs together, and remove what nothing kept refers to; when it fails, next time.
+
+        Once a day at least: what a closed pull request brought is not to stay.
+        """
         packs = list((self.git_dir / "objects/pack").glob("*.pack"))
-        if len(packs) > _MANY_PACKS:
+        noted, now = self.read("tidied.json").get("at"), time.time()
+        is_due = not isinstance(noted, int | float) or abs(now - noted) >= _TIDY_SECONDS
+        if len(packs) > _MANY_PACKS or (is_due and packs):
             with contextlib.suppress(GitFailed, StorageFull):
                 self._commands.run(self.git_dir, "gc", "--quiet", "--prune=now")
+                self.write("tidied.json", {"at": now})
 
     def read(self, name: str) -> Mapping[str, object]:
         """Read one of the JSON files; one that is missing or damaged counts as empty."""
