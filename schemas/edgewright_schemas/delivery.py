@@ -122,6 +122,14 @@ class MenderServerSettings(SpecModel):
     """As for mender."""
     attribute: str = "edgewright_id"
     """The inventory or identity attribute that holds a device's id."""
+    inventory_interval: Duration = timedelta(hours=8)
+    """How often the server takes a device's inventory, which carries the proof: clients send it every eight hours, and
+    hosted Mender takes no more. Two intervals and an hour are waited for a proof."""
+
+    @property
+    def proof_after(self) -> timedelta:
+        """Time after a success for the inventory to show it: one interval may have begun just before."""
+        return 2 * self.inventory_interval + timedelta(hours=1)
 
 
 class Delivery(SpecModel):

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass
+from typing import Any
 
 from edgewright.core.address import Address
 from edgewright.core.artifact import Artifact
@@ -14,6 +15,7 @@ from edgewright.core.fleet.routes import Proof, conflicts_of_routes, delivery_of
 from edgewright.core.planning.builds import ModelNodes
 from edgewright.core.planning.fingerprint import config_digest, release_fingerprint
 from edgewright.core.planning.plan import AdvanceWave, Publish, Reason, Rollback, StartRollout, WavePlan
+from edgewright.core.planning.proofs import note_slow_proofs
 from edgewright.core.planning.workbench import Workbench
 from edgewright.core.rollout.state import ENDED, IN_FLIGHT, PROVED, DeviceState, Phase, Release, RolloutSummary
 from edgewright.core.rollout.waves import plan_waves
@@ -25,7 +27,10 @@ from edgewright_wire.canonical import digest_json
 
 _RESTARTING = {"waves", "fleet", "model", "max_unavailable", "success", "on_failure"}
 """Fields whose change may turn a rejected release into an acceptable one."""
-_MEMBERSHIP = {"selector", "inventory"}
+_PATIENCE: dict[str, Any] = {"mender_server": {"inventory_interval": True}}
+_WAITING: dict[str, Any] = {"delivery": _PATIENCE, "overrides": {"__all__": {"delivery": _PATIENCE}}}
+"""Fields of a fleet that say how long is waited: they change nothing of what is rolled out."""
+_MEMBERSHIP = {"selector": True, "inventory": True}
 """Fields of a fleet that say which devices belong to it."""
 
 
@@ -81,16 +86,21 @@ def target_of(bench: Workbench, rollout: Rollout, fleet: Fleet, nodes: ModelNode
     specs = {
         "release": release.fingerprint,
         "rollout": rollout.spec.model_dump(mode="json", by_alias=True, include=_RESTARTING),
-        "fleet": fleet.spec.model_dump(mode="json", by_alias=True, exclude=_MEMBERSHIP),
+        "fleet": fleet_part(fleet, whole=False),
     }
     summary = bench.observed.rollouts.get(Address("rollout", rollout.metadata.name))
     earlier = _earlier_keys(specs, fleet, {membership, summary.fleet_digest if summary else membership})
     return RolloutTarget(rollout, fleet, release, membership, digest_json(specs), earlier)
 
 
+def fleet_part(fleet: Fleet, *, whole: bool) -> dict[str, Any]:
+    """Return what of a fleet is part of a rollout's key; ``whole`` with what says which devices belong to it."""
+    return fleet.spec.model_dump(mode="json", by_alias=True, exclude=_WAITING if whole else {**_MEMBERSHIP, **_WAITING})
+
+
 def _earlier_keys(specs: Mapping[str, object], fleet: Fleet, memberships: Set[str]) -> tuple[str, ...]:
     """Compute the keys of versions that started a rollout over when a device joined or left."""
-    whole = {**specs, "fleet": fleet.spec.model_dump(mode="json", by_alias=True)}
+    whole = {**specs, "fleet": fleet_part(fleet, whole=True)}
     found = memberships if fleet.spec.selector is None else {""}
     return tuple(sorted(digest_json({**whole, "inventory": inventory}) for inventory in found))
 
@@ -305,6 +315,7 @@ def _start(
             config_only=config_only,
         )
     )
+    note_slow_proofs(bench, address, target.rollout.spec, target.fleet)
 
 
 def _preview(bench: Workbench, target: RolloutTarget, size: int | None, last: int) -> Iterable[WavePlan]:

@@ -73,6 +73,7 @@ _WARNING = {
     "NoticesLeftOut": "notices were left out because of a receiver's limit",
     "Paused": "a person, or a failure, paused a rollout",
     "PreviewFailed": "a pull request could not be told of its consequences",
+    "ProofTakesLong": "devices prove a release with an inventory that is sent rarely",
     "RequestDropped": "what a person asked of a rollout was not, or is no longer, carried out",
     "Retrying": "something failed and is tried again",
     "Returning": "a rollout was halted; its devices go back",

@@ -8,8 +8,8 @@ from datetime import timedelta
 class Options:
     """Options for a Mender server."""
 
-    proof_after: timedelta = timedelta(hours=9)
-    """Time after a success for the inventory to show it: by default clients send it every eight hours."""
+    proof_after: timedelta | None = None
+    """Time after a success for the inventory to show it; None: as the fleet's settings say."""
     log_after: timedelta = timedelta(minutes=2)
     """Time after a failure for its log to arrive: clients send it after they have said so."""
     look_every: timedelta = timedelta(seconds=60)

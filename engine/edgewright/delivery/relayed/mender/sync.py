@@ -170,7 +170,7 @@ class MenderSync:
             said = [text for each in shown.get(twin.device, []) if each.id == note.device for text in each.texts()]
             verdict = _judged(job, note, route, said)
             wanted = job.stage is not Stage.CANCELLING and route is not None and route.proof is Proof.VERIFIED
-            if verdict is None and wanted and self._waits(note, self._options.proof_after):
+            if verdict is None and wanted and self._waits(note, self._proof_after(route)):
                 self._shown[twin.device, job.number] = self._devices.seen_at.get(twin.device)
                 changed |= self._wait(twin, note)
             else:
@@ -182,6 +182,11 @@ class MenderSync:
         """Return whether a device may have sent its inventory since its evidence was last read."""
         key = (twin.device, twin.job.number if twin.job is not None else 0)
         return key not in self._shown or self._shown[key] != self._devices.seen_at.get(twin.device)
+
+    def _proof_after(self, route: Route | None) -> timedelta:
+        settings = route.delivery.mender_server if route is not None else None
+        own = settings.proof_after if settings is not None else timedelta()
+        return own if self._options.proof_after is None else self._options.proof_after
 
     def _waits(self, note: DeploymentNote, patience: timedelta) -> bool:
         since = datetime.fromisoformat(note.done_at) if note.done_at else self._clock()
