@@ -30,7 +30,7 @@ class Source(SpecModel):
     follow: bool = False
     """Rebuild whenever a source outside Git moves, instead of proposing it."""
     with_: dict[str, Any] = Field(default={}, alias="with")
-    """Arguments for the reader: keyword arguments of the Python function, options of the CSV reader."""
+    """Arguments for the reader: keyword arguments of the Python function, options of the other readers."""
 
 
 class Range(SpecModel):

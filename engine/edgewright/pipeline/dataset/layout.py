@@ -6,6 +6,7 @@ Folders named train, valid (val, validation, dev) and test are splits, above or 
 the label declares one of them as a value.
 """
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -33,6 +34,8 @@ _PICTURES = frozenset({*_PHONES, *_CAMERAS, *_VIDEOS, *_ARRAYS, *_DRAWINGS})
 _MAGIC = (b"\xff\xd8\xff", b"\x89PNG\r\n", b"GIF8", b"II*\0", b"MM\0*")
 _LOOKED_AT = 5
 """Files of one kind whose first bytes are read."""
+_NUMBERED = re.compile(r"([a-z]+)(?:[-_.]?\d[\d\w-]*)?\.\w+$")
+"""A table's name: ``train.csv``, ``train_1.csv``, ``train-00000-of-00002.parquet``."""
 _NO_SUFFIX = "no suffix"
 HIDDEN = "hidden"
 
@@ -137,6 +140,41 @@ def survey(
     _refuse_unread(others, options, problems, head)
     _refuse_empty(others, found.entries, label_level, options, problems)
     return found
+
+
+def table_splits(files: Sequence[str], wanted: object, problems: Problems) -> dict[str, str]:
+    """Find the split that each table's name or folder gives, like ``train.csv`` or ``test-00000-of-00002.parquet``.
+
+    Args:
+        files: The tables, relative to their folder.
+        wanted: The option ``layout``: ``auto``, or ``merged`` where names give no splits.
+        problems: Takes what is half a split.
+
+    Returns:
+        The split by table; empty where names give none.
+
+    Raises:
+        StepFailed: The option is unknown.
+    """
+    if wanted not in ("auto", "merged"):
+        raise StepFailed(f"a table's layout is auto or merged, not {wanted!r}")
+    found = {name: role for name in files if (role := _table_role(name)) is not None}
+    if wanted == "merged" or len(set(found.values())) < 2:
+        return {}
+    if len(found) < len(files):
+        problems.add(
+            f"the tables {', '.join(found)} look like splits, and there are others beside them",
+            ", ".join(name for name in files if name not in found),
+            hint="move those away, or divide all rows by the shares with source.with {layout: merged}",
+        )
+    return found
+
+
+def _table_role(name: str) -> str | None:
+    *folders, last = name.lower().split("/")
+    named = _NUMBERED.match(last)
+    parts = (*folders, named[1] if named else "")
+    return next((SPLIT_NAMES[part] for part in parts if part in SPLIT_NAMES), None)
 
 
 def _depth(name: str) -> int:

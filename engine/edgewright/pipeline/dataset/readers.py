@@ -3,12 +3,10 @@
 ``dataset`` drives these. What cannot be read goes to Problems and reading goes on, so that one run shows everything.
 """
 
-import csv
-import io
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
@@ -16,10 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from edgewright.core.suggestions import suggestion
 from edgewright.errors import SourceUnavailable, StepFailed
 from edgewright.pipeline.dataset import layout
 from edgewright.pipeline.dataset.columns import Columns, nfc
+from edgewright.pipeline.dataset.csv_files import csv_rows
 from edgewright.pipeline.dataset.locations import Location, locate
 from edgewright.pipeline.dataset.pictures.images import SUFFIXES, Decoder
 from edgewright.pipeline.dataset.problems import Problems
@@ -31,7 +29,6 @@ _COPY = re.compile(r"(?i)((?:^|/))copy (?:\(\d+\) )?of |(?:[ -]+copy(?: ?\(?\d+\
 """What file managers and browsers add to the name of a copy."""
 _STALE = "unpack it, rename it, or move it out of the source's folder"
 _UNREADABLE = "images cannot be read"
-_CSV_OPTIONS = frozenset({"delimiter", "quotechar", "encoding", "missing"})
 
 
 @dataclass(slots=True)
@@ -50,6 +47,19 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
+class _Table:
+    """One table of a source."""
+
+    file: str
+    """Relative to the source."""
+    shown: str
+    folder: Location | None
+    """Where its images are."""
+    split: str | None = None
+    """The split its name gives."""
+
+
+@dataclass(frozen=True, slots=True)
 class Reader:
     """Reader of a dataset's source."""
 
@@ -65,6 +75,7 @@ class Reader:
     notices: list[str] = field(default_factory=list)
     """Sentences for people about what was found; complete when the rows are."""
     _surveys: list[layout.Survey] = field(default_factory=list)
+    _found_tables: list[_Table] = field(default_factory=list)
     _names: dict[str, str] = field(default_factory=dict)
     """Files of the source by their composed names, once one is looked for."""
 
@@ -80,7 +91,7 @@ class Reader:
             yield from self._python(source)
             return
         location = locate(source.uri, *self.folders)
-        try:
+        with _readable(location):
             match source.format:
                 case "image-folder":
                     yield from self._image_folder(location)
@@ -88,12 +99,6 @@ class Reader:
                     yield from self._csv(location)
                 case "parquet":
                     yield from self._parquet(location)
-        except FileNotFoundError as error:
-            raise StepFailed(f"{source.uri}: {error.filename or error} is not there") from error
-        except OSError as error:
-            if location.is_remote():
-                raise SourceUnavailable(f"{source.uri} did not answer: {error}") from error
-            raise StepFailed(f"{source.uri} cannot be read: {error}") from error
 
     def count(self) -> int:
         """Return how many rows there will be where that is cheap to tell, else 0."""
@@ -101,9 +106,20 @@ class Reader:
             return 0
         return len(self._survey(locate(self.spec.source.uri, *self.folders)).entries)
 
-    def split_folders(self) -> tuple[str, ...]:
-        """List the folders whose names give the splits."""
-        return self._surveys[0].split_folders if self._surveys else ()
+    def gives_splits(self) -> bool:
+        """Return whether names of folders or tables give the rows their splits.
+
+        Raises:
+            StepFailed, SourceUnavailable: As in rows.
+        """
+        source = self.spec.source
+        if source.format == "python":
+            return False
+        location = locate(source.uri, *self.folders)
+        with _readable(location):
+            if source.format == "image-folder":
+                return bool(self._survey(location).split_folders)
+            return any(table.split for table in self._tables(location, f".{source.format}"))
 
     # ── folders of images ─────────────────────────────────────────────────────────────────────────────────────
 
@@ -155,7 +171,7 @@ class Reader:
         found: dict[str, dict[str, Any]] = {}
         for prefix in prefixes:
             where = f"{location.shown}/{prefix}{layout.METADATA}"
-            for number, values in _csv_rows(location, f"{prefix}{layout.METADATA}", {}, where, self.problems):
+            for number, values in csv_rows(location, f"{prefix}{layout.METADATA}", {}, where, self.problems):
                 name = next((values[column] for column in _FILE_COLUMNS if values.get(column)), None)
                 if name is None:
                     hint = "the column `file` holds each image's path"
@@ -184,32 +200,39 @@ class Reader:
     # ── tables ────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _csv(self, location: Location) -> Iterator[Row]:
-        for file, shown, folder in self._tables(location, ".csv"):
-            for number, values in _csv_rows(location, file, self.spec.source.with_, shown, self.problems):
-                yield from self._with_images(Row(values, f"{shown}:{number}", source=file), folder)
+        for table in self._tables(location, ".csv"):
+            for number, values in csv_rows(location, table.file, self.spec.source.with_, table.shown, self.problems):
+                row = Row(values, f"{table.shown}:{number}", split=table.split, source=table.file)
+                yield from self._with_images(row, table.folder)
 
     def _parquet(self, location: Location) -> Iterator[Row]:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        for file, shown, folder in self._tables(location, ".parquet"):
-            number = 0
+        for table in self._tables(location, ".parquet"):
+            number, shown = 0, table.shown
             try:
-                with location.open(file) as stream, pq.ParquetFile(stream) as parquet:
+                with location.open(table.file) as stream, pq.ParquetFile(stream) as parquet:
                     for batch in parquet.iter_batches(batch_size=1024):
                         for values in batch.to_pylist():
                             number += 1
-                            yield from self._with_images(Row(values, f"{shown} row {number}", source=file), folder)
+                            row = Row(values, f"{shown} row {number}", split=table.split, source=table.file)
+                            yield from self._with_images(row, table.folder)
             except pa.ArrowInvalid as error:
                 raise StepFailed(f"{shown} is no Parquet file, or a damaged one: {error}") from error
             except (pa.ArrowException, ValueError, OverflowError) as error:
                 after = f" after row {number}" if number else ""
                 raise StepFailed(f"{shown} cannot be read{after}: {error}") from error
 
-    def _tables(self, location: Location, suffix: str) -> list[tuple[str, str, Location | None]]:
-        """List the tables of a source: relative name, how to show it, and the folder its images are in."""
+    def _tables(self, location: Location, suffix: str) -> list[_Table]:
+        """List the tables of a source."""
+        if not self._found_tables:
+            self._found_tables.extend(self._find_tables(location, suffix))
+        return self._found_tables
+
+    def _find_tables(self, location: Location, suffix: str) -> list[_Table]:
         if not location.is_folder():
-            return [("", location.shown, None)]
+            return [_Table("", location.shown, None)]
         listed = location.files()
         shown = [name for name in listed if not layout.is_hidden(name)]
         files = [name for name in shown if name.lower().endswith(suffix)]
@@ -218,7 +241,13 @@ class Reader:
             self.skipped[layout.HIDDEN] += len(listed) - len(shown)
         if not files:
             raise StepFailed(f"{location.shown} holds no {suffix} file")
-        return [(file, f"{location.shown}/{file}", location) for file in files]
+        splits = layout.table_splits(files, self.spec.source.with_.get("layout", "auto"), self.problems)
+        if splits:
+            self.notices.append(
+                f"the names of {len(splits)} tables give the splits; "
+                "source.with {layout: merged} divides their rows by split's shares"
+            )
+        return [_Table(file, f"{location.shown}/{file}", location, splits.get(file)) for file in files]
 
     def _count_unread(self, shown: Sequence[str], files: Sequence[str], suffix: str) -> None:
         """Count the files that are no tables; refuse those that are, under a name that is not read."""
@@ -297,6 +326,19 @@ def _text(value: Any) -> str:
     return sha256(value).hexdigest() if isinstance(value, bytes) else str(value)
 
 
+@contextmanager
+def _readable(location: Location) -> Iterator[None]:
+    """Raise what a file system says as what it means for the source."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise StepFailed(f"{location.shown}: {error.filename or error} is not there") from error
+    except OSError as error:
+        if location.is_remote():
+            raise SourceUnavailable(f"{location.shown} did not answer: {error}") from error
+        raise StepFailed(f"{location.shown} cannot be read: {error}") from error
+
+
 def _about(folders: Sequence[str], options: layout.ImageFolderOptions) -> str:
     names = ", ".join(folders)
     if options.layout == "merged":
@@ -304,45 +346,3 @@ def _about(folders: Sequence[str], options: layout.ImageFolderOptions) -> str:
     return (
         f"the folders {names} are the splits; source.with {{layout: merged}} divides their pictures by split's shares"
     )
-
-
-def _csv_rows(
-    location: Location, file: str, options: Mapping[str, Any], where: str, problems: Problems
-) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Yield each row's line number and values; a value that is empty is missing."""
-    unknown = sorted(set(options) - _CSV_OPTIONS)
-    if unknown:
-        raise StepFailed(f"csv has no option {unknown[0]!r}", hint=suggestion(unknown[0], _CSV_OPTIONS))
-    dialect = {key: value for key, value in options.items() if key not in ("encoding", "missing")}
-    missing = {"", *_texts(options.get("missing", ()))}
-    line = 1
-    with closing(
-        io.TextIOWrapper(location.open(file), encoding=options.get("encoding", "utf-8-sig"), newline="")
-    ) as text:
-        try:
-            reader = csv.DictReader(text, **dialect, strict=True)
-            names = reader.fieldnames or []
-            if len(set(names)) < len(names):
-                raise StepFailed(f"{where} names a column twice: {', '.join(names)}")
-            for values in reader:
-                line = reader.line_num
-                if None in values or None in values.values():
-                    found = sum(v is not None for k, v in values.items() if k is not None) + len(values.get(None) or ())
-                    problems.add(
-                        "rows have more or fewer values than the header",
-                        f"{where}:{line} has {found} values for {len(names)} columns",
-                    )
-                    continue
-                yield line, {name: None if value in missing else value for name, value in values.items()}
-        except UnicodeDecodeError as error:
-            raise StepFailed(
-                f"{where} is not {error.encoding} after line {line}: {error.reason}", hint="give its encoding"
-            ) from error
-        except (csv.Error, TypeError, LookupError) as error:
-            raise StepFailed(f"{where} cannot be read after line {line}: {error}") from error
-
-
-def _texts(values: Any) -> list[str]:
-    if not isinstance(values, list | tuple):
-        raise StepFailed("csv: missing is a list of the texts that stand for no value", hint='missing: ["NA", "-"]')
-    return [str(value) for value in values]

@@ -49,7 +49,7 @@ def build(context: StepContext) -> Built[DatasetFacts]:
     scale = spec.columns[columns.image].range if columns.image else None
     reader = Reader(spec, columns, task.checkout, folders, work.problems, Decoder(scale))
     total = reader.count()
-    wait = depends_on_all(spec.split) or bool(reader.split_folders())
+    wait = depends_on_all(spec.split) or reader.gives_splits()
     with SplitWriter(context.out, columns, spec.split, wait=wait) as writer:
         for number, row in enumerate(reader.rows(), start=1):
             prepared = work.prepare(row)

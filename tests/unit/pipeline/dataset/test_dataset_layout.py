@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
@@ -253,3 +255,51 @@ def test_only_datasets_of_folders_are_made_again_and_new_fields_change_nothing()
         "split.validation",
         "steps",
     }
+
+
+@pytest.mark.parametrize(
+    "named",
+    [
+        ("train.csv", "val.csv", "test.csv"),
+        ("train/1.csv", "valid/1.csv", "test/1.csv"),
+        ("TRAIN_1.csv", "dev-2.csv", "testing.csv"),
+    ],
+)
+def test_tables_named_after_splits_are_the_splits(tmp_path: Path, named: tuple[str, str, str]) -> None:
+    wanted = tables(tmp_path)
+    for start, name in zip((0, 100, 200), named, strict=True):
+        (tmp_path / "data" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "data" / name).write_text(
+            "x,label\n" + "".join(f"{start + n},{'ab'[n % 2]}\n" for n in range(20 if start == 0 else 6))
+        )
+    built = run_dataset(tmp_path, wanted)
+    assert built.facts.rows == {"train": 20, "validation": 6, "test": 6}
+    assert load_split(built.files, built.facts, "test").features.min() == 200
+    assert built.facts.notices[0].startswith("the names of 3 tables give the splits; ")
+    merged = run_dataset(
+        tmp_path, {**wanted, "source": {**wanted["source"], "with": {"layout": "merged"}}}, workdir="m"
+    )
+    assert merged.facts.rows["train"] < 27 and merged.facts.notices is None
+
+
+def test_parquet_files_in_parts_name_their_split(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    for part in ("train-00000-of-00002", "train-00001-of-00002", "test-00000-of-00001"):
+        rows = {"x": [float(sum(part.encode()) * 10 + n) for n in range(40)], "label": ["a", "b"] * 20}
+        pq.write_table(pa.table(rows), tmp_path / f"data/{part}.parquet")
+    columns = {"x": {"type": "number"}, "label": {"type": "category"}}
+    built = run_dataset(tmp_path, spec(source={"uri": "data", "format": "parquet"}, columns=columns))
+    assert built.facts.rows["test"] == 40 and built.facts.rows["train"] + built.facts.rows["validation"] == 80
+    assert built.facts.rows["validation"] > 0
+
+
+def test_tables_beside_splits_are_refused_and_other_names_are_none(tmp_path: Path) -> None:
+    wanted = tables(tmp_path, train_csv=ROWS, test_csv=ROWS, sample_csv=ROWS)
+    with pytest.raises(StepFailed, match=r"(?s)the tables test.csv, train.csv look like splits.*: sample.csv.*merged"):
+        run_dataset(tmp_path, wanted)
+    with pytest.raises(StepFailed, match="layout is auto or merged, not 'labels'"):
+        run_dataset(tmp_path, {**wanted, "source": {**wanted["source"], "with": {"layout": "labels"}}})
+    other = tables(
+        tmp_path / "other", trainer_csv=ROWS, tests_csv=ROWS.replace(".5", ".25"), train_csv="x,label\n7,a\n"
+    )
+    assert run_dataset(tmp_path / "other", other).facts.notices is None
