@@ -138,7 +138,7 @@ def choose_variant(
     champion: Evidence | None,
     dataset: DatasetFacts | None = None,
 ) -> Choice:
-    """Pick the first variant whose gates all pass.
+    """Pick the first variant whose gates all pass, and whose rows do not touch each other.
 
     Args:
         order: Variant names, the preferred first.
@@ -153,10 +153,23 @@ def choose_variant(
         if evidence is None:
             outcomes[variant] = (GateOutcome(f"{variant} is evaluated", None, None, None, "no evidence"),)
             continue
-        outcomes[variant] = evaluate_gates(gates, evidence, champion, dataset)
+        outcomes[variant] = (*_own_answers(evidence), *evaluate_gates(gates, evidence, champion, dataset))
         if passes(outcomes[variant]):
             return Choice(variant, outcomes)
     return Choice(None, outcomes)
+
+
+def _own_answers(evidence: Evidence) -> tuple[GateOutcome, ...]:
+    """Fail a model whose answer for a row depends on the rows computed with it, whatever the thresholds say."""
+    found = evidence.get("rowByRow")
+    problem = found.get("problem") if isinstance(found, Mapping) else None
+    if not isinstance(found, Mapping) or problem is None:
+        return ()
+    return (
+        GateOutcome(
+            "single rows give what batches give", False, _finite(found.get("batchDifference")), 0.0, str(problem)
+        ),
+    )
 
 
 def _evaluate(gate: Gate, key: str, found: object, champion: Evidence | None, lacking: str) -> GateOutcome:

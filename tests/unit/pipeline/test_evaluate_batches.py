@@ -17,7 +17,7 @@ from torch import nn
 
 from edgewright.core.artifact import Action
 from edgewright.core.facts import ExportedVariant, ExportFacts
-from edgewright.errors import StepFailed
+from edgewright.core.gates import choose_variant
 from edgewright.pipeline.evaluation import batching
 from edgewright.pipeline.evaluation.step import build
 from edgewright.pipeline.export.onnx_export import export_module, write_model
@@ -69,6 +69,19 @@ def in_training_mode(path: Path) -> Path:
     return graph_onnx(path, [node], scale=one, shift=zero, mean=zero, variance=one)
 
 
+def refused(built: Built[Any]) -> str:
+    """Judge without any gate; return the reason for which nothing is packaged."""
+    lenient = choose_variant(["fp32"], [], built.facts.variants, None)
+    assert lenient.variant is None
+    (outcome,) = lenient.verdict
+    assert (outcome.gate, outcome.passed) == ("single rows give what batches give", False)
+    assert outcome.value is not None and outcome.value > 0.02
+    # The champion's evidence holds what its single rows are worth, so that a mended model can take its place.
+    overall = built.facts.variants["fp32"]["overall"]
+    assert overall["accuracy"] is not None
+    return outcome.detail
+
+
 class OwnStatistics(nn.Module):
     """A module whose forward normalises by the batch, also in evaluation mode."""
 
@@ -81,25 +94,25 @@ class OwnStatistics(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         found: torch.Tensor = self.body(x)
-        return (found - found.mean(0)) / (found.std(0) + 1e-5)
+        return found - found.mean(0)
 
 
 def test_a_model_left_in_training_mode_is_refused_and_its_operator_named(tmp_path: Path) -> None:
-    with pytest.raises(StepFailed) as raised:
-        evaluate(tmp_path / "work", rows(tmp_path / "data"), in_training_mode(tmp_path / "model.onnx"))
+    found = refused(evaluate(tmp_path / "work", rows(tmp_path / "data"), in_training_mode(tmp_path / "model.onnx")))
 
-    assert re.search(r"accuracy 1 in batches, accuracy 0\.\d+ one row at a time, as devices run it", str(raised.value))
-    assert "BatchNormalization 'bn1' (training mode)" in str(raised.value)
-    assert "module.eval()" in (raised.value.hint or "")
+    assert re.search(r"accuracy 1 in batches, accuracy 0\.\d+ one row at a time, as devices run it", found)
+    assert "BatchNormalization 'bn1' (training mode)" in found
+    assert "module.eval()" in found
 
 
 def test_a_module_with_statistics_of_the_batch_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "model.onnx"
     write_model(export_module(OwnStatistics().eval(), (3,), 17), path)
 
-    with pytest.raises(StepFailed, match="depends on the rows beside it is ReduceMean") as raised:
-        evaluate(tmp_path / "work", rows(tmp_path / "data"), path)
-    assert "training=True" in (raised.value.hint or "")
+    found = refused(evaluate(tmp_path / "work", rows(tmp_path / "data"), path))
+
+    assert "depends on the rows beside it is ReduceMean" in found
+    assert "training=True" in found
 
 
 @pytest.mark.parametrize("count", [1, 2, batching.PROVED_ROWS + 300])
@@ -110,16 +123,14 @@ def test_neither_a_tiny_nor_a_large_test_split_hides_it(tmp_path: Path, count: i
     moved = helper.make_node("Sub", ["again", "largest"], ["scores"])
     model = graph_onnx(tmp_path / "model.onnx", [largest, scaled, cubed, moved])
 
-    with pytest.raises(StepFailed, match="ReduceMax 'over-all'"):
-        evaluate(tmp_path / "work", rows(tmp_path / "data", count), model)
+    assert "ReduceMax 'over-all'" in refused(evaluate(tmp_path / "work", rows(tmp_path / "data", count), model))
 
 
 def test_random_outputs_are_refused(tmp_path: Path) -> None:
     noise = helper.make_node("RandomNormalLike", ["rows"], ["noise"], name="noise")
     model = graph_onnx(tmp_path / "model.onnx", [noise, helper.make_node("Add", ["rows", "noise"], ["scores"])])
 
-    with pytest.raises(StepFailed, match="RandomNormalLike 'noise'"):
-        evaluate(tmp_path / "work", rows(tmp_path / "data"), model)
+    assert "RandomNormalLike 'noise'" in refused(evaluate(tmp_path / "work", rows(tmp_path / "data"), model))
 
 
 def test_a_model_that_scales_each_batch_by_design_has_the_figures_of_single_rows(tmp_path: Path) -> None:
@@ -135,6 +146,7 @@ def test_a_model_that_scales_each_batch_by_design_has_the_figures_of_single_rows
 
     found = evaluate(tmp_path / "work", data, tmp_path / "model.onnx").facts.variants["fp32"]
 
+    assert choose_variant(["fp32"], [], {"fp32": found}, None).variant == "fp32"
     assert found["overall"]["accuracy"] == 1.0
     assert found["rowByRow"]["operator"].startswith("DynamicQuantizeLinear")
     assert found["rowByRow"]["batchDifference"] > 0.001

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edgewright.errors import StepFailed
 from edgewright.pipeline.evaluation.batch_tracing import Operator, find_batch_operator
 from edgewright.pipeline.export.onnx_runtime import OnnxModel
 
@@ -43,7 +42,7 @@ class BatchDependence:
     in_batches: npt.NDArray[Any]
 
     @property
-    def refused(self) -> bool:
+    def at_fault(self) -> bool:
         """True when the model is at fault, and not only the batch."""
         own_scale = self.operator is not None and self.operator.kind in _OWN_SCALE
         return self.difference > _ACCEPTED and not own_scale
@@ -84,8 +83,8 @@ def compute_outputs(model: OnnxModel, path: Path, features: npt.NDArray[np.float
     return RowOutputs(alone, BatchDependence(_difference(in_batches, alone), operator, in_batches))
 
 
-def refusal(name: str, dependence: BatchDependence, batched: str, alone: str) -> StepFailed:
-    """Write the error for a model whose rows touch each other.
+def problem_text(name: str, dependence: BatchDependence, batched: str, alone: str) -> str:
+    """Write what is wrong with a model whose rows touch each other, and what helps.
 
     Args:
         name: The variant.
@@ -94,11 +93,11 @@ def refusal(name: str, dependence: BatchDependence, batched: str, alone: str) ->
         alone: The same figure of single rows.
     """
     operator = dependence.operator
-    cause = f"the first operator where a row's result depends on the rows beside it is {operator}" if operator else ""
-    return StepFailed(
+    cause = f"; the first operator where a row's result depends on the rows beside it is {operator}" if operator else ""
+    advice = operator.advice if operator else "compute nothing over the batch: each row's answer must be its own"
+    return (
         f"the {name} model gives a row another answer when other rows are computed with it: {batched} in batches, "
-        f"{alone} one row at a time, as devices run it" + (f"; {cause}" if cause else ""),
-        hint=operator.advice if operator else "compute nothing over the batch: each row's answer must be its own",
+        f"{alone} one row at a time, as devices run it{cause}: {advice}"
     )
 
 

@@ -17,7 +17,7 @@ import torch
 from edgewright.core.facts import DatasetFacts, EvaluationFacts, ExportFacts
 from edgewright.errors import StepFailed
 from edgewright.pipeline.dataset.files import Split, load_split
-from edgewright.pipeline.evaluation.batching import compute_outputs, refusal
+from edgewright.pipeline.evaluation.batching import compute_outputs, problem_text
 from edgewright.pipeline.evaluation.metrics import MetricEvaluator, slices
 from edgewright.pipeline.evaluation.score_kinds import score_kind
 from edgewright.pipeline.export.onnx_runtime import (
@@ -44,8 +44,8 @@ def build(context: StepContext) -> Built[EvaluationFacts]:
     """Evaluate every variant.
 
     Raises:
-        StepFailed: A variant does not take the dataset's rows, its output does not fit the task, a row's answer depends
-            on the rows computed with it, or there is nothing to test on.
+        StepFailed: A variant does not take the dataset's rows, its output does not fit the task, or there is nothing
+            to test on.
     """
     task, spec = context.task, ModelSpec.model_validate(context.task.spec)
     facts = context.facts("dataset", DatasetFacts)
@@ -121,24 +121,22 @@ def _variant_path(files: Mapping[str, Path], name: str) -> Path:
 def _predictions(
     evaluator: MetricEvaluator, model: OnnxModel, path: Path, name: str, test: Split
 ) -> tuple[torch.Tensor, dict[str, Any]]:
-    """Compute what devices would, and what the evidence says of batches that give something else.
-
-    Raises:
-        StepFailed: The model's answer for a row depends on the rows computed with it.
-    """
+    """Compute what devices would, and what the evidence says of batches that give something else."""
     outputs = compute_outputs(model, path, test.features)
     predictions = evaluator.predictions(outputs.values, name)
     found = outputs.dependence
     if found is None:
         return predictions, {}
-    if found.refused:
+    noted: dict[str, Any] = {"batchDifference": finite_or_none(found.difference)}
+    if found.operator:
+        noted["operator"] = str(found.operator)
+    if found.at_fault:
         labels = torch.from_numpy(test.labels)
         batched, alone = (
             evaluator.headline(each, labels) for each in (evaluator.predictions(found.in_batches, name), predictions)
         )
-        raise refusal(name, found, batched, alone)
-    operator = {"operator": str(found.operator)} if found.operator else {}
-    return predictions, {"rowByRow": {"batchDifference": finite_or_none(found.difference), **operator}}
+        noted["problem"] = problem_text(name, found, batched, alone)
+    return predictions, {"rowByRow": noted}
 
 
 def _figures(evaluator: MetricEvaluator, predictions: torch.Tensor, test: Split) -> dict[str, Any]:
