@@ -7,6 +7,7 @@ else goes on.
 import dataclasses
 import logging
 import random
+import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -113,6 +114,8 @@ class Agent:
             prober=ports.prober,
             stopped=stopped,
         )
+        self._start = secrets.token_hex(8)
+        self._memory.belong_to(settings.device)
         self._offered: Assignment | None = None
         self._said: ReportMessage | None = None
         self.polled = False
@@ -213,6 +216,7 @@ class Agent:
             models=model_reports(view, state, self._troubles(view), now),
             reason=trouble.reason,
             message=trouble.message[:2000],
+            start=self._start,
         )
 
     def _troubles(self, view: DeviceView) -> dict[str, Refusal]:

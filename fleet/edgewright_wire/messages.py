@@ -137,6 +137,8 @@ class Report(WireModel):
     """Why the repository's newest state was not taken up, one word: MetadataExpired, MetadataRollback,
     MetadataUntrusted, RepositoryUnreachable, AssignmentRollback, …; empty when all is well."""
     message: str = ""
+    start: str | None = None
+    """Names this start of the agent at random: two machines with one id are told apart so. None before version 0.1."""
 
     def model(self, name: str) -> ModelReport | None:
         """Find what is said of one model."""

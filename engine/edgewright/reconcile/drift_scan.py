@@ -7,7 +7,7 @@ what is known to have drifted.
 import random
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from edgewright.core.address import Address
@@ -190,8 +190,11 @@ class DriftScan:
 
 
 def rollout_view(rollout: Rollout, state: RolloutState) -> DriftRollout:
-    """Describe a rollout as drift is judged by; what was paused or suspended is not assigned anything."""
+    """Describe a rollout as drift is judged by; what was paused or suspended is not assigned anything, nor are devices
+    that are held back.
+    """
     held = "the rollout is paused" if state.controls.paused else ""
     if rollout.spec.suspend:
         held = "the rollout's spec says suspend: true"
-    return DriftRollout(rollout.spec.model, state, held)
+    taking_part = {device: progress for device, progress in state.devices.items() if device not in state.held}
+    return DriftRollout(rollout.spec.model, replace(state, devices=taking_part), held)

@@ -1,12 +1,13 @@
 """Drives rollouts: what devices said goes into the pure state machine, what it decides becomes assignments."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from edgewright.core.address import Address
 from edgewright.core.facts import PackageFacts
 from edgewright.core.fleet.conflicts import CONFLICT, DeviceConflict, find_conflicts
+from edgewright.core.fleet.duplicates import DUPLICATE, DuplicateMemory
 from edgewright.core.fleet.membership import declared, members
 from edgewright.core.fleet.presence import last_seen
 from edgewright.core.fleet.routes import Proof
@@ -39,6 +40,7 @@ class RolloutDriver:
     configurator: Configurator
     delivery: DeliveryReader
     device_writer: DeviceWriter
+    duplicates: DuplicateMemory = field(default_factory=DuplicateMemory)
 
     def advance(self, desired: Snapshot, address: Address, aim: RolloutTarget) -> datetime | None:
         """Move one rollout on by what is known now.
@@ -64,6 +66,7 @@ class RolloutDriver:
         model = aim.rollout.spec.model
         now = self.context.clock()
         views = _hold(self._views(model, labels, goal), state, goal, held)
+        views = self._hold_duplicates(views, state, goal)
         result = advance(state, goal, views, now)
         if result.state == stored and not result.assign and not requested:
             return result.wake_at
@@ -87,6 +90,21 @@ class RolloutDriver:
         self.context.announce(events)
         self.context.listener.rolled(address, result.state)
         return result.wake_at
+
+    def _hold_duplicates(
+        self, views: Mapping[str, DeviceView], state: RolloutState, goal: Goal
+    ) -> Mapping[str, DeviceView]:
+        """Hold back devices of which two machines report: neither gives a verdict."""
+        now, until = self.context.clock(), {}
+        for device, hold in state.held.items():
+            if hold.reason == DUPLICATE and hold.until is not None and now < hold.until:
+                until[device] = hold.until
+        for device, view in views.items():
+            returned_at = self.duplicates.hear(device, view.start, now)
+            if returned_at is not None and now < returned_at + goal.spec.offline_after:
+                until[device] = returned_at + goal.spec.offline_after
+        message = "two machines report under its name; give one of them a name and a key of its own"
+        return hold_back(views, DUPLICATE, dict.fromkeys(until, message), until)
 
     def _call_off(self, before: RolloutState, result: Advance) -> None:
         """Keep devices whose time is up from installing later what nobody waits for any more."""

@@ -1,11 +1,14 @@
 """Rollouts and their controls. A control is a request that the running or the next apply takes up."""
 
+from dataclasses import dataclass
+
 from edgewright.core.address import Address
 from edgewright.core.rollout import controls
-from edgewright.core.rollout.state import ControlAction, Controls, RolloutState
+from edgewright.core.rollout.state import ENDED, ControlAction, Controls, Phase, RolloutState
 from edgewright.core.suggestions import suggestion
 from edgewright.errors import EdgewrightError
 from edgewright.services.environment import Environment
+from edgewright_schemas.rollout import Rollout, RolloutSpec
 
 
 def rollout_address(name: str) -> Address:
@@ -54,10 +57,60 @@ def resume(environment: Environment, name: str) -> Address:
     return _request(environment, name, ControlAction.RESUME)
 
 
-def approve(environment: Environment, name: str, wave: int | None = None) -> Address:
-    """Approve the waves of a rollout up to one (1 is the first); None: the next. Raises as ``find_rollout``."""
+@dataclass(frozen=True, slots=True)
+class Approval:
+    """An approval that was requested."""
+
+    address: Address
+    wave: int
+    """Waves up to this one are approved; 1 is the first."""
+    under_way: int
+    """The wave that has begun already; 0 before the first."""
+
+
+def approve(environment: Environment, name: str, wave: int | None = None) -> Approval:
+    """Approve the waves of a rollout up to one (1 is the first); None: the next that needs it and has not begun.
+
+    Raises:
+        EdgewrightError: There is no such wave, it has begun already, or it needs no approval; or as ``find_rollout``.
+    """
     found = find_rollout(environment, name)
-    return _request(environment, name, ControlAction.APPROVE, wave or found.wave + 1)
+    address = rollout_address(name)
+    begun = found.wave + (1 if found.wave_since is not None or found.phase is Phase.SUCCEEDED else 0)
+    pending = environment.state.requested_controls().get(address, found.controls)
+    spec = _spec(environment, address)
+    first = spec.approval.before_wave if spec is not None and spec.approval is not None else 1
+    following = max(begun, pending.approved_before, first - 1) + 1
+    chosen = wave or following
+    if problem := _no_approval(spec, chosen, begun) if found.phase not in ENDED else "":
+        last = len(spec.waves) if spec is not None else following
+        hint = f"the next wave to approve is {following}" if following <= last and spec and spec.approval else ""
+        raise EdgewrightError(f"{address}: {problem}", hint=hint)
+    return Approval(_request(environment, name, ControlAction.APPROVE, chosen), chosen, begun)
+
+
+def _no_approval(spec: RolloutSpec | None, wave: int, begun: int) -> str:
+    """Return why a wave cannot be approved; empty where it can, as far as the spec is known."""
+    if wave <= begun:
+        return f"wave {wave} has begun already"
+    if spec is None:
+        return ""
+    if spec.approval is None:
+        return "no wave needs approval: its spec has no approval"
+    if wave > len(spec.waves):
+        return f"no wave {wave} waits for approval: there are {len(spec.waves)} waves"
+    if wave < spec.approval.before_wave:
+        return f"wave {wave} needs no approval: the first that does is {spec.approval.before_wave}"
+    return ""
+
+
+def _spec(environment: Environment, address: Address) -> RolloutSpec | None:
+    """Read the spec of a rollout; None where it cannot be read now, which keeps nobody from approving."""
+    try:
+        resource = environment.source.snapshot().resources.get(address)
+    except EdgewrightError:
+        return None
+    return resource.document.spec if resource is not None and isinstance(resource.document, Rollout) else None
 
 
 def abort(environment: Environment, name: str) -> Address:

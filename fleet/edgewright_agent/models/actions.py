@@ -69,6 +69,13 @@ class StateStore:
         """Take up an assignment."""
         self.save(self.state.model_copy(update={"accepted": assignment}))
 
+    def belong_to(self, device: str) -> None:
+        """Forget an assignment of another name: this disk is a copy of that device's, or the device has a new name."""
+        accepted = self.state.accepted
+        if accepted is not None and accepted.device != device:
+            log.warning("this device is %s now; assignment %d was for %s", device, accepted.version, accepted.device)
+            self.save(self.state.model_copy(update={"accepted": None}))
+
     def about_to_send(self, sequence: int, reports: tuple[ModelReport, ...]) -> None:
         """Use up a sequence, and keep since when each phase lasts.
 

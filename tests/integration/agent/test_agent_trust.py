@@ -219,3 +219,19 @@ def test_reports_that_cannot_be_delivered_hold_up_nothing(tmp_path: Path, reposi
     device.reports.unlink()
     device.sleep(400.0)
     assert device.poll().models[0].verified == package.digest
+
+
+def test_a_clone_that_gets_a_name_of_its_own_takes_up_what_that_is_assigned(
+    device: Device, repository: TufRepository
+) -> None:
+    """Its disk remembers a higher version, of the other's name."""
+    assert device.poll().reason == ""
+    repository.add_package(package := a_package(7))
+    fresh = assignment("dev-2", 1, target(package))
+    repository.assign(fresh)
+    renamed = Device(device.directory, repository.path, repository.root, device="dev-2")
+    first = renamed.agent.report()
+    assert (first.assignment_version, first.models) == (0, ())
+    report = renamed.poll()
+    assert (report.reason, report.assignment_version) == ("", 1)
+    assert report.start != device.agent.report().start

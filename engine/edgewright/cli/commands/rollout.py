@@ -62,10 +62,14 @@ def approve(
     repo: RepoOption = HERE,
     state: StateOption = None,
     env: EnvOption = None,
-    wave: Annotated[int | None, typer.Option("--wave", min=1, help="Up to this wave.", show_default="the next")] = None,
+    wave: Annotated[
+        int | None, typer.Option("--wave", min=1, help="Up to this wave.", show_default="the next that needs it")
+    ] = None,
 ) -> None:
-    """Approve a wave that waits for it."""
-    _print_requested(rollouts.approve(open_workspace(repo, state=state, env=env), name, wave), "approved")
+    """Approve a wave that waits for it, or that will."""
+    made = rollouts.approve(open_workspace(repo, state=state, env=env), name, wave)
+    turn = f" before its turn: wave {made.under_way} is under way" if made.wave > made.under_way + 1 else ""
+    _print_requested(made.address, f"approved up to wave {made.wave}{turn}")
 
 
 @app.command("abort", epilog="Example: edgewright rollout abort price-tag-reader")

@@ -9,8 +9,10 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from edgewright.core.fleet.membership import Labels, members
-from edgewright.core.fleet.routes import conflicts_of_routes
+from edgewright.core.fleet.routes import conflicts_of_routes, find_routes
 from edgewright.core.snapshot import Snapshot
+from edgewright_schemas.delivery import SshSettings
+from edgewright_schemas.fleet import SshHost
 from edgewright_schemas.rollout import Rollout
 
 CONFLICT = "Conflict"
@@ -86,3 +88,31 @@ def _add(found: dict[str, DeviceConflict], device: str, message: str, rollouts: 
     if before is not None:
         message, rollouts = f"{before.message}; {message}", {*before.rollouts, *rollouts}
     found[device] = DeviceConflict(message, frozenset(rollouts))
+
+
+@dataclass(frozen=True, slots=True)
+class SharedHost:
+    """Two devices of the repository that are one machine."""
+
+    one: str
+    other: str
+    fleet: str
+    """Of the later device."""
+    place: str
+    """Host, port and folder, for messages."""
+
+
+def find_shared_hosts(desired: Snapshot) -> list[SharedHost]:
+    """Find devices that are reached over SSH at one place: each would be given what the other is assigned."""
+    found: list[SharedHost] = []
+    first: dict[tuple[str, int, str, str], str] = {}
+    for device, route in sorted(find_routes(desired, _NONE).items()):
+        if route.delivery.type != "ssh":
+            continue
+        fleet, own = route.delivery.ssh or SshSettings(), route.device.ssh or SshHost()
+        host, port, jump = (own.host or device).lower(), own.port or fleet.port, own.jump or fleet.jump or ""
+        one = first.setdefault((host, port, jump, route.delivery.root), device)
+        if one != device:
+            through = f" through {jump}" if jump else ""
+            found.append(SharedHost(one, device, route.fleet, f"{host}:{port}{through}, folder {route.delivery.root}"))
+    return found

@@ -5,18 +5,12 @@ from datetime import datetime
 from edgewright.core.address import Address
 from edgewright.core.artifact import Action
 from edgewright.core.planning.builds import ModelNodes, plan_dataset, plan_model
+from edgewright.core.planning.conflicts import conflicts, note_conflicts
 from edgewright.core.planning.observed import Observed
 from edgewright.core.planning.plan import Plan, PlanSummary, StartRollout, action_of
 from edgewright.core.planning.pruning import plan_prunes
 from edgewright.core.planning.repairs import plan_repairs
-from edgewright.core.planning.rollouts import (
-    RolloutTarget,
-    conflicts,
-    note_conflicts,
-    plan_publish,
-    plan_rollout,
-    target_of,
-)
+from edgewright.core.planning.rollouts import RolloutTarget, plan_publish, plan_rollout, target_of
 from edgewright.core.planning.workbench import BLOCKED, Workbench
 from edgewright.core.snapshot import Snapshot
 from edgewright.errors import SpecError

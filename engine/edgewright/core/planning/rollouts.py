@@ -1,7 +1,7 @@
 """From package to devices: which delivery steps rollouts need."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Set
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,9 +9,8 @@ from edgewright.core.address import Address
 from edgewright.core.artifact import Artifact
 from edgewright.core.config_drift import CONFIG_DRIFTED
 from edgewright.core.facts import PackageFacts
-from edgewright.core.fleet.conflicts import CONFLICT, Claim, find_claims, find_conflicts
 from edgewright.core.fleet.membership import members, membership_digest
-from edgewright.core.fleet.routes import Proof, conflicts_of_routes, delivery_of
+from edgewright.core.fleet.routes import Proof, delivery_of
 from edgewright.core.planning.builds import ModelNodes
 from edgewright.core.planning.fingerprint import config_digest, release_fingerprint
 from edgewright.core.planning.plan import AdvanceWave, Publish, Reason, Rollback, StartRollout, WavePlan
@@ -20,7 +19,6 @@ from edgewright.core.planning.workbench import Workbench
 from edgewright.core.rollout.state import ENDED, IN_FLIGHT, PROVED, DeviceState, Phase, Release, RolloutSummary
 from edgewright.core.rollout.waves import plan_waves
 from edgewright.core.rollout.windows import in_window
-from edgewright.errors import Problem
 from edgewright_schemas.fleet import Fleet
 from edgewright_schemas.rollout import Rollout
 from edgewright_wire.canonical import digest_json
@@ -345,49 +343,6 @@ def _preview(bench: Workbench, target: RolloutTarget, size: int | None, last: in
             systems=dict(sorted(systems.items())) if systems.keys() - {"agent"} else {},
             unproved=sum(Proof(way.proves) is Proof.INSTALLED for way in ways),
         )
-
-
-def conflicts(bench: Workbench) -> list[Problem]:
-    """Find what the repository alone makes conflict: rollouts that claim the same model on the same device, and fleets
-    that reach a device in different ways.
-    """
-    problems = list(_ways_that_differ(bench))
-    by_rollouts: dict[tuple[str, str], list[Claim]] = {}
-    for claim in find_claims(bench.desired, {}):
-        by_rollouts.setdefault((claim.other, claim.model), []).append(claim)
-    for (name, model), claims in by_rollouts.items():
-        where = bench.desired.resources[Address("rollout", name)].location
-        first, more = claims[0], f" and {len(claims) - 1} more" if len(claims) > 1 else ""
-        message = f"rollout/{name} and rollout/{first.one} both claim model/{model} on device {first.device}{more}"
-        problems.append(Problem(where.path, where.line, where.column, message, "let their fleets share no device"))
-    return problems
-
-
-def note_conflicts(bench: Workbench) -> None:
-    """Note each rollout's devices that are held back because their labels put them into two fleets."""
-    by_rollout: dict[str, list[str]] = {}
-    for device, conflict in sorted(find_conflicts(bench.desired, bench.observed.enrolled).items()):
-        for name in conflict.rollouts:
-            by_rollout.setdefault(name, []).append(f"{device}: {conflict.message}")
-    for name, found in sorted(by_rollout.items()):
-        devices = "1 device is left as it is" if len(found) == 1 else f"{len(found):,} devices are left as they are"
-        more = f"; and {len(found) - 3:,} more" if len(found) > 3 else ""
-        bench.note(Address("rollout", name), "warning", CONFLICT, f"{devices}: {'; '.join(found[:3])}{more}")
-
-
-def _ways_that_differ(bench: Workbench) -> Iterator[Problem]:
-    told: set[tuple[str, str]] = set()
-    for device, (one, other) in conflicts_of_routes(bench.desired, {}).items():
-        if (one, other) not in told:
-            told.add((one, other))
-            where = bench.desired.resources[Address("fleet", other)].location
-            yield Problem(
-                where.path,
-                where.line,
-                where.column,
-                f"fleet/{one} and fleet/{other} reach device {device} in different ways",
-                "say the same under spec.delivery in both, or let them share no device",
-            )
 
 
 def _short(digest: str) -> str:

@@ -56,6 +56,8 @@ class DeviceView:
     message: str = ""
     latency_p95_ms: float | None = None
     """Measured in the device's probe, in milliseconds."""
+    start: str | None = None
+    """Start of the agent that its newest report names."""
     held: Hold | None = None
     """Why the device keeps what it has and gives no verdict; None where it takes part."""
 
@@ -114,6 +116,7 @@ def view_device(
             assignment=assignment,
             proves=proves,
             taken=report.assignment_version if report is not None else 0,
+            start=report.start if report is not None else None,
         )
     return DeviceView(
         labels=labels,
@@ -123,6 +126,7 @@ def view_device(
         assignment=assignment,
         proves=proves,
         taken=report.assignment_version,
+        start=report.start,
         phase=said.phase,
         release=said.release,
         active_release=said.active_release,

@@ -5,8 +5,9 @@ Called by ``machine`` and ``membership``; ``reconcile.rollouts`` says which devi
 
 from collections.abc import Mapping, Set
 from dataclasses import replace
+from datetime import datetime
+from types import MappingProxyType
 
-from edgewright.core.fleet.conflicts import CONFLICT
 from edgewright.core.rollout.devices import ObservationContext
 from edgewright.core.rollout.goal import DeviceView
 from edgewright.core.rollout.run import Run
@@ -14,14 +15,17 @@ from edgewright.core.rollout.state import IN_FLIGHT, DeviceProgress, DeviceState
 
 CONFIG_FAILED = "ConfigFailed"
 HOLD_ENDED = "HoldEnded"
-HOLDS = frozenset({CONFLICT, CONFIG_FAILED})
-"""Reasons for which devices are held back."""
 
 
-def hold_back(views: Mapping[str, DeviceView], reason: str, because: Mapping[str, str]) -> Mapping[str, DeviceView]:
-    """Hold devices back for a reason; ``because`` says why in words, by device."""
+def hold_back(
+    views: Mapping[str, DeviceView],
+    reason: str,
+    because: Mapping[str, str],
+    until: Mapping[str, datetime] = MappingProxyType({}),
+) -> Mapping[str, DeviceView]:
+    """Hold devices back for a reason; ``because`` says why in words, and ``until`` for how long, by device."""
     held = {
-        device: replace(views[device], held=Hold(reason, said, views[device].labels_digest))
+        device: replace(views[device], held=Hold(reason, said, views[device].labels_digest, until.get(device)))
         for device, said in because.items()
         if device in views
     }
@@ -30,6 +34,7 @@ def hold_back(views: Mapping[str, DeviceView], reason: str, because: Mapping[str
 
 def follow_holds(run: Run) -> Set[str]:
     """Note the devices that are held back now, and return those that were not before or are no more."""
+    run.wakes += [view.held.until for view in run.views.values() if view.held is not None and view.held.until]
     before = run.state.held
     now = {device: view.held for device, view in run.views.items() if view.held is not None}
     if now == before:

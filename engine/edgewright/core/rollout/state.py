@@ -184,6 +184,8 @@ class Hold:
     """The same in words."""
     labels_digest: str = ""
     """Of the labels it has been held back with."""
+    until: datetime | None = None
+    """When it takes part again by itself; None: when its reason ends."""
 
 
 @dataclass(frozen=True, slots=True)

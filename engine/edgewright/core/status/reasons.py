@@ -63,6 +63,7 @@ _WARNING = {
     "Conflict": "the labels of a device put it into two fleets; it keeps what it has",
     "DeviceFailed": "a device failed to take the release",
     "DeviceIneligible": "a device cannot take the release",
+    "Duplicate": "two machines report under one name; the device keeps what it has",
     "EmptySnapshot": "the revision declares nothing; what was managed is kept",
     "GateInconclusive": "a gate on devices has no evidence yet",
     "KindVanished": "every resource of a kind is no longer declared",
