@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from edgewright.core.facts import DatasetFacts, Evidence
+from edgewright.core.suggestions import suggestion
 from edgewright_schemas.thresholds import Gate
 
 _LOWER_IS_BETTER = frozenset({"loss", "mae", "rmse", "sizeBytes"})
@@ -238,6 +239,9 @@ def _lacking_in_slice(gate: Gate, key: str, evidence: Evidence, dataset: Dataset
         counted = (dataset.slice_rows or {}).get(column, {}).get(value, {})
         there = ", ".join(f"{count} in {split}" for split, count in counted.items() if count)
         return f"no test rows of {key}" + (f" ({there})" if there else "") + _ADVICE
+    if figures is None and dataset is not None and column in dataset.slices:
+        near = suggestion(value, dataset.slices[column])
+        return f"the dataset has no {key}" + (f" ({near})" if near else "")
     return _too_few(gate, figures.get("rows") if isinstance(figures, Mapping) else None)
 
 

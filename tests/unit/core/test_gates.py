@@ -224,6 +224,9 @@ def test_a_slice_without_test_rows_is_inconclusive() -> None:
         evaluate_gates([gate(metric="accuracy", slice={"lighting": "night"}, min=0.8)], EVIDENCE, None, facts())
     )
     assert named.detail.startswith("no test rows of lighting=night; ")
+    misspelt = gate(metric="accuracy", slice={"lighting": "nigth"}, min=0.8)
+    unknown = only(evaluate_gates([misspelt], EVIDENCE, None, facts()))
+    assert (unknown.passed, unknown.detail) == (None, "the dataset has no lighting=nigth (did you mean night?)")
 
 
 def test_a_macro_figure_needs_test_rows_of_every_class() -> None:

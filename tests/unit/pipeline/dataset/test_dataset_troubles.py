@@ -83,6 +83,7 @@ def test_every_orientation_is_as_viewers_show_it(orientation: int) -> None:
     assert decode(file.getvalue()).tolist() == np.asarray(ImageOps.exif_transpose(Image.open(file))).tolist()
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning")
 def test_whatever_a_decoder_raises_belongs_to_its_file(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     whole = {kind: io.BytesIO() for kind in ("png", "tiff", "webp", "avif", "gif")}
