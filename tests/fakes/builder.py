@@ -108,6 +108,10 @@ class FakeBuilder:
         for file in FILES[task.action]:
             files[file] = out / file
             files[file].write_text(json.dumps([name, file, content]))
+        if task.action is Action.EVALUATE:
+            matrix = {variant: {**found, "confusion": [[4, 1], [0, 5]]} for variant, found in facts["variants"].items()}
+            evidence = {"classes": ["a", "b"], "variants": matrix, "content": content}
+            files["evidence.json"].write_text(json.dumps(evidence))
         digest = digest_json([task.action, name, content, facts])
         return Built(digest, files, parse_facts(task.action, facts), {"fake": "1"})
 

@@ -13,10 +13,13 @@ from rich.table import Table
 from rich.text import Text
 
 from edgewright.core.address import Address
+from edgewright.core.artifact import Artifact
+from edgewright.core.facts import DatasetFacts, EvaluationFacts
 from edgewright.core.planning.plan import Step, action_of, step_id
 from edgewright.core.rollout.state import PROVED, DeviceState, RolloutState, summarize
 from edgewright.errors import EdgewrightError
 from edgewright.ports import Event, Progress
+from edgewright.render.findings_words import dataset_line, evidence_line
 from edgewright.render.quantities import seconds_text
 from edgewright.services.runs import Listener, NullListener
 
@@ -59,6 +62,14 @@ def rollout_text(state: RolloutState) -> str:
     return f"{state.phase.value}{wave}: {counts or 'no devices'}"
 
 
+def found_text(artifact: Artifact) -> list[str]:
+    """Write what a step found: a dataset's rows and classes, with what people must see of them, or figures."""
+    facts = artifact.facts
+    if isinstance(facts, DatasetFacts):
+        return [dataset_line(facts), *(f"! {notice}" for notice in facts.notices or ())]
+    return [evidence_line(facts.variants)] if isinstance(facts, EvaluationFacts) else []
+
+
 def _again_text(seconds: float | None) -> str:
     """Write when a failed step is tried again."""
     if seconds is None:
@@ -91,6 +102,11 @@ class PlainListener(NullListener):
     def done(self, step: Step, seconds: float) -> None:
         """Write that a step succeeded, and its duration."""
         self._print(f"{step_id(step)}: done in {seconds_text(seconds)}")
+
+    def made(self, artifact: Artifact) -> None:
+        """Write what was found."""
+        for line in found_text(artifact):
+            self._print(f"{artifact.address}: {line}")
 
     def failed(self, step: Step, error: EdgewrightError, retry_in: float | None) -> None:
         """Write why a step failed, and whether it is tried again."""
@@ -147,6 +163,11 @@ class LiveListener(NullListener):
         with self._lock:
             self._tasks.pop(step_id(step), None)
         self._console.print(Text.assemble(("✓", "green"), f" {step_id(step)}  ", (seconds_text(seconds), "dim")))
+
+    def made(self, artifact: Artifact) -> None:
+        """Leave what was found above the picture."""
+        for line in found_text(artifact):
+            self._console.print(Text(f"  {artifact.address}: {line}", style="dim"))
 
     def failed(self, step: Step, error: EdgewrightError, retry_in: float | None) -> None:
         """Leave a line above the picture."""

@@ -14,6 +14,8 @@ import structlog
 from edgewright.controller.environment import Environment
 from edgewright.controller.health import ProcessHealth, Role
 from edgewright.core.address import Address
+from edgewright.core.artifact import Artifact
+from edgewright.core.facts import DatasetFacts
 from edgewright.core.planning.plan import Plan, Step, step_id
 from edgewright.core.rollout.state import RolloutState
 from edgewright.core.snapshot import Snapshot
@@ -282,6 +284,12 @@ class ControllerListener(NullListener):
     def done(self, step: Step, seconds: float) -> None:
         """Log the step."""
         self._log.info("step done", step=step_id(step), seconds=round(seconds, 2))
+
+    def made(self, artifact: Artifact) -> None:
+        """Log what was found in a dataset that people must see."""
+        if isinstance(artifact.facts, DatasetFacts):
+            for notice in artifact.facts.notices or ():
+                self._log.warning("found", address=str(artifact.address), notice=notice)
 
     def failed(self, step: Step, error: EdgewrightError, retry_in: float | None) -> None:
         """Log the error."""

@@ -144,6 +144,8 @@ class BuildPool:
             made = retrying(self.build_runner.make, desired, step, self.listener.progressed, cancel)
             self.step_ended(step, desired, made)
             self.listener.done(step, made.seconds if made is not None else 0.0)
+            if made is not None:
+                self.listener.made(made)
         except BlobCorrupt as error:
             self.listener.failed(step, error, 0.0)
         except LeaseLost:

@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Protocol
 
 from edgewright.core.address import Address
+from edgewright.core.artifact import Artifact
 from edgewright.core.planning.plan import Plan, Step
 from edgewright.core.rollout.state import RolloutState
 from edgewright.core.snapshot import Snapshot
@@ -30,6 +31,10 @@ class Listener(Protocol):
 
     def done(self, step: Step, seconds: float) -> None:
         """A step succeeded."""
+        ...
+
+    def made(self, artifact: Artifact) -> None:
+        """A build step made an artifact."""
         ...
 
     def failed(self, step: Step, error: EdgewrightError, retry_in: float | None) -> None:
@@ -70,6 +75,9 @@ class NullListener:
         """Ignore the call."""
 
     def done(self, step: Step, seconds: float) -> None:
+        """Ignore the call."""
+
+    def made(self, artifact: Artifact) -> None:
         """Ignore the call."""
 
     def failed(self, step: Step, error: EdgewrightError, retry_in: float | None) -> None:

@@ -44,7 +44,7 @@ def plan_json(plan: Plan, findings: Sequence[ReviewWarning] | None = None) -> di
         "steps": [_step(step) for step in plan.steps],
         "notes": [_note(note) for note in plan.notes],
         "verdicts": {
-            str(address): [_gate(outcome) for outcome in outcomes] for address, outcomes in plan.verdicts.items()
+            str(address): [gate_json(outcome) for outcome in outcomes] for address, outcomes in plan.verdicts.items()
         },
         "summary": {
             "build": plan.summary.build,
@@ -59,19 +59,23 @@ def plan_json(plan: Plan, findings: Sequence[ReviewWarning] | None = None) -> di
     }
 
 
-def explanation_json(plan: Plan, address: Address, reused: Sequence[Artifact]) -> dict[str, Any]:
+def explanation_json(
+    plan: Plan, address: Address, reused: Sequence[Artifact], found: dict[str, Any] | None = None
+) -> dict[str, Any]:
     """Turn one resource's part in a plan into JSON values.
 
     Args:
         plan: The whole plan.
         address: The resource.
         reused: Its artifacts that are up to date.
+        found: What was found of it, where it was built.
     """
     return {
         "address": str(address),
+        "found": found,
         "steps": [_step(step) for step in plan.steps if step.address == address],
         "notes": [_note(note) for note in plan.notes if note.address == address],
-        "verdict": [_gate(outcome) for outcome in plan.verdicts.get(address, ())],
+        "verdict": [gate_json(outcome) for outcome in plan.verdicts.get(address, ())],
         "reused": [
             {
                 "action": artifact.action.value,
@@ -183,7 +187,8 @@ def _build_particulars(step: BuildStep) -> dict[str, Any]:
     return found
 
 
-def _gate(outcome: GateOutcome) -> dict[str, Any]:
+def gate_json(outcome: GateOutcome) -> dict[str, Any]:
+    """Turn how a gate stands into JSON values."""
     return {
         "gate": outcome.gate,
         "passed": outcome.passed,
@@ -199,5 +204,5 @@ def _note(note: Note) -> dict[str, Any]:
         "severity": note.severity,
         "reason": note.reason,
         "message": note.message,
-        "gates": [_gate(outcome) for outcome in note.gates],
+        "gates": [gate_json(outcome) for outcome in note.gates],
     }

@@ -10,8 +10,9 @@ from edgewright.core.address import Address, parse_address
 from edgewright.core.artifact import Action, Artifact
 from edgewright.core.planning.graph import references
 from edgewright.core.planning.plan import Plan
-from edgewright.core.planning.planner import plan, reachable
+from edgewright.core.planning.planner import plan, plan_with_builds, reachable
 from edgewright.core.snapshot import Snapshot
+from edgewright.core.status.findings import Findings, findings
 from edgewright.core.suggestions import suggestion
 from edgewright.errors import EdgewrightError, PlanRefused, StorageFull
 from edgewright.render.quantities import short
@@ -45,6 +46,8 @@ class Explanation:
     """Artifacts of the resource that are up to date, oldest first."""
     users: Sequence[Address]
     """Resources that refer to it."""
+    found: Findings | None = None
+    """What was found of a dataset or model that was built."""
 
 
 def explain(environment: Environment, address: str) -> Explanation:
@@ -54,7 +57,7 @@ def explain(environment: Environment, address: str) -> Explanation:
         EdgewrightError: It is no address, or not declared, with the nearest that is.
     """
     desired = environment.source.snapshot()
-    wanted = _declared(desired, address)
+    wanted = declared_address(desired, address)
     observed = environment.reality(desired).observe(desired)
     now = environment.clock()
     used = reachable(desired, observed, now)
@@ -64,14 +67,16 @@ def explain(environment: Environment, address: str) -> Explanation:
         for user, resource in sorted(desired.resources.items())
         if wanted in {reference.target for reference in references(resource.document)}
     ]
-    return Explanation(wanted, plan(desired, observed, now), sorted(reused, key=_made), users)
+    made, builds = plan_with_builds(desired, observed, now)
+    found = findings(desired, observed, made, builds, [wanted]).get(wanted)
+    return Explanation(wanted, made, sorted(reused, key=_made), users, found)
 
 
 def _made(artifact: Artifact) -> float:
     return artifact.created_at.timestamp() if artifact.created_at else 0.0
 
 
-def _declared(desired: Snapshot, address: str) -> Address:
+def declared_address(desired: Snapshot, address: str) -> Address:
     """Return a declared address.
 
     Raises:

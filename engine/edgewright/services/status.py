@@ -1,12 +1,20 @@
-"""The status of an environment: every resource with its conditions, as of now or as recorded last."""
+"""The status of an environment: every resource with its conditions, as of now or as recorded last.
 
-from collections.abc import Sequence
+And what was found in datasets and measured of models.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any, Protocol
 
-from edgewright.core.planning.planner import plan
+from edgewright.core.address import Address
+from edgewright.core.planning.planner import plan_with_builds
 from edgewright.core.status.conditions import Condition, as_kept, conditions_of_all
 from edgewright.core.status.environments import EnvironmentStatus, ResourceStatus
+from edgewright.core.status.findings import Confusion, DatasetFindings, Findings, ModelFindings, findings
 from edgewright.errors import (
+    BlobCorrupt,
     DeliveryError,
     DeliveryUnavailable,
     EdgewrightError,
@@ -14,11 +22,14 @@ from edgewright.errors import (
     SourceUnavailable,
     SpecError,
 )
+from edgewright.ports import BlobReader
 from edgewright.reconcile.accepted import accepted
 from edgewright.services.environment import Environment
+from edgewright.services.plans import declared_address
 
 UNREADABLE = (SourceError, SourceUnavailable, SpecError, DeliveryError, DeliveryUnavailable)
 """Errors after which what was recorded last can still be shown."""
+EVIDENCE = "evidence.json"
 
 
 def current_status(environment: Environment, *, drift: bool = False) -> EnvironmentStatus:
@@ -40,9 +51,11 @@ def current_status(environment: Environment, *, drift: bool = False) -> Environm
         return recorded_status(environment, problem)
     now = environment.clock()
     applied, stored = environment.state.last_revision(), environment.state.conditions()
+    planned, builds = plan_with_builds(desired, observed, now)
+    built = findings(desired, observed, planned, builds)
     found = conditions_of_all(
         sorted(desired.resources),
-        plan(desired, observed, now),
+        planned,
         observed.rollouts,
         revision=applied or "",
         now=now,
@@ -56,7 +69,12 @@ def current_status(environment: Environment, *, drift: bool = False) -> Environm
         applied=applied,
         in_force=accepted(environment.state),
         resources=[
-            ResourceStatus(str(address), _dated(conditions, stored.get(address, ())), observed.rollouts.get(address))
+            ResourceStatus(
+                str(address),
+                _dated(conditions, stored.get(address, ())),
+                observed.rollouts.get(address),
+                built.get(address),
+            )
             for address, conditions in {**own, **found}.items()
         ],
         drift=observed.drift if drift else None,
@@ -93,3 +111,62 @@ def _dated(conditions: Sequence[Condition], stored: Sequence[Condition]) -> tupl
     """Leave out the time of a status that the store does not know: it changed since conditions were recorded."""
     known = {(condition.type, condition.status): condition.since for condition in stored}
     return tuple(replace(one, since=known.get((one.type, one.status))) for one in conditions)
+
+
+class EvidenceEnvironment(Environment, Protocol):
+    """An environment whose stored files can be read."""
+
+    @property
+    def blobs(self) -> BlobReader:
+        """The stored files."""
+        ...
+
+
+def show(environment: EvidenceEnvironment, address: str) -> Findings:
+    """Return everything that was found of one dataset or model.
+
+    Raises:
+        EdgewrightError: It is no dataset or model, is not declared, or was never built.
+    """
+    desired = environment.source.snapshot()
+    wanted = declared_address(desired, address)
+    if wanted.kind not in {"dataset", "model"}:
+        raise EdgewrightError(
+            f"{wanted} has no rows or figures", hint="datasets and models do; edgewright status shows every resource"
+        )
+    observed = environment.reality(desired).observe(desired)
+    plan, builds = plan_with_builds(desired, observed, environment.clock())
+    found = findings(desired, observed, plan, builds, [wanted]).get(wanted)
+    if found is None:
+        what = "built" if wanted.kind == "dataset" else "measured"
+        raise EdgewrightError(
+            f"{wanted} was never {what}", hint="edgewright plan says what stands before it; apply does it"
+        )
+    return found if isinstance(found, DatasetFindings) else _with_confusion(environment.blobs, found)
+
+
+def all_findings(environment: Environment) -> Mapping[Address, Findings]:
+    """Return what was found of every dataset and model that was built.
+
+    Raises:
+        EdgewrightError: The specs are wrong, or something cannot be read.
+    """
+    desired = environment.source.snapshot()
+    observed = environment.reality(desired).observe(desired)
+    plan, builds = plan_with_builds(desired, observed, environment.clock())
+    return findings(desired, observed, plan, builds)
+
+
+def _with_confusion(blobs: BlobReader, found: ModelFindings) -> ModelFindings:
+    file = found.artifact.files.get(EVIDENCE)
+    if file is None or not blobs.has(file.digest):
+        return found
+    try:
+        evidence: Any = json.loads(blobs.read(file.digest))
+    except (BlobCorrupt, KeyError):
+        return found
+    confusion: dict[str, Confusion] = {
+        name: variant["confusion"] for name, variant in evidence["variants"].items() if variant.get("confusion")
+    }
+    classes: Sequence[str] | None = evidence.get("classes")
+    return replace(found, confusion=confusion, classes=tuple(classes) if classes is not None else None)

@@ -2,7 +2,7 @@
 
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edgewright.cli.commands.plan import show
-from edgewright.cli.console import print_json, stderr, stdout
+from edgewright.cli.console import print_error, print_json, stderr, stdout
 from edgewright.cli.options import (
     HERE,
     EnvOption,
@@ -30,6 +30,8 @@ from edgewright.errors import EdgewrightError
 from edgewright.services import plans
 
 if TYPE_CHECKING:  # the machinery of a run is imported when one starts
+    from edgewright.core.address import Address
+    from edgewright.core.status.findings import Findings
     from edgewright.services.runs import Run, RunEnvironment, RunOptions
 
 _EXAMPLES = "Examples: edgewright apply · edgewright apply --yes --timeout 30m · edgewright apply next.plan"
@@ -96,11 +98,22 @@ def _run(workspace: "RunEnvironment", options: "RunOptions", output: Output, pla
         result = run.run(options)
     code = exit_code(result)
     if output is Output.JSON:
-        print_json(run_json(result, code))
+        print_json(run_json(result, code, _found(workspace)))
     else:
         for line in outcome_text(result):
             stdout().print(line)
     return code
+
+
+def _found(workspace: "RunEnvironment") -> "Mapping[Address, Findings]":
+    """Return what was found of datasets and models; nothing where the specs cannot be read any more."""
+    from edgewright.services.status import all_findings
+
+    try:
+        return all_findings(workspace)
+    except EdgewrightError as error:
+        print_error(error, is_warning=True)
+        return {}
 
 
 @contextmanager

@@ -8,8 +8,9 @@ from rich.text import Text
 
 from edgewright.cli.render.table import print_table
 from edgewright.core.rollout.state import DeviceState, RolloutSummary
-from edgewright.core.status.conditions import headline
+from edgewright.core.status.conditions import Condition, headline
 from edgewright.core.status.environments import ResourceStatus
+from edgewright.render.findings_words import findings_line
 
 _COLOURS = {"Ready": "green", "Stalled": "red"}
 _UNITS = (("d", 86400), ("h", 3600), ("m", 60))
@@ -29,13 +30,20 @@ def print_resources(console: Console, resources: Iterable[ResourceStatus], now: 
         name = shown.type if shown.status == "True" else f"Not{shown.type}"
         since = age_text(now - shown.since) if shown.since else ""
         status = Text(name, style=_COLOURS.get(shown.type, "yellow"))
-        lines.append((resource.address, status, since, shown.reason, _devices(resource.rollout), shown.message))
+        lines.append(
+            (resource.address, status, since, shown.reason, _devices(resource.rollout), _message(resource, shown))
+        )
     headings = ["RESOURCE", "STATUS", "FOR", "REASON", "DEVICES", "MESSAGE"]
     rows: list[tuple[str | Text, ...]] = list(lines)
     if not any(line[2] for line in lines):
         headings.remove("FOR")
         rows = [(*line[:2], *line[3:]) for line in lines]
     print_table(console, headings, rows, whole={"RESOURCE", "STATUS", "FOR", "REASON"})
+
+
+def _message(resource: ResourceStatus, shown: Condition) -> str:
+    """Return the message of a resource; where there is none, what was found of it."""
+    return shown.message or (findings_line(resource.found) if resource.found is not None else "")
 
 
 def _devices(rollout: RolloutSummary | None) -> str:

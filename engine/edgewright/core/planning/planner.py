@@ -1,5 +1,7 @@
 """The planner: desired and observed state in, plan out. Pure; the same inputs give the same plan."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime
 
 from edgewright.core.address import Address
@@ -11,7 +13,7 @@ from edgewright.core.planning.plan import Plan, PlanSummary, StartRollout, actio
 from edgewright.core.planning.pruning import plan_prunes
 from edgewright.core.planning.repairs import plan_repairs
 from edgewright.core.planning.rollouts import RolloutTarget, plan_publish, plan_rollout, target_of
-from edgewright.core.planning.workbench import BLOCKED, Workbench
+from edgewright.core.planning.workbench import BLOCKED, Node, Workbench
 from edgewright.core.snapshot import Snapshot
 from edgewright.errors import SpecError
 from edgewright_schemas.dataset import Dataset
@@ -22,13 +24,31 @@ _UNDECLARED = ModelNodes(BLOCKED, BLOCKED, BLOCKED, BLOCKED, BLOCKED, None)
 _MAKES = {Action.TRAIN, Action.IMPORT, Action.COMMAND}
 
 
+@dataclass(frozen=True, slots=True)
+class Builds:
+    """The artifacts of every dataset and model, by name: there, or to be made."""
+
+    datasets: Mapping[str, Node]
+    models: Mapping[str, ModelNodes]
+
+
 def plan(desired: Snapshot, observed: Observed, now: datetime) -> Plan:
     """Compute everything a run would do to make reality match the desired state.
 
     Raises:
         SpecError: Two rollouts claim the same model on a device that the repository puts into both fleets.
     """
-    return plan_with_targets(desired, observed, now)[0]
+    return _plan(desired, observed, now)[0]
+
+
+def plan_with_builds(desired: Snapshot, observed: Observed, now: datetime) -> tuple[Plan, Builds]:
+    """As ``plan``, with the artifacts it rests on.
+
+    Raises:
+        SpecError: As in plan.
+    """
+    made, _, builds = _plan(desired, observed, now)
+    return made, builds
 
 
 def plan_with_targets(
@@ -39,12 +59,16 @@ def plan_with_targets(
     Raises:
         SpecError: As in plan.
     """
+    return _plan(desired, observed, now)[:2]
+
+
+def _plan(desired: Snapshot, observed: Observed, now: datetime) -> tuple[Plan, dict[Address, RolloutTarget], Builds]:
     bench = Workbench(desired, observed, now)
     if problems := conflicts(bench):
         raise SpecError(problems)
-    nodes = _plan_builds(bench)
-    found = _targets(bench, nodes)
-    _plan_deliveries(bench, nodes, found)
+    builds = _plan_builds(bench)
+    found = _targets(bench, builds.models)
+    _plan_deliveries(bench, builds.models, found)
     note_conflicts(bench)
     plan_repairs(bench)
     plan_prunes(bench)
@@ -59,7 +83,7 @@ def plan_with_targets(
         verdicts=bench.verdicts,
         summary=_summarize(bench),
     )
-    return made, found
+    return made, found, builds
 
 
 def rollout_targets(desired: Snapshot, observed: Observed, now: datetime) -> dict[Address, RolloutTarget]:
@@ -69,7 +93,7 @@ def rollout_targets(desired: Snapshot, observed: Observed, now: datetime) -> dic
 
 def targets_on(bench: Workbench) -> dict[Address, RolloutTarget]:
     """As ``rollout_targets``, on a workbench of the caller's."""
-    return _targets(bench, _plan_builds(bench))
+    return _targets(bench, _plan_builds(bench).models)
 
 
 def reachable(desired: Snapshot, observed: Observed, now: datetime) -> frozenset[str]:
@@ -80,17 +104,18 @@ def reachable(desired: Snapshot, observed: Observed, now: datetime) -> frozenset
     return frozenset(key.removeprefix("artifact ") for key in there)
 
 
-def _plan_builds(bench: Workbench) -> dict[str, ModelNodes]:
+def _plan_builds(bench: Workbench) -> Builds:
     documents = [bench.desired.resources[address].document for address in sorted(bench.desired.resources)]
     datasets = {d.metadata.name: plan_dataset(bench, d) for d in documents if isinstance(d, Dataset)}
-    return {
+    models = {
         d.metadata.name: plan_model(bench, d, datasets.get(d.spec.dataset, BLOCKED))
         for d in documents
         if isinstance(d, Model)
     }
+    return Builds(datasets, models)
 
 
-def _targets(bench: Workbench, nodes: dict[str, ModelNodes]) -> dict[Address, RolloutTarget]:
+def _targets(bench: Workbench, nodes: Mapping[str, ModelNodes]) -> dict[Address, RolloutTarget]:
     found = {}
     for rollout in bench.desired.rollouts():
         fleet = bench.desired.fleet(rollout.spec.fleet)
@@ -100,7 +125,7 @@ def _targets(bench: Workbench, nodes: dict[str, ModelNodes]) -> dict[Address, Ro
     return found
 
 
-def _plan_deliveries(bench: Workbench, nodes: dict[str, ModelNodes], found: dict[Address, RolloutTarget]) -> None:
+def _plan_deliveries(bench: Workbench, nodes: Mapping[str, ModelNodes], found: dict[Address, RolloutTarget]) -> None:
     published: dict[str, str | None] = {}
     for target in found.values():
         name = target.rollout.spec.model

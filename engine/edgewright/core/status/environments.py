@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from edgewright.core.config_drift import ConfigDrift
 from edgewright.core.rollout.state import RolloutSummary
 from edgewright.core.status.conditions import Condition
+from edgewright.core.status.findings import Findings
 from edgewright.errors import EdgewrightError
 
 
@@ -18,6 +19,8 @@ class ResourceStatus:
     """Their ``since`` is None where it is not known."""
     rollout: RolloutSummary | None = None
     """Of a rollout that has started."""
+    found: Findings | None = None
+    """Of a dataset or model that was built; None in a status that was recorded."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,40 @@
+"""What was found of datasets and models as JSON: the format of ``show``, and of ``found`` in ``status``, ``explain``
+and ``apply -o json``.
+"""
+
+from typing import Any
+
+from edgewright.core.status.findings import DatasetFindings, Findings, ModelFindings
+from edgewright.render.plan_json import gate_json
+
+
+def findings_json(found: Findings) -> dict[str, Any]:
+    """Turn what was found of a dataset or model into JSON values."""
+    common: dict[str, Any] = {
+        "address": str(found.address),
+        "current": found.current,
+        "createdAt": found.artifact.created_at.isoformat() if found.artifact.created_at else None,
+        "seconds": round(found.artifact.seconds, 3),
+        "fingerprint": found.artifact.fingerprint,
+    }
+    return common | (_dataset(found) if isinstance(found, DatasetFindings) else _model(found))
+
+
+def _dataset(found: DatasetFindings) -> dict[str, Any]:
+    return {"digest": found.artifact.digest, **found.facts.to_json()}
+
+
+def _model(found: ModelFindings) -> dict[str, Any]:
+    shown: dict[str, Any] = {
+        "dataset": str(found.dataset),
+        "packaged": found.packaged,
+        "thresholds": found.thresholds,
+        "gated": found.gated,
+        "gates": [gate_json(outcome) for outcome in found.verdict],
+        "variants": {name: dict(evidence) for name, evidence in found.variants.items()},
+    }
+    if found.confusion is not None:
+        shown["classes"] = list(found.classes) if found.classes is not None else None
+        for name, counts in found.confusion.items():
+            shown["variants"][name]["confusion"] = [list(row) for row in counts]
+    return shown
