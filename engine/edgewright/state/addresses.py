@@ -71,7 +71,7 @@ def connect(address: URL) -> Engine:
     except ImportError as error:
         raise StateError(
             f"the driver for the state store {where} is not installed: {error}",
-            hint="pip install 'edgewright[postgresql]'" if is_psycopg else "install it beside edgewright",
+            hint="pip install 'psycopg[binary]>=3.2'" if is_psycopg else "install it beside edgewright",
         ) from error
     if engine.dialect.name == "postgresql":
         event.listen(engine, "connect", _configure_postgresql)

@@ -1,13 +1,13 @@
 """Workflow files for CI that preview pull requests. Called by ``edgewright workflow``.
 
-They are plain files, with one word replaced by the version to install.
+They are plain files, with one word replaced by the commit to install.
 """
 
 from dataclasses import dataclass
 from pathlib import Path
 
 _FOLDER = Path(__file__).parent
-_VERSION = "VERSION-OF-EDGEWRIGHT"
+_COMMIT = "COMMIT-OF-EDGEWRIGHT"
 PLACES = {
     "github": ".github/workflows/edgewright.yaml",
     "gitlab": ".gitlab/edgewright-ci.yaml",
@@ -25,14 +25,14 @@ class Workflow:
     next: str
 
 
-def workflow(forge: str, version: str) -> Workflow:
+def workflow(forge: str, commit: str) -> Workflow:
     """Make the file for ``github``, ``gitlab`` or ``forgejo``.
 
     Raises:
         KeyError: There is no file for this forge.
     """
     place = PLACES[forge]
-    text = (_FOLDER / f"{forge}.yaml").read_text(encoding="utf-8").replace(_VERSION, version)
+    text = (_FOLDER / f"{forge}.yaml").read_text(encoding="utf-8").replace(_COMMIT, commit)
     return Workflow(place, text, _NEXT[forge])
 
 

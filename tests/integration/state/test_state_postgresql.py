@@ -57,7 +57,7 @@ except StateError as error:
 """
     with child(program) as process:
         said = heard(process)
-    assert "pip install 'edgewright[postgresql]'" in said
+    assert "pip install 'psycopg[binary]>=3.2'" in said
     assert "hunter2" not in said
 
 

@@ -27,16 +27,21 @@ def register(app: typer.Typer) -> None:
 def workflow(
     forge: Annotated[_Forge, typer.Argument(help="Whose CI runs it.", show_default=False)],
     write: Annotated[bool, typer.Option("--write", help="Write it to its place in the repository.")] = False,
+    commit: Annotated[
+        str | None,
+        typer.Option("--commit", help="Commit of edgewright that CI installs.", show_default="the one installed here"),
+    ] = None,
     repo: Annotated[Path, typer.Option("--repo", help="The spec repository, a folder.", show_default="here")] = Path(),
 ) -> None:
     """Print a CI file that previews pull requests: no server needed, no secrets for forks.
 
-    --write puts it into .github/workflows/, .gitlab/ or .forgejo/workflows/, and never over another file.
+    --write puts it into .github/workflows/, .gitlab/ or .forgejo/workflows/, and never over another file. CI installs
+    edgewright from its repository, by commit: it is not on PyPI.
     """
-    from edgewright import __version__
+    from edgewright.cli.installed import commit_to_install
     from edgewright_templates.ci import workflow as make
 
-    made = make(forge.value, __version__)
+    made = make(forge.value, commit_to_install(commit))
     if not write:
         typer.echo(made.text, nl=False)
         return
