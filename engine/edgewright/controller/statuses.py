@@ -12,6 +12,8 @@ from edgewright.errors import EdgewrightError, ForgeUnavailable
 from edgewright.ports import ForgeWriter, StatusState
 
 CONTEXT = "edgewright"
+_OF_PREVIEWS = "plan"
+"""An environment of this name must not overwrite the status of previews."""
 _BACKOFF = timedelta(minutes=1)
 _NAMED = 3
 """Most resources a description names before it only counts them."""
@@ -52,7 +54,8 @@ class StatusReporter:
         now = self._clock()
         if self._sent.get(environment) == (revision, status) or (self._resume_at is not None and now < self._resume_at):
             return status
-        context = status_context(f"{CONTEXT}/{environment}" if environment else CONTEXT, self._folder)
+        name = f"{environment} environment" if environment == _OF_PREVIEWS else environment
+        context = status_context(f"{CONTEXT}/{name}" if name else CONTEXT, self._folder)
         try:
             self._forge.set_status(revision, context, status[0], status[1], self._url)
         except ForgeUnavailable as error:

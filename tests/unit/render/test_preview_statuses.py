@@ -97,3 +97,12 @@ def test_a_forges_faults_stay_here_and_it_is_told_later(fault: EdgewrightError, 
     clock.now += timedelta(seconds=1)
     reporter.report("", NEW, conditions)
     assert forge.set[NEW]["edgewright"][0].state == "success"
+
+
+def test_contexts_are_told_apart_by_environment_and_folder_and_from_previews() -> None:
+    forge = MemoryForge()
+    for environment in ("", "staging", "plan"):
+        StatusReporter(forge, Clock()).report(environment, NEW, {})
+        StatusReporter(forge, Clock(), folder="eu").report(environment, NEW, {})
+    names = ("edgewright", "edgewright/staging", "edgewright/plan environment")
+    assert set(forge.set[NEW]) == {*names, *(f"{name} (eu)" for name in names)}

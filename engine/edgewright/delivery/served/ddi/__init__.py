@@ -3,7 +3,7 @@
 ::
 
     messages        parses requests of devices: feedback and attributes (pure)
-    actions         applies them to a twin (pure); ``failure_words`` finds the reason of a failure in a client's words
+    actions         applies them to a twin (pure)
     responses       builds the JSON of responses (pure)
     authentication  device and gateway tokens
     downloads       serves bundles, whole or in ranges
