@@ -141,6 +141,11 @@ def test_a_report_arrives_by_the_engine_s_clock_between_two_looks(folder: Path, 
     again = ReportDrop(folder, tmp_path / "index.json", lambda: at_now[0])
     for reader in (again, drop):
         assert received_at(reader.collect({})[0]) == at_now[0] - timedelta(minutes=1)
+    # Whoever looks again, as ``status`` does, does not make a silent device speak.
+    at_now[0] += timedelta(hours=1)
+    yet_again = ReportDrop(folder, tmp_path / "index.json", lambda: at_now[0])
+    for reader in (again, drop, yet_again):
+        assert received_at(reader.collect({})[0]) == at_now[0] - timedelta(minutes=61)
 
 
 def test_a_device_that_lost_its_count_is_read_again(folder: Path, tmp_path: Path) -> None:

@@ -38,6 +38,8 @@ class Seen(NamedTuple):
     inode: int
     sequence: int
     """0 for a file that held no report, which has been logged."""
+    arrived_ns: int = 0
+    """When it came, by the engine's clock; 0 in an index of an earlier version."""
 
 
 class ReportDrop:
@@ -107,15 +109,17 @@ class ReportDrop:
         if before is not None and same and settled and before.sequence <= known.get(device, 0):
             return before
         report, status = _read(entry.path, device)
+        arrived_ns = self._arrival(status, before, now_ns)
         if report.sequence != known.get(device, 0):  # a lower one is of a device that lost its count, or its clock
-            reports.append(ReceivedReport.stamp(report, self._arrival(status.st_mtime, now_ns)))
-        return Seen(status.st_mtime_ns, status.st_size, status.st_ino, report.sequence)
+            reports.append(ReceivedReport.stamp(report, datetime.fromtimestamp(arrived_ns / 1e9, UTC)))
+        return Seen(status.st_mtime_ns, status.st_size, status.st_ino, report.sequence, arrived_ns)
 
-    def _arrival(self, modified: float, now_ns: int) -> datetime:
+    def _arrival(self, status: os.stat_result, before: Seen | None, now_ns: int) -> int:
         """Return when a file came: when it was written, as far as that lies between the last look and this one."""
-        now = datetime.fromtimestamp(now_ns / 1e9, UTC)
-        written = datetime.fromtimestamp(min(max(modified, 0.0), now.timestamp()), UTC)
-        return max(written, self._last) if self._last is not None else written
+        written = min(max(status.st_mtime_ns, 0), now_ns)
+        if before is not None and before[:3] == (status.st_mtime_ns, status.st_size, status.st_ino):
+            return before.arrived_ns or written
+        return max(written, int(self._last.timestamp() * 1e9)) if self._last is not None else written
 
     def _skip(self, entry: "os.DirEntry[str]", before: Seen | None, reason: str) -> Seen:
         """Log the problem of a file once, until it changes."""
