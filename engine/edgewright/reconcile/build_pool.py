@@ -97,10 +97,16 @@ class BuildPool:
         self._pool.shutdown(wait=True)
 
     def _take(self) -> _Work | None:
-        """Start the next step, if there is one and a worker for it. Called with the lock held."""
+        """Start the next step, if there is one and a worker for it. Called with the lock held.
+
+        What made a step's inputs has ended before it starts, as those who watch see it too.
+        """
         if not self._offered or len(self._running) >= self.jobs or self.fatal or self._closed or self.stopping():
             return None
-        key = next(iter(self._offered))
+        running = self._running.keys()
+        startable = (key for key, work in self._offered.items() if running.isdisjoint(work.step.inputs.values()))
+        if (key := next(startable, None)) is None:
+            return None
         self._running[key] = self._offered.pop(key)
         return self._running[key]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from edgewright.core.artifact import Action, Artifact
-from edgewright.core.planning.plan import Plan, Step, Train
+from edgewright.core.planning.plan import BuildDataset, Plan, Step, Train
 from edgewright.errors import DeliveryUnavailable, EdgewrightError
 from edgewright.ports import PackageContent, Progress
 from edgewright.reconcile import publisher as publishing
@@ -158,3 +158,30 @@ def test_no_further_step_is_taken_up_once_a_person_has_stopped_the_run(tmp_path:
     assert sum(work.startswith("train") for work in world.work()) == 1
     world.log.on_progress = lambda progress: None
     assert world.run().converged
+
+
+def test_a_step_starts_once_it_has_been_told_that_its_inputs_are_done(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    training = threading.Event()
+
+    class Slow(Log):
+        """Tells late that a dataset is done; what is made of it could have started by then."""
+
+        def started(self, step: Step) -> None:
+            super().started(step)
+            if isinstance(step, Train):
+                training.set()
+
+        def done(self, step: Step, seconds: float) -> None:
+            if isinstance(step, BuildDataset):
+                training.wait(0.5)
+            super().done(step, seconds)
+
+    world.log = Slow()
+    assert world.run(jobs=4).converged
+    lines = [line for line in world.log.lines if "dataset/tags" in line or "train" in line]
+    assert lines[:3] == [
+        "started build-dataset dataset/tags",
+        "done build-dataset dataset/tags",
+        "started train model/reader",
+    ]
