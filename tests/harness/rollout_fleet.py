@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from edgewright.core.rollout.machine import Advance, DeviceView, Goal, advance
-from edgewright.core.rollout.state import Release, RolloutState
+from edgewright.core.rollout.state import Hold, Release, RolloutState
 from edgewright_schemas.rollout import RolloutSpec
 from edgewright_wire.messages import Phase as DevicePhase
 
@@ -53,6 +53,8 @@ class FakeDevice:
     active: str | None = None
     proven: list[tuple[int, str | None]] = field(default_factory=list)
     """Every (assignment version, release) it ran and verified."""
+    held: Hold | None = None
+    """Why it is held back, if it is."""
     view: DeviceView | None = None
     history: list[DeviceView] = field(default_factory=list)
 
@@ -107,7 +109,7 @@ class FakeDevice:
         """Give what the engine knows of the device now."""
         digest = repr(sorted(self.labels.items()))
         base = self.view or DeviceView(labels={}, device_class=self.labels.get("class", ""))
-        return replace(base, labels=dict(self.labels), labels_digest=digest, assignment=self.version)
+        return replace(base, labels=dict(self.labels), labels_digest=digest, assignment=self.version, held=self.held)
 
 
 class FakeFleet:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
 from edgewright.core.rollout.machine import Advance, DeviceView, Goal, abort, advance, approve, pause, resume
-from edgewright.core.rollout.state import ENDED, DeviceProgress, Phase, Release, RolloutState
+from edgewright.core.rollout.state import ENDED, DeviceProgress, Hold, Phase, Release, RolloutState
 from edgewright.errors import EdgewrightError
 from edgewright_schemas.rollout import RolloutSpec
 from edgewright_wire.messages import Phase as DevicePhase
@@ -197,6 +197,12 @@ class RolloutMachine(RuleBasedStateMachine):
             self.membership += 1
             self._regoal()
 
+    @rule(name=NAMES, held=st.booleans())
+    def device_is_held_back_or_not(self, name: str, held: bool) -> None:
+        if name in self.fleet.devices:
+            self.fleet.devices[name].held = Hold("Conflict", "two fleets claim it") if held else None
+            self._pass()
+
     @rule(what=st.sampled_from(["approve", "pause", "resume", "resume", "abort"]))
     def person_acts(self, what: str) -> None:
         state = self.fleet.state
@@ -223,6 +229,7 @@ class RolloutMachine(RuleBasedStateMachine):
         self._verified_is_true(after)
         self._waves_in_order(result)
         self._rejected_stays_rejected(before, result)
+        self._held_devices_keep_what_they_have(result)
         if self._halted_now(before, after):
             self._nobody_keeps_the_rejected(after)
         assert after.devices.keys() == self.fleet.devices.keys() or after.key != self.wanted.key
@@ -298,6 +305,12 @@ class RolloutMachine(RuleBasedStateMachine):
             assert progress.state in {"returning", "deferred"}
             assert assigned in {progress.verified, result.state.proven, None}
 
+    def _held_devices_keep_what_they_have(self, result: Advance) -> None:
+        for name, assigned in result.assign:
+            if self.fleet.devices[name].held is not None:
+                progress = result.state.devices[name]
+                assert assigned in {progress.verified, result.state.proven, None}, "only a way back is assigned"
+
     def _halted_now(self, before: RolloutState, after: RolloutState) -> bool:
         return len(after.rejected) > len(before.rejected)
 
@@ -330,7 +343,13 @@ class RolloutMachine(RuleBasedStateMachine):
         for name, progress in state.devices.items():
             device = self.fleet.devices[name]
             wanted = _returns_to(progress, state)
-            if not device.online or progress.release is None or wanted in device.refuses or wanted in device.hangs:
+            if (
+                not device.online
+                or device.held is not None
+                or progress.release is None
+                or wanted in device.refuses
+                or wanted in device.hangs
+            ):
                 continue
             if progress.state == "rolledBack":
                 assert device.active == wanted
