@@ -2,9 +2,9 @@
 
 import re
 from datetime import timedelta
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, WithJsonSchema
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, WithJsonSchema, model_validator
 from pydantic.alias_generators import to_camel
 
 from edgewright_wire.names import ModelName
@@ -124,6 +124,15 @@ class Use(SpecModel):
 
     use: str = Field(min_length=1, examples=["resize", "code/steps.py:denoise"])
     with_: dict[str, Any] = Field(default={}, alias="with")
+    inputs: tuple[str, ...] = Field(default=(), exclude_if=lambda value: not value, examples=[["code/backbone.pt"]])
+    """Repository files and folders that the code reads, such as a checkpoint; a change in one makes it again. The files
+    it imports need not be listed."""
+
+    @model_validator(mode="after")
+    def _inputs_of_code(self) -> Self:
+        if self.inputs and not is_code_reference(self.use):
+            raise ValueError(f"inputs go with the repository's own code, and {self.use} is built in")
+        return self
 
 
 def is_code_reference(use: str) -> bool:

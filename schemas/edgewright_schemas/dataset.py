@@ -31,6 +31,14 @@ class Source(SpecModel):
     """Rebuild whenever a source outside Git moves, instead of proposing it."""
     with_: dict[str, Any] = Field(default={}, alias="with")
     """Arguments for the reader: keyword arguments of the Python function, options of the other readers."""
+    inputs: tuple[str, ...] = Field(default=(), exclude_if=lambda value: not value)
+    """Repository files and folders that the Python function reads; a change in one builds the dataset again."""
+
+    @model_validator(mode="after")
+    def _inputs_of_code(self) -> Self:
+        if self.inputs and self.format != "python":
+            raise ValueError("inputs go with format python; other formats read what uri names")
+        return self
 
 
 class Range(SpecModel):

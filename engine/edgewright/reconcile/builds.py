@@ -209,14 +209,19 @@ def _paths(desired: Snapshot, step: BuildStep, document: Dataset | Model) -> lis
         source = document.spec.source
         uses = [source.uri] if source.format == "python" else []
         uses += [use.use for use in document.spec.steps]
-        data = [source.uri] if source.format != "python" and source.uri in desired.content else []
-        return _code_paths(desired, uses) + data
+        data = [source.uri] if source.format != "python" else [*source.inputs]
+        data += [path for use in document.spec.steps for path in use.inputs]
+        return _code_paths(desired, uses) + [path for path in data if path in desired.content]
     spec = document.spec
     if isinstance(step, Import) and spec.source is not None:
         return [spec.source.uri] if spec.source.uri in desired.content else []
     if isinstance(step, Command):
         return [path for path in spec.inputs if path in desired.content]
-    return _code_paths(desired, [spec.architecture.use] if spec.architecture else [])
+    if spec.architecture is None:
+        return []
+    return _code_paths(desired, [spec.architecture.use]) + [
+        path for path in spec.architecture.inputs if path in desired.content
+    ]
 
 
 def _code_paths(desired: Snapshot, uses: list[str]) -> list[str]:

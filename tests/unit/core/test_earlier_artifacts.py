@@ -16,6 +16,7 @@ from edgewright.core.planning.fingerprint import (
     evaluate_components,
     export_components,
     fingerprint,
+    origin_components,
     package_components,
 )
 from edgewright.core.planning.observed import Observed
@@ -216,3 +217,20 @@ def test_an_export_from_elsewhere_is_made_again_where_classes_are_numbers_in_the
     assert earlier_fingerprint(Action.EXPORT, components) == fingerprint(Action.EXPORT, plain)
     found = corrected(artifact(Action.EXPORT, EXPORTED), {"dataset": data}, components)
     assert found.startswith(wrong) and bool(found) == bool(wrong)
+
+
+def test_code_that_reads_nothing_beside_itself_has_the_fingerprint_of_before() -> None:
+    spec = {"task": "regression", "dataset": "d", "architecture": {"use": "code/net.py:Net"}}
+    plain = ModelSpec.model_validate(spec)
+    reading = ModelSpec.model_validate({**spec, "architecture": {"use": "code/net.py:Net", "inputs": ["code/w.pt"]}})
+    code, content = {"code/net.py": "sha256:1"}, {"code/w.pt": "sha256:2"}
+
+    parts = origin_components(plain, "d", code, content, {})
+    assert {name for name in parts if name.startswith(("architecture", "code:", "inputs"))} == {
+        "architecture.use",
+        "architecture.with",
+        "code:code/net.py",
+    }
+    more = {"architecture.inputs": '["code/w.pt"]', "inputs:code/w.pt": "sha256:2"}
+    assert origin_components(reading, "d", code, content, {}) == {**parts, **more}
+    assert more.items() <= export_components(reading, "m", "d", code, None, content).items()

@@ -53,7 +53,7 @@ def plan_dataset(bench: Workbench, dataset: Dataset) -> Node:
     source = _source_digest(bench, address, dataset.spec)
     if source is None:
         return BLOCKED
-    components = dataset_components(dataset.spec, source, bench.desired.code)
+    components = dataset_components(dataset.spec, source, bench.desired.code, bench.desired.content)
     return bench.build(BuildDataset, address, components, {})
 
 
@@ -127,7 +127,8 @@ def plan_model(bench: Workbench, model: Model, dataset: Node) -> ModelNodes:
 def _export_components(bench: Workbench, spec: ModelSpec, origin: Node, dataset: Node) -> Components:
     described = bench.desired.dataset(spec.dataset)
     columns = described.spec if described is not None else None
-    return export_components(spec, _digest(origin), _digest(dataset), bench.desired.code, columns)
+    desired = bench.desired
+    return export_components(spec, _digest(origin), _digest(dataset), desired.code, columns, desired.content)
 
 
 def _gates(bench: Workbench, spec: ModelSpec) -> Sequence[Gate]:

@@ -6,7 +6,8 @@ left out: they change nothing in the output.
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from edgewright.core.artifact import Action
@@ -75,7 +76,13 @@ def _code(use: str, code: Mapping[str, str]) -> dict[str, str]:
     return {f"code:{path}": code.get(path, "missing")}
 
 
-def dataset_components(spec: DatasetSpec, source_digest: str, code: Mapping[str, str]) -> Components:
+def _inputs(paths: Iterable[str], content: Mapping[str, str]) -> dict[str, str]:
+    return {f"inputs:{path}": content.get(path, "missing") for path in paths}
+
+
+def dataset_components(
+    spec: DatasetSpec, source_digest: str, code: Mapping[str, str], content: Mapping[str, str] = MappingProxyType({})
+) -> Components:
     """List the components of a dataset's fingerprint; ``source_digest`` stands for the source's content."""
     parts = _fields(spec, exclude={"source"})
     parts["source.format"] = spec.source.format
@@ -87,9 +94,9 @@ def dataset_components(spec: DatasetSpec, source_digest: str, code: Mapping[str,
         parts[ORDER] = _ENCODE(order)
     if spec.source.format == "python":
         parts["source.function"] = spec.source.uri
-        parts |= _code(spec.source.uri, code)
+        parts |= _code(spec.source.uri, code) | _inputs(spec.source.inputs, content)
     for step in spec.steps:
-        parts |= _code(step.use, code)
+        parts |= _code(step.use, code) | _inputs(step.inputs, content)
     return parts
 
 
@@ -120,10 +127,11 @@ def _reads_folder(source: Source) -> bool:
     return source.format != "python" and "." not in source.uri.rpartition("/")[2]
 
 
-def _architecture_components(spec: ModelSpec, code: Mapping[str, str]) -> dict[str, str]:
+def _architecture_components(spec: ModelSpec, code: Mapping[str, str], content: Mapping[str, str]) -> dict[str, str]:
     if spec.architecture is None:
         return {}
-    return _fields(spec.architecture, prefix="architecture") | _code(spec.architecture.use, code)
+    named = _fields(spec.architecture, prefix="architecture") | _code(spec.architecture.use, code)
+    return named | _inputs(spec.architecture.inputs, content)
 
 
 def origin_components(
@@ -142,9 +150,9 @@ def origin_components(
     parts = {"task": spec.task, "input.dataset": dataset_digest}
     if spec.command is not None:
         parts |= {"command": json.dumps(spec.command), "output": spec.output}
-        return parts | {f"inputs:{path}": content.get(path, "missing") for path in spec.inputs}
+        return parts | _inputs(spec.inputs, content)
     training = spec.training_or_default
-    parts |= _architecture_components(spec, code) | _fields(training, prefix="training")
+    parts |= _architecture_components(spec, code, content) | _fields(training, prefix="training")
     if training.environment == "pinned":
         parts |= {f"environment.{name}": version for name, version in environment.items()}
     return parts
@@ -156,6 +164,7 @@ def export_components(
     dataset_digest: str,
     code: Mapping[str, str],
     dataset: DatasetSpec | None = None,
+    content: Mapping[str, str] = MappingProxyType({}),
 ) -> Components:
     """List the components of an export's fingerprint: the model, and the samples for parity and calibration."""
     found = _columns_found(dataset) if dataset is not None and spec.origin != "trained" else []
@@ -168,7 +177,7 @@ def export_components(
             exclude={"parity"} if spec.package.quantization.parity is None else None,
             prefix="package.quantization",
         ),
-        **_architecture_components(spec, code),
+        **_architecture_components(spec, code, content),
         **({FOUND: _ENCODE(found)} if found else {}),
     }
 

@@ -3,6 +3,7 @@
 Which files and facts there are is in docs/reference/artifacts.md; ``writer`` writes them.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,8 @@ from edgewright.errors import StepFailed
 SPLITS = ("train", "validation", "test")
 SCHEMA = "schema.json"
 _BATCH_ROWS = 1024
+_BATCH_VALUES = 4 << 20
+"""Features read at once: a batch is to be small beside the split."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,14 +64,14 @@ def load_split(files: Mapping[str, Path], facts: DatasetFacts, split: str, *, li
     wanted = list(dict.fromkeys([*facts.features, label, *slices]))
     with pq.ParquetFile(path) as file:
         rows = file.metadata.num_rows if limit is None else min(limit, file.metadata.num_rows)
-        features = np.empty((rows, *facts.input_shape), dtype=np.float32)
+        features = np.zeros((rows, *facts.input_shape), dtype=np.float32)
         labels = np.empty(rows, dtype=np.int64 if facts.label_values else np.float32)
         kept: list[pa.Table] = []
         done = 0
-        for batch in file.iter_batches(batch_size=_BATCH_ROWS, columns=wanted):
+        for batch in file.iter_batches(batch_size=_rows_at_once(facts), columns=wanted):
             part = batch.slice(0, rows - done)
             end = done + part.num_rows
-            features[done:end] = _features(part, facts)
+            _fill(features[done:end], part, facts)
             labels[done:end] = _labels(part.column(label), facts.columns[label])
             kept.append(pa.table({name: as_strings(part.column(name)) for name in slices}))
             done = end
@@ -83,23 +86,31 @@ def as_strings(column: pa.Array) -> pa.Array:
     return column.cast(pa.string())
 
 
-def _features(batch: pa.RecordBatch, facts: DatasetFacts) -> npt.NDArray[np.float32]:
+def _rows_at_once(facts: DatasetFacts) -> int:
+    return max(1, min(_BATCH_ROWS, _BATCH_VALUES // max(1, math.prod(facts.input_shape))))
+
+
+def _fill(target: npt.NDArray[np.float32], batch: pa.RecordBatch, facts: DatasetFacts) -> None:
+    """Write a batch's features to their place (rows, …), which holds zeros."""
     names = facts.features
     if facts.columns[names[0]].type == "image":
-        pixels = np.frombuffer(b"".join(batch.column(names[0]).to_pylist()), dtype=np.uint8)
-        return pixels.reshape(batch.num_rows, *facts.input_shape).astype(np.float32) / np.float32(255)
-    parts = [_feature(batch.column(name), facts.columns[name]) for name in names]
-    return np.concatenate(parts, axis=1)
+        for row, value in zip(target, batch.column(names[0]), strict=True):
+            pixels = np.frombuffer(value.as_buffer(), dtype=np.uint8).reshape(facts.input_shape)
+            np.divide(pixels, np.float32(255), out=row, dtype=np.float32)
+        return
+    at = 0
+    for name in names:
+        at += _fill_columns(target[:, at:], batch.column(name), facts.columns[name])
 
 
-def _feature(column: pa.Array, described: Column) -> npt.NDArray[np.float32]:
-    if described.type == "category":
-        values = described.values or ()
-        found = _positions(column, values)
-        one_hot: npt.NDArray[np.float32] = np.eye(len(values), dtype=np.float32)[found]
-        return one_hot
-    numbers: npt.NDArray[np.float32] = _numbers(column)
-    return numbers.reshape(-1, 1)
+def _fill_columns(target: npt.NDArray[np.float32], column: pa.Array, described: Column) -> int:
+    """Write a column's features from the target's first one on; return how many they are."""
+    if described.type != "category":
+        target[:, 0] = _numbers(column)
+        return 1
+    values = described.values or ()
+    target[np.arange(len(target)), _positions(column, values)] = 1.0
+    return len(values)
 
 
 def _labels(column: pa.Array, described: Column) -> npt.NDArray[np.int64] | npt.NDArray[np.float32]:

@@ -84,10 +84,22 @@ def _failed(checkout: Path, reference: str, error: BaseException) -> UserCodeFai
     if not frames:
         return UserCodeFailed(f"{text} in {reference}")
     where = f"{Path(frames[-1].filename).relative_to(root).as_posix()}:{frames[-1].lineno}"
+    advice = _advice(root, error)
     shown = [
         f"{Path(f.filename).relative_to(root).as_posix()}:{f.lineno} in {f.name}: {f.line}" for f in frames[-_FRAMES:]
     ]
-    return UserCodeFailed(f"{text} in {where} ({name})", hint="\n  ".join(shown))
+    return UserCodeFailed(f"{text} in {where} ({name})", hint="\n  ".join([*advice, *shown]))
+
+
+def _advice(root: Path, error: BaseException) -> list[str]:
+    """Say how code gets a file of the repository that it looked for: only what it imports is there by itself."""
+    if not isinstance(error, FileNotFoundError) or not isinstance(error.filename, str | os.PathLike):
+        return []
+    missing = (Path.cwd() / error.filename).resolve()
+    if not missing.is_relative_to(root):
+        return []
+    path = missing.relative_to(root).as_posix()
+    return [f"where the code reads files of the repository, list them beside use: inputs: [{path}]"]
 
 
 def _import(root: Path, file: Path, reference: str) -> ModuleType:

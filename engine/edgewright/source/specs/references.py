@@ -3,7 +3,7 @@
 Works on typed documents and returns problems by field; ``reading`` finds the lines. Nothing here reads YAML.
 """
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, assert_never
 
@@ -77,23 +77,30 @@ def _dataset_paths(document: Dataset) -> Iterator[NamedPath]:
     source = document.spec.source
     if source.format == "python":
         yield NamedPath(("spec", "source", "uri"), source.uri, "code")
+        yield from _inputs(("spec", "source"), source.inputs)
     elif not is_url(source.uri):
         yield NamedPath(("spec", "source", "uri"), source.uri, "content")
     for index, step in enumerate(document.spec.steps):
         if means_code(step.use):
             yield NamedPath(("spec", "steps", index, "use"), step.use, "code")
+        yield from _inputs(("spec", "steps", index), step.inputs)
 
 
 def _model_paths(document: Model) -> Iterator[NamedPath]:
     spec = document.spec
     if spec.architecture is not None and means_code(spec.architecture.use):
         yield NamedPath(("spec", "architecture", "use"), spec.architecture.use, "code")
+        yield from _inputs(("spec", "architecture"), spec.architecture.inputs)
     if spec.source is not None and not is_url(spec.source.uri):
         yield NamedPath(("spec", "source", "uri"), spec.source.uri, "content")
-    for index, path in enumerate(spec.inputs):
-        yield NamedPath(("spec", "inputs", index), path, "needed-content")
+    yield from _inputs(("spec",), spec.inputs)
     if spec.command is not None:
         yield NamedPath(("spec", "output"), spec.output, "output")
+
+
+def _inputs(field: Field, paths: Sequence[str]) -> Iterator[NamedPath]:
+    for index, path in enumerate(paths):
+        yield NamedPath((*field, "inputs", index), path, "needed-content")
 
 
 def _fleet_paths(document: Fleet) -> Iterator[NamedPath]:
