@@ -41,11 +41,11 @@ def evidence_line(variants: Mapping[str, Evidence]) -> str:
 
 def gates_line(found: ModelFindings) -> str:
     """Write whether gates judge a model, and how they stand."""
-    if not found.current:
-        return "its gates are judged when it is measured again"
-    if not found.verdict:
+    if not found.gated:
         named = f"thresholds/{found.thresholds} has no gate on the engine's figures" if found.thresholds else "no gates"
         return f"{named}: nothing judges it before devices"
+    if not found.verdict:
+        return "its gates are judged when it is measured again"
     passed = sum(outcome.passed is True for outcome in found.verdict)
     return f"{passed} of {count_text(len(found.verdict), 'gate')} passed"
 

@@ -69,7 +69,8 @@ def test_what_no_gate_judges_and_what_is_not_current_is_said(shop: Path) -> None
     edgewright(shop, "show", "model/reader").expect(0, "fp32 is packaged; no gates: nothing judges it before devices")
     edit(shop, {"specs/model.yaml": WHOLE["specs/model.yaml"].replace("epochs: 3", "epochs: 4")})
     edgewright(shop, "show", "model/reader").expect(0, "the spec has changed since", "judged when it is measured again")
-    assert edgewright(shop, "show", "model/reader", "-o", "json").expect(0).json()["current"] is False
+    model = edgewright(shop, "show", "model/reader", "-o", "json").expect(0).json()
+    assert (model["current"], model["packaged"], model["gated"], model["gates"]) == (False, None, True, [])
 
 
 def test_what_has_nothing_to_show_says_why(tmp_path: Path) -> None:

@@ -69,7 +69,10 @@ def model(packaged: str | None, *passed: bool | None, thresholds: str | None = N
     verdict = tuple(GateOutcome("accuracy ≥ 0.9", each, None, None) for each in passed)
     artifact = Artifact("f", Action.EVALUATE, MODEL, "sha256:1", {}, facts(None))
     dataset = Address("dataset", "tags")
-    return findings_line(ModelFindings(MODEL, artifact, variants, current, dataset, packaged, thresholds, verdict))
+    gated = bool(passed)
+    return findings_line(
+        ModelFindings(MODEL, artifact, variants, current, dataset, packaged, thresholds, gated, verdict)
+    )
 
 
 def test_a_model_in_a_line() -> None:

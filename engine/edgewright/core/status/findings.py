@@ -42,17 +42,14 @@ class ModelFindings:
     """The variant that is packaged; None where there is none yet, or the figures are not current."""
     thresholds: str | None
     """None: no gates judge it."""
+    gated: bool
+    """Whether any gate judges the engine's figures."""
     verdict: tuple[GateOutcome, ...]
     """How gates stand for the variant that is packaged, or was tried last; empty where the figures are not current."""
     classes: tuple[str, ...] | None = None
     """In the order of the outputs; None for regression, and where they were not looked up."""
     confusion: Mapping[str, Confusion] | None = None
     """By variant; None where it was not looked up."""
-
-    @property
-    def gated(self) -> bool:
-        """Whether any gate judges it on the engine's figures."""
-        return bool(self.verdict)
 
 
 Findings = DatasetFindings | ModelFindings
@@ -112,6 +109,7 @@ def _model(
     if model is None or artifact is None or not isinstance(artifact.facts, EvaluationFacts):
         return None
     package = nodes.package.artifact if nodes is not None else None
+    thresholds = desired.thresholds(model.spec.thresholds) if model.spec.thresholds is not None else None
     return ModelFindings(
         address,
         artifact,
@@ -120,5 +118,6 @@ def _model(
         dataset=Address("dataset", model.spec.dataset),
         packaged=package.facts.variant if package is not None and isinstance(package.facts, PackageFacts) else None,
         thresholds=model.spec.thresholds,
+        gated=thresholds is not None and any(gate.device_class is None for gate in thresholds.spec.gates),
         verdict=plan.verdicts.get(address, ()) if now is not None else (),
     )
