@@ -49,7 +49,7 @@ class Ear(NullListener):
     rests: "queue.Queue[Rest]" = field(default_factory=queue.Queue)
     starts: "queue.Queue[float]" = field(default_factory=queue.Queue)
 
-    def rested(self, desired: Snapshot, conditions: Mapping[Address, Sequence[Condition]], *, settled: bool) -> None:
+    def finished(self, desired: Snapshot, conditions: Mapping[Address, Sequence[Condition]], *, settled: bool) -> None:
         """A pass has ended."""
         self.rests.put(Rest(time.perf_counter(), desired.revision))
 

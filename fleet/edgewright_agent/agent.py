@@ -129,13 +129,13 @@ class Agent:
         models = self.report().models
         return not self._schedule.troubles and all(model.phase is Phase.VERIFIED for model in models)
 
-    def tidy(self) -> None:
+    def clean_up(self) -> None:
         """Remove what a crash left half written; only the agent that runs may, before its first step.
 
         Raises:
             LocalError: The disk refuses.
         """
-        self._blobs.tidy()
+        self._blobs.clean_up()
 
     def report(self) -> ReportMessage:
         """Return the device's report as of now.
@@ -151,7 +151,7 @@ class Agent:
         Raises:
             LocalError: The disk cannot even be looked at.
         """
-        if self._ports.watch is not None and self._ports.watch.news():
+        if self._ports.watch is not None and self._ports.watch.changed():
             self._schedule.set(POLL, 0.0)
         view = self._view()
         said_all = self._said is not None and _body(self._report(view)) == _body(self._said)

@@ -118,7 +118,7 @@ class Device:
             jitter=lambda: 1.0,
         )
         self.agent = Agent(self.settings, root, ports)
-        self.agent.tidy()
+        self.agent.clean_up()
 
     def work(self, steps: int = 200) -> float:
         """Step until nothing is due; returns for how long."""

@@ -225,13 +225,13 @@ class Watching(Log):
     def planned(self, plan: Plan) -> None:
         self._stepped.beat()
 
-    def rested(self, desired: Snapshot, conditions: Mapping[Address, Sequence[Condition]], *, settled: bool) -> None:
-        self._stepped.rested(desired, conditions, settled=settled)
+    def finished(self, desired: Snapshot, conditions: Mapping[Address, Sequence[Condition]], *, settled: bool) -> None:
+        self._stepped.finished(desired, conditions, settled=settled)
 
     def waiting(self) -> None:
         self._stepped.beat()
 
-    def troubled(self, error: EdgewrightError, until: datetime) -> None:
+    def pass_failed(self, error: EdgewrightError, until: datetime) -> None:
         self.lines.append(f"trouble: {error.message}")
         self._stepped.beat()
 
@@ -324,7 +324,7 @@ class Stepped:
         if self.now > self._until and self._reconciler is not None:
             self._reconciler.stop()
 
-    def rested(self, desired: Snapshot, conditions: Mapping[Address, Sequence[Condition]], *, settled: bool) -> None:
+    def finished(self, desired: Snapshot, conditions: Mapping[Address, Sequence[Condition]], *, settled: bool) -> None:
         """End where everything is as it should be."""
         self.conditions = conditions
         if not self._script and settled and self._done() and self._reconciler is not None:

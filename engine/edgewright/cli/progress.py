@@ -113,7 +113,7 @@ class PlainListener(NullListener):
         again = _again_text(retry_in)
         self._print(f"{step_id(step)}: failed: {error.message}{again}")
 
-    def rolled(self, address: Address, state: RolloutState) -> None:
+    def rollout_changed(self, address: Address, state: RolloutState) -> None:
         """Write the status of a rollout, once."""
         text = rollout_text(state)
         if self._printed.get(address) != text:
@@ -176,7 +176,7 @@ class LiveListener(NullListener):
         again = _again_text(retry_in)
         self._console.print(Text.assemble(("✗", "red"), f" {step_id(step)}: {error.message}{again}"))
 
-    def rolled(self, address: Address, state: RolloutState) -> None:
+    def rollout_changed(self, address: Address, state: RolloutState) -> None:
         """Redraw its waves."""
         with self._lock:
             self._rollouts[address] = state

@@ -295,7 +295,7 @@ class ControllerListener(NullListener):
         """Log the error."""
         self._log.warning("step failed", step=step_id(step), error=error.message, hint=error.hint or None)
 
-    def rolled(self, address: Address, state: RolloutState) -> None:
+    def rollout_changed(self, address: Address, state: RolloutState) -> None:
         """Log the phase and wave of a rollout when they change."""
         text = f"{state.phase.value} {state.wave + 1}"
         if self._rolled.get(address) != text:
@@ -308,7 +308,7 @@ class ControllerListener(NullListener):
         log(event.reason, address=event.address, message=event.message)
         self._controller.on_event()
 
-    def rested(self, desired: Snapshot, conditions: Mapping[Address, Sequence[Condition]], *, settled: bool) -> None:
+    def finished(self, desired: Snapshot, conditions: Mapping[Address, Sequence[Condition]], *, settled: bool) -> None:
         """Record the finished pass."""
         self._controller.finished_pass(desired, conditions)
         if settled:
@@ -318,7 +318,7 @@ class ControllerListener(NullListener):
         """Record a heartbeat."""
         self._controller.health.heartbeats.beat(self._controller.name)
 
-    def troubled(self, error: EdgewrightError, until: datetime) -> None:
+    def pass_failed(self, error: EdgewrightError, until: datetime) -> None:
         """Log the error and the time of the next attempt."""
         again = until.isoformat(timespec="seconds")
         self._log.warning("pass failed", error=error.message, hint=error.hint or None, again=again)

@@ -66,10 +66,10 @@ def nonce_of(model: str, target: ModelAssignment | None) -> str:
     return f"order-{hex_of(digest_json({'model': model, 'target': content}))[:24]}"
 
 
-def judge(
+def assess(
     model: str, target: ModelAssignment | None, nonce: str, said: str | Evidence | Iterable[str]
 ) -> Verdict | None:
-    """Judge what a device said of an order.
+    """Check what a device reported of an order.
 
     Args:
         model: The model's name.
@@ -81,7 +81,7 @@ def judge(
         None: there is no evidence of this order.
     """
     own = [each for each in _evidence(said) if each.nonce == nonce]
-    return _judged(model, target, own[-1].model) if own else None
+    return _verdict(model, target, own[-1].model) if own else None
 
 
 def _evidence(said: str | Evidence | Iterable[str]) -> list[Evidence]:
@@ -108,7 +108,7 @@ def _read(text: str) -> Iterator[Evidence]:
             continue
 
 
-def _judged(model: str, target: ModelAssignment | None, shown: ModelReport) -> Verdict:
+def _verdict(model: str, target: ModelAssignment | None, shown: ModelReport) -> Verdict:
     if shown.model != model:
         return Contradiction(f"the evidence is of the model {shown.model}, not of {model}")
     if shown.phase is Phase.FAILED:

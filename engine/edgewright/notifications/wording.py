@@ -25,7 +25,7 @@ def details(notification: Notification) -> list[str]:
     if notification.data.get("from") and notification.data.get("to"):
         facts.append(f"{notification.data['from']} → {notification.data['to']}")
     lines.append(", ".join(facts))
-    if notification.suppressed and notification.reason != "NoticesLeftOut":
+    if notification.suppressed and notification.reason != "NotificationsLeftOut":
         count = notification.suppressed
         left_out = (
             "1 notification before this one was" if count == 1 else f"{count:,} notifications before this one were"

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from edgewright.core.signatures import SignatureState
 from edgewright.core.snapshot import Snapshot
-from edgewright.core.status.source import SourceStatus, StandingReason
+from edgewright.core.status.source import SourceReason, SourceStatus
 from edgewright.core.suggestions import suggestion
 from edgewright.errors import EdgewrightError, SourceError, SourceUnavailable, SpecError, Transient
 from edgewright.ports import ControlReader, ControlWriter, Upstream
@@ -21,7 +21,7 @@ from edgewright_schemas.repository import Repository
 
 SIGNED = "+signed"
 """Marks, in the store, an accepted revision whose signature was checked: trust then never starts anew."""
-_PROBLEMS: Mapping[SignatureState, StandingReason] = {
+_PROBLEMS: Mapping[SignatureState, SourceReason] = {
     SignatureState.MISSING: "SignatureMissing",
     SignatureState.UNKNOWN: "SignatureUnknown",
     SignatureState.REVOKED: "SignatureRevoked",
@@ -170,7 +170,7 @@ class AcceptedSource:
         self._source = upstream.source(self._force, environment)
         self.follow: Follow | None = None
         """What is followed, as of the last look."""
-        self.standing = SourceStatus(in_force=None, candidate=None)
+        self.status = SourceStatus(in_force=None, candidate=None)
 
     def touch(self) -> None:
         """Mark the repository as possibly changed; the next ``revision`` looks."""
@@ -196,10 +196,10 @@ class AcceptedSource:
         with self._lock:
             self._look_again.clear()
             now = self._clock()
-            before = self.standing
-            problem: StandingReason
+            before = self.status
+            problem: SourceReason
             try:
-                candidate, problem, message = self._judge_or_restart()
+                candidate, problem, message = self._verify_or_restart()
             except SpecError as error:
                 candidate, problem, message = self._refused, "SpecInvalid", str(error)
             except Transient as error:
@@ -216,7 +216,7 @@ class AcceptedSource:
             elif not problem and (ignored := self._upstream.overlooked(self.follow)):
                 problem, message = "TagIgnored", ignored
             since = before.since if before.reason == problem and before.candidate == candidate else now
-            self.standing = SourceStatus(
+            self.status = SourceStatus(
                 in_force=self._in_force or None,
                 candidate=candidate or None,
                 reason=problem,
@@ -224,18 +224,18 @@ class AcceptedSource:
                 since=since,
                 fetched_at=now if self._unfetched is None else before.fetched_at,
             )
-            return self.standing
+            return self.status
 
-    def _judge_or_restart(self) -> tuple[str, StandingReason, str]:
+    def _verify_or_restart(self) -> tuple[str, SourceReason, str]:
         """Judge the candidate; where the revision in force was lost (as by ``git gc``), as a new process would.
 
         Raises:
-            SpecError, SourceError, Transient: As in _judge and _restore.
+            SpecError, SourceError, Transient: As in _verify and _restore.
         """
         if not self._in_force:
             self._restore()
         try:
-            return self._judge()
+            return self._verify()
         except SourceError:
             lost = self._in_force
             if not lost or self._is_at_hand(lost):
@@ -243,7 +243,7 @@ class AcceptedSource:
         self._in_force = ""
         try:
             self._restore()
-            return self._judge()
+            return self._verify()
         finally:
             self._in_force = self._in_force or lost
 
@@ -289,7 +289,7 @@ class AcceptedSource:
         declared = self._upstream.declared(commit)
         return declared is not None and declared.spec.verification is not None
 
-    def _judge(self) -> tuple[str, StandingReason, str]:
+    def _verify(self) -> tuple[str, SourceReason, str]:
         """Look at the candidate: (revision, problem, message); without a problem it is in force now.
 
         Raises:
@@ -330,9 +330,9 @@ class AcceptedSource:
 
     def _force(self) -> str:
         if not self._in_force:
-            standing = self.standing
+            status = self.status
             raise SourceError(
-                f"no revision is in force: {standing.message or 'nothing was looked at yet'}",
+                f"no revision is in force: {status.message or 'nothing was looked at yet'}",
                 hint="see the condition of the repository in edgewright status",
             )
         return self._in_force
@@ -370,11 +370,11 @@ class AcceptedSource:
         return self._source.read(revision, path)
 
 
-def raise_for(standing: SourceStatus) -> None:
+def raise_for(status: SourceStatus) -> None:
     """Turn a refusal into what a command ends with.
 
     Raises:
         EdgewrightError: The candidate was refused.
     """
-    if standing.reason:
-        raise EdgewrightError(standing.message, hint="the last accepted revision stays in force")
+    if status.reason:
+        raise EdgewrightError(status.message, hint="the last accepted revision stays in force")

@@ -66,7 +66,7 @@ class PlanExecutor:
         self,
         desired: Snapshot,
         current: Plan,
-        aims: Mapping[Address, RolloutTarget],
+        rollout_targets: Mapping[Address, RolloutTarget],
         options: RunOptions,
         pool: BuildPool,
         touched: Set[Address],
@@ -76,7 +76,7 @@ class PlanExecutor:
         Args:
             desired: The accepted specs.
             current: Their plan.
-            aims: Of all rollouts, as planned.
+            rollout_targets: Of all rollouts, as planned.
             options: Of the run.
             pool: Runs build steps.
             touched: Rollouts to advance even if the plan has no step for them: there is news of their devices.
@@ -113,8 +113,8 @@ class PlanExecutor:
         pool.offer(desired, builds)
         self._publish(publishes, desired)
         acted |= bool(publishes or targets or news)
-        self._drop_requests(desired, aims)
-        wakes = self._advance_rollouts(desired, aims, targets, held, news)
+        self._drop_requests(desired, rollout_targets)
+        wakes = self._advance_rollouts(desired, rollout_targets, targets, held, news)
         self.attempt("assign", self.publisher.flush_assignments)
         return Executed(acted, tuple(wakes))
 
@@ -234,34 +234,34 @@ class PlanExecutor:
     def _advance_rollouts(
         self,
         desired: Snapshot,
-        aims: Mapping[Address, RolloutTarget],
+        rollout_targets: Mapping[Address, RolloutTarget],
         targets: set[Address],
         held: set[Address],
         news: Set[Address],
     ) -> list[datetime]:
         """Advance rollouts that have a step, and those with news; held ones only in what is under way."""
         wakes = []
-        for address, aim in aims.items():
+        for address, target in rollout_targets.items():
             if address not in targets | news:
                 continue
             planned = address in targets and address not in held
-            goal = aim if planned else replace(aim, release=None, key=None)
+            goal = target if planned else replace(target, release=None, key=None)
             try:
                 wake = self.rollout_driver.advance(desired, address, goal)
             except LeaseLost:
                 raise
             except EdgewrightError as error:
-                self._give_up_rollout(desired, address, aim, error)
+                self._give_up_rollout(desired, address, target, error)
                 continue
             self.backoff.succeeded(str(address))
             if wake is not None:
                 wakes.append(wake)
         return wakes
 
-    def _drop_requests(self, desired: Snapshot, aims: Mapping[Address, RolloutTarget]) -> None:
+    def _drop_requests(self, desired: Snapshot, rollout_targets: Mapping[Address, RolloutTarget]) -> None:
         """Drop what people asked of rollouts that are not declared any more, with an event for each request."""
         for address, requested in self.context.reader.requested_controls().items():
-            if address in aims:
+            if address in rollout_targets:
                 continue
             for each in requested.requests or (None,):
                 what = each.action if each is not None else "a request"
@@ -269,12 +269,14 @@ class PlanExecutor:
                 self.journal.event(REQUEST_DROPPED, address, message, desired.revision)
             self.context.writer.take_controls({address: requested})
 
-    def _give_up_rollout(self, desired: Snapshot, address: Address, aim: RolloutTarget, error: EdgewrightError) -> None:
+    def _give_up_rollout(
+        self, desired: Snapshot, address: Address, target: RolloutTarget, error: EdgewrightError
+    ) -> None:
         """Give up a rollout for this run; where it cannot succeed as declared, until its key changes."""
         self.failures[str(address)] = Failure(str(address), error)
         self.backoff.failed(str(address), error)
-        if isinstance(error, StepFailed) and aim.failure_key is not None:
-            self.context.writer.record_failure(aim.failure_key, error.message)
+        if isinstance(error, StepFailed) and target.failure_key is not None:
+            self.context.writer.record_failure(target.failure_key, error.message)
         self.journal.event("RolloutStuck", address, error.message, desired.revision, once=True)
 
 

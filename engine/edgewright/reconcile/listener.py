@@ -41,7 +41,7 @@ class Listener(Protocol):
         """A step failed; it is tried again in ``retry_in`` seconds, or not at all."""
         ...
 
-    def rolled(self, address: Address, state: RolloutState) -> None:
+    def rollout_changed(self, address: Address, state: RolloutState) -> None:
         """A rollout moved on."""
         ...
 
@@ -49,7 +49,7 @@ class Listener(Protocol):
         """Something was written to history."""
         ...
 
-    def rested(self, desired: Snapshot, conditions: Mapping[Address, Sequence[Condition]], *, settled: bool) -> None:
+    def finished(self, desired: Snapshot, conditions: Mapping[Address, Sequence[Condition]], *, settled: bool) -> None:
         """A continuous run has finished a pass; ``settled``: only others can bring it further."""
         ...
 
@@ -57,7 +57,7 @@ class Listener(Protocol):
         """A continuous run is alive, and has nothing to do."""
         ...
 
-    def troubled(self, error: EdgewrightError, until: datetime) -> None:
+    def pass_failed(self, error: EdgewrightError, until: datetime) -> None:
         """A continuous run could not finish a pass, and tries again then."""
         ...
 
@@ -83,17 +83,17 @@ class NullListener:
     def failed(self, step: Step, error: EdgewrightError, retry_in: float | None) -> None:
         """Ignore the call."""
 
-    def rolled(self, address: Address, state: RolloutState) -> None:
+    def rollout_changed(self, address: Address, state: RolloutState) -> None:
         """Ignore the call."""
 
     def happened(self, event: Event) -> None:
         """Ignore the call."""
 
-    def rested(self, desired: Snapshot, conditions: Mapping[Address, Sequence[Condition]], *, settled: bool) -> None:
+    def finished(self, desired: Snapshot, conditions: Mapping[Address, Sequence[Condition]], *, settled: bool) -> None:
         """Ignore the call."""
 
     def waiting(self) -> None:
         """Ignore the call."""
 
-    def troubled(self, error: EdgewrightError, until: datetime) -> None:
+    def pass_failed(self, error: EdgewrightError, until: datetime) -> None:
         """Ignore the call."""

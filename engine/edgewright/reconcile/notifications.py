@@ -17,7 +17,7 @@ from edgewright.ports import HistoryReader, HistoryWriter, Notifier
 from edgewright.reconcile.backoff import Backoff
 from edgewright_schemas.notifications import NotificationReceiver
 
-FAILED = "NoticeFailed"
+FAILED = "NotificationFailed"
 _PAGE = 200
 _PAGES = 50
 """Pages for one receiver before the others have their turn."""

@@ -151,9 +151,9 @@ class Reconciler:
         due = options.drift and self.observer.memory.due(self.context.clock(), desired.reconciliation().drift_interval)
         if due or (_REFRESH in self.executor.failures and not self.backoff.is_waiting(_REFRESH)):
             self.executor.attempt(_REFRESH, self.publisher.refresh)
-        current, aims = self._plan_with_aims(desired, options, deep=due)
+        current, rollout_targets = self._plan_with_targets(desired, options, deep=due)
         self._pool.cancel_all_but({getattr(step, "fingerprint", None) or "" for step in current.steps})
-        executed = self.executor.execute(desired, current, aims, options, self._pool, self._touched)
+        executed = self.executor.execute(desired, current, rollout_targets, options, self._pool, self._touched)
         self._touched = executed.touched
         # A plan of a large repository takes seconds; where the next pass comes at once, it makes one anyway.
         again = self._wake.is_set() and not options.continuous
@@ -169,7 +169,7 @@ class Reconciler:
             self.journal.settle(desired, after)
         if options.continuous:
             conditions = self.status_writer.write(desired, after, self.executor.failures)
-            self.context.listener.rested(desired, conditions, settled=settled)
+            self.context.listener.finished(desired, conditions, settled=settled)
             if still:
                 self._idle(desired, after, executed.wakes)
         elif settled:
@@ -198,15 +198,15 @@ class Reconciler:
             self._renewed = now
 
     def _plan(self, desired: Snapshot, options: RunOptions) -> Plan:
-        return self._plan_with_aims(desired, options)[0]
+        return self._plan_with_targets(desired, options)[0]
 
-    def _plan_with_aims(
+    def _plan_with_targets(
         self, desired: Snapshot, options: RunOptions, *, deep: bool = False
     ) -> tuple[Plan, Mapping[Address, RolloutTarget]]:
         observed = self.observer.observe(desired, retry_failures=options.retry_failures, deep=deep)
-        found, aims = plan_with_targets(desired, observed, self.context.clock())
+        found, rollout_targets = plan_with_targets(desired, observed, self.context.clock())
         self.context.listener.planned(found)
-        return found, aims
+        return found, rollout_targets
 
     def _end(
         self, last: Plan, *, timed_out: bool = False, stopped: bool = False, superseded_by: str | None = None
@@ -244,7 +244,7 @@ class Reconciler:
         A newer revision ends the wait, for it may be the remedy.
         """
         until = self.backoff.failed(_WHOLE, error)
-        self.context.listener.troubled(error, until)
+        self.context.listener.pass_failed(error, until)
         try:
             self.status_writer.write_failure(desired, error)
         except LeaseLost:

@@ -42,7 +42,7 @@ class RolloutDriver:
     device_writer: DeviceWriter
     duplicates: DuplicateMemory = field(default_factory=DuplicateMemory)
 
-    def advance(self, desired: Snapshot, address: Address, aim: RolloutTarget) -> datetime | None:
+    def advance(self, desired: Snapshot, address: Address, target: RolloutTarget) -> datetime | None:
         """Move one rollout on by what is known now.
 
         Returns:
@@ -55,15 +55,15 @@ class RolloutDriver:
         stored = self.context.reader.rollout(address) or RolloutState()
         requested = self.context.reader.requested_controls().get(address)
         state, drops = take_up(stored, requested) if requested else (stored, ())
-        goal = _goal(desired, aim, state)
+        goal = _goal(desired, target, state)
         if goal is None:
             return None
         if goal.release.config is not None:
-            self.configurator.keep(desired, aim.fleet, goal.release.config)
+            self.configurator.keep(desired, target.fleet, goal.release.config)
         enrolled = self.context.reader.enrolled()
-        labels = members(desired, aim.fleet, enrolled)
+        labels = members(desired, target.fleet, enrolled)
         held = _conflicts_of(address, find_conflicts(desired, enrolled))
-        model = aim.rollout.spec.model
+        model = target.rollout.spec.model
         now = self.context.clock()
         views = _hold(self._views(model, labels, goal), state, goal, held)
         views = self._hold_duplicates(views, state, goal)
@@ -72,11 +72,11 @@ class RolloutDriver:
             return result.wake_at
         self._call_off(stored, result)
         try:
-            assignments = self._assignments(result.assign, aim, labels)
+            assignments = self._assignments(result.assign, target, labels)
         except StepFailed as error:
-            failed = self._unrenderable(error, result.assign, desired, aim, labels)
+            failed = self._unrenderable(error, result.assign, desired, target, labels)
             result = _without(advance(state, goal, hold_back(views, CONFIG_FAILED, failed), now), failed, now)
-            assignments = self._assignments(result.assign, aim, labels)
+            assignments = self._assignments(result.assign, target, labels)
         events = [_event(event, now, address, desired) for event in (*drops, *result.events)]
         self.context.writer.save_rollout_with_assignments(
             address,
@@ -88,7 +88,7 @@ class RolloutDriver:
         if requested:
             self.context.writer.take_controls({address: requested})
         self.context.announce(events)
-        self.context.listener.rolled(address, result.state)
+        self.context.listener.rollout_changed(address, result.state)
         return result.wake_at
 
     def _hold_duplicates(
@@ -137,11 +137,11 @@ class RolloutDriver:
         return views
 
     def _assignments(
-        self, decisions: Sequence[tuple[str, Release | None]], aim: RolloutTarget, labels: Mapping[str, Labels]
+        self, decisions: Sequence[tuple[str, Release | None]], target: RolloutTarget, labels: Mapping[str, Labels]
     ) -> list[Assignment]:
-        model = aim.rollout.spec.model
+        model = target.rollout.spec.model
         current = self.context.reader.assignments([device for device, _ in decisions])
-        configs = self._configs(decisions, aim, labels)
+        configs = self._configs(decisions, target, labels)
         # The state store may have been lost, or be an older copy: versions go on from what is out, never back.
         published = self.delivery.assigned() if decisions else {}
         made = []
@@ -164,7 +164,7 @@ class RolloutDriver:
         return made
 
     def _configs(
-        self, decisions: Sequence[tuple[str, Release | None]], aim: RolloutTarget, labels: Mapping[str, Labels]
+        self, decisions: Sequence[tuple[str, Release | None]], target: RolloutTarget, labels: Mapping[str, Labels]
     ) -> dict[tuple[str, str | None], ConfigFile]:
         by_config: dict[str, dict[str, Labels]] = {}
         for device, release in decisions:
@@ -172,7 +172,7 @@ class RolloutDriver:
                 by_config.setdefault(release.config, {})[device] = labels.get(device, {})
         rendered: dict[tuple[str, str | None], ConfigFile] = {}
         for config, devices in by_config.items():
-            files = self.configurator.render(config, aim.fleet.metadata.name, aim.rollout.spec.model, devices)
+            files = self.configurator.render(config, target.fleet.metadata.name, target.rollout.spec.model, devices)
             rendered |= {(device, config): file for device, file in files.items()}
         return rendered
 
@@ -181,7 +181,7 @@ class RolloutDriver:
         error: StepFailed,
         decisions: Sequence[tuple[str, Release | None]],
         desired: Snapshot,
-        aim: RolloutTarget,
+        target: RolloutTarget,
         labels: Mapping[str, Labels],
     ) -> dict[str, str]:
         """Find the devices whose own labels, not the repository, keep their configuration from being rendered.
@@ -189,22 +189,22 @@ class RolloutDriver:
         Raises:
             StepFailed: It cannot be rendered for a device that the inventory lists, or for none of the fleet.
         """
-        listed = {device.id for device in declared(desired, aim.fleet)}
+        listed = {device.id for device in declared(desired, target.fleet)}
         decided = dict(decisions)
         release = next(release for release in decided.values() if release is not None and release.config is not None)
         wanted = {
             device: decided.get(device, release) for device in labels if device in decided or device not in listed
         }
-        failed = {d: said for d, r in wanted.items() if (said := self._config_failure(d, r, aim, labels))}
+        failed = {d: said for d, r in wanted.items() if (said := self._config_failure(d, r, target, labels))}
         if not failed or failed.keys() & listed or failed.keys() == labels.keys():
             raise error
         return failed
 
     def _config_failure(
-        self, device: str, release: Release | None, aim: RolloutTarget, labels: Mapping[str, Labels]
+        self, device: str, release: Release | None, target: RolloutTarget, labels: Mapping[str, Labels]
     ) -> str:
         try:
-            self._configs([(device, release)], aim, labels)
+            self._configs([(device, release)], target, labels)
         except StepFailed as error:
             return error.message
         return ""
@@ -263,19 +263,19 @@ def _without(result: Advance, failed: Mapping[str, str], now: datetime) -> Advan
     return replace(result, state=state, assign=assign)
 
 
-def _goal(desired: Snapshot, aim: RolloutTarget, state: RolloutState) -> Goal | None:
+def _goal(desired: Snapshot, target: RolloutTarget, state: RolloutState) -> Goal | None:
     """Aim at the desired release; without one, let what is under way finish."""
-    release, key = (aim.release, aim.key) if aim.release else (state.release, state.key)
+    release, key = (target.release, target.key) if target.release else (state.release, state.key)
     if release is None or not key:
         return None
     return Goal(
-        name=aim.rollout.metadata.name,
-        spec=aim.rollout.spec,
+        name=target.rollout.metadata.name,
+        spec=target.rollout.spec,
         release=release,
         key=key,
-        fleet_digest=aim.fleet_digest,
-        device_gates=device_gates(_gates(desired, aim.rollout.spec.model)),
-        earlier_keys=aim.earlier_keys if aim.release else (),
+        fleet_digest=target.fleet_digest,
+        device_gates=device_gates(_gates(desired, target.rollout.spec.model)),
+        earlier_keys=target.earlier_keys if target.release else (),
     )
 
 

@@ -101,7 +101,7 @@ class LiveEnvironment:
                 hint="declare it; behind a proxy that ends TLS name the proxy with --proxy, too",
             )
         return self._workspace.reconciler(
-            desired, lease, listener, source=followed, source_status=lambda: followed.standing
+            desired, lease, listener, source=followed, source_status=lambda: followed.status
         )
 
     def plan(self, proposed: Snapshot, in_force: Snapshot | None) -> Plan:

@@ -33,8 +33,8 @@ def enroll(options: argparse.Namespace) -> int:
     settings = read_settings(options.config)
     if not settings.server:
         raise SettingsError(f"{options.config}: server is not set: which one should know this device?")
-    bell = Wakeups()
-    stop = stop_on_signals(bell.ring)
+    wakeups = Wakeups()
+    stop = stop_on_signals(wakeups.wake)
     files = IdentityFiles(settings.directory, settings.device, Disk())
     enroller = HttpOpener(settings, Disk(), FetchLimits(), stop.is_set).enroller()
     if not _enrolled(files):
@@ -48,7 +48,7 @@ def enroll(options: argparse.Namespace) -> int:
             waits = options.wait and (not isinstance(error, NotEnrolled) or error.reason in {PENDING, OTHER_KEY})
             if not waits:
                 return 1
-            bell.wait(schedule.failed("enroll", error, time.monotonic(), random.random()))  # noqa: S311 - jitter
+            wakeups.wait(schedule.failed("enroll", error, time.monotonic(), random.random()))  # noqa: S311 - jitter
             if stop.is_set():
                 return 1
     _show(settings, files, None, options.output)

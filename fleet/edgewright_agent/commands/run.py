@@ -64,13 +64,13 @@ def init(options: argparse.Namespace) -> int:
 def run(options: argparse.Namespace) -> int:
     """Run the agent until it is told to stop; or once."""
     settings, once = read_settings(options.config), options.once
-    bell = Wakeups()
-    stop = stop_on_signals(bell.ring)
+    wakeups = Wakeups()
+    stop = stop_on_signals(wakeups.wake)
     with _only_agent(settings.directory):
         agent, watch = _agent(settings, stop, watched=not once)
-        agent.tidy()
+        agent.clean_up()
         if watch is not None:
-            watch.start(bell.ring)
+            watch.start(wakeups.wake)
         logging.getLogger(__name__).info("%s runs; repository %s", settings.device, settings.repository)
         while not stop.is_set():
             try:
@@ -79,12 +79,12 @@ def run(options: argparse.Namespace) -> int:
                 if once:
                     raise
                 logging.getLogger(__name__).error("%s: %s", error.reason, error.message)
-                bell.wait(settings.retry)
+                wakeups.wait(settings.retry)
                 continue
             if sleep is not None:
                 if once and not agent.throttled:
                     return _outcome(agent)
-                bell.wait(sleep.seconds)
+                wakeups.wait(sleep.seconds)
         if watch is not None:
             watch.stop()
     return 0

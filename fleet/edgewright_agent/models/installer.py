@@ -83,7 +83,7 @@ class Installer:
             What is so now. Phase ``failed`` says that it was refused, and why; else it is verified.
         """
         try:
-            self._blobs.tidy()
+            self._blobs.clean_up()
             self._settle(target)
             self._begin(target, self._model(target.model).running)
             return self._bring(self._hands(Payload(payload, target)), target)

@@ -72,7 +72,7 @@ class Blobs:
         begun = {DIGEST_PREFIX + name.removesuffix(PART) for name in names if not name.startswith(".")}
         return frozenset(begun), frozenset(DIGEST_PREFIX + name for name in names if "." not in name)
 
-    def tidy(self) -> None:
+    def clean_up(self) -> None:
         """Remove what a crash left half written; called before anything else is.
 
         Raises:

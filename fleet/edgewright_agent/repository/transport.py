@@ -40,7 +40,7 @@ class RepositoryReader(Protocol):
 class Watch(Protocol):
     """Notices that a repository changed, so that nobody has to look."""
 
-    def news(self) -> bool:
+    def changed(self) -> bool:
         """Return whether something changed since the last call."""
         ...
 

@@ -70,7 +70,7 @@ class RepositoryWatch:
         self._stopping.set()
         self._pace.interrupt()
 
-    def news(self) -> bool:
+    def changed(self) -> bool:
         """Return whether something changed since the last call."""
         if not self._news.is_set():
             return False

@@ -73,7 +73,7 @@ class World:
     def approve(self, device: str) -> None:
         self.operators.approve(self.operators.find(device, None, [IdentityStatus.PENDING]), {})
 
-    def speaker(self, outcome: EnrollmentOutcome) -> CertifiedDevice:
+    def caller(self, outcome: EnrollmentOutcome) -> CertifiedDevice:
         assert isinstance(outcome.said, IssuedCertificate), outcome
         return check_certificate(self.authority, outcome.said.certificate, self.now)
 
@@ -108,9 +108,9 @@ def test_a_device_waits_for_an_operator_and_is_then_certified(world: World) -> N
     world.operators.approve(pending, {"ring": "canary"})
     answer = world.ask(key, "lane-1")
 
-    speaker = world.speaker(answer)
-    assert (speaker.device, speaker.fingerprint) == ("lane-1", pending.key)
-    assert speaker.not_after == NOW + timedelta(days=7)
+    caller = world.caller(answer)
+    assert (caller.device, caller.fingerprint) == ("lane-1", pending.key)
+    assert caller.not_after == NOW + timedelta(days=7)
     assert world.state.enrolled() == {"lane-1": {"region": "eu", "ring": "canary"}}
     (kept,) = world.operators.identities("lane-1")
     assert isinstance(answer.said, IssuedCertificate)
@@ -157,14 +157,14 @@ def test_what_was_rejected_or_retired_stays_so(world: World) -> None:
 
     world.ask(other, "lane-2")
     world.approve("lane-2")
-    speaker = world.speaker(world.ask(other, "lane-2"))
+    caller = world.caller(world.ask(other, "lane-2"))
     third = new_key()
     world.ask(third, "lane-2")
     assert [key.device for key in world.operators.retire("lane-2")] == ["lane-2"]
     assert world.operators.retire("lane-2") == []
     assert refused(world.ask(other, "lane-2")) == (403, "Retired")
     assert refused(world.ask(third, "lane-2")) == (403, "Rejected")
-    renewed = world.enrollment.renew(RenewalRequest(csr=csr(other, "lane-2")), speaker)
+    renewed = world.enrollment.renew(RenewalRequest(csr=csr(other, "lane-2")), caller)
     assert refused(renewed) == (403, "Retired")
 
 
@@ -172,15 +172,15 @@ def test_renewing_needs_the_same_key_and_name(world: World) -> None:
     key = new_key()
     world.ask(key, "lane-1")
     world.approve("lane-1")
-    speaker = world.speaker(world.ask(key, "lane-1"))
+    caller = world.caller(world.ask(key, "lane-1"))
     world.now += timedelta(days=5)
 
-    renewed = world.enrollment.renew(RenewalRequest(csr=csr(key, "lane-1")), speaker)
-    assert world.speaker(renewed).not_after == NOW + timedelta(days=12)
+    renewed = world.enrollment.renew(RenewalRequest(csr=csr(key, "lane-1")), caller)
+    assert world.caller(renewed).not_after == NOW + timedelta(days=12)
     for other in (csr(new_key(), "lane-1"), csr(key, "lane-2"), "nonsense"):
-        assert world.enrollment.renew(RenewalRequest(csr=other), speaker).status == 422
-    world.enrollment._store.forget("agent", [speaker.fingerprint])
-    assert world.enrollment.renew(RenewalRequest(csr=csr(key, "lane-1")), speaker).status == 401
+        assert world.enrollment.renew(RenewalRequest(csr=other), caller).status == 422
+    world.enrollment._store.forget("agent", [caller.fingerprint])
+    assert world.enrollment.renew(RenewalRequest(csr=csr(key, "lane-1")), caller).status == 401
 
 
 # ── tokens and inventories ────────────────────────────────────────────────────────────────────────────────────
@@ -397,7 +397,7 @@ def test_certificates_of_others_say_nothing(world: World, tmp_path: Path) -> Non
 def test_a_certificate_does_not_outlive_its_authority(world: World) -> None:
     world.listed = {"lane-1"}
     world.now = world.authority.certificate.not_valid_after_utc - timedelta(days=1)
-    assert world.speaker(world.ask(new_key(), "lane-1")).not_after == world.authority.certificate.not_valid_after_utc
+    assert world.caller(world.ask(new_key(), "lane-1")).not_after == world.authority.certificate.not_valid_after_utc
 
 
 def test_a_servers_certificate_names_hosts_and_addresses(world: World) -> None:

@@ -37,7 +37,7 @@ def rows(workspace: Workspace, *command: str) -> dict[str, dict[str, Any]]:
 
 
 def test_a_device_that_was_never_reached_says_why(workspace: Workspace) -> None:
-    SqlTwins(workspace.state).change("lane-1", "mender", lambda t: twins.troubled(t, "HostKeyMismatch", MISMATCH))
+    SqlTwins(workspace.state).change("lane-1", "mender", lambda t: twins.with_problem(t, "HostKeyMismatch", MISMATCH))
 
     assert rows(workspace, "status", "--devices")["lane-1"]["reason"] == f"HostKeyMismatch: {MISMATCH}"
     listed = rows(workspace, "devices", "list")

@@ -9,7 +9,7 @@ from edgewright.core.address import Address
 from edgewright.core.planning.plan import Note, Plan
 from edgewright.core.rollout.state import DeviceProgress, DeviceState, RolloutState
 from edgewright.core.status.conditions import conditions_of_all
-from edgewright.core.status.source import SourceStatus, StandingReason, repository_address, repository_conditions
+from edgewright.core.status.source import SourceReason, SourceStatus, repository_address, repository_conditions
 from edgewright.wiring.workspace import Workspace
 from harness.command_line import HEAD, WHOLE, Ran, edgewright, edit, repository
 from samples.repositories import run_git
@@ -27,7 +27,7 @@ def shop(tmp_path: Path) -> Path:
     return repository(tmp_path / "shop", dict(WHOLE))
 
 
-def record(repo: Path, reason: StandingReason, message: str, env: str = "") -> None:
+def record(repo: Path, reason: SourceReason, message: str, env: str = "") -> None:
     """Keep what a controller keeps after a pass."""
     since = datetime.now(UTC) - timedelta(hours=3)
     refused = SourceStatus(IN_FORCE, "b" * 40, reason, message, since)

@@ -45,13 +45,13 @@ class Watcher(Log):
         self.passes = 0
         self._changed = threading.Condition()
 
-    def rested(self, desired: Snapshot, conditions: Mapping[Address, Sequence[Condition]], *, settled: bool) -> None:
+    def finished(self, desired: Snapshot, conditions: Mapping[Address, Sequence[Condition]], *, settled: bool) -> None:
         with self._changed:
             self.conditions, self.revision, self.settled = conditions, desired.revision, settled
             self.passes += 1
             self._changed.notify_all()
 
-    def troubled(self, error: EdgewrightError, until: datetime) -> None:
+    def pass_failed(self, error: EdgewrightError, until: datetime) -> None:
         with self._changed:
             self.errors.append(error.message)
             self._changed.notify_all()

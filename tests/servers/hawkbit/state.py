@@ -95,7 +95,7 @@ class HawkbitState:
         return [each for each in self.actions.values() if each.target == target and each.active]
 
     def assign(self, set_id: int, target: str, kind: str) -> Action | None:
-        """Assign a set; what is open is called off. None: the target has it assigned already."""
+        """Assign a set; what is open is cancelled. None: the target has it assigned already."""
         known = self.targets[target]
         if known.assigned == set_id:
             return None

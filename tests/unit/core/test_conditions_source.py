@@ -13,8 +13,8 @@ from edgewright.core.planning.plan import Note, Plan, Prune, Step, Train
 from edgewright.core.rollout.state import Phase, RolloutSummary
 from edgewright.core.status.conditions import Condition, check, conditions_of, conditions_of_all, headline
 from edgewright.core.status.source import (
+    SourceReason,
     SourceStatus,
-    StandingReason,
     repository_address,
     repository_conditions,
     transitions,
@@ -102,9 +102,9 @@ def test_the_first_look_tells_only_of_what_is_stalled() -> None:
     assert transitions(after, {}, NOW, OLD) == []
 
 
-@pytest.mark.parametrize("reason", get_args(StandingReason))
+@pytest.mark.parametrize("reason", get_args(SourceReason))
 @pytest.mark.parametrize("in_force", [None, OLD])
-def test_the_repository_always_says_what_is_in_force(reason: StandingReason, in_force: str | None) -> None:
+def test_the_repository_always_says_what_is_in_force(reason: SourceReason, in_force: str | None) -> None:
     found = repository_conditions(SourceStatus(in_force, NEW, reason, "look here"), now=NOW)
     assert check(found) == ()
     shown = headline(found)

@@ -12,7 +12,7 @@ from edgewright.core.rollout.state import ENDED, Phase
 from edgewright.core.status.events import Event
 from edgewright.core.status.notifications import severity_of
 from edgewright.core.status.reasons import REASONS, current_reason
-from edgewright.core.status.source import StandingReason
+from edgewright.core.status.source import SourceReason
 from paths import ROOT
 
 PARTS = ("core", "reconcile", "controller", "server")
@@ -71,7 +71,7 @@ def given() -> dict[str, str]:
 
 def test_every_reason_in_the_code_has_a_severity_and_a_meaning() -> None:
     reasons = given()
-    assert {"StepFailed", "GateFailed", "WavePassed", "DevicesFailed", "ReleaseRejected", "NoticeFailed"} <= set(
+    assert {"StepFailed", "GateFailed", "WavePassed", "DevicesFailed", "ReleaseRejected", "NotificationFailed"} <= set(
         reasons
     )
     unknown = {reason: where for reason, where in reasons.items() if reason not in REASONS}
@@ -81,7 +81,7 @@ def test_every_reason_in_the_code_has_a_severity_and_a_meaning() -> None:
 def test_phases_and_standings_are_reasons_too() -> None:
     phases = {phase.value[0].upper() + phase.value[1:] for phase in set(Phase) - ENDED}
     assert phases <= set(REASONS)
-    assert set(filter(None, get_args(StandingReason))) <= set(REASONS)
+    assert set(filter(None, get_args(SourceReason))) <= set(REASONS)
 
 
 @pytest.mark.parametrize("reason", REASONS)

@@ -154,7 +154,7 @@ def test_other_actions_change_nothing() -> None:
     twin = at_work()
 
     assert apply_feedback(twin, twin.jobs + 1, SUCCESS, Proof.INSTALLED, NOW) == twin
-    assert apply_cancellation_feedback(twin, twin.jobs, SUCCESS, Proof.INSTALLED, NOW) == twin, "it was not called off"
+    assert apply_cancellation_feedback(twin, twin.jobs, SUCCESS, Proof.INSTALLED, NOW) == twin, "it was not cancelled"
     done = say(twin, showing(A), SUCCESS)
     assert apply_feedback(done, twin.jobs, FAILURE, Proof.VERIFIED, NOW) == done
 

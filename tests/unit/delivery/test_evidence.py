@@ -8,7 +8,7 @@ import pytest
 from edgewright.core.fleet import twins
 from edgewright.core.fleet.routes import Proof
 from edgewright.core.fleet.twins import ModelTwin, Stage, Twin
-from edgewright.delivery.evidence import Contradiction, Refused, Verified, judge, nonce_of, settle
+from edgewright.delivery.evidence import Contradiction, Refused, Verified, assess, nonce_of, settle
 from edgewright_wire.evidence import Evidence
 from edgewright_wire.messages import Assignment, Blob, ModelAssignment, ModelReport, Phase, ProbeResult
 
@@ -46,8 +46,8 @@ def line(model: ModelReport, nonce: str = NONCE) -> str:
 
 
 def test_sound_evidence_verifies() -> None:
-    assert judge("reader", A, NONCE, line(shown(A))) == Verified(PROBE)
-    assert judge("reader", A, NONCE, Evidence(nonce=NONCE, model=shown(A))) == Verified(PROBE)
+    assert assess("reader", A, NONCE, line(shown(A))) == Verified(PROBE)
+    assert assess("reader", A, NONCE, Evidence(nonce=NONCE, model=shown(A))) == Verified(PROBE)
 
 
 def test_evidence_is_found_however_a_client_passes_it_on() -> None:
@@ -60,19 +60,19 @@ def test_evidence_is_found_however_a_client_passes_it_on() -> None:
         [quoted],
         ['{"evidence":1', '{"evidence":2,"model":{}}', '{"evidence":[[[', said],
     ):
-        assert judge("reader", A, NONCE, texts) == Verified(PROBE), texts
+        assert assess("reader", A, NONCE, texts) == Verified(PROBE), texts
 
 
 def test_evidence_of_another_order_does_not_count() -> None:
-    assert judge("reader", A, NONCE, line(shown(A), nonce_of("reader", B))) is None
-    assert judge("reader", A, NONCE, ["installed", "all is well"]) is None
-    assert judge("reader", A, NONCE, "") is None
+    assert assess("reader", A, NONCE, line(shown(A), nonce_of("reader", B))) is None
+    assert assess("reader", A, NONCE, ["installed", "all is well"]) is None
+    assert assess("reader", A, NONCE, "") is None
 
 
 def test_the_last_evidence_of_the_order_counts() -> None:
     refused = shown(A, phase=Phase.FAILED, reason="NoSpace", message="disk is full", verified=None, active=None)
-    assert judge("reader", A, NONCE, [line(refused), line(shown(A))]) == Verified(PROBE)
-    assert judge("reader", A, NONCE, [line(shown(A)), line(refused)]) == Refused("NoSpace", "disk is full", PROBE)
+    assert assess("reader", A, NONCE, [line(refused), line(shown(A))]) == Verified(PROBE)
+    assert assess("reader", A, NONCE, [line(shown(A)), line(refused)]) == Refused("NoSpace", "disk is full", PROBE)
 
 
 @pytest.mark.parametrize(
@@ -90,14 +90,14 @@ def test_the_last_evidence_of_the_order_counts() -> None:
     ],
 )
 def test_evidence_of_something_else_contradicts(changes: dict[str, object]) -> None:
-    assert isinstance(judge("reader", A, NONCE, line(shown(A, **changes))), Contradiction)
+    assert isinstance(assess("reader", A, NONCE, line(shown(A, **changes))), Contradiction)
 
 
 def test_a_removal_is_proved_by_nothing_being_active() -> None:
     nonce = nonce_of("reader", None)
     gone = ModelReport(model="reader", phase=Phase.IDLE)
-    assert judge("reader", None, nonce, line(gone, nonce)) == Verified(None)
-    assert isinstance(judge("reader", None, nonce, line(shown(A), nonce)), Contradiction)
+    assert assess("reader", None, nonce, line(gone, nonce)) == Verified(None)
+    assert isinstance(assess("reader", None, nonce, line(shown(A), nonce)), Contradiction)
 
 
 def test_each_order_has_its_own_nonce() -> None:
@@ -118,7 +118,7 @@ def at_work(target: ModelAssignment | None, before: ModelAssignment | None = Non
 def settled(twin: Twin, *, succeeded: bool = True, wanted: Proof = Proof.VERIFIED, said: str = "") -> Twin:
     job = twin.job
     assert job is not None
-    verdict = judge(job.model, job.target, nonce_of(job.model, job.target), said)
+    verdict = assess(job.model, job.target, nonce_of(job.model, job.target), said)
     return settle(twin, job.number, NOW, wanted=wanted, succeeded=succeeded, verdict=verdict, words="it says so")
 
 

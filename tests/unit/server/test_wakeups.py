@@ -1,4 +1,4 @@
-"""The bell that many ring and one waits for, and the heartbeats of the controller's loops."""
+"""Waking one loop from many threads and one waits for, and the heartbeats of the controller's loops."""
 
 import os
 import signal

@@ -146,7 +146,7 @@ def cancel(twin: Twin, now: datetime) -> Twin:
     for target in twin.assignment.models:
         known = twin.model(target.model)
         if known.installed != target:
-            failed = Failed(target, twin.assignment.version, "Cancelled", "called off before it was installed")
+            failed = Failed(target, twin.assignment.version, "Cancelled", "cancelled before it was installed")
             changed = _with(changed, replace(known, failed=failed, since=now))
     return twin if changed == twin else _told(_call_off(changed, now, always=True))
 
@@ -185,7 +185,7 @@ def seen(twin: Twin, now: datetime, *, facts: Mapping[str, str] | None = None, d
     return _told(replace(changed, last_seen=now))
 
 
-def troubled(twin: Twin, reason: str, message: str) -> Twin:
+def with_problem(twin: Twin, reason: str, message: str) -> Twin:
     """Note that a device cannot be worked with, though it may be there: a wrong key, a foreign identity."""
     if (twin.reason, twin.message) == (reason, message[:_MOST_WORDS]):
         return twin
@@ -216,7 +216,7 @@ def next_job(twin: Twin, now: datetime) -> Twin:
 
 
 def move(twin: Twin, number: int, stage: Stage, now: datetime) -> Twin:
-    """Note how far a device is with a job; one that it is not at, or that is called off, stays as it is."""
+    """Note how far a device is with a job; one that it is not at, or that is cancelled, stays as it is."""
     job = twin.job
     if job is None or job.number != number or job.stage in {stage, Stage.CANCELLING}:
         return twin
@@ -288,7 +288,7 @@ def explain(twin: Twin, model: str, version: int, reason: str, message: str, pro
 
 
 def stopped(twin: Twin, number: int, now: datetime) -> Twin:
-    """Note that a device has stopped a job that was called off, before it changed anything."""
+    """Note that a device has stopped a job that was cancelled, before it changed anything."""
     job = twin.job
     if job is None or job.number != number:
         return twin

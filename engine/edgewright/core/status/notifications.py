@@ -14,7 +14,7 @@ from edgewright.core.status.reasons import REASONS, Severity, current_reason
 from edgewright_schemas.notifications import Limit, NotificationReceiver
 
 _RANK: Mapping[Severity, int] = {"info": 0, "warning": 1, "error": 2}
-LEFT_OUT = "NoticesLeftOut"
+LEFT_OUT = "NotificationsLeftOut"
 _UNKNOWN: Severity = "warning"
 """Of a reason that is not listed: rather told than missed."""
 

@@ -70,8 +70,8 @@ _WARNING = {
     "NoDeviceAnswered": "no device of a wave has answered",
     "NoDevices": "a wave has no devices",
     "NoEvidence": "no device of a wave is verified; the rollout is paused",
-    "NoticeFailed": "a receiver of notifications cannot be told",
-    "NoticesLeftOut": "notices were left out because of a receiver's limit",
+    "NotificationFailed": "a receiver of notifications cannot be told",
+    "NotificationsLeftOut": "notifications were left out because of a receiver's limit",
     "Paused": "a person, or a failure, paused a rollout",
     "PreviewFailed": "a pull request could not be told of its consequences",
     "ProofTakesLong": "devices prove a release with an inventory that is sent rarely",
@@ -116,7 +116,11 @@ REASONS: Mapping[str, Meaning] = {
     **{reason: Meaning("info", words) for reason, words in _INFO.items()},
 }
 """Worst first."""
-_RENAMED = {"Drifted": "ConfigDrifted"}
+_RENAMED = {
+    "Drifted": "ConfigDrifted",
+    "NoticeFailed": "NotificationFailed",
+    "NoticesLeftOut": "NotificationsLeftOut",
+}
 """Reasons by the names that earlier versions gave them: in history, and in specs that select by reason."""
 
 

@@ -12,7 +12,7 @@ from edgewright.core.address import Address
 from edgewright.core.status.conditions import Condition, Headline, conditions_for, headline
 from edgewright.core.status.events import Event
 
-StandingReason = Literal[
+SourceReason = Literal[
     "",
     "Fetching",
     "Progressing",
@@ -44,7 +44,7 @@ class SourceStatus:
     """The revision that was accepted last; None before the first."""
     candidate: str | None = None
     """The revision that is newer and not in force (yet): refused, or being looked at."""
-    reason: StandingReason = ""
+    reason: SourceReason = ""
     message: str = ""
     """What the problem is, and what to do about it; without revisions, which are added."""
     since: datetime | None = None
@@ -59,36 +59,36 @@ def repository_address(name: str = "") -> Address:
 
 
 def repository_conditions(
-    standing: SourceStatus, *, now: datetime, before: Sequence[Condition] = ()
+    status: SourceStatus, *, now: datetime, before: Sequence[Condition] = ()
 ) -> tuple[Condition, ...]:
     """Derive the repository's Ready, Reconciling and Stalled, in this order.
 
     Args:
-        standing: Where its source stands.
-        now: Aware; when a status changed that ``before`` has otherwise and of which ``standing`` does not say when.
+        status: Where its source stands.
+        now: Aware; when a status changed that ``before`` has otherwise and of which ``status`` does not say when.
         before: The conditions derived last.
     """
     state: Headline = "Stalled"
-    if standing.reason in _GOES_ON or (standing.reason in _IS_FINE and standing.in_force is None):
+    if status.reason in _GOES_ON or (status.reason in _IS_FINE and status.in_force is None):
         state = "Reconciling"
-    elif standing.reason in _IS_FINE:
+    elif status.reason in _IS_FINE:
         state = "Ready"
-    reason = standing.reason or ("UpToDate" if standing.in_force else "Fetching")
+    reason = status.reason or ("UpToDate" if status.in_force else "Fetching")
     return conditions_for(
-        state, reason, _message(standing), revision=standing.in_force or "", now=standing.since or now, before=before
+        state, reason, _message(status), revision=status.in_force or "", now=status.since or now, before=before
     )
 
 
-def _message(standing: SourceStatus) -> str:
-    parts = [f"{_short(standing.in_force)} is in force" if standing.in_force else "no revision is in force yet"]
-    if standing.candidate is not None and standing.candidate != standing.in_force:
-        what = "is being taken up" if standing.reason in {*_GOES_ON, *_IS_FINE} else "is refused"
-        parts.append(f"{_short(standing.candidate)} {what}")
+def _message(status: SourceStatus) -> str:
+    parts = [f"{_short(status.in_force)} is in force" if status.in_force else "no revision is in force yet"]
+    if status.candidate is not None and status.candidate != status.in_force:
+        what = "is being taken up" if status.reason in {*_GOES_ON, *_IS_FINE} else "is refused"
+        parts.append(f"{_short(status.candidate)} {what}")
     text = ", ".join(parts)
-    if standing.message:
-        text += f": {standing.message}"
-    if standing.reason == "SourceUnavailable" and standing.fetched_at is not None:
-        text += f" (it answered last at {standing.fetched_at:%Y-%m-%d %H:%M:%S %Z})".replace(" )", ")")
+    if status.message:
+        text += f": {status.message}"
+    if status.reason == "SourceUnavailable" and status.fetched_at is not None:
+        text += f" (it answered last at {status.fetched_at:%Y-%m-%d %H:%M:%S %Z})".replace(" )", ")")
     return text
 
 

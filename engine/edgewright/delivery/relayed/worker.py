@@ -124,7 +124,7 @@ class Worker:
             except EdgewrightError as error:
                 wait = self._back_off(error)
             except Exception as error:
-                log.exception("%s: a pass failed", self.server)
+                log.exception("%s: synchronization failed", self.server)
                 wait = self._back_off(DeliveryError(f"a pass over {self.server} failed: {type(error).__name__}"))
             if self._writes.news:
                 wake()
@@ -192,7 +192,7 @@ class Worker:
         """Clear the server's errors from twins, as it answers again."""
         devices = [twin.device for twin in current if twin.reason in _SERVER_REASONS]
         self._writes.change(
-            devices, lambda twin: twins.troubled(twin, "", "") if twin.reason in _SERVER_REASONS else twin
+            devices, lambda twin: twins.with_problem(twin, "", "") if twin.reason in _SERVER_REASONS else twin
         )
 
     # ── between passes ────────────────────────────────────────────────────────────────────────────────────────
@@ -232,7 +232,7 @@ class Worker:
         every, routes = self._find(self.server)
         words = f"{error.message}; {error.hint}" if error.hint else error.message
         devices = [twin.device for twin in self._twins(every, routes) if twin.device in routes]
-        self._writes.change(devices, lambda twin: twins.troubled(twin, reason, words))
+        self._writes.change(devices, lambda twin: twins.with_problem(twin, reason, words))
 
     def _wait(self, seconds: float, stop: threading.Event) -> None:
         until = time.monotonic() + seconds

@@ -74,10 +74,10 @@ class Posts:
                     service, peer, await self._strange_bodies.read(headers, receive, peer.address)
                 )
             else:
-                speaker = _speaker(service, peer)  # before a body is taken in
+                caller = _speaker(service, peer)  # before a body is taken in
                 body = await self._bodies.read(headers, receive)
                 call = self._reports if path == "reports" else self._renew
-                answer = await call(service, peer, speaker, body)
+                answer = await call(service, peer, caller, body)
         except Refused as refused:
             answer = EnrollmentOutcome(
                 refused.status, Refusal(error=refused.message), 5 if refused.status == 503 else 0
@@ -94,13 +94,13 @@ class Posts:
         await send_json(send, answer.status, answer.said.to_bytes(), extra)
 
     async def _reports(
-        self, service: AgentService, peer: Peer, speaker: CertifiedDevice | None, body: bytes
+        self, service: AgentService, peer: Peer, caller: CertifiedDevice | None, body: bytes
     ) -> EnrollmentOutcome:
         reports = read_reports(body) if len(body) <= _INLINE_BYTES else await asyncio.to_thread(read_reports, body)
-        if speaker is not None and (other := _other(reports, speaker.device)) is not None:
-            said = f"this certificate is {speaker.device}'s, and the report is {other}'s"
+        if caller is not None and (other := _other(reports, caller.device)) is not None:
+            said = f"this certificate is {caller.device}'s, and the report is {other}'s"
             return EnrollmentOutcome(403, Refusal(error=said, reason="OtherDevice"))
-        taken = await service.intake.put(reports, speaker) if reports else ACCEPTED
+        taken = await service.intake.put(reports, caller) if reports else ACCEPTED
         if taken is ACCEPTED:
             return EnrollmentOutcome(200, _Accepted(accepted=len(reports)))
         return EnrollmentOutcome(taken.status, Refusal(error=taken.error, reason=taken.reason), taken.retry_after)
@@ -116,12 +116,12 @@ class Posts:
         return outcome
 
     async def _renew(
-        self, service: AgentService, peer: Peer, speaker: CertifiedDevice | None, body: bytes
+        self, service: AgentService, peer: Peer, caller: CertifiedDevice | None, body: bytes
     ) -> EnrollmentOutcome:
-        if speaker is None:
+        if caller is None:
             raise Refused(401, "renewing needs the present certificate")
-        outcome = await self._aside(peer, lambda: service.enrollment.renew(read_message(RenewalRequest, body), speaker))
-        logger().info("renewal", device=speaker.device, outcome=outcome.note or str(outcome.status))
+        outcome = await self._aside(peer, lambda: service.enrollment.renew(read_message(RenewalRequest, body), caller))
+        logger().info("renewal", device=caller.device, outcome=outcome.note or str(outcome.status))
         return outcome
 
     async def _aside(self, peer: Peer, work: Callable[[], T]) -> T:
@@ -164,7 +164,7 @@ def _speaker(service: AgentService, peer: Peer) -> CertifiedDevice | None:
     if peer.certificate is None:
         raise Refused(401, "no certificate was shown; enroll first")
     try:
-        return service.speaker(peer.certificate)
+        return service.caller(peer.certificate)
     except CertificateRejected as error:
         raise Refused(401, str(error)) from None
 

@@ -73,7 +73,7 @@ class AgentService:
         self.polls.close()
         self.intake.close()
 
-    def speaker(self, certificate: str) -> CertifiedDevice:
+    def caller(self, certificate: str) -> CertifiedDevice:
         """Authenticate a certificate; returns the device it belongs to.
 
         Raises:

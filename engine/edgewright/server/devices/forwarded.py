@@ -13,7 +13,7 @@ from edgewright.server.devices.peers import Peers
 from edgewright.server.request_log import logger
 
 _PROTO, _HOST, _PORT, _FOR = b"x-forwarded-proto", b"x-forwarded-host", b"x-forwarded-port", b"x-forwarded-for"
-_IS_HOST = re.compile(r"(?:[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?")
+_IS_HOST = re.compile(r"(?:[\w.-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?", re.ASCII)
 _HAS_PORT = re.compile(r"(?:\]|[^:\]]):[0-9]{1,5}\Z")
 _USUAL = {"http": "80", "https": "443"}
 

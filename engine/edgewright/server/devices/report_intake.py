@@ -50,7 +50,7 @@ def busy(error: str, least: int = 1) -> Taken:
 @dataclass(frozen=True, slots=True)
 class _Waiting:
     reports: Sequence[Report]
-    speaker: CertifiedDevice | None
+    caller: CertifiedDevice | None
     """None: whoever it is is believed."""
     done: asyncio.Future[Taken]
 
@@ -96,7 +96,7 @@ class Intake:
         if self._thread is not None:
             self._thread.join()
 
-    async def put(self, reports: Sequence[Report], speaker: CertifiedDevice | None) -> Taken:
+    async def put(self, reports: Sequence[Report], caller: CertifiedDevice | None) -> Taken:
         """Write reports of one sender; returns when they are durable, or will not be."""
         done: asyncio.Future[Taken] = asyncio.get_running_loop().create_future()
         with self._lock:
@@ -105,7 +105,7 @@ class Intake:
             if self._reports + len(reports) > MOST_WAITING:
                 return busy("too many reports are waiting to be written; come again later")
             self._reports += len(reports)
-            self._waiting.append(_Waiting(reports, speaker, done))
+            self._waiting.append(_Waiting(reports, caller, done))
             self._lock.notify()
         return await done
 
@@ -138,9 +138,9 @@ class Intake:
 
     def _write(self, batch: Sequence[_Waiting]) -> Sequence[Taken]:
         try:
-            keys = {each.speaker.fingerprint for each in batch if each.speaker is not None}
+            keys = {each.caller.fingerprint for each in batch if each.caller is not None}
             known = self._identities.known(SYSTEM, keys) if keys else {}
-            answers = [_judged(each.speaker, known) for each in batch]
+            answers = [_judged(each.caller, known) for each in batch]
             believed = [each for each, taken in zip(batch, answers, strict=True) if taken is ACCEPTED]
             now = self._clock()
             self._inbox.put([ReceivedReport.stamp(report, now) for each in believed for report in each.reports], now)
@@ -161,11 +161,11 @@ class Intake:
             self._waker.start()
 
 
-def _judged(speaker: CertifiedDevice | None, known: Mapping[str, Identity]) -> Taken:
-    if speaker is None:
+def _judged(caller: CertifiedDevice | None, known: Mapping[str, Identity]) -> Taken:
+    if caller is None:
         return ACCEPTED
-    identity = known.get(speaker.fingerprint)
-    if identity is None or identity.device != speaker.device or identity.status is IdentityStatus.PENDING:
+    identity = known.get(caller.fingerprint)
+    if identity is None or identity.device != caller.device or identity.status is IdentityStatus.PENDING:
         return Taken(401, "this certificate's key is not known here; enroll again")
     if identity.status is not IdentityStatus.ACCEPTED:
         return Taken(403, "this device is retired", "Retired")

@@ -116,7 +116,7 @@ class SshDriver(TwinDriver):
         after = self.store.twin(device)
         if problem is not None:
             reason, message = problem.reason, problem.message
-            after = self._twin_writes.change(device, lambda twin: twins.troubled(twin, reason, message))
+            after = self._twin_writes.change(device, lambda twin: twins.with_problem(twin, reason, message))
             if before is None or before.reason != reason:
                 log.warning("%s: %s: %s", device, reason, message)
         news = after is not None and after.sequence != (before.sequence if before is not None else 0)

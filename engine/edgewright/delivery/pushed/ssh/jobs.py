@@ -8,7 +8,7 @@ from datetime import datetime
 from edgewright.core.fleet import twins
 from edgewright.core.fleet.routes import Proof
 from edgewright.core.fleet.twins import Job, ModelTwin, Stage, Twin
-from edgewright.delivery.evidence import Contradiction, Refused, Verdict, Verified, judge, nonce_of, settle
+from edgewright.delivery.evidence import Contradiction, Refused, Verdict, Verified, assess, nonce_of, settle
 from edgewright.delivery.pushed.ssh import scripts
 from edgewright.delivery.pushed.ssh.connection import CommandResult, SshConnection
 from edgewright.delivery.pushed.ssh.deadline import Deadline
@@ -123,7 +123,7 @@ class JobRunner:
         return self._succeed(probe)
 
     def _install(self, assignment: ModelAssignment) -> Twin:
-        earlier = judge(self._job.model, assignment, self._nonce, self._inspection.output)
+        earlier = assess(self._job.model, assignment, self._nonce, self._inspection.output)
         if isinstance(earlier, Refused):
             return self._settle(succeeded=False, verdict=earlier)
         files = self._depot.payload(assignment)
@@ -248,7 +248,7 @@ class JobRunner:
             DeviceError: It is at another order.
         """
         job = self._job
-        verdict = judge(job.model, job.target, self._nonce, result.output)
+        verdict = assess(job.model, job.target, self._nonce, result.output)
         if verdict is None and parse_order_status(result.output) == 1:
             words = device_output(result.output)
             raise DeviceError("Busy", f"the device is still at an earlier order: {words}")

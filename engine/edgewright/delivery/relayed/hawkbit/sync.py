@@ -9,7 +9,7 @@ from edgewright.core.fleet.routes import Proof, Route
 from edgewright.core.fleet.twins import Job, Stage, Twin
 from edgewright.delivery.bundles.evidence_log import find_pieces, reassemble, without_pieces
 from edgewright.delivery.bundles.failure_words import reason_of
-from edgewright.delivery.evidence import Verdict, Verified, judge, settle
+from edgewright.delivery.evidence import Verdict, Verified, assess, settle
 from edgewright.delivery.relayed.bundling import Bundler, Order
 from edgewright.delivery.relayed.hawkbit import action_notes
 from edgewright.delivery.relayed.hawkbit.action_notes import (
@@ -191,7 +191,7 @@ class HawkbitSync:
 def _judge(job: Job, route: Route, messages: Sequence[str]) -> Verdict | None:
     """Judge the evidence in an action's messages."""
     nonce = Order(job.model, job.target, route.delivery).nonce
-    return judge(job.model, job.target, nonce, [*messages, *reassemble(find_pieces(messages))])
+    return assess(job.model, job.target, nonce, [*messages, *reassemble(find_pieces(messages))])
 
 
 def _begun(twin: Twin) -> Twin:

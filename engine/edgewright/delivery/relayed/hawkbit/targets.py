@@ -78,9 +78,9 @@ class Targets:
         return self._existing(devices)
 
     def _unknown(self, twin: Twin) -> Twin:
-        return twins.troubled(twin, "UnknownDevice", f"{self._hawkbit.name} has no target with this device's id")
+        return twins.with_problem(twin, "UnknownDevice", f"{self._hawkbit.name} has no target with this device's id")
 
 
 def _matched(twin: Twin) -> Twin:
     matched = noted(twin, **{TARGET: True})
-    return twins.troubled(matched, "", "") if twin.reason == "UnknownDevice" else matched
+    return twins.with_problem(matched, "", "") if twin.reason == "UnknownDevice" else matched

@@ -37,11 +37,11 @@ class Devices:
         def work(twin: Twin) -> Twin:
             problem = self._problem(twin.device, found.get(twin.device, []))
             if problem is not None:
-                return twins.troubled(twin, *problem)
+                return twins.with_problem(twin, *problem)
             (device,) = found[twin.device]
             matched = noted(twin, **{MENDER_ID: device.id})
             if matched.reason in _DEVICE_REASONS:
-                matched = twins.troubled(matched, "", "")
+                matched = twins.with_problem(matched, "", "")
             return self._seen(matched, device, routes[twin.device], now)
 
         changed = self._writes.change(routes, work)

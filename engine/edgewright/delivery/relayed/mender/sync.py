@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from edgewright.core.fleet import twins
 from edgewright.core.fleet.routes import Proof, Route
 from edgewright.core.fleet.twins import Job, Stage, Twin
-from edgewright.delivery.evidence import Verdict, judge, settle
+from edgewright.delivery.evidence import Verdict, assess, settle
 from edgewright.delivery.relayed.bundling import Bundler, Order
 from edgewright.delivery.relayed.job_notes import write_note
 from edgewright.delivery.relayed.jobs import drop_unsent, is_cancelling, next_jobs
@@ -232,4 +232,4 @@ def _judged(job: Job, note: DeploymentNote, route: Route | None, said: Sequence[
     if route is None:
         return None
     order = Order(job.model, job.target, route.delivery, attempt=note.attempt)
-    return judge(job.model, job.target, order.nonce, said)
+    return assess(job.model, job.target, order.nonce, said)

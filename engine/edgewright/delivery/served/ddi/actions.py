@@ -16,7 +16,7 @@ from edgewright.core.fleet.routes import Proof
 from edgewright.core.fleet.twins import Job, Stage, Twin
 from edgewright.delivery.bundles.evidence_log import find_pieces, reassemble, without_pieces
 from edgewright.delivery.bundles.failure_words import explain_failure, is_error, plain_words
-from edgewright.delivery.evidence import Verdict, Verified, judge, nonce_of, settle
+from edgewright.delivery.evidence import Verdict, Verified, assess, nonce_of, settle
 from edgewright.delivery.served.ddi.messages import Execution, Feedback, Finished
 
 MAX_CLAIMS = 4
@@ -238,7 +238,7 @@ def _verdict(twin: Twin, job: Job) -> Verdict | None:
     seen = notes_of(twin)
     if not seen.fetched:
         return None
-    return judge(job.model, job.target, nonce_of(job.model, job.target), reassemble(seen.pieces))
+    return assess(job.model, job.target, nonce_of(job.model, job.target), reassemble(seen.pieces))
 
 
 def _keep_details(twin: Twin, details: Iterable[str]) -> Twin:

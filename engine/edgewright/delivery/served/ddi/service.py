@@ -184,7 +184,7 @@ class DdiService:
             lasts = (twin.reason, twin.message) == (NO_BUNDLE, problem.message)
             if lasts and twin.last_seen is not None and now - twin.last_seen < twins.HEARTBEAT:
                 return twin
-            return twins.troubled(twins.seen(twin, now), NO_BUNDLE, problem.message)
+            return twins.with_problem(twins.seen(twin, now), NO_BUNDLE, problem.message)
 
         return known if record(known) == known else self._change(client.device, record)
 

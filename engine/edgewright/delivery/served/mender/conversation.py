@@ -21,7 +21,7 @@ from pydantic import ValidationError
 from edgewright.core.fleet import twins
 from edgewright.core.fleet.routes import Proof
 from edgewright.core.fleet.twins import Job, ModelTwin, Stage, Twin
-from edgewright.delivery.evidence import Refused, Verdict, judge, settle
+from edgewright.delivery.evidence import Refused, Verdict, assess, settle
 from edgewright.delivery.served.mender.failure_logs import UNEXPLAINED, explain
 from edgewright.delivery.served.mender.messages import LogMessage
 from edgewright.delivery.served.mender.orders import EVIDENCE, INSTALLED, artifact_name, release_key
@@ -143,7 +143,7 @@ class DeviceConversation:
         failed = twin.model(ended["model"]).failed
         if failed is None or failed.reason != UNEXPLAINED:
             return twin
-        verdict = judge(ended["model"], failed.target, deployment, [f"{each.message}\n" for each in messages])
+        verdict = assess(ended["model"], failed.target, deployment, [f"{each.message}\n" for each in messages])
         why = verdict if isinstance(verdict, Refused) else explain(messages)
         return twins.explain(twin, ended["model"], ended["version"], why.reason, why.message, why.probe)
 
@@ -196,7 +196,7 @@ class DeviceConversation:
     def _verdict(self, twin: Twin, job: Job) -> Verdict | None:
         shown = twin.memo.get("evidence")
         text = shown.get(job.model) if isinstance(shown, Mapping) else None
-        return judge(job.model, job.target, self._id(twin, job), text) if isinstance(text, str) else None
+        return assess(job.model, job.target, self._id(twin, job), text) if isinstance(text, str) else None
 
     def _awaits_proof(self, twin: Twin, job: Job) -> bool:
         """Return True if a job's success was reported, and is not proved yet."""
