@@ -86,10 +86,7 @@ def _classes(facts: DatasetFacts) -> Iterator[str]:
 
 
 def _listed(counts: Mapping[str, int], *, keep_order: bool = False) -> str:
-    """Write counts by name, the largest first or as they are; of what is left out, the smallest."""
+    """Write counts by name, the largest first or as they are."""
     ordered = list(counts) if keep_order else sorted(counts, key=lambda name: (-counts[name], name))
     text = ", ".join(f"{name} ({counts[name]:,})" for name in ordered[:_SHOWN])
-    if left := ordered[_SHOWN:]:
-        least = min(left, key=lambda name: counts[name])
-        text += f" and {len(left)} more, down to {least} ({counts[least]:,})"
-    return text
+    return f"{text} and {len(ordered) - _SHOWN} more" if len(ordered) > _SHOWN else text

@@ -341,6 +341,7 @@ def test_validate_finds_data_that_is_nowhere(fresh: Path) -> None:
     spec.write_text(written.replace("data/tags.csv", "data/tgas.csv"))
     expected = "spec.source.uri: there is no data/tgas.csv, neither in this revision nor beside it"
     edgewright(fresh, "validate").expect(1, "specs/dataset.yaml:", expected, "did you mean data/tags.csv?")
+    edgewright(fresh, "plan", "--worktree").expect(0, "data/tgas.csv is not there, neither in this revision nor")
     spec.write_text(written.replace("data/tags.csv", "s3://bucket/tgas.csv"))
     edgewright(fresh, "validate").expect(0)
     spec.write_text(written.replace("data/tags.csv", "outside/rows.csv"))

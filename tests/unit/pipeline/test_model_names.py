@@ -90,6 +90,7 @@ def test_names_are_read_from_operators_and_metadata(tmp_path: Path) -> None:
         (("apple", "pear"), ("pomme", "poire"), False, ""),
         (("apple", "pear"), ("pomme", "poire"), True, "nothing tells .* the file names apple, pear"),
         ((), ("raw", "ripe"), True, r'file names none.*values: \["raw", "ripe"\], or another order'),
+        ((), AS_TEXT, True, r'values: \["0", "1", "2", "3", .*"9", "10", "11"\], or another order'),
         ((), ("raw", "ripe"), False, ""),
         (("0", "1", "2"), ("1", "2", "3"), False, ""),
         (("0", "1", "2"), ("1", "2", "3"), True, "nothing tells"),

@@ -11,6 +11,7 @@ from edgewright.core.gates import GateOutcome
 from edgewright.core.planning.earlier import int8_astray
 from edgewright.core.planning.fingerprint import (
     Components,
+    columns_found,
     dataset_components,
     evaluate_components,
     export_components,
@@ -71,6 +72,15 @@ def _source_digest(bench: Workbench, address: Address, spec: DatasetSpec) -> str
         if found is None:
             bench.note(address, "blocked", "SourceUnavailable", f"source {source.uri} cannot be read: {problem}")
         return found
+    if source.digest is None and state is not None and state.missing:
+        bench.note(
+            address,
+            "blocked",
+            "SourceUnavailable",
+            f"source {source.uri} is not there, neither in this revision nor in the work tree: "
+            "it was deleted or never added; restore it, add it, or write a URL",
+        )
+        return None
     if source.digest is None:
         advice = f"pin it with digest: {found}" if found else f"pin it with digest (none is known yet: {problem})"
         bench.note(
@@ -117,6 +127,8 @@ def plan_model(bench: Workbench, model: Model, dataset: Node) -> ModelNodes:
         {"model": origin, "dataset": dataset},
         unless="the model comes out the same",
     )
+    if spec.origin == "imported" and export.digest is None and not export.blocked:
+        _note_unknown_order(bench, address, spec)
     words = tuple(gates.describe(gate) for gate in gate_list)
     evaluation = _plan_evaluation(bench, address, spec, export, dataset, words)
     champion = _champion_evidence(bench, model, dataset, export, evaluation, gate_list)
@@ -129,6 +141,26 @@ def _export_components(bench: Workbench, spec: ModelSpec, origin: Node, dataset:
     columns = described.spec if described is not None else None
     desired = bench.desired
     return export_components(spec, _digest(origin), _digest(dataset), desired.code, columns, desired.content)
+
+
+def _note_unknown_order(bench: Workbench, address: Address, spec: ModelSpec) -> None:
+    """Warn that only names in the model's file can tell its order where the dataset declares no values."""
+    described = bench.desired.dataset(spec.dataset)
+    if described is None:
+        return
+    columns = described.spec.columns
+    of_pictures = any(column.type == "image" for column in columns.values())
+    found = [name for name in columns_found(described.spec) if name == "label" or not of_pictures]
+    if not found:
+        return
+    bench.note(
+        address,
+        "warning",
+        "OrderNotDeclared",
+        f"dataset/{spec.dataset} declares no values of {', '.join(found)}: the export refuses the model, unless, for "
+        "the label, names in its file tell the order; "
+        f"declare {' and '.join(f'columns.{name}.values' for name in found)} in the model's order",
+    )
 
 
 def _gates(bench: Workbench, spec: ModelSpec) -> Sequence[Gate]:

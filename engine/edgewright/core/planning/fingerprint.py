@@ -110,7 +110,7 @@ def _feature_order(spec: DatasetSpec) -> list[str]:
     return [name for name in spec.columns if name not in aside]
 
 
-def _columns_found(spec: DatasetSpec) -> list[str]:
+def columns_found(spec: DatasetSpec) -> list[str]:
     """List the categories that declare no values, of those that a model may get or give."""
     aside = {*spec.slices, spec.split.group_by, spec.split.column}
     return sorted(
@@ -167,7 +167,7 @@ def export_components(
     content: Mapping[str, str] = MappingProxyType({}),
 ) -> Components:
     """List the components of an export's fingerprint: the model, and the samples for parity and calibration."""
-    found = _columns_found(dataset) if dataset is not None and spec.origin != "trained" else []
+    found = columns_found(dataset) if dataset is not None and spec.origin != "trained" else []
     return {
         "input.model": model_digest,
         "input.dataset": dataset_digest,

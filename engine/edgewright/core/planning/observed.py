@@ -17,6 +17,8 @@ class SourceState:
     digest: str | None
     """None: not reachable, or never read."""
     problem: str = ""
+    missing: bool = False
+    """It is a path on this machine, and nothing is there."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -72,6 +72,7 @@ _WARNING = {
     "NoEvidence": "no device of a wave is verified; the rollout is paused",
     "NotificationFailed": "a receiver of notifications cannot be told",
     "NotificationsLeftOut": "notifications were left out because of a receiver's limit",
+    "OrderNotDeclared": "only names in an imported model's file can tell the order of its outputs and inputs",
     "Paused": "a person, or a failure, paused a rollout",
     "PreviewFailed": "a pull request could not be told of its consequences",
     "ProofTakesLong": "devices prove a release with an inventory that is sent rarely",

@@ -62,7 +62,8 @@ class SourceIndex:
         except EdgewrightError as error:
             return SourceState(None, str(error))
         except FileNotFoundError as error:
-            return SourceState(None, f"{source.uri}: {error.filename or source.uri} is not there")
+            problem = f"{source.uri}: {error.filename or source.uri} is not there"
+            return SourceState(None, problem, missing=path is not None)
         except OSError as error:
             return SourceState(None, f"{source.uri} cannot be read: {error.strerror or error}")
 

@@ -17,7 +17,7 @@ from pathlib import Path
 import onnx
 
 from edgewright.core.facts import DatasetFacts
-from edgewright.core.sorting import sorts_otherwise
+from edgewright.core.sorting import in_numeric_order, sorts_otherwise
 from edgewright.errors import StepFailed
 
 _CLASSES = ("names", "id2label", "class_names", "classes", "labels")
@@ -78,7 +78,8 @@ def check_order(named: FileNames, facts: DatasetFacts, found: Collection[str], *
         if values and name in found and (always or sorts_otherwise(values)):
             raise StepFailed(
                 f"nothing tells which input of the model is which {name}: the dataset's column declares no values",
-                hint=f"write the model's order into the dataset: {_written(name, values)}, or another order of these",
+                hint="write the model's order into the dataset: "
+                f"{_written(name, in_numeric_order(values))}, or another order of these",
             )
     features = tuple(map(_same, facts.features))
     if _differs(tuple(map(_same, named.features)), features):
@@ -106,7 +107,7 @@ def _check_classes(names: tuple[str, ...], facts: DatasetFacts, found: bool, *, 
             f"nothing tells which output of the model is which {facts.label}: the dataset declares no values, and "
             f"{told}",
             hint="write the order of the model's outputs into the dataset: "
-            f"{_written(facts.label, values)}, or another order of these",
+            f"{_written(facts.label, in_numeric_order(values))}, or another order of these",
         )
 
 
