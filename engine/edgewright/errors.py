@@ -7,7 +7,7 @@
     ├── SourceError                no repository, unknown ref, unreadable object
     ├── StateError                 the state store cannot be used
     │   ├── StateTooNew            written by a newer edgewright
-    │   ├── LeaseHeld              another apply is running
+    │   ├── LeaseHeld              another process changes this state
     │   └── LeaseLost              our lease expired or was taken; stop at once
     ├── PlanRefused                a saved plan is stale, used or for something else
     ├── BlobCorrupt                a blob's bytes do not match its digest

@@ -128,7 +128,7 @@ class InMemoryState:
         """Take the lease, as edgewright.state.lease.acquire does."""
         now = clock()
         if self.memory.holder and self.memory.expires_at and self.memory.expires_at > now:
-            raise LeaseHeld(f"another apply is running: {self.memory.holder}, until {self.memory.expires_at}")
+            raise LeaseHeld(f"the state is in use by {self.memory.holder}, until {self.memory.expires_at}")
         self.memory.fence += 1
         self.memory.holder = holder
         self.memory.expires_at = now + ttl

@@ -42,7 +42,17 @@ def load(name: str) -> Any:
     """
     app = typer.Typer(pretty_exceptions_enable=False)
     import_module(f"edgewright.cli.commands.{name}").register(app)
-    return get_group(app).commands[name]
+    command = get_group(app).commands[name]
+    _join_lines(command)
+    return command
+
+
+def _join_lines(command: Any) -> None:
+    """Join the lines of each paragraph of the help; the width of the source is not the width of the terminal."""
+    if command.help:
+        command.help = "\n\n".join(" ".join(part.split()) for part in command.help.split("\n\n"))
+    for below in getattr(command, "commands", {}).values():
+        _join_lines(below)
 
 
 class Catalogue(TyperGroup):

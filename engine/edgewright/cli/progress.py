@@ -24,6 +24,7 @@ from edgewright.render.quantities import seconds_text
 from edgewright.services.runs import Listener, NullListener
 
 _BARS = "▁▂▃▄▅▆▇█"
+_LONG_WAITS = ("RolloutWaiting", "AwaitingApproval")
 _CURVE = 24
 """Points of a training curve that are shown."""
 
@@ -68,6 +69,12 @@ def found_text(artifact: Artifact) -> list[str]:
     if isinstance(facts, DatasetFacts):
         return [dataset_line(facts), *(f"! {notice}" for notice in facts.notices or ())]
     return [evidence_line(facts.variants)] if isinstance(facts, EvaluationFacts) else []
+
+
+def event_text(event: Event) -> str:
+    """Write an event; where the run may wait for long, with what may be done meanwhile."""
+    then = " (Ctrl-C ends this run; the next apply goes on)" if event.reason in _LONG_WAITS else ""
+    return f"{event.address}: {event.reason}: {event.message}{then}"
 
 
 def _again_text(seconds: float | None) -> str:
@@ -123,7 +130,7 @@ class PlainListener(NullListener):
     def happened(self, event: Event) -> None:
         """Write events of devices and waves."""
         if not event.reason.startswith("Step"):
-            self._print(f"{event.address}: {event.reason}: {event.message}")
+            self._print(event_text(event))
 
 
 @dataclass
@@ -184,7 +191,7 @@ class LiveListener(NullListener):
     def happened(self, event: Event) -> None:
         """Leave a line above the picture for what happened to devices and waves."""
         if not event.reason.startswith("Step"):
-            self._console.print(Text(f"  {event.address}: {event.reason}: {event.message}", style="dim"))
+            self._console.print(Text(f"  {event_text(event)}", style="dim"))
 
     def picture(self) -> RenderableType:
         """Draw what is running now."""

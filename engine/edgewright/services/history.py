@@ -8,6 +8,7 @@ from edgewright.core.suggestions import suggestion
 from edgewright.errors import EdgewrightError
 from edgewright.ports import Event
 from edgewright.services.environment import Environment
+from edgewright_schemas.kinds import KINDS
 
 _FURTHER = 4
 """How many times as many events are read when those read were too few."""
@@ -33,9 +34,9 @@ def find_events(
         limit: At most so many.
 
     Raises:
-        EdgewrightError: Nothing was found, and there is no such reason or resource.
+        EdgewrightError: There is no such kind; or nothing was found, and there is no such reason or resource.
     """
-
+    _check_kinds(kinds)
     asked = {current_reason(reason) for reason in reasons}
 
     def is_wanted(event: Event) -> bool:
@@ -66,6 +67,18 @@ def _read(
         if len(found) >= limit or len(read) < count or len(recent) < len(read):
             return found[:limit]
         count *= _FURTHER
+
+
+def _check_kinds(kinds: Collection[str]) -> None:
+    """Refuse a kind that no resource has.
+
+    Raises:
+        EdgewrightError: There is no such kind.
+    """
+    known = [kind.lower() for kind in KINDS]
+    for kind in sorted(kinds):
+        if kind not in known:
+            raise EdgewrightError(f"there is no kind {kind!r}", hint=suggestion(kind, known))
 
 
 def _check_reasons(reasons: Collection[str]) -> None:

@@ -138,7 +138,7 @@ def acquire(state: SqlState, holder: str, ttl: timedelta, clock: Clock = utc_now
         held = _holding(row)
         if held is not None and held.until > now and not is_dead(held.process):
             raise LeaseHeld(
-                f"another apply is running: {held}",
+                f"the state is in use by {held}",
                 hint="wait for it, or stop that process; its lease then ends by itself",
             )
         fence = int(row.fence) + 1

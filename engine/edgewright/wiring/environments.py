@@ -19,6 +19,7 @@ from edgewright.reconcile.listener import Listener
 from edgewright.reconcile.notifications import Dispatcher
 from edgewright.reconcile.observer import NamedSources
 from edgewright.reconcile.reconciler import Reconciler
+from edgewright.render.quantities import count_text
 from edgewright.services.retention import collect_led
 from edgewright.source.watch import watch
 from edgewright.state.lease import SqlLease, wait_for_lease
@@ -124,8 +125,9 @@ class LiveEnvironment:
         )
         workspace.state, workspace.upstream = self._workspace.state, self._upstream
         done = collect_led(workspace, newest=_NEWEST, min_age=_MIN_AGE)
-        packages = f"{done.artifacts:,} artifacts, {done.published_packages:,} published packages"
-        return f"{packages}, {done.files:,} files with {done.bytes:,} bytes"
+        counted = ((done.artifacts, "artifact"), (done.published_packages, "published package"), (done.files, "file"))
+        removed = ", ".join(count_text(count, noun) for count, noun in counted)
+        return f"{removed} with {count_text(done.bytes, 'byte')}"
 
     def dispatcher(self, desired: Snapshot) -> Dispatcher:
         """The dispatcher of notifications.

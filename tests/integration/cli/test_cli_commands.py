@@ -175,7 +175,7 @@ def test_apply_that_a_gate_stops_ends_with_3_and_says_the_figures(fresh: Path) -
 def test_two_applies_at_once(fresh: Path) -> None:
     with Workspace(fresh).lease("edgewright apply of a colleague"):
         edgewright(fresh, "apply", "--yes").expect(
-            1, "another apply is running: edgewright apply of a colleague", "process"
+            1, "the state is in use by edgewright apply of a colleague", "process"
         )
         edgewright(fresh, "plan").expect(0)
 

@@ -179,6 +179,7 @@ def test_history_of_what_never_was(fresh: Path) -> None:
     edgewright(fresh, "history", "model/raeder").expect(1, "model/raeder is not declared", "did you mean model/reader?")
     edgewright(fresh, "history", "model/reader").expect(0, "nothing has happened yet")
     edgewright(fresh, "history").expect(0, "nothing has happened yet")
+    edgewright(fresh, "history", "--kind", "modle").expect(1, "there is no kind 'modle'", "did you mean model?")
 
 
 def test_a_device_that_reports_under_another_id_is_seen(fresh: Path) -> None:

@@ -115,6 +115,6 @@ def test_what_is_in_force_stays_where_the_newest_revision_is_broken(shop: Path) 
 
 def test_an_environment_that_is_at_work_is_not_cleaned_up_under_its_hands(shop: Path) -> None:
     with Workspace(shop, env="production").lease("edgewright serve"):
-        edgewright(shop, "gc", *ALL).expect(1, "another apply is running: edgewright serve")
+        edgewright(shop, "gc", *ALL).expect(1, "the state is in use by edgewright serve (process ")
         edgewright(shop, "gc", "--env", "staging", *ALL).expect(0)
     edgewright(shop, "gc", "--env", "prod", *ALL).expect(1, "there is no environment 'prod'")

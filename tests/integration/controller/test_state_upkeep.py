@@ -55,7 +55,7 @@ def test_what_nothing_needs_is_removed_while_serving(tmp_path: Path) -> None:
     os.utime(workspace.blobs.path(old.digest), (past, past))
     with environment.lease(threading.Event()) as lease:
         assert lease is not None
-        assert "1 files with 3 bytes" in environment.collect()
+        assert "1 file with 3 bytes" in environment.collect()
     assert (workspace.blobs.has(old.digest), workspace.blobs.has(young.digest)) == (False, True)
 
 

@@ -70,7 +70,7 @@ def test_of_competing_processes_exactly_one_wins_and_its_death_frees_the_lease(t
             tell(process, "go")
         said = {process: heard(process) for process in processes}
         winners = [process for process, line in said.items() if line == "won 1"]
-        losers = [line for line in said.values() if line.startswith("lost: another apply is running: edgewright apply")]
+        losers = [line for line in said.values() if line.startswith("lost: the state is in use by edgewright apply")]
         assert (len(winners), len(losers)) == (1, 2), said
         assert all(f"process {winners[0].pid} on " in line for line in losers)
 

@@ -2,6 +2,8 @@
 
 import subprocess
 import sys
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -12,7 +14,20 @@ from edgewright.cli.catalogue import SUMMARIES, load
 def test_a_summary_is_the_first_sentence_of_the_commands_help(name: str) -> None:
     command = load(name)
     assert command.name == name
-    assert command.help.partition("\n\n")[0].replace("\n", " ") == SUMMARIES[name]
+    assert command.help.partition("\n\n")[0] == SUMMARIES[name]
+
+
+def commands_below(command: Any) -> Iterator[Any]:
+    """Yield a command, and all below it."""
+    yield command
+    for below in getattr(command, "commands", {}).values():
+        yield from commands_below(below)
+
+
+@pytest.mark.parametrize("name", SUMMARIES)
+def test_only_the_terminal_wraps_a_paragraph_of_help(name: str) -> None:
+    for command in commands_below(load(name)):
+        assert all("\n" not in paragraph for paragraph in command.help.split("\n\n")), command.name
 
 
 @pytest.mark.parametrize(

@@ -1,12 +1,14 @@
 """Rollouts, one rule at a time: waves, budgets, offline devices, halting, returning, people, and the time."""
 
+import re
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 
 from edgewright.core.rollout.machine import Goal, abort, advance, approve, pause, plan_waves, resume, view_device
+from edgewright.core.rollout.moments import minute_text
 from edgewright.core.rollout.state import Phase, RolloutState, summarize
 from edgewright.errors import EdgewrightError
 from edgewright_schemas.thresholds import Gate
@@ -140,6 +142,12 @@ def test_no_more_than_max_unavailable_change_at_once(budget: dict[str, Any]) -> 
     assert len(most) == (4 if "per" in budget else 1)
 
 
+def test_one_device_in_no_wave_is_one() -> None:
+    devices = {"d0": {"ring": "canary"}, "d1": {"ring": "wide"}}
+    fleet = on(FakeFleet(devices), goal(rollout_spec(waves=[CANARY]), A))
+    assert "1 device is in no wave" in fleet.state.message
+
+
 # ── offline devices ───────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -156,6 +164,27 @@ def test_an_offline_device_is_deferred_and_catches_up_by_itself() -> None:
     fleet.run(wanted, 6)
     assert verified(fleet) == 12
     assert [device for device, _ in fleet.log].count("d07") == 1
+
+
+def test_a_wave_that_is_offline_says_until_when_it_waits_as_people_write_times() -> None:
+    fleet = twelve()
+    fleet.devices["d00"].online = False
+    fleet.run(goal(rollout_spec(waves=[CANARY, {"percent": 100}], offlineAfter="1m"), A), 4)
+    assert fleet.state.reason == "NoDeviceAnswered"
+    assert re.search(r"is offline; start one, it waits until \d{4}-\d\d-\d\d \d\d:\d\d UTC$", fleet.state.message)
+
+
+@pytest.mark.parametrize(
+    ("moment", "text"),
+    [
+        ("2026-12-01T06:13:00+00:00", "2026-12-01 06:13 UTC"),
+        ("2026-12-01T06:13:00.095680+00:00", "2026-12-01 06:14 UTC"),
+        ("2026-12-31T23:59:58+00:00", "2027-01-01 00:00 UTC"),
+        ("2026-12-01T06:13:00+01:00", "2026-12-01 05:13 UTC"),
+    ],
+)
+def test_a_moment_is_written_as_the_minute_by_which_it_has_come(moment: str, text: str) -> None:
+    assert minute_text(datetime.fromisoformat(moment)) == text
 
 
 def test_a_device_that_comes_back_while_rolling_takes_its_turn() -> None:

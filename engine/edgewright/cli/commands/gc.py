@@ -56,5 +56,11 @@ def gc(
             count_text(done.work_folders, "folder") + " of abandoned work",
         )
     )
-    stays = f"{count_text(done.kept, 'file')} stay, {done.young} of them because they are too young to judge"
-    stdout().print(f"{'would remove' if dry_run else 'removed'} {removed}; {stays}")
+    stdout().print(f"{'would remove' if dry_run else 'removed'} {removed}; {stays_text(done.kept, done.young)}")
+
+
+def stays_text(kept: int, young: int) -> str:
+    """Write how many files stay, and how many of them for their age alone."""
+    stay = f"{count_text(kept, 'file')} {'stays' if kept == 1 else 'stay'}"
+    why = f"{young:,} of them because {'it is' if young == 1 else 'they are'} too young to judge"
+    return f"{stay}, {why}" if young else stay

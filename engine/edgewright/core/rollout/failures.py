@@ -66,7 +66,7 @@ def _too_many_failed(
     device, progress = next((d, p) for _, d, p in failed if p.wave == wave)
     why = ": ".join(part for part in (progress.reason, progress.message) if part)
     message = (
-        f"{tally.failed} of {counted} devices of wave {wave + 1} failed, "
+        f"{tally.failed} of {counted} {'device' if counted == 1 else 'devices'} of wave {wave + 1} failed, "
         f"and success.minRatio is {run.spec.success.min_ratio:g}; the first was {device} ({why})"
     )
     return RolloutFailure("DevicesFailed", message, device)

@@ -28,6 +28,7 @@ from edgewright.core.rollout.failures import RolloutFailure, find_failure, find_
 from edgewright.core.rollout.goal import Advance, DeviceView, Goal, RolloutEvent, view_device
 from edgewright.core.rollout.holds import observe_held
 from edgewright.core.rollout.membership import follow_fleet, follow_labels, forget_left, settle, start, waves_digest
+from edgewright.core.rollout.moments import minute_text
 from edgewright.core.rollout.run import HALTED, Run
 from edgewright.core.rollout.state import (
     ENDED,
@@ -231,7 +232,7 @@ def _must_wait(run: Run) -> bool:
         return False
     opening = in_window(run.spec.window, run.now)
     if not opening.open:
-        until = f"until {opening.until.isoformat()}" if opening.until else "for a window that never opens"
+        until = f"until {minute_text(opening.until)}" if opening.until else "for a window that never opens"
         run.wakes += [opening.until] if opening.until else []
         run.enter(Phase.WAITING, "OutsideWindow", f"{_name(run)} waits {until}", event="RolloutWaiting")
     return not opening.open
@@ -265,7 +266,7 @@ def _anyone_answers(run: Run) -> bool:
     until = since + run.spec.success.deadline
     if run.now < until:
         run.wakes.append(until)
-        message = f"every device of {_name(run)} is offline; it waits for one until {until.isoformat()}"
+        message = f"every device of {_name(run)} is offline; start one, it waits until {minute_text(until)}"
         run.state = replace(run.state, wave_since=since)
         run.enter(Phase.WAITING, "NoDeviceAnswered", message, event="RolloutWaiting")
         return False
@@ -288,7 +289,7 @@ def _soaked(run: Run) -> bool:
     until = (run.state.wave_since or run.now) + soak
     if soak > timedelta(0) and run.now < until:
         run.wakes.append(until)
-        run.enter(Phase.SOAKING, "Soaking", f"{_name(run)} has passed and soaks until {until.isoformat()}")
+        run.enter(Phase.SOAKING, "Soaking", f"{_name(run)} has passed and soaks until {minute_text(until)}")
         return False
     return True
 
@@ -300,7 +301,9 @@ def _finish(run: Run) -> None:
         return
     run.state = replace(run.state, ended_at=run.now, wave_since=None, proven=run.release)
     left_out = sum(progress.wave == NO_WAVE for progress in run.devices.values())
-    message = "every wave has passed" + (f"; {left_out} devices are in no wave" if left_out else "")
+    message = "every wave has passed" + (
+        f"; {left_out} device{'s are' if left_out > 1 else ' is'} in no wave" if left_out else ""
+    )
     run.enter(Phase.SUCCEEDED, "Succeeded", message, event="RolloutSucceeded")
     _after_success(run)
 

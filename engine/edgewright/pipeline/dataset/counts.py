@@ -54,11 +54,16 @@ def _copies(copies: Copies, parted: int) -> dict[str, int]:
 def _about_copies(work: Preparation, parted: int) -> list[str]:
     copies, said = work.copies, []
     if copies.rows:
-        other = f"; {copies.labelled_otherwise} of them have another label" if copies.labelled_otherwise else ""
-        said.append(f"{copies.rows} rows hold the same picture as another ({', '.join(copies.examples)}){other}")
+        has = "has" if copies.labelled_otherwise == 1 else "have"
+        other = f"; {copies.labelled_otherwise} of them {has} another label" if copies.labelled_otherwise else ""
+        hold = "row holds" if copies.rows == 1 else "rows hold"
+        said.append(f"{copies.rows} {hold} the same picture as another ({', '.join(copies.examples)}){other}")
     if copies.near_rows:
-        said.append(f"{copies.near_rows} pictures are near copies of another and stay with it")
+        are = "picture is a near copy" if copies.near_rows == 1 else "pictures are near copies"
+        stay = "stays" if copies.near_rows == 1 else "stay"
+        said.append(f"{copies.near_rows} {are} of another and {stay} with it")
     if parted:
         why = "the groups" if work.columns.group else "the given splits"
-        said.append(f"{parted} rows hold a picture that another split has too, as {why} have it: figures are too good")
+        hold = "row holds" if parted == 1 else "rows hold"
+        said.append(f"{parted} {hold} a picture that another split has too, as {why} have it: figures are too good")
     return said

@@ -63,6 +63,14 @@ def test_copies_under_two_names_are_in_one_split_and_move_no_other(tmp_path: Pat
     assert built.facts.notices[0].startswith("80 rows hold the same picture as another (a/00.tif = a/00.png, ")
 
 
+def test_one_copy_is_one_row(tmp_path: Path) -> None:
+    for number in range(10):
+        save(tmp_path, f"{'ab'[number % 2]}/{number}.png", photo(number))
+    save(tmp_path, "a/b0.png", photo(0))
+    built = run_dataset(tmp_path, spec())
+    assert built.facts.notices[0].startswith("1 row holds the same picture as another (")
+
+
 def test_a_dataset_without_copies_comes_out_as_before(tmp_path: Path) -> None:
     for number in range(30):
         save(tmp_path, f"{'ab'[number % 2]}/{number:02}.png", photo(number))
