@@ -66,10 +66,14 @@ class Approval:
     """Waves up to this one are approved; 1 is the first."""
     under_way: int
     """The wave that has begun already; 0 before the first."""
+    is_new: bool = True
+    """False: it was approved before, and nothing was requested."""
 
 
 def approve(environment: Environment, name: str, wave: int | None = None) -> Approval:
     """Approve the waves of a rollout up to one (1 is the first); None: the next that needs it and has not begun.
+
+    Approving once more approves no further wave.
 
     Raises:
         EdgewrightError: There is no such wave, it has begun already, or it needs no approval; or as ``find_rollout``.
@@ -80,8 +84,10 @@ def approve(environment: Environment, name: str, wave: int | None = None) -> App
     pending = environment.state.requested_controls().get(address, found.controls)
     spec = _spec(environment, address)
     first = spec.approval.before_wave if spec is not None and spec.approval is not None else 1
-    following = max(begun, pending.approved_before, first - 1) + 1
+    following = max(begun, first - 1) + 1
     chosen = wave or following
+    if found.phase not in ENDED and begun < chosen <= pending.approved_before:
+        return Approval(address, chosen, begun, is_new=False)
     if problem := _no_approval(spec, chosen, begun) if found.phase not in ENDED else "":
         last = len(spec.waves) if spec is not None else following
         hint = f"the next wave to approve is {following}" if following <= last and spec and spec.approval else ""

@@ -35,9 +35,14 @@ def test_the_next_wave_that_needs_approval_is_approved_while_the_one_before_is_u
     assert (state.phase, state.wave) == (Phase.SOAKING, 0)
     made = approve(here(world), "reader")
     assert (made.wave, made.under_way) == (2, 1)
-    assert approve(here(world), "reader").wave == 3
+    again = approve(here(world), "reader")
+    assert (again.wave, again.is_new) == (2, False), "whoever presses twice lets no further wave through"
+    requested = world.state.requested_controls()[READER]
+    assert requested.approved_before == 2
+    assert len(requested.requests) == 1
+    assert approve(here(world), "reader", 3).is_new
     with pytest.raises(EdgewrightError, match="no wave 4 waits for approval: there are 3 waves"):
-        approve(here(world), "reader")
+        approve(here(world), "reader", 4)
     with pytest.raises(EdgewrightError, match="wave 1 has begun already"):
         approve(here(world), "reader", 1)
 

@@ -9,6 +9,7 @@ from edgewright.core.address import Address
 from edgewright.core.rollout.controls import request, take_up
 from edgewright.core.rollout.state import ControlAction, Controls, Phase, RolloutState
 from edgewright.core.status.events import Event
+from edgewright.errors import EdgewrightError
 from harness.memory_run import FILES, HEAD, World, model
 
 READER = Address("rollout", "reader")
@@ -168,3 +169,24 @@ def test_an_approval_does_not_undo_a_pause_that_came_after_it(world: World) -> N
     assert not events
     again, _ = take_up(replace(after, controls=replace(after.controls, approved_before=0)), asked)
     assert again.controls.approved_before == 0, "no request is carried out twice"
+
+
+def test_after_an_abort_was_requested_nothing_else_is(world: World) -> None:
+    world.run()
+    ask(world, ControlAction.ABORT)
+    for action in (ControlAction.PAUSE, ControlAction.RESUME, ControlAction.APPROVE):
+        with pytest.raises(EdgewrightError, match="an abort of the rollout was requested"):
+            ask(world, action, 1)
+    world.run()
+    assert state(world).phase is Phase.ABORTED
+
+
+def test_a_plan_tells_of_a_pause_that_ends_with_the_release_before(world: World) -> None:
+    world.run()
+    ask(world, ControlAction.PAUSE)
+    world.run()
+    assert [note.reason for note in world.plan().notes if note.severity == "warning"] == []
+    world.source.commit({**GATED, **model("reader", epochs=7)})
+    (note,) = [note for note in world.plan().notes if note.severity == "warning"]
+    assert (note.address, note.reason) == (READER, "Paused")
+    assert note.message.startswith("the pause was made for package ")

@@ -46,14 +46,14 @@ def status(
 
 @app.command("pause", epilog="Example: edgewright rollout pause price-tag-reader")
 def pause(name: NameArgument, repo: RepoOption = HERE, state: StateOption = None, env: EnvOption = None) -> None:
-    """Assign nothing more until resumed; devices under way finish."""
-    _print_requested(rollouts.pause(open_workspace(repo, state=state, env=env), name), "paused")
+    """Assign nothing more until resumed, or until a new release takes its place; devices under way finish."""
+    _print_requested(rollouts.pause(open_workspace(repo, state=state, env=env), name), "is to be paused")
 
 
 @app.command("resume", epilog="Example: edgewright rollout resume price-tag-reader")
 def resume(name: NameArgument, repo: RepoOption = HERE, state: StateOption = None, env: EnvOption = None) -> None:
     """Go on after a pause."""
-    _print_requested(rollouts.resume(open_workspace(repo, state=state, env=env), name), "resumed")
+    _print_requested(rollouts.resume(open_workspace(repo, state=state, env=env), name), "is to be resumed")
 
 
 @app.command("approve", epilog="Example: edgewright rollout approve price-tag-reader --wave 3")
@@ -68,14 +68,18 @@ def approve(
 ) -> None:
     """Approve a wave that waits for it, or that will."""
     made = rollouts.approve(open_workspace(repo, state=state, env=env), name, wave)
+    if not made.is_new:
+        further = f"; to approve wave {made.wave + 1} too: --wave {made.wave + 1}" if wave is None else ""
+        stderr().print(f"{made.address}: wave {made.wave} is approved already{further}")
+        return
     turn = f" before its turn: wave {made.under_way} is under way" if made.wave > made.under_way + 1 else ""
-    _print_requested(made.address, f"approved up to wave {made.wave}{turn}")
+    _print_requested(made.address, f"is approved up to wave {made.wave}{turn}")
 
 
 @app.command("abort", epilog="Example: edgewright rollout abort price-tag-reader")
 def abort(name: NameArgument, repo: RepoOption = HERE, state: StateOption = None, env: EnvOption = None) -> None:
     """Stop, return every touched device to its last verified package, and reject the release."""
-    _print_requested(rollouts.abort(open_workspace(repo, state=state, env=env), name), "to be aborted")
+    _print_requested(rollouts.abort(open_workspace(repo, state=state, env=env), name), "is to be aborted")
 
 
 def _print_requested(address: Address, done: str) -> None:

@@ -313,7 +313,27 @@ def _start(
             config_only=config_only,
         )
     )
+    if summary is not None and not _keeps(summary, release):
+        _note_pause(bench, address, summary)
     note_slow_proofs(bench, address, target.rollout.spec, target.fleet)
+
+
+def _keeps(summary: RolloutSummary, release: Release | None) -> bool:
+    """Return whether what people decided of the release before holds for this one."""
+    return bool(summary.release and release and summary.release.fingerprint == release.fingerprint)
+
+
+def _note_pause(bench: Workbench, address: Address, summary: RolloutSummary) -> None:
+    """Tell of a pause that ends with the release it was made for."""
+    if summary.phase in ENDED or not (summary.paused or (summary.requested and summary.requested.paused)):
+        return
+    package = f"package {summary.release.package.removeprefix('sha256:')[:12]}" if summary.release else "a release"
+    bench.note(
+        address,
+        "warning",
+        "Paused",
+        f"the pause was made for {package} and ends with it: the new release starts. Set spec.suspend: true to hold it",
+    )
 
 
 def _preview(bench: Workbench, target: RolloutTarget, size: int | None, last: int) -> Iterable[WavePlan]:

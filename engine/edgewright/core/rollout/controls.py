@@ -30,9 +30,10 @@ def approve(state: RolloutState, wave: int) -> RolloutState:
     """Approve waves up to a number; 1 is the first.
 
     Raises:
-        EdgewrightError: The rollout has ended already.
+        EdgewrightError: The rollout has ended already, or an abort was requested.
     """
     _refuse_ended(state, "approve")
+    _refuse_aborted(state, "approve")
     approved = max(state.controls.approved_before, wave)
     return replace(state, controls=replace(state.controls, approved_before=approved))
 
@@ -41,9 +42,10 @@ def pause(state: RolloutState) -> RolloutState:
     """Assign nothing new until resumed; devices in flight come to their end.
 
     Raises:
-        EdgewrightError: The rollout has ended already.
+        EdgewrightError: The rollout has ended already, or an abort was requested.
     """
     _refuse_ended(state, "pause")
+    _refuse_aborted(state, "pause")
     return replace(state, controls=replace(state.controls, paused=True, by_person=True))
 
 
@@ -51,9 +53,10 @@ def resume(state: RolloutState) -> RolloutState:
     """Go on. What a failure paused for is accepted: these devices no longer halt the rollout, nor count for it.
 
     Raises:
-        EdgewrightError: The rollout is not paused, or has ended.
+        EdgewrightError: The rollout is not paused, has ended, or an abort was requested.
     """
     _refuse_ended(state, "resume")
+    _refuse_aborted(state, "resume")
     if not state.controls.paused:
         hint = "set spec.suspend to false and commit" if state.reason == "Suspended" else ""
         raise EdgewrightError("the rollout is not paused, so there is nothing to resume", hint=hint)
@@ -150,6 +153,14 @@ def _carry_out(state: RolloutState, action: ControlAction, wave: int) -> Rollout
             return resume(state)
         case ControlAction.ABORT:
             return abort(state)
+
+
+def _refuse_aborted(state: RolloutState, what: str) -> None:
+    if state.controls.aborted:
+        raise EdgewrightError(
+            f"an abort of the rollout was requested, so there is nothing to {what}",
+            hint="its devices go back, and the release is rejected until its spec changes",
+        )
 
 
 def _refuse_ended(state: RolloutState, what: str) -> None:
