@@ -3,6 +3,7 @@
 Each test ends with the fix, after which the next apply goes on from what there was.
 """
 
+import io
 import re
 import resource
 import signal
@@ -13,23 +14,29 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from edgewright.core.artifact import Action, Artifact
 from edgewright.errors import BlobCorrupt
 from edgewright.wiring.workspace import Workspace
 from harness.command_line import DATA_ONLY, DATASET, HEAD, MODEL, ROWS, edgewright, edit, ended, repository, spawn
 
-PIXEL = bytes.fromhex(
-    "89504e470d0a1a0a0000000d4948445200000001000000010802000000907753de0000000c49444154789c63f8cfc0000003010100"
-    "c9fe92ef0000000049454e44ae426082"
-)
-"""A PNG of one red pixel."""
+
+def pixel(grey: int) -> bytes:
+    """Write a PNG of one pixel; no two of a folder are copies of each other."""
+    buffer = io.BytesIO()
+    Image.new("RGB", (1, 1), (grey, grey, grey)).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
 IMAGES = (
     HEAD + "kind: Dataset\nmetadata: {name: tags}\nspec:\n  source: {uri: data/tags, format: image-folder}\n"
     "  columns: {image: {type: image}, label: {type: category}}\n"
 )
 FOLDER: dict[str, str | bytes] = {
-    f"data/tags/{label}/{number}.png": PIXEL for label in ("x", "y") for number in range(12)
+    f"data/tags/{label}/{number}.png": pixel(number + 100 * (label == "y"))
+    for label in ("x", "y")
+    for number in range(12)
 }
 STEP = "def clean(rows):\n    return rows\n"
 BROKEN_STEP = "def clean(rows):\n    return helper(rows)\n\n\ndef helper(rows):\n    raise KeyError('colour')\n"
@@ -62,7 +69,7 @@ def with_step(code: str) -> dict[str, str]:
         pytest.param(
             {"specs/dataset.yaml": IMAGES, **FOLDER, "data/tags/x/3.png": b"no image at all"},
             ["x/3.png"],
-            {"data/tags/x/3.png": PIXEL},
+            {"data/tags/x/3.png": pixel(3)},
             id="a corrupt image",
         ),
         pytest.param(

@@ -25,7 +25,7 @@ from edgewright.pipeline.runner import user_code as usercode
 from edgewright_schemas.dataset import DatasetSpec, Source
 
 _FILE_COLUMNS = ("file", "file_name")
-_COPY = re.compile(r"(?i)((?:^|/))copy (?:\(\d+\) )?of |(?:[ -]+copy(?: ?\(?\d+\)?)?| ?\(\d+\))(\.\w+)$")
+_COPY = re.compile(r"(?i)((?:^|/))copy (?:\(\d+\) )?of |(?:[ -]{1,4}copy(?: ?\(?\d+\)?)?| ?\(\d+\))(\.\w+)$")
 """What file managers and browsers add to the name of a copy."""
 _STALE = "unpack it, rename it, or move it out of the source's folder"
 _UNREADABLE = "images cannot be read"
