@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from edgewright.core.rollout.machine import Advance, DeviceView, Goal, advance
-from edgewright.core.rollout.state import Hold, Release, RolloutState
+from edgewright.core.rollout.state import Hold, Phase, Release, RolloutState
 from edgewright_schemas.rollout import RolloutSpec
 from edgewright_wire.messages import Phase as DevicePhase
 
@@ -177,3 +177,31 @@ class FakeFleet:
     def active(self) -> dict[str, str | None]:
         """Give what each device really runs."""
         return {name: device.active for name, device in self.devices.items()}
+
+
+CANARY = {"select": {"matchLabels": {"ring": "canary"}}}
+RELEASE_A, RELEASE_B, RELEASE_C = release("A"), release("B"), release("C")
+
+
+def twelve() -> FakeFleet:
+    """Make a fleet of twelve devices, one of them the canary, in four stores."""
+    return FakeFleet({f"d{i:02}": {"ring": "canary" if i == 0 else "wide", "store": str(i % 4)} for i in range(12)})
+
+
+def verified(fleet: FakeFleet) -> int:
+    """Count the verified devices."""
+    return sum(state == "verified" for state in fleet.states().values())
+
+
+def phase(fleet: FakeFleet) -> Phase:
+    """Return the rollout's phase."""
+    return fleet.state.phase
+
+
+def bring(fleet: FakeFleet, wanted: Goal) -> FakeFleet:
+    """Bring a release to the whole fleet."""
+    fleet.run(wanted, 60)
+    assert phase(fleet) is Phase.SUCCEEDED, fleet.state.reason
+    fleet.log.clear()
+    fleet.reasons.clear()
+    return fleet
