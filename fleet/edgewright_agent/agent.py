@@ -100,7 +100,9 @@ class Agent:
         self._settings = settings
         self._ports = ports
         self._schedule = Schedule(settings.retry, settings.retry_max, 5 * settings.poll)
-        self._trust = TrustedRepository(settings.directory / TUF, root, ports.repository, ports.now, ports.clock)
+        self._trust = TrustedRepository(
+            settings.directory / TUF, root, ports.repository, ports.now, ports.clock, ports.disk
+        )
         self._memory = StateStore(StateFile(settings.directory / STATE_FILE, ports.disk))
         self._blobs = Blobs(settings.directory / BLOBS, ports.disk, ports.limits, ports.clock)
         self._observer = Observer(settings.directory, self._blobs, ports.disk)

@@ -92,6 +92,7 @@ class TrustedRepository:
         reader: The way to the repository.
         now: The wall clock.
         monotonic: Seconds that go on however the wall clock is set.
+        disk: Writes the time floor; by default the real one.
     """
 
     def __init__(
@@ -101,11 +102,12 @@ class TrustedRepository:
         reader: RepositoryReader,
         now: Callable[[], datetime],
         monotonic: Callable[[], float] = time.monotonic,
+        disk: Disk | None = None,
     ) -> None:
         self._directory = directory
         self._root = root
         self._reader = reader
-        self._now = TrustedTime(directory / FLOOR, now, monotonic)
+        self._now = TrustedTime(directory / FLOOR, now, disk or Disk(), monotonic)
         self._updater: Updater | None = None
         self._refreshed_at: datetime | None = None
         self._assignment: bytes | None = None

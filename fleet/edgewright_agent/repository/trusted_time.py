@@ -4,11 +4,12 @@ A device whose clock starts in 1971 would believe whatever was signed since. Wha
 so a clock that is far ahead cannot raise the floor above what the newest signatures allow. Used by ``trust``.
 """
 
-import os
 import time
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
+
+from edgewright_agent.durable import Disk
 
 _STEP = timedelta(hours=1)
 """The floor is written so often at most, to spare the disk."""
@@ -20,13 +21,15 @@ class TrustedTime:
     Args:
         path: File of the floor.
         now: The wall clock, aware.
+        disk: Writes it.
         monotonic: Seconds that go on while the process runs, however the wall clock is set.
     """
 
     def __init__(
-        self, path: Path, now: Callable[[], datetime], monotonic: Callable[[], float] = time.monotonic
+        self, path: Path, now: Callable[[], datetime], disk: Disk, monotonic: Callable[[], float] = time.monotonic
     ) -> None:
         self._path = path
+        self._disk = disk
         self._now = now
         self._monotonic = monotonic
         self._floor: datetime | None = _read(path)
@@ -49,12 +52,7 @@ class TrustedTime:
         if self._floor is not None and now < self._floor + _STEP:
             return
         self._floor, self._since = now, self._monotonic()
-        beside = self._path.with_name(f".{self._path.name}.new")
-        with beside.open("w", encoding="ascii") as file:
-            file.write(now.isoformat())
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(self._path)
+        self._disk.write(self._path, now.isoformat().encode("ascii"))
 
 
 def _read(path: Path) -> datetime | None:

@@ -89,20 +89,30 @@ class ForkServerClient:
         try:
             return self._start(packet, environment, [*pipes, log])
         except ServerLost:
-            self._drop()
             return self._start(packet, environment, [*pipes, log])
 
     def _start(self, packet: bytes, environment: Mapping[str, str], fds: list[int]) -> "ForkedWorker":
         status_read, status_write = os.pipe()
         try:
             with self._lock:
-                socket.send_fds(self._server(environment), [packet], [*fds, status_write])
+                try:
+                    control = self._server(environment)
+                    socket.send_fds(control, [packet], [*fds, status_write])
+                except OSError:
+                    self._drop()
+                    raise
         except OSError as error:
             os.close(status_read)
             raise ServerLost(str(error)) from error
         finally:
             os.close(status_write)
-        return ForkedWorker(status_read)
+        try:
+            return ForkedWorker(status_read)
+        except ServerLost:
+            with self._lock:
+                if self._control is control:  # not one that another thread has started since
+                    self._drop()
+            raise
 
     def _server(self, environment: Mapping[str, str]) -> socket.socket:
         if self._control is not None and self._environment == environment:
