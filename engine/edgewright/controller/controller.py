@@ -218,7 +218,7 @@ class Controller:
             self.log.info("removed what nothing needs", removed=self.environment.collect())
         except EdgewrightError as error:
             self.log.warning("cannot remove what nothing needs", error=error.message, hint=error.hint or None)
-        except Exception:
+        except Exception:  # what is left over is no reason to end the pass; tomorrow it is tried again
             self.log.exception("unexpected error")
         self._beat()
 
@@ -289,7 +289,7 @@ class ControllerListener(NullListener):
         """Log what was found in a dataset that people must see."""
         if isinstance(artifact.facts, DatasetFacts):
             for notice in artifact.facts.notices or ():
-                self._log.warning("found", address=str(artifact.address), notice=notice)
+                self._log.warning("dataset notice", address=str(artifact.address), notice=notice)
 
     def failed(self, step: Step, error: EdgewrightError, retry_in: float | None) -> None:
         """Log the error."""

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Sequence
 from datetime import datetime
 
-from edgewright.controller.preview_process import PreviewComputer, rendered
+from edgewright.controller.preview_process import PreviewComputer, PreviewRequest, rendered
 from edgewright.controller.preview_reports import Change, PreviewTarget, following, nothing_follows
 from edgewright.errors import Cancelled, EdgewrightError, Transient
 from edgewright.ports import Forge, Upstream
@@ -50,7 +50,7 @@ class MergeQueue:
         self._report = report
         self._told: set[str] = set()
 
-    def tell(self) -> None:
+    def set_statuses(self) -> None:
         """Set the status of every group that has none yet.
 
         Raises:
@@ -63,14 +63,14 @@ class MergeQueue:
             if found is None or commit in self._told:
                 continue
             try:
-                self._tell(name, found[1], commit)
+                self._set_status(name, found[1], commit)
             except (Transient, Cancelled):
                 raise
             except EdgewrightError as error:
                 self._report(f"merge group {name}: {error.message}", commit)
             self._told.add(commit)
 
-    def _tell(self, name: str, base: str, commit: str) -> None:
+    def _set_status(self, name: str, base: str, commit: str) -> None:
         targets, at = tuple(self._targets()), self._clock()
         reached, others = following(targets, base)
         if not reached:
@@ -81,7 +81,7 @@ class MergeQueue:
                 base_commit = self._upstream.resolve(Follow(branch=base))
                 merge = self._upstream.merge(base_commit, self._upstream.bring(f"refs/heads/{name}"))
                 change = Change(base, base_commit, commit, merge.revision, merge.conflicts)
-                done = self._compute(reached, others, change, at, self._forge.comment_limit)
+                done = self._compute(PreviewRequest(reached, others, change, at, self._forge.comment_limit))
             except (Transient, Cancelled):
                 raise
             except EdgewrightError as error:

@@ -11,10 +11,10 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from edgewright.controller.preview_reports import Change, PreviewTarget, report_of
 from edgewright.core.review.previews import PreviewReport, Verdict
@@ -23,7 +23,6 @@ from edgewright.ports import Upstream
 from edgewright.render.preview_markdown import description_text, preview_markdown
 
 WORKER = ("-P", "-m", "edgewright.wiring.preview_worker")
-_LONGEST_ANSWER = 4 << 20
 _TRANSIENT = 75
 """EX_TEMPFAIL of sysexits.h: the upstream did not answer."""
 _REFUSED = 65
@@ -37,28 +36,30 @@ class ComputedPreview:
     description: str
     text: str
     is_certain: bool
-    """Whether looking again gives the same: nothing was in the way."""
+    """True if computing it again gives the same; False where something could not be read."""
 
 
-class PreviewComputer(Protocol):
-    """Computes what a change does to the environments it reaches."""
+@dataclass(frozen=True, slots=True)
+class PreviewRequest:
+    """A change whose preview is to be computed."""
 
-    def __call__(
-        self,
-        reached: Sequence[PreviewTarget],
-        others: Sequence[PreviewTarget],
-        change: Change,
-        at: datetime,
-        longest: int,
-    ) -> ComputedPreview:
-        """Compute it; the comment has at most ``longest`` characters.
+    reached: Sequence[PreviewTarget]
+    """Environments that a merge of the change reaches."""
+    others: Sequence[PreviewTarget]
+    change: Change
+    at: datetime
+    longest: int
+    """Most characters of the comment."""
 
-        Raises:
-            SourceUnavailable, SourceError: The commits cannot be read.
-            PreviewStopped: It is over a limit.
-            Cancelled: The controller stops.
-        """
-        ...
+
+PreviewComputer = Callable[[PreviewRequest], ComputedPreview]
+"""Computes what a change does to the environments it reaches.
+
+Raises:
+    SourceUnavailable, SourceError: The commits cannot be read.
+    PreviewStopped: It is over a limit.
+    Cancelled: The controller stops.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,14 +76,9 @@ class PreviewLimits:
 def compute_here(upstream: Upstream) -> PreviewComputer:
     """Compute previews in this process."""
 
-    def compute(
-        reached: Sequence[PreviewTarget],
-        others: Sequence[PreviewTarget],
-        change: Change,
-        at: datetime,
-        longest: int,
-    ) -> ComputedPreview:
-        return rendered(upstream, report_of(upstream, reached, others, change, at), longest)
+    def compute(request: PreviewRequest) -> ComputedPreview:
+        report = report_of(upstream, request.reached, request.others, request.change, request.at)
+        return rendered(upstream, report, request.longest)
 
     return compute
 
@@ -122,25 +118,18 @@ class PreviewProcess:
         if (process := self._running) is not None:
             process.kill()
 
-    def __call__(
-        self,
-        reached: Sequence[PreviewTarget],
-        others: Sequence[PreviewTarget],
-        change: Change,
-        at: datetime,
-        longest: int,
-    ) -> ComputedPreview:
+    def __call__(self, request: PreviewRequest) -> ComputedPreview:
         """Compute it, as in ``PreviewComputer``."""
-        request = {
+        sent = {
             "workspace": dict(self._workspace),
             "limits": {"memory": self._limits.memory, "cpu": self._limits.cpu},
-            "reached": [_target_json(target) for target in reached],
-            "others": [_target_json(target) for target in others],
-            "change": [change.base, change.base_commit, change.head, change.merged, list(change.conflicts)],
-            "at": at.isoformat(),
-            "longest": longest,
+            "reached": [_target_json(target) for target in request.reached],
+            "others": [_target_json(target) for target in request.others],
+            "change": asdict(request.change),
+            "at": request.at.isoformat(),
+            "longest": request.longest,
         }
-        code, output, errors = self._run(json.dumps(request).encode())
+        code, output, errors = self._run(json.dumps(sent).encode())
         if code == 0:
             return ComputedPreview(**json.loads(output))
         if code in (_TRANSIENT, _REFUSED):
@@ -175,7 +164,7 @@ class PreviewProcess:
                 if stream is not None:
                     with suppress(OSError):
                         stream.close()
-        return process.returncode, output[:_LONGEST_ANSWER], errors
+        return process.returncode, output, errors
 
     def _stopped(self, code: int, errors: bytes) -> EdgewrightError:
         said = errors.decode("utf-8", "replace").strip().splitlines()

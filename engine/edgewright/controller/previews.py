@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 import structlog
 
 from edgewright.controller.merge_queues import MergeQueue
-from edgewright.controller.preview_process import PreviewComputer, compute_here, rendered
+from edgewright.controller.preview_process import PreviewComputer, PreviewRequest, compute_here, rendered
 from edgewright.controller.preview_reports import Change, PreviewTarget, following, nothing_follows
 from edgewright.core.address import Address
 from edgewright.core.review.previews import status_context
@@ -105,7 +105,7 @@ class Previewer:
         self._marker = marker(upstream.folder)
         self._context = status_context(CONTEXT, upstream.folder)
         self._compute = compute or compute_here(upstream)
-        self._queue = MergeQueue(upstream, forge, targets, clock, self._context, self._group_trouble, self._compute)
+        self._queue = MergeQueue(upstream, forge, targets, clock, self._context, self._report_group, self._compute)
         self._most = most
         self._stopping = stopping
         self._stopped: dict[int, tuple[str, str, PreviewStopped]] = {}
@@ -138,7 +138,7 @@ class Previewer:
             return ()
         self._rounds += 1
         try:
-            self._tell_queue()
+            self._set_group_statuses()
             done = self._round(numbers, now)
         except ForgeUnavailable as error:
             self._back_off(error, now)
@@ -148,20 +148,20 @@ class Previewer:
             self._failures, self._resume_at = 0, None
         return done
 
-    def _tell_queue(self) -> None:
-        """Tell of merge groups first: a forge waits for them.
+    def _set_group_statuses(self) -> None:
+        """Set the statuses of merge groups, which a forge waits for.
 
         Raises:
             ForgeUnavailable: The forge does not answer.
         """
         try:
-            self._queue.tell()
+            self._queue.set_statuses()
         except ForgeUnavailable:
             raise
         except EdgewrightError as error:
             _log.warning("preview.merge_groups_wait", message=error.message)
 
-    def _group_trouble(self, message: str, head: str) -> None:
+    def _report_group(self, message: str, head: str) -> None:
         self._report(Event(self._clock(), "PreviewFailed", self._address, message, {}, head))
 
     def _round(self, numbers: Set[int] | None, now: datetime) -> tuple[Previewed, ...]:
@@ -286,7 +286,9 @@ class Previewer:
             at = self._clock()
             longest = self._forge.comment_limit
             if reached:
-                computed = self._compute(reached, others, self._change(pull, base_commit, head), at, longest)
+                computed = self._compute(
+                    PreviewRequest(reached, others, self._change(pull, base_commit, head), at, longest)
+                )
             else:
                 computed = rendered(self._upstream, nothing_follows(targets, pull.base, head, at), longest)
         except (Transient, Cancelled):

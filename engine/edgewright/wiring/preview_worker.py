@@ -10,7 +10,7 @@ from datetime import datetime
 from functools import cache
 from typing import Any
 
-from edgewright.controller.preview_process import compute_here, enter_limits, failure_code
+from edgewright.controller.preview_process import PreviewRequest, compute_here, enter_limits, failure_code
 from edgewright.controller.preview_reports import Change, PreviewTarget
 from edgewright.core.snapshot import Snapshot
 from edgewright.errors import EdgewrightError
@@ -26,14 +26,13 @@ def main() -> int:
     enter_limits(**request["limits"])
     at = datetime.fromisoformat(request["at"])
     workspace = Workspace(**request["workspace"], clock=lambda: at)
-    base, base_commit, head, merged, conflicts = request["change"]
-    change = Change(base, base_commit, head, merged, tuple(conflicts))
+    change = Change(**{**request["change"], "conflicts": tuple(request["change"]["conflicts"])})
     upstream = workspace.upstream
     try:
         reached, others = (
             [_target(workspace, upstream, each) for each in request[name]] for name in ("reached", "others")
         )
-        computed = compute_here(upstream)(reached, others, change, at, request["longest"])
+        computed = compute_here(upstream)(PreviewRequest(reached, others, change, at, request["longest"]))
     except EdgewrightError as error:
         json.dump({"message": error.message, "hint": error.hint}, sys.stdout)
         return failure_code(error)

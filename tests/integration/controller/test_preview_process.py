@@ -1,13 +1,18 @@
 """Previews in a process of their own: the same answer, and an end for what takes too much."""
 
 import os
-from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from edgewright.controller.preview_process import ComputedPreview, PreviewLimits, PreviewProcess, compute_here
+from edgewright.controller.preview_process import (
+    ComputedPreview,
+    PreviewLimits,
+    PreviewProcess,
+    PreviewRequest,
+    compute_here,
+)
 from edgewright.controller.preview_reports import Change, PreviewTarget
 from edgewright.controller.previews import Previewer
 from edgewright.errors import PreviewStopped, SourceError
@@ -41,11 +46,14 @@ class Proposal:
         )
 
     def here(self) -> ComputedPreview:
-        return compute_here(self.upstream)([self.target], [], self.change, AT, 60_000)
+        return compute_here(self.upstream)(self.request())
+
+    def request(self) -> PreviewRequest:
+        return PreviewRequest([self.target], [], self.change, AT, 60_000)
 
     def process(self, limits: PreviewLimits | None = None) -> ComputedPreview:
         process = PreviewProcess(self.workspace.described, lambda: os.environ, limits)
-        return process([self.target], [], self.change, AT, 60_000)
+        return process(self.request())
 
 
 def test_a_process_of_its_own_says_the_same(tmp_path: Path) -> None:
@@ -83,10 +91,8 @@ def test_what_takes_too_much_is_stopped(tmp_path: Path, limits: PreviewLimits, s
 def test_a_preview_that_was_stopped_is_tried_again_after_a_push_only(tmp_path: Path) -> None:
     tried: list[str] = []
 
-    def compute(
-        reached: Sequence[PreviewTarget], others: Sequence[PreviewTarget], change: Change, at: datetime, longest: int
-    ) -> ComputedPreview:
-        tried.append(change.head)
+    def compute(request: PreviewRequest) -> ComputedPreview:
+        tried.append(request.change.head)
         raise PreviewStopped("the preview was stopped: it took more than 120 seconds of a processor")
 
     with preview_world(tmp_path, WHOLE) as world:
