@@ -176,7 +176,7 @@ def remove_leftovers(folder: Path, *, before: float) -> None:
 
 
 def disk_trouble(folder: Path) -> str:
-    """Say why nothing, or soon nothing, can be written into a folder; empty where it can. Paths are not named.
+    """Return why nothing, or soon nothing, can be written into a folder; empty where it can. Paths are not named.
 
     Quotas are found by writing.
     """

@@ -19,8 +19,8 @@ from edgewright.core.planning.plan import Step, action_of, step_id
 from edgewright.core.rollout.state import PROVED, DeviceState, RolloutState, summarize
 from edgewright.errors import EdgewrightError
 from edgewright.ports import Event, Progress
-from edgewright.render.findings_words import dataset_line, evidence_line
 from edgewright.render.quantities import seconds_text
+from edgewright.render.results_words import dataset_line, evidence_line
 from edgewright.services.runs import Listener, NullListener
 
 _BARS = "▁▂▃▄▅▆▇█"

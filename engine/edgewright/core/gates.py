@@ -19,7 +19,7 @@ _OF_CLASSES = frozenset({"f1Macro", "precisionMacro", "recallMacro"})
 _ADVICE = "; add rows, or let the dataset's split have stratify or column"
 _SHOWN = 3
 _EPSILON = 1e-9
-"""What binary fractions may be off by when two figures are subtracted, as a share: 0.95 - 0.01 is not quite 0.94."""
+"""Rounding error that a difference of two figures may have, as a share of them: 0.95 - 0.01 is not quite 0.94."""
 
 
 @dataclass(frozen=True, slots=True)

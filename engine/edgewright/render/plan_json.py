@@ -60,7 +60,7 @@ def plan_json(plan: Plan, findings: Sequence[ReviewWarning] | None = None) -> di
 
 
 def explanation_json(
-    plan: Plan, address: Address, reused: Sequence[Artifact], found: dict[str, Any] | None = None
+    plan: Plan, address: Address, reused: Sequence[Artifact], results: dict[str, Any] | None = None
 ) -> dict[str, Any]:
     """Turn one resource's part in a plan into JSON values.
 
@@ -68,11 +68,11 @@ def explanation_json(
         plan: The whole plan.
         address: The resource.
         reused: Its artifacts that are up to date.
-        found: What was found of it, where it was built.
+        results: Its results as JSON values, where it was built.
     """
     return {
         "address": str(address),
-        "found": found,
+        "results": results,
         "steps": [_step(step) for step in plan.steps if step.address == address],
         "notes": [_note(note) for note in plan.notes if note.address == address],
         "verdict": [gate_json(outcome) for outcome in plan.verdicts.get(address, ())],

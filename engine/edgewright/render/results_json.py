@@ -1,15 +1,15 @@
-"""What was found of datasets and models as JSON: the format of ``show``, and of ``found`` in ``status``, ``explain``
-and ``apply -o json``.
+"""Results of datasets and models as JSON: the format of ``show``, and of ``results`` in ``status``, ``explain`` and
+``apply -o json``.
 """
 
 from typing import Any
 
-from edgewright.core.status.findings import DatasetFindings, Findings, ModelFindings
+from edgewright.core.status.results import DatasetResults, ModelResults, Results
 from edgewright.render.plan_json import gate_json
 
 
-def findings_json(found: Findings) -> dict[str, Any]:
-    """Turn what was found of a dataset or model into JSON values."""
+def results_json(found: Results) -> dict[str, Any]:
+    """Turn the results of a dataset or model into JSON values."""
     common: dict[str, Any] = {
         "address": str(found.address),
         "current": found.current,
@@ -17,14 +17,14 @@ def findings_json(found: Findings) -> dict[str, Any]:
         "seconds": round(found.artifact.seconds, 3),
         "fingerprint": found.artifact.fingerprint,
     }
-    return common | (_dataset(found) if isinstance(found, DatasetFindings) else _model(found))
+    return common | (_dataset(found) if isinstance(found, DatasetResults) else _model(found))
 
 
-def _dataset(found: DatasetFindings) -> dict[str, Any]:
+def _dataset(found: DatasetResults) -> dict[str, Any]:
     return {"digest": found.artifact.digest, **found.facts.to_json()}
 
 
-def _model(found: ModelFindings) -> dict[str, Any]:
+def _model(found: ModelResults) -> dict[str, Any]:
     shown: dict[str, Any] = {
         "dataset": str(found.dataset),
         "packaged": found.packaged,

@@ -1,9 +1,9 @@
-"""What was found of datasets and models, in one line. Used by progress, ``status``, ``explain`` and ``show``."""
+"""Results of datasets and models in one line. Used by progress, ``status``, ``explain`` and ``show``."""
 
 from collections.abc import Iterator, Mapping
 
 from edgewright.core.facts import DatasetFacts, Evidence
-from edgewright.core.status.findings import DatasetFindings, Findings, ModelFindings
+from edgewright.core.status.results import DatasetResults, ModelResults, Results
 from edgewright.render.quantities import count_text
 
 _SHOWN = 8
@@ -12,9 +12,9 @@ _FIGURES = ("accuracy", "f1Macro", "mae", "rmse", "r2")
 """Figures that a line shows, of those there are; the first two."""
 
 
-def findings_line(found: Findings) -> str:
-    """Write what was found in one line."""
-    line = dataset_line(found.facts) if isinstance(found, DatasetFindings) else _model_line(found)
+def results_line(found: Results) -> str:
+    """Write results in one line."""
+    line = dataset_line(found.facts) if isinstance(found, DatasetResults) else _model_line(found)
     return line if found.current else f"before the last change: {line}"
 
 
@@ -39,7 +39,7 @@ def evidence_line(variants: Mapping[str, Evidence]) -> str:
     return shown + (f" on {count_text(rows, 'test row')}" if isinstance(rows, int) else "")
 
 
-def gates_line(found: ModelFindings) -> str:
+def gates_line(found: ModelResults) -> str:
     """Write whether gates judge a model, and how they stand."""
     if not found.gated:
         named = f"thresholds/{found.thresholds} has no gate on the engine's figures" if found.thresholds else "no gates"
@@ -57,7 +57,7 @@ def figure_text(value: object) -> str:
     return f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
 
 
-def _model_line(found: ModelFindings) -> str:
+def _model_line(found: ModelResults) -> str:
     packaged = found.variants.get(found.packaged or "")
     shown = {found.packaged or "": packaged} if packaged is not None else found.variants
     return f"{evidence_line(shown)}; {gates_line(found)}"

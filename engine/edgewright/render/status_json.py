@@ -8,13 +8,13 @@ from typing import Any
 from edgewright.core.address import Address
 from edgewright.core.status.conditions import Condition
 from edgewright.core.status.environments import EnvironmentStatus, ResourceStatus
-from edgewright.core.status.findings import Findings
 from edgewright.core.status.notifications import severity_of
+from edgewright.core.status.results import Results
 from edgewright.errors import Problem
 from edgewright.ports import Event
 from edgewright.reconcile.run import RunResult
-from edgewright.render.findings_json import findings_json
 from edgewright.render.plan_json import drift_json, plan_json
+from edgewright.render.results_json import results_json
 from edgewright.render.rollout_json import rollout_summary_json
 
 
@@ -37,7 +37,7 @@ def status_json(status: EnvironmentStatus) -> dict[str, Any]:
 def resource_json(resource: ResourceStatus) -> dict[str, Any]:
     """Turn the status of a resource into JSON values.
 
-    ``rollout`` is there for rollouts that have started, ``found`` for datasets and models that were built.
+    ``rollout`` is there for rollouts that have started, ``results`` for datasets and models that were built.
     """
     found: dict[str, Any] = {
         "address": resource.address,
@@ -45,8 +45,8 @@ def resource_json(resource: ResourceStatus) -> dict[str, Any]:
     }
     if resource.rollout is not None:
         found["rollout"] = rollout_summary_json(resource.rollout)
-    if resource.found is not None:
-        found["found"] = findings_json(resource.found)
+    if resource.results is not None:
+        found["results"] = results_json(resource.results)
     return found
 
 
@@ -87,8 +87,8 @@ def problem_json(problem: Problem, environments: Sequence[str] = ()) -> dict[str
     return found | ({"environments": list(environments)} if environments else {})
 
 
-def run_json(result: RunResult, exit_code: int, found: Mapping[Address, Findings]) -> dict[str, Any]:
-    """Turn the outcome of a run into JSON values, with what was found of datasets and models."""
+def run_json(result: RunResult, exit_code: int, results: Mapping[Address, Results]) -> dict[str, Any]:
+    """Turn the outcome of a run into JSON values, with the results of datasets and models."""
     return {
         "converged": result.converged,
         "exitCode": exit_code,
@@ -96,6 +96,6 @@ def run_json(result: RunResult, exit_code: int, found: Mapping[Address, Findings
         "stopped": result.stopped,
         "supersededBy": result.superseded_by,
         "failures": [{"step": f.step, "message": f.error.message, "hint": f.error.hint} for f in result.failures],
-        "found": [findings_json(each) for each in found.values()],
+        "results": [results_json(each) for each in results.values()],
         "remaining": plan_json(result.plan),
     }

@@ -12,7 +12,7 @@ from edgewright.core.planning.graph import references
 from edgewright.core.planning.plan import Plan
 from edgewright.core.planning.planner import plan, plan_with_builds, reachable
 from edgewright.core.snapshot import Snapshot
-from edgewright.core.status.findings import Findings, findings
+from edgewright.core.status.results import Results, gather_results
 from edgewright.core.suggestions import suggestion
 from edgewright.errors import EdgewrightError, PlanRefused, StorageFull
 from edgewright.render.quantities import short
@@ -46,8 +46,8 @@ class Explanation:
     """Artifacts of the resource that are up to date, oldest first."""
     users: Sequence[Address]
     """Resources that refer to it."""
-    found: Findings | None = None
-    """What was found of a dataset or model that was built."""
+    results: Results | None = None
+    """Of a dataset or model that was built."""
 
 
 def explain(environment: Environment, address: str) -> Explanation:
@@ -68,7 +68,7 @@ def explain(environment: Environment, address: str) -> Explanation:
         if wanted in {reference.target for reference in references(resource.document)}
     ]
     made, builds = plan_with_builds(desired, observed, now)
-    found = findings(desired, observed, made, builds, [wanted]).get(wanted)
+    found = gather_results(desired, observed, made, builds, [wanted]).get(wanted)
     return Explanation(wanted, made, sorted(reused, key=_made), users, found)
 
 

@@ -1,6 +1,6 @@
 """The status of an environment: every resource with its conditions, as of now or as recorded last.
 
-And what was found in datasets and measured of models.
+Also the results of builds: rows of datasets, figures of models.
 """
 
 import json
@@ -12,7 +12,7 @@ from edgewright.core.address import Address
 from edgewright.core.planning.planner import plan_with_builds
 from edgewright.core.status.conditions import Condition, as_kept, conditions_of_all
 from edgewright.core.status.environments import EnvironmentStatus, ResourceStatus
-from edgewright.core.status.findings import Confusion, DatasetFindings, Findings, ModelFindings, findings
+from edgewright.core.status.results import Confusion, DatasetResults, ModelResults, Results, gather_results
 from edgewright.errors import (
     BlobCorrupt,
     DeliveryError,
@@ -52,7 +52,7 @@ def current_status(environment: Environment, *, drift: bool = False) -> Environm
     now = environment.clock()
     applied, stored = environment.state.last_revision(), environment.state.conditions()
     planned, builds = plan_with_builds(desired, observed, now)
-    built = findings(desired, observed, planned, builds)
+    built = gather_results(desired, observed, planned, builds)
     found = conditions_of_all(
         sorted(desired.resources),
         planned,
@@ -122,8 +122,8 @@ class EvidenceEnvironment(Environment, Protocol):
         ...
 
 
-def show(environment: EvidenceEnvironment, address: str) -> Findings:
-    """Return everything that was found of one dataset or model.
+def show(environment: EvidenceEnvironment, address: str) -> Results:
+    """Return the results of one dataset or model, with confusion.
 
     Raises:
         EdgewrightError: It is no dataset or model, is not declared, or was never built.
@@ -136,17 +136,17 @@ def show(environment: EvidenceEnvironment, address: str) -> Findings:
         )
     observed = environment.reality(desired).observe(desired)
     plan, builds = plan_with_builds(desired, observed, environment.clock())
-    found = findings(desired, observed, plan, builds, [wanted]).get(wanted)
+    found = gather_results(desired, observed, plan, builds, [wanted]).get(wanted)
     if found is None:
         what = "built" if wanted.kind == "dataset" else "measured"
         raise EdgewrightError(
             f"{wanted} was never {what}", hint="edgewright plan says what stands before it; apply does it"
         )
-    return found if isinstance(found, DatasetFindings) else _with_confusion(environment.blobs, found)
+    return found if isinstance(found, DatasetResults) else _with_confusion(environment.blobs, found)
 
 
-def all_findings(environment: Environment) -> Mapping[Address, Findings]:
-    """Return what was found of every dataset and model that was built.
+def all_results(environment: Environment) -> Mapping[Address, Results]:
+    """Return the results of every dataset and model that was built.
 
     Raises:
         EdgewrightError: The specs are wrong, or something cannot be read.
@@ -154,10 +154,10 @@ def all_findings(environment: Environment) -> Mapping[Address, Findings]:
     desired = environment.source.snapshot()
     observed = environment.reality(desired).observe(desired)
     plan, builds = plan_with_builds(desired, observed, environment.clock())
-    return findings(desired, observed, plan, builds)
+    return gather_results(desired, observed, plan, builds)
 
 
-def _with_confusion(blobs: BlobReader, found: ModelFindings) -> ModelFindings:
+def _with_confusion(blobs: BlobReader, found: ModelResults) -> ModelResults:
     file = found.artifact.files.get(EVIDENCE)
     if file is None or not blobs.has(file.digest):
         return found

@@ -51,10 +51,10 @@ def test_one_shape_of_json_is_given_by_every_command(shop: Path) -> None:
     assert shown["dataset/tags"]["rows"] == {"train": 80, "validation": 10, "test": 10}
 
     status = edgewright(shop, "status", "-o", "json").expect(0).json()
-    assert {each["address"]: each["found"] for each in status["resources"] if "found" in each} == shown
-    assert edgewright(shop, "explain", "model/reader", "-o", "json").expect(0).json()["found"] == model
+    assert {each["address"]: each["results"] for each in status["resources"] if "results" in each} == shown
+    assert edgewright(shop, "explain", "model/reader", "-o", "json").expect(0).json()["results"] == model
     applied = edgewright(shop, "apply", "--yes", "-o", "json").expect(0).json()
-    assert {each["address"]: each for each in applied["found"]} == shown
+    assert {each["address"]: each for each in applied["results"]} == shown
 
 
 def test_status_and_explain_say_it_in_a_line(shop: Path) -> None:
@@ -80,4 +80,4 @@ def test_what_has_nothing_to_show_says_why(tmp_path: Path) -> None:
     edgewright(made, "show", "rollout/reader").expect(1, "rollout/reader has no rows or figures")
     edgewright(made, "show", "model/raeder").expect(1, "did you mean", "model/reader")
     edgewright(made, "show", "reader").expect(1, "write kind/name")
-    assert "found" not in edgewright(made, "status", "-o", "json").expect(0).json()["resources"][0]
+    assert "results" not in edgewright(made, "status", "-o", "json").expect(0).json()["resources"][0]

@@ -8,8 +8,8 @@ from edgewright.core.address import Address
 from edgewright.core.artifact import Action, Artifact
 from edgewright.core.facts import DatasetFacts
 from edgewright.core.gates import GateOutcome
-from edgewright.core.status.findings import ModelFindings
-from edgewright.render.findings_words import dataset_line, findings_line
+from edgewright.core.status.results import ModelResults
+from edgewright.render.results_words import dataset_line, results_line
 
 MODEL = Address("model", "reader")
 
@@ -70,9 +70,7 @@ def model(packaged: str | None, *passed: bool | None, thresholds: str | None = N
     artifact = Artifact("f", Action.EVALUATE, MODEL, "sha256:1", {}, facts(None))
     dataset = Address("dataset", "tags")
     gated = bool(passed)
-    return findings_line(
-        ModelFindings(MODEL, artifact, variants, current, dataset, packaged, thresholds, gated, verdict)
-    )
+    return results_line(ModelResults(MODEL, artifact, variants, current, dataset, packaged, thresholds, gated, verdict))
 
 
 def test_a_model_in_a_line() -> None:

@@ -31,7 +31,7 @@ from edgewright.services import plans
 
 if TYPE_CHECKING:  # the machinery of a run is imported when one starts
     from edgewright.core.address import Address
-    from edgewright.core.status.findings import Findings
+    from edgewright.core.status.results import Results
     from edgewright.services.runs import Run, RunEnvironment, RunOptions
 
 _EXAMPLES = "Examples: edgewright apply · edgewright apply --yes --timeout 30m · edgewright apply next.plan"
@@ -98,19 +98,19 @@ def _run(workspace: "RunEnvironment", options: "RunOptions", output: Output, pla
         result = run.run(options)
     code = exit_code(result)
     if output is Output.JSON:
-        print_json(run_json(result, code, _found(workspace)))
+        print_json(run_json(result, code, _results(workspace)))
     else:
         for line in outcome_text(result):
             stdout().print(line)
     return code
 
 
-def _found(workspace: "RunEnvironment") -> "Mapping[Address, Findings]":
-    """Return what was found of datasets and models; nothing where the specs cannot be read any more."""
-    from edgewright.services.status import all_findings
+def _results(workspace: "RunEnvironment") -> "Mapping[Address, Results]":
+    """Return the results of datasets and models; nothing where the specs cannot be read any more."""
+    from edgewright.services.status import all_results
 
     try:
-        return all_findings(workspace)
+        return all_results(workspace)
     except EdgewrightError as error:
         print_error(error, is_warning=True)
         return {}

@@ -19,8 +19,8 @@ from edgewright.cli.options import (
 )
 from edgewright.cli.render.plan_text import plan_lines
 from edgewright.cli.workspaces import open_workspace
-from edgewright.render.findings_words import findings_line
 from edgewright.render.quantities import count_text, seconds_text, short, shorten
+from edgewright.render.results_words import results_line
 from edgewright.services import plans
 
 
@@ -41,10 +41,10 @@ def explain(
     """Explain why steps of one resource would or would not run: each part of a fingerprint that changed, old → new."""
     found = plans.explain(open_workspace(repo, ref=ref, worktree=worktree, state=state, env=env), address)
     if output is Output.JSON:
-        from edgewright.render.findings_json import findings_json
         from edgewright.render.plan_json import explanation_json
+        from edgewright.render.results_json import results_json
 
-        figures = findings_json(found.found) if found.found is not None else None
+        figures = results_json(found.results) if found.results is not None else None
         print_json(explanation_json(found.plan, found.address, found.reused, figures))
         return
     for line in list(_text(found)) or [_nothing_text(found)]:
@@ -60,8 +60,8 @@ def _nothing_text(found: plans.Explanation) -> str:
 
 
 def _text(found: plans.Explanation) -> Iterator[str | Text]:
-    if found.found is not None:
-        yield f"  {findings_line(found.found)}"
+    if found.results is not None:
+        yield f"  {results_line(found.results)}"
     for artifact in found.reused:
         made = f"made {artifact.created_at:%Y-%m-%d %H:%M:%S} UTC" if artifact.created_at else "made"
         took = seconds_text(artifact.seconds)

@@ -42,10 +42,10 @@ def show(
 
     found = status.show(open_workspace(repo, ref=ref, worktree=worktree, state=state, env=env), address)
     if output is Output.JSON:
-        from edgewright.render.findings_json import findings_json
+        from edgewright.render.results_json import results_json
 
-        print_json(findings_json(found))
+        print_json(results_json(found))
         return
-    from edgewright.cli.render.findings import print_findings
+    from edgewright.cli.render.results import print_results
 
-    print_findings(stdout(), found)
+    print_results(stdout(), found)

@@ -1,4 +1,4 @@
-"""What was found of a dataset or model, as tables. Called by ``show``."""
+"""Tables of a dataset's or model's results. Called by ``show``."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
@@ -9,21 +9,21 @@ from rich.text import Text
 from edgewright.cli.render.plan_text import gate_text
 from edgewright.cli.render.table import print_table
 from edgewright.core.facts import DatasetFacts, Evidence
-from edgewright.core.status.findings import Confusion, DatasetFindings, Findings, ModelFindings
-from edgewright.render.findings_words import dataset_line, evidence_line, figure_text, gates_line
+from edgewright.core.status.results import Confusion, DatasetResults, ModelResults, Results
 from edgewright.render.quantities import bytes_text, seconds_text, short
+from edgewright.render.results_words import dataset_line, evidence_line, figure_text, gates_line
 
 _WIDEST_CONFUSION = 20
 """Classes up to which the whole matrix is shown; of more, the most frequent confusions."""
 _MOST_CONFUSED = 20
 
 
-def print_findings(console: Console, found: Findings) -> None:
-    """Print what was found."""
+def print_results(console: Console, found: Results) -> None:
+    """Print the results of a dataset or model."""
     made = _made(found.artifact.created_at, found.artifact.seconds)
     state = "up to date" if found.current else "the spec has changed since; this is the last one made"
     console.print(f"{found.address}: {made}, fingerprint {short(found.artifact.fingerprint)} ({state})")
-    if isinstance(found, DatasetFindings):
+    if isinstance(found, DatasetResults):
         _print_dataset(console, found.facts)
     else:
         _print_model(console, found)
@@ -60,7 +60,7 @@ def _print(console: Console, headings: Sequence[str], rows: Iterable[Sequence[st
     print_table(console, headings, rows, whole=set(headings))
 
 
-def _print_model(console: Console, found: ModelFindings) -> None:
+def _print_model(console: Console, found: ModelResults) -> None:
     console.print(f"{evidence_line(found.variants)} of {found.dataset}")
     packaged = f"{found.packaged} is packaged; " if found.packaged else ""
     console.print(f"{packaged}{gates_line(found)}")

@@ -10,7 +10,7 @@ from edgewright.cli.render.table import print_table
 from edgewright.core.rollout.state import DeviceState, RolloutSummary
 from edgewright.core.status.conditions import Condition, headline
 from edgewright.core.status.environments import ResourceStatus
-from edgewright.render.findings_words import findings_line
+from edgewright.render.results_words import results_line
 
 _COLOURS = {"Ready": "green", "Stalled": "red"}
 _UNITS = (("d", 86400), ("h", 3600), ("m", 60))
@@ -42,8 +42,8 @@ def print_resources(console: Console, resources: Iterable[ResourceStatus], now: 
 
 
 def _message(resource: ResourceStatus, shown: Condition) -> str:
-    """Return the message of a resource; where there is none, what was found of it."""
-    return shown.message or (findings_line(resource.found) if resource.found is not None else "")
+    """Return the message of a resource; where there is none, its results."""
+    return shown.message or (results_line(resource.results) if resource.results is not None else "")
 
 
 def _devices(rollout: RolloutSummary | None) -> str:

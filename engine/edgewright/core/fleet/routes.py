@@ -27,7 +27,7 @@ class Capability:
 
     proof: Proof = Proof.VERIFIED
     cancels: bool = True
-    """Whether an update that has begun can be cancelled before it is installed."""
+    """True if an update that has begun can be cancelled before it is installed."""
     removes: bool = True
     """Whether a model can be taken off a device again."""
 

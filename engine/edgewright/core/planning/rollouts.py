@@ -324,10 +324,10 @@ def _keeps(summary: RolloutSummary, release: Release | None) -> bool:
 
 
 def _note_pause(bench: Workbench, address: Address, summary: RolloutSummary) -> None:
-    """Tell of a pause that ends with the release it was made for."""
+    """Warn of a pause that ends with the release it was made for."""
     if summary.phase in ENDED or not (summary.paused or (summary.requested and summary.requested.paused)):
         return
-    package = f"package {summary.release.package.removeprefix('sha256:')[:12]}" if summary.release else "a release"
+    package = f"package {_short(summary.release.package)}" if summary.release else "a release"
     bench.note(
         address,
         "warning",

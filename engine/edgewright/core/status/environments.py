@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from edgewright.core.config_drift import ConfigDrift
 from edgewright.core.rollout.state import RolloutSummary
 from edgewright.core.status.conditions import Condition
-from edgewright.core.status.findings import Findings
+from edgewright.core.status.results import Results
 from edgewright.errors import EdgewrightError
 
 
@@ -19,7 +19,7 @@ class ResourceStatus:
     """Their ``since`` is None where it is not known."""
     rollout: RolloutSummary | None = None
     """Of a rollout that has started."""
-    found: Findings | None = None
+    results: Results | None = None
     """Of a dataset or model that was built; None in a status that was recorded."""
 
 

@@ -1,4 +1,4 @@
-"""What was found: rows of datasets, figures of models. Made by ``services``, rendered by ``render.findings_json``."""
+"""Results of builds: rows of datasets, figures of models. Gathered by ``services``, rendered by ``results_json``."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ Confusion = Sequence[Sequence[int]]
 
 
 @dataclass(frozen=True, slots=True)
-class DatasetFindings:
+class DatasetResults:
     """Rows, classes and files of a built dataset."""
 
     address: Address
@@ -28,7 +28,7 @@ class DatasetFindings:
 
 
 @dataclass(frozen=True, slots=True)
-class ModelFindings:
+class ModelResults:
     """Figures of a measured model."""
 
     address: Address
@@ -52,13 +52,13 @@ class ModelFindings:
     """By variant; None where it was not looked up."""
 
 
-Findings = DatasetFindings | ModelFindings
+Results = DatasetResults | ModelResults
 
 
-def findings(
+def gather_results(
     desired: Snapshot, observed: Observed, plan: Plan, builds: Builds, only: Iterable[Address] | None = None
-) -> dict[Address, Findings]:
-    """Gather what was found of the datasets and models that are declared and were built; without confusion.
+) -> dict[Address, Results]:
+    """Gather the results of the datasets and models that are declared and were built; without confusion.
 
     Args:
         desired: The specs.
@@ -68,9 +68,9 @@ def findings(
         only: The resources to look at; None: all.
     """
     latest = _latest(observed.remembered or observed.artifacts)
-    found: dict[Address, Findings] = {}
+    found: dict[Address, Results] = {}
     for address in sorted(desired.resources) if only is None else only:
-        one: Findings | None = None
+        one: Results | None = None
         if address.kind == "dataset":
             one = _dataset(address, builds, latest)
         elif address.kind == "model":
@@ -87,13 +87,13 @@ def _latest(artifacts: Mapping[str, Artifact]) -> dict[tuple[Action, Address], A
 
 def _dataset(
     address: Address, builds: Builds, latest: Mapping[tuple[Action, Address], Artifact]
-) -> DatasetFindings | None:
+) -> DatasetResults | None:
     node = builds.datasets.get(address.name)
     now = node.artifact if node is not None else None
     artifact = now or latest.get((Action.BUILD_DATASET, address))
     if artifact is None or not isinstance(artifact.facts, DatasetFacts):
         return None
-    return DatasetFindings(address, artifact, artifact.facts, now is not None)
+    return DatasetResults(address, artifact, artifact.facts, now is not None)
 
 
 def _model(
@@ -102,7 +102,7 @@ def _model(
     plan: Plan,
     builds: Builds,
     latest: Mapping[tuple[Action, Address], Artifact],
-) -> ModelFindings | None:
+) -> ModelResults | None:
     model, nodes = desired.model(address.name), builds.models.get(address.name)
     now = nodes.evaluation.artifact if nodes is not None else None
     artifact = now or latest.get((Action.EVALUATE, address))
@@ -110,7 +110,7 @@ def _model(
         return None
     package = nodes.package.artifact if nodes is not None else None
     thresholds = desired.thresholds(model.spec.thresholds) if model.spec.thresholds is not None else None
-    return ModelFindings(
+    return ModelResults(
         address,
         artifact,
         artifact.facts.variants,

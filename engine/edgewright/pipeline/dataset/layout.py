@@ -66,7 +66,7 @@ class Entry:
 
 @dataclass(slots=True)
 class Survey:
-    """Everything in a folder."""
+    """Files of a folder, divided into pictures, tables of metadata and what is not read."""
 
     entries: list[Entry] = field(default_factory=list)
     metadata: list[str] = field(default_factory=list)

@@ -42,7 +42,7 @@ class Operator:
 
     @property
     def advice(self) -> str:
-        """What helps, for a hint."""
+        """Advice for a hint."""
         if self.training or self.kind in _RANDOM:
             return _EVALUATION
         return (

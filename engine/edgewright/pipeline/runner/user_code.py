@@ -92,7 +92,7 @@ def _failed(checkout: Path, reference: str, error: BaseException) -> UserCodeFai
 
 
 def _advice(root: Path, error: BaseException) -> list[str]:
-    """Say how code gets a file of the repository that it looked for: only what it imports is there by itself."""
+    """Advise to declare a file of the repository that code looked for: only what it imports is there by itself."""
     if not isinstance(error, FileNotFoundError) or not isinstance(error.filename, str | os.PathLike):
         return []
     missing = (Path.cwd() / error.filename).resolve()

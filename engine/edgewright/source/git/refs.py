@@ -166,7 +166,7 @@ def overlooked(wanted: str, tags: list[str]) -> list[str]:
 
 
 def overlooked_text(tags: list[str]) -> str:
-    """Say of tags that they look like versions and are none."""
+    """Describe tags that look like versions and are none, for a message."""
     from semantic_version import Version
 
     found = _LIKE_A_VERSION.match(tags[0])

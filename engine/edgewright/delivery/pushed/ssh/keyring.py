@@ -118,7 +118,7 @@ _KINDS = "ed25519, ecdsa (P-256, P-384, P-521) and rsa are. Make one: ssh-keygen
 
 
 def _wrong(path: Path, data: bytes) -> str:
-    """Say what a file is that is no private key."""
+    """Describe a file that is no private key, for a message."""
     if data.startswith((b"ssh-", b"ecdsa-", b"sk-", b"-----BEGIN PUBLIC", b"---- BEGIN SSH2 PUBLIC")):
         return f"{path} is a public key: name the private one, which has no .pub"
     if data.startswith(b"PuTTY-User-Key-File"):

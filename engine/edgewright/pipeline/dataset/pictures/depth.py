@@ -74,7 +74,7 @@ def values_of(pixels: npt.NDArray[Any], source: Source) -> npt.NDArray[Any]:
 
 
 class DeepGreys:
-    """Brings deep greys into eight bits, and judges by all of them what was lost."""
+    """Scales deep greys to eight bits, and counts over all of them what was lost."""
 
     def __init__(self, scale: Range | None) -> None:
         self._scale = scale
@@ -88,7 +88,7 @@ class DeepGreys:
         """Of pictures brought into the range."""
 
     def scale(self, values: npt.NDArray[Any], source: Source) -> Pixels:
-        """Bring numbers (H, W) into 0 to 255.
+        """Scale numbers (H, W) to 0 to 255.
 
         Raises:
             Unscaled: They have no scale, and none is declared.

@@ -89,7 +89,7 @@ class Decoder:
         return pixels
 
     def scale(self, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """Bring an array of code into uint8 by the range declared; without one, leave it as it is."""
+        """Scale an array from the repository's code to uint8 by the range declared; without one, return it as it is."""
         if self._scale is None or values.dtype in (np.uint8, np.bool_) or values.dtype.kind not in "iuf":
             return values
         return self._grey.scale(values, Source("grey"))
