@@ -198,7 +198,7 @@ def test_a_success_whose_report_was_lost_is_told_by_the_artifacts_name() -> None
 # ── failure, and calling off ──────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_a_failure_is_told_at_once_and_explained_by_the_log() -> None:
+def test_a_failure_is_settled_by_the_log_that_explains_it() -> None:
     twin = done(offered(), 1)
     twin = asking(assigned(twin, 2, target(2)), **provided(1))
     id_ = id_of(twin)
@@ -207,7 +207,8 @@ def test_a_failure_is_told_at_once_and_explained_by_the_log() -> None:
 
     twin, stops = talk().reported(twin, id_, "failure")
     assert not stops
-    assert phase_of(twin) == (Phase.FAILED, "InstallFailed")
+    assert phase_of(twin)[0] is not Phase.FAILED, "a rollout that halts now would be rejected for no known reason"
+    assert talk().reported(twin, id_, "failure") == (twin, False), "a repeated report says nothing new"
     before = twin.sequence
     log = [LogMessage(level="info", message=f'Output (stderr) from command "/x": {line}')]
     twin = talk().logged(twin, id_, log)
@@ -217,6 +218,36 @@ def test_a_failure_is_told_at_once_and_explained_by_the_log() -> None:
     assert twin.model("reader").installed == target(1)
     assert talk().logged(twin, id_, log) == twin
     assert talk().offered(asking(twin, **provided(1))) is None, "it is not tried again"
+
+
+def test_a_failure_without_a_log_is_settled_when_the_client_asks_for_work_again() -> None:
+    twin = asking(assigned(done(offered(), 1), 2, target(2)), **provided(1))
+    id_ = id_of(twin)
+    twin, _ = talk().reported(twin, id_, "failure")
+
+    twin = asking(twin, **provided(1))
+
+    assert phase_of(twin) == (Phase.FAILED, "InstallFailed")
+    failed = twin.model("reader").failed
+    assert failed is not None
+    assert failed.message == "its update client says that it failed, and sent no log"
+    assert talk().offered(twin) is None
+    late = talk().logged(twin, id_, [LogMessage(level="error", message="no space left on device")])
+    assert phase_of(late) == (Phase.FAILED, "NoSpace"), "a log that comes later explains it still"
+
+
+def test_a_failure_that_is_cancelled_before_its_log_comes_has_stopped() -> None:
+    twin = asking(assigned(done(offered(), 1), 2, target(2)), **provided(1))
+    id_ = id_of(twin)
+    twin, _ = talk().reported(twin, id_, "failure")
+    twin = twins.cancel(twin, NOW)
+    log = [LogMessage(level="error", message="no space left on device")]
+
+    for ended in (talk().logged(twin, id_, log), asking(twin, **provided(1))):
+        failed = ended.model("reader").failed
+        assert failed is not None
+        assert failed.reason == "Cancelled"
+        assert ended.model("reader").installed == target(1)
 
 
 def output(module: str, line: str) -> str:

@@ -2,12 +2,12 @@
 
 A deployment is one job of one device, named by a UUID made of its number. Clients report ``downloading``,
 ``installing`` and last ``success`` or ``failure``; then they send the log of a failure, and their inventory in any
-case. So a success is accepted when the inventory after it shows the evidence of this very deployment; a failure is
-accepted at once, and explained by the log.
+case. So a success is accepted when the inventory after it shows the evidence of this very deployment, and a failure
+with the log that explains it, or when the client asks for work again without having sent one.
 
 The driver's notes in a twin's memo: ``said``: the job whose success is not proved yet, and when it was reported;
-``ended``: the deployment that failed last; ``evidence``: the evidence in the last inventory, by model; ``confirmed``:
-the releases that the client, and the installer, have listed.
+``ended``: the deployment that failed last, and its job; ``evidence``: the evidence in the last inventory, by model;
+``confirmed``: the releases that the client, and the installer, have listed.
 """
 
 import uuid
@@ -26,6 +26,7 @@ from edgewright.delivery.served.mender.failure_logs import UNEXPLAINED, explain
 from edgewright.delivery.served.mender.messages import LogMessage
 from edgewright.delivery.served.mender.orders import EVIDENCE, INSTALLED, artifact_name, release_key
 from edgewright_wire.evidence import InstalledEvidence
+from edgewright_wire.messages import ModelAssignment
 
 INVENTORY_TIMEOUT = timedelta(hours=9)
 """Time in which the inventory must follow a success: by default clients send it every eight hours."""
@@ -47,6 +48,7 @@ _LONGEST_FACT = 512
 _LONGEST = 8192
 """Most characters of evidence."""
 _OWN = "edgewright_"
+_NO_LOG = "its update client says that it failed, and sent no log"
 
 
 def deployment_id(environment: str, device: str, job: Job) -> str:
@@ -79,7 +81,9 @@ class DeviceConversation:
             provides: Its ``device_provides``; None: its client is too old to send it.
         """
         job = twin.job
-        if job is not None and job.stage is not Stage.WAITING and not self._awaits_proof(twin, job):
+        if job is not None and job.stage is not Stage.CANCELLING and self.awaits_log(twin, job):
+            twin = self._failed(twin, job, Refused(UNEXPLAINED, _NO_LOG))
+        elif job is not None and job.stage is not Stage.WAITING and not self._awaits_proof(twin, job):
             has_it = provides is not None and provides.get("artifact_name") == artifact_of(self._id(twin, job), job)
             if has_it:
                 twin = self._succeeded(twin, job)
@@ -113,39 +117,40 @@ class DeviceConversation:
             the commit.
         """
         stage, job = STATUSES[status], twin.job
-        if job is None or self._id(twin, job) != deployment:
+        if job is None or self._id(twin, job) != deployment or self.awaits_log(twin, job):
             return twin, stage is not None
         if stage is not None:
             return twins.move(twin, job.number, stage, self.now), job.stage is Stage.CANCELLING
         if status != "failure":
             return self._succeeded(twin, job), False
-        twin = _noted(twin, said=None, ended={"id": deployment, "model": job.model, "version": job.version})
         if job.stage is Stage.CANCELLING:
-            return twins.stopped(twin, job.number, self.now), False
-        words = "its update client says that it failed; the log has not come yet"
-        failed = settle(
-            twin,
-            job.number,
-            self.now,
-            wanted=self.wanted,
-            succeeded=False,
-            verdict=None,
-            words=words,
-            reason=UNEXPLAINED,
-        )
-        return failed, False
+            return twins.stopped(_noted(twin, said=None), job.number, self.now), False
+        ended = {"id": deployment, "model": job.model, "version": job.version, "job": job.number}
+        return twins.seen(_noted(twin, said=None, ended=ended), self.now), False
 
     def logged(self, twin: Twin, deployment: str, messages: Sequence[LogMessage]) -> Twin:
         """Apply the log of a deployment that failed: it gives the reason."""
-        ended = twin.memo.get("ended")
+        ended, job = twin.memo.get("ended"), twin.job
         if not isinstance(ended, Mapping) or ended.get("id") != deployment:
             return twin
+        if job is not None and self.awaits_log(twin, job):
+            if job.stage is Stage.CANCELLING:
+                return twins.stopped(twin, job.number, self.now)
+            return self._failed(twin, job, _reason(job.model, job.target, deployment, messages))
         failed = twin.model(ended["model"]).failed
         if failed is None or failed.reason != UNEXPLAINED:
             return twin
-        verdict = assess(ended["model"], failed.target, deployment, [f"{each.message}\n" for each in messages])
-        why = verdict if isinstance(verdict, Refused) else explain(messages)
+        why = _reason(ended["model"], failed.target, deployment, messages)
         return twins.explain(twin, ended["model"], ended["version"], why.reason, why.message, why.probe)
+
+    @staticmethod
+    def awaits_log(twin: Twin, job: Job) -> bool:
+        """Return True if a job's failure was reported, and its log has not come yet."""
+        ended = twin.memo.get("ended")
+        return isinstance(ended, Mapping) and ended.get("job") == job.number
+
+    def _failed(self, twin: Twin, job: Job, why: Refused) -> Twin:
+        return settle(twin, job.number, self.now, wanted=self.wanted, succeeded=False, verdict=why)
 
     # ── inventory ────────────────────────────────────────────────────────────────────────────────────
 
@@ -238,6 +243,12 @@ class DeviceConversation:
         here = {known.model for known in twin.models}
         confirmed[by] = {model: release for model, release in seen.items() if model in here}
         return _noted(twin, confirmed=confirmed)
+
+
+def _reason(model: str, target: ModelAssignment | None, deployment: str, messages: Sequence[LogMessage]) -> Refused:
+    """Find why a deployment failed: in the evidence that its log has, or else in the client's own words."""
+    verdict = assess(model, target, deployment, [f"{each.message}\n" for each in messages])
+    return verdict if isinstance(verdict, Refused) else explain(messages)
 
 
 def _is_of_client(attributes: Mapping[str, str]) -> bool:

@@ -225,6 +225,8 @@ class MenderService:
             return responses.refusal(responses.UNAUTHORIZED, "the device is not accepted any more", device)
         twin, route = self._twins.twin(device), self._routes().get(device)
         job = twin.job if twin is not None and twin.system == SYSTEM else None
+        if twin is not None and job is not None and DeviceConversation.awaits_log(twin, job):
+            job = None
         is_ours = route is not None and route.delivery.type == SYSTEM
         if route is None or not is_ours or job is None or deployment_id(self.environment, device, job) != id_:
             return responses.refusal(responses.GONE, "this deployment has ended", device)
