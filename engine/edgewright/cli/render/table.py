@@ -1,6 +1,7 @@
 """Tables for people: nothing in them is ever cut. Called by the commands that list things."""
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from itertools import islice
 
 from rich.cells import cell_len
 from rich.console import Console
@@ -12,6 +13,8 @@ from edgewright.cli.render.plain import plain
 _UNBOUNDED = 100_000
 _GAP = 2
 """Blanks between columns."""
+_AT_ONCE = 500
+"""Lines that are handed to the console together: it keeps several copies of what it prints."""
 _NARROWEST = 8
 """Columns a folding cell keeps; below that the table is wider than the terminal instead."""
 
@@ -49,14 +52,26 @@ def print_table(
 def _print_whole(console: Console, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Print every row on one line, as the table would, in a tenth of the time: there may be ten thousand rows."""
     lines = [[plain(cell) for cell in row] for row in (headings, *rows)]
-    widths = [max(map(cell_len, column)) for column in zip(*lines, strict=True)]
-    text = "\n".join(
-        (" " * _GAP)
-        .join(cell + " " * (width - cell_len(cell)) for cell, width in zip(line, widths, strict=True))
-        .rstrip()
+    widths = [max(map(_width, column)) for column in zip(*lines, strict=True)]
+    gap = " " * _GAP
+    padded = (
+        gap.join([cell + " " * (width - _width(cell)) for cell, width in zip(line, widths, strict=True)])
         for line in lines
     )
-    console.out(text, highlight=False)
+    for some in _batched(padded, _AT_ONCE):
+        console.out("\n".join(line.rstrip() for line in some), highlight=False)
+
+
+def _width(cell: str) -> int:
+    """Measure a cell; of one in ASCII, each character takes one column."""
+    return len(cell) if cell.isascii() else cell_len(cell)
+
+
+def _batched(lines: Iterable[str], count: int) -> Iterator[list[str]]:
+    """Divide lines into parts of at most so many."""
+    remaining = iter(lines)
+    while some := list(islice(remaining, count)):
+        yield some
 
 
 def _fit(table: Table, console: Console) -> None:

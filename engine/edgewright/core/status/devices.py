@@ -4,7 +4,7 @@ Pure; called by ``services.device_status``, rendered by ``render.device_json`` a
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from edgewright.core.fleet.conflicts import CONFLICT
@@ -112,6 +112,13 @@ class KnownDevices:
     reports: Mapping[str, Report]
     problems: Mapping[str, str]
     """Why devices cannot be worked with, in words."""
+    _taking_part: dict[str, list[str]] = field(init=False, repr=False, compare=False, default_factory=dict)
+    """Names of the rollouts of each device, in order: a device takes part in few of many."""
+
+    def __post_init__(self) -> None:
+        for name, (_, state) in sorted(self.rollouts.items()):
+            for device in state.devices:
+                self._taking_part.setdefault(device, []).append(name)
 
     def status(self, device: str, fleet: str | None, labels: Mapping[str, str]) -> DeviceStatus:
         """Return the status of a device, as a member of a fleet."""
@@ -135,14 +142,13 @@ class KnownDevices:
         self, device: str, assignment: Assignment | None, report: Report | None, problem: str
     ) -> list[DeviceRollout]:
         found = []
-        for name, (model, state) in sorted(self.rollouts.items()):
-            progress = state.devices.get(device)
-            if progress is not None:
-                of_model = _model(model, assignment, report)
-                hold = state.held.get(device)
-                reason = f"{hold.reason}: {hold.message}" if hold else ""
-                reason = reason or _reason(progress, of_model.report, report, problem)
-                found.append(DeviceRollout(name, of_model, progress, reason))
+        for name in self._taking_part.get(device, ()):
+            model, state = self.rollouts[name]
+            progress, of_model = state.devices[device], _model(model, assignment, report)
+            hold = state.held.get(device)
+            reason = f"{hold.reason}: {hold.message}" if hold else ""
+            reason = reason or _reason(progress, of_model.report, report, problem)
+            found.append(DeviceRollout(name, of_model, progress, reason))
         return found
 
 
