@@ -1,4 +1,4 @@
-"""Built-ins that specs may name: architectures and dataset steps, with their arguments, and metrics.
+"""Built-ins that specs may name: architectures and dataset steps, with their arguments.
 
 ``source`` checks specs against these tables, and the pipeline implements them; so nothing heavy is imported here.
 """
@@ -82,9 +82,3 @@ DATASET_STEPS: Mapping[str, type[SpecModel]] = {
     "clip": ClipArguments,
     "select": SelectArguments,
 }
-
-CLASSIFICATION_METRICS = ("accuracy", "f1Macro", "precisionMacro", "recallMacro", "loss")
-REGRESSION_METRICS = ("mae", "rmse", "r2")
-MODEL_METRICS = ("sizeBytes", "latencyP50Ms", "latencyP95Ms")
-"""Figures of a model itself, whatever its task."""
-METRICS = (*CLASSIFICATION_METRICS, *REGRESSION_METRICS, *MODEL_METRICS)

@@ -5,6 +5,7 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from edgewright_schemas.base import API_VERSION, Metadata, Name, SpecModel, Use
+from edgewright_schemas.tasks import TASKS
 from edgewright_wire.names import Digest
 
 Task = Literal["image-classification", "tabular-classification", "regression"]
@@ -104,12 +105,9 @@ class ModelSpec(SpecModel):
 
     @property
     def int8_bound(self) -> float:
-        """Largest error of the quantized model that is packaged, as a share of an output's deviation.
-
-        0.2 costs at most 0.04 of r2; scores of classes may move further before another one is the largest.
-        """
+        """Largest error of the quantized model that is packaged, as a share of an output's deviation."""
         declared = self.package.quantization.parity
-        return declared if declared is not None else 0.2 if self.task == "regression" else 0.5
+        return declared if declared is not None else TASKS[self.task].int8_bound
 
     @model_validator(mode="after")
     def _one_origin(self) -> Self:

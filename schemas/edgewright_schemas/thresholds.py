@@ -5,7 +5,7 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from edgewright_schemas.base import API_VERSION, Duration, Metadata, Quantity, SpecModel
-from edgewright_schemas.builtins import MODEL_METRICS
+from edgewright_schemas.tasks import MODEL_METRICS
 
 
 class Gate(SpecModel):

@@ -10,12 +10,10 @@ from dataclasses import dataclass
 
 from edgewright.core.facts import DatasetFacts, Evidence
 from edgewright.core.suggestions import suggestion
+from edgewright_schemas.tasks import LOWER_IS_BETTER, OVER_CLASSES
 from edgewright_schemas.thresholds import Gate
 
-_LOWER_IS_BETTER = frozenset({"loss", "mae", "rmse", "sizeBytes"})
 _SIZES = (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10), ("GB", 10**9), ("MB", 10**6), ("KB", 10**3))
-_OF_CLASSES = frozenset({"f1Macro", "precisionMacro", "recallMacro"})
-"""Means over classes, which leave out a class without rows."""
 _ADVICE = "; add rows, or let the dataset's split have stratify or column"
 _SHOWN = 3
 _EPSILON = 1e-9
@@ -51,7 +49,7 @@ class Choice:
 
 def lower_is_better(metric: str) -> bool:
     """Return whether a lower value of a metric is better."""
-    return metric in _LOWER_IS_BETTER or metric.startswith("latency")
+    return metric in LOWER_IS_BETTER
 
 
 def passes(outcomes: Iterable[GateOutcome]) -> bool:
@@ -247,7 +245,7 @@ def _lacking_in_slice(gate: Gate, key: str, evidence: Evidence, dataset: Dataset
 
 def _lacking(gate: Gate, evidence: Evidence, dataset: DatasetFacts | None) -> str:
     """Return in words what keeps an overall figure from being judged: too few rows, or of a class."""
-    if gate.metric not in _OF_CLASSES or dataset is None or dataset.class_rows is None:
+    if gate.metric not in OVER_CLASSES or dataset is None or dataset.class_rows is None:
         return _too_few(gate, evidence.get("rows"))
     tested = dataset.class_rows.get("test", {})
     least = gate.min_support or 1

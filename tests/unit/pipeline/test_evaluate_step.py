@@ -13,7 +13,8 @@ from edgewright.core.artifact import Action
 from edgewright.core.facts import ExportedVariant, ExportFacts
 from edgewright.core.gates import evaluate_gates
 from edgewright.errors import StepFailed
-from edgewright.pipeline.evaluation.metrics import MetricEvaluator
+from edgewright.pipeline.evaluation.class_metrics import ClassEvaluator
+from edgewright.pipeline.evaluation.number_metrics import NumberEvaluator
 from edgewright.pipeline.evaluation.score_kinds import ScoreKind, as_probabilities, score_kind
 from edgewright.pipeline.evaluation.step import build, without_latency
 from edgewright.ports import Built
@@ -131,7 +132,7 @@ def test_r2_does_not_depend_on_the_unit(unit: float) -> None:
     for predicted in (rng.random(200), truth + rng.normal(scale=0.05, size=200)):
         labels, found = (torch.tensor(each * unit, dtype=torch.float32) for each in (truth, predicted))
 
-        computed = MetricEvaluator(None).figures(found, labels)["r2"]
+        computed = NumberEvaluator().figures(found, labels)["r2"]
 
         assert computed == pytest.approx(metrics.r2_score(labels.double(), found.double()), abs=1e-9)
 
@@ -140,7 +141,7 @@ def test_r2_keeps_its_digits_for_a_target_that_varies_little_around_a_large_numb
     truth = torch.tensor([16_777_000.0, 16_777_001, 16_777_002, 16_777_003] * 50)
     found = truth + torch.tensor([1.0, -1.0] * 100)
 
-    assert MetricEvaluator(None).figures(found, truth)["r2"] == pytest.approx(
+    assert NumberEvaluator().figures(found, truth)["r2"] == pytest.approx(
         metrics.r2_score(truth.double(), found.double()), rel=1e-9
     )
 
@@ -153,7 +154,7 @@ def test_r2_of_ordinary_targets_is_that_of_torchmetrics_to_the_last_bit() -> Non
 
         theirs = r2_score(found.double(), truth.double()).item()
 
-        assert MetricEvaluator(None).figures(found, truth)["r2"] == theirs
+        assert NumberEvaluator().figures(found, truth)["r2"] == theirs
 
 
 def test_r2_of_a_constant_target_is_not_a_number_someone_could_pass_a_gate_with(tmp_path: Path) -> None:
@@ -267,7 +268,7 @@ def test_the_digest_names_the_evidence_without_what_differs_from_run_to_run(tmp_
         (IMPORTED, CLASSES, 2, r"output of shape \(4, 2\); expected is \(4, 3\)"),
         (REGRESSION, None, 2, r"output of shape \(4, 2\); expected is \(4, 1\)"),
         (REGRESSION, CLASSES, 1, r"task regression needs a numeric label"),
-        (IMPORTED, None, 1, r"needs a label with categories, but 'label' has none"),
+        (IMPORTED, None, 1, r"needs a label with categories, but column 'label' of dataset table is of type number"),
     ],
 )
 def test_a_model_that_does_not_fit_the_task_is_refused_with_both_shapes(
@@ -290,7 +291,7 @@ def test_without_test_rows_there_is_no_evidence(tmp_path: Path, identity: Path) 
 
 
 def test_no_rows_give_no_figures() -> None:
-    figures = MetricEvaluator(3).figures(torch.zeros((0, 3)), torch.zeros(0, dtype=torch.int64))
+    figures = ClassEvaluator(3).figures(torch.zeros((0, 3)), torch.zeros(0, dtype=torch.int64))
 
     assert set(figures.values()) == {None}
     assert set(figures) == {"accuracy", "f1Macro", "precisionMacro", "recallMacro", "loss"}

@@ -15,9 +15,10 @@ from edgewright.core.facts import EvaluationFacts, ExportFacts
 from edgewright.durable import digest_file
 from edgewright.errors import StepFailed
 from edgewright.pipeline.evaluation.step import build as evaluate
-from edgewright.pipeline.packaging.golden import choose_samples, npz_bytes
+from edgewright.pipeline.packaging.golden import npz_bytes
 from edgewright.pipeline.packaging.manifest import size_text
 from edgewright.pipeline.packaging.step import build
+from edgewright.pipeline.tasks.registry import task_of
 from edgewright.ports import Built
 from edgewright_agent.models.packages import read_package
 from edgewright_agent.probing.golden import probe_slot
@@ -233,10 +234,10 @@ def test_a_regression_package_names_its_target(tmp_path: Path) -> None:
 def test_golden_samples_take_turns_among_the_classes() -> None:
     labels = np.array([0] * 50 + [1] * 2 + [2] * 50)
 
-    assert list(choose_samples(labels, 3)) == [0, 50, 52]
-    chosen = choose_samples(labels, 8)
+    assert list(task_of("image-classification").golden_rows(labels, 3)) == [0, 50, 52]
+    chosen = task_of("image-classification").golden_rows(labels, 8)
     assert np.bincount(labels[chosen]).tolist() == [3, 2, 3]
-    assert list(choose_samples(labels, 500)) == list(range(102))
+    assert list(task_of("image-classification").golden_rows(labels, 500)) == list(range(102))
 
 
 def test_arrays_are_written_as_numpy_reads_them() -> None:

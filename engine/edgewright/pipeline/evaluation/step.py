@@ -5,7 +5,7 @@ read its facts, people and the package step read ``evidence.json``.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -18,8 +18,7 @@ from edgewright.core.facts import DatasetFacts, EvaluationFacts, ExportFacts
 from edgewright.errors import StepFailed
 from edgewright.pipeline.dataset.files import Split, load_split
 from edgewright.pipeline.evaluation.batching import compute_outputs, problem_text
-from edgewright.pipeline.evaluation.metrics import MetricEvaluator, slices
-from edgewright.pipeline.evaluation.score_kinds import score_kind
+from edgewright.pipeline.evaluation.slices import slices
 from edgewright.pipeline.export.onnx_runtime import (
     FP32,
     OnnxModel,
@@ -29,6 +28,8 @@ from edgewright.pipeline.export.onnx_runtime import (
     variants_in_order,
 )
 from edgewright.pipeline.runner.tasks import StepContext
+from edgewright.pipeline.tasks.protocol import Evaluator
+from edgewright.pipeline.tasks.registry import task_of
 from edgewright.ports import Built
 from edgewright_schemas.model import ModelSpec
 from edgewright_wire.canonical import digest_json
@@ -54,8 +55,9 @@ def build(context: StepContext) -> Built[EvaluationFacts]:
         raise StepFailed(
             f"the test split of dataset {spec.dataset} has no rows", hint="raise split.test, or add rows to the source"
         )
-    classes = _classes(spec, facts)
-    evaluator = MetricEvaluator(len(classes) if classes is not None else None)
+    what = task_of(spec.task)
+    classes = what.classes(facts, spec.dataset)
+    evaluator = what.evaluator(len(classes) if classes is not None else None)
     measured: dict[str, dict[str, Any]] = {}
     predictions: dict[str, torch.Tensor] = {}
     names = variants_in_order(context.facts("export", ExportFacts).variants)
@@ -67,14 +69,10 @@ def build(context: StepContext) -> Built[EvaluationFacts]:
         size = paths[name].stat().st_size
         measured[name] = {**differing, "sizeBytes": size, **_latency(model, test.features)}
     context.progress(len(names), len(names), "variant")
-    kind = None
-    if classes is not None:
-        reference = FP32 if FP32 in names else names[0]
-        kind = score_kind(paths[reference], predictions[reference])
-        evaluator = MetricEvaluator(len(classes), kind)
+    reference = FP32 if FP32 in names else names[0]
+    evaluator = evaluator.settled(paths[reference], predictions[reference])
     variants = {name: {**_figures(evaluator, predictions[name], test), **measured[name]} for name in names}
-    evidence = _evidence(spec, classes, test, variants, _agreement(evaluator, predictions))
-    evidence |= {"outputs": kind.value} if kind else {}
+    evidence = {**_evidence(spec, classes, test, variants, _agreement(evaluator, predictions)), **evaluator.notes}
     path = context.out / EVIDENCE
     path.write_text(json.dumps(evidence, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
     return Built(
@@ -94,24 +92,6 @@ def without_latency(evidence: Mapping[str, Any]) -> dict[str, Any]:
     return {**evidence, "variants": variants}
 
 
-def _classes(spec: ModelSpec, facts: DatasetFacts) -> list[str] | None:
-    """List the classes in the order of the outputs; None for regression."""
-    values = facts.label_values
-    if spec.task == "regression":
-        if values is not None:
-            raise StepFailed(
-                f"task regression needs a numeric label, but {facts.label!r} has {len(values)} categories",
-                hint="use a classification task, or declare the column's type number",
-            )
-        return None
-    if not values:
-        raise StepFailed(
-            f"task {spec.task} needs a label with categories, but {facts.label!r} has none",
-            hint="declare the column's type category, or use the task regression",
-        )
-    return list(values)
-
-
 def _variant_path(files: Mapping[str, Path], name: str) -> Path:
     if variant_file(name) not in files:
         raise StepFailed(f"the export has no {variant_file(name)}", hint="run apply again to export the model again")
@@ -119,7 +99,7 @@ def _variant_path(files: Mapping[str, Path], name: str) -> Path:
 
 
 def _predictions(
-    evaluator: MetricEvaluator, model: OnnxModel, path: Path, name: str, test: Split
+    evaluator: Evaluator, model: OnnxModel, path: Path, name: str, test: Split
 ) -> tuple[torch.Tensor, dict[str, Any]]:
     """Compute what devices would, and what the evidence says of batches that give something else."""
     outputs = compute_outputs(model, path, test.features)
@@ -139,7 +119,7 @@ def _predictions(
     return predictions, {"rowByRow": noted}
 
 
-def _figures(evaluator: MetricEvaluator, predictions: torch.Tensor, test: Split) -> dict[str, Any]:
+def _figures(evaluator: Evaluator, predictions: torch.Tensor, test: Split) -> dict[str, Any]:
     labels = torch.from_numpy(test.labels)
     sliced = {
         key: {**evaluator.figures(predictions[rows], labels[rows]), "rows": len(rows)}
@@ -160,7 +140,7 @@ def _latency(model: OnnxModel, features: npt.NDArray[np.float32]) -> dict[str, f
     return {"latencyP50Ms": finite_or_none(middle), "latencyP95Ms": finite_or_none(high)}
 
 
-def _agreement(evaluator: MetricEvaluator, predictions: Mapping[str, torch.Tensor]) -> dict[str, Any]:
+def _agreement(evaluator: Evaluator, predictions: Mapping[str, torch.Tensor]) -> dict[str, Any]:
     """Compare every other variant with fp32; empty when there is no fp32."""
     reference = predictions.get(FP32)
     if reference is None:
@@ -170,7 +150,7 @@ def _agreement(evaluator: MetricEvaluator, predictions: Mapping[str, torch.Tenso
 
 def _evidence(
     spec: ModelSpec,
-    classes: list[str] | None,
+    classes: Sequence[str] | None,
     test: Split,
     variants: Mapping[str, Any],
     agreement: Mapping[str, Any],
@@ -180,7 +160,7 @@ def _evidence(
         "task": spec.task,
         "split": "test",
         "rows": len(test),
-        "classes": classes,
+        "classes": list(classes) if classes is not None else None,
         "variants": dict(variants),
         "agreementWithFp32": dict(agreement),
     }

@@ -12,24 +12,8 @@ from ruamel.yaml import YAML
 from edgewright.core.facts import DatasetFacts, ExportFacts
 from edgewright.pipeline.packaging.manifest import Description
 from edgewright_schemas.model import ModelSpec
+from edgewright_schemas.tasks import HUB_METRICS, TASKS
 from edgewright_templates.model_card import render_model_card
-
-_PIPELINES = {
-    "image-classification": "image-classification",
-    "tabular-classification": "tabular-classification",
-    "regression": "tabular-regression",
-}
-_HUB_METRICS = {
-    "accuracy": "accuracy",
-    "f1Macro": "f1",
-    "precisionMacro": "precision",
-    "recallMacro": "recall",
-    "loss": "cross_entropy_loss",
-    "mae": "mae",
-    "rmse": "rmse",
-    "r2": "r_squared",
-}
-"""The Hub's names of our metrics."""
 
 
 def make_card(
@@ -109,7 +93,7 @@ def _front_matter(
     description: Description, spec: ModelSpec, overall: Mapping[str, float | None], dataset: DatasetFacts
 ) -> str:
     """Write the YAML that the Hugging Face Hub reads; a figure that could not be computed is left out."""
-    pipeline = _PIPELINES[spec.task]
+    pipeline = TASKS[spec.task].hub_task
     known = {name: value for name, value in overall.items() if value is not None}
     result = {
         "task": {"type": pipeline},
@@ -119,7 +103,7 @@ def _front_matter(
             "split": "test",
             "revision": dataset.content_digest,
         },
-        "metrics": [{"type": _HUB_METRICS.get(n, n), "value": v, "name": n} for n, v in known.items()],
+        "metrics": [{"type": HUB_METRICS.get(n, n), "value": v, "name": n} for n, v in known.items()],
     }
     tags = ["edgewright", "onnx"] + ([description.precision] if description.quantization else [])
     written = io.StringIO()
@@ -131,7 +115,7 @@ def _front_matter(
             "pipeline_tag": pipeline,
             "tags": tags,
             "datasets": [spec.dataset],
-            "metrics": [_HUB_METRICS.get(n, n) for n in known],
+            "metrics": [HUB_METRICS.get(n, n) for n in known],
             "model-index": [{"name": description.name, "results": [result]}],
         },
         written,

@@ -37,40 +37,13 @@ _ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)
 _UNIX = 3
 
 
-def choose_samples(labels: npt.NDArray[np.int64] | npt.NDArray[np.float32], count: int) -> npt.NDArray[np.int64]:
-    """Choose rows spread over what the labels hold; the same labels give the same rows.
-
-    Classes (int64) take turns, each with its rows in order. Numbers (float32) give rows at even steps of their rank.
-
-    Returns:
-        Positions of at most ``count`` rows, ascending.
-    """
-    count = min(count, len(labels))
-    if not np.issubdtype(labels.dtype, np.integer):
-        ranked = np.argsort(labels, kind="stable")
-        steps = np.linspace(0, len(labels) - 1, count).round().astype(np.int64)
-        return np.sort(ranked[steps])
-    # A row's turn is its position within its own class; rows of the same turn go class by class.
-    turn = np.empty(len(labels), dtype=np.int64)
-    for label in np.unique(labels):
-        rows = np.flatnonzero(labels == label)
-        turn[rows] = np.arange(len(rows))
-    order = np.lexsort((np.arange(len(labels)), labels, turn))
-    return np.sort(order[:count])
-
-
-def golden_samples(
-    model: OnnxModel,
-    features: npt.NDArray[np.float32],
-    labels: npt.NDArray[np.int64] | npt.NDArray[np.float32],
-    count: int,
-) -> GoldenSamples:
-    """Compute what the model gives for at most ``count`` rows.
+def golden_samples(model: OnnxModel, features: npt.NDArray[np.float32], chosen: npt.NDArray[np.int64]) -> GoldenSamples:
+    """Compute what the model gives for the chosen rows.
 
     Raises:
         StepFailed: The model gives no finite number for one of them.
     """
-    rows = features[choose_samples(labels, count)]
+    rows = features[chosen]
     # One at a time, as devices do: the order of additions differs from that of a batch.
     expected = model.run(rows, rows=1)
     if unusable := count_unusable(expected):

@@ -21,6 +21,7 @@ from edgewright.pipeline.packaging.golden import golden_samples
 from edgewright.pipeline.packaging.manifest import Description, Part, make_config, make_manifest
 from edgewright.pipeline.packaging.tolerance import golden_tolerance
 from edgewright.pipeline.runner.tasks import StepContext
+from edgewright.pipeline.tasks.registry import task_of
 from edgewright.ports import Built
 from edgewright_schemas.model import ModelSpec
 from edgewright_wire.canonical import canonical_json, digest_bytes
@@ -54,7 +55,8 @@ def build(context: StepContext) -> Built[PackageFacts]:
     _check_same_file(path, exported.variants[variant])
     context.progress(0, _STEPS, "part")
     test = load_split(task.inputs["dataset"], dataset, "test")
-    golden = golden_samples(OnnxModel(path), test.features, test.labels, spec.package.golden.samples)
+    chosen = task_of(spec.task).golden_rows(test.labels, spec.package.golden.samples)
+    golden = golden_samples(OnnxModel(path), test.features, chosen)
     context.progress(1, _STEPS, "part")
     atol = golden_tolerance(spec.package.golden, golden.expected)
     description = _describe(context, spec, variant, exported, dataset, atol)

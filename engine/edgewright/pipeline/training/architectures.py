@@ -126,7 +126,7 @@ _BUILT_INS: Mapping[str, _BuiltIn] = {
 
 
 def build_architecture(
-    use: str, arguments: Mapping[str, Any], *, input_shape: Sequence[int], outputs: int, regression: bool
+    use: str, arguments: Mapping[str, Any], *, input_shape: Sequence[int], outputs: int
 ) -> nn.Module:
     """Make a built-in with fresh weights drawn from torch's global generator.
 
@@ -134,8 +134,7 @@ def build_architecture(
         use: Its name.
         arguments: What the spec gives it under ``with``.
         input_shape: (C, H, W) for images, (F,) for tabular features; without the batch.
-        outputs: Classes, or 1 for regression.
-        regression: Whether the output is scaled to the label's unit inside the module.
+        outputs: Numbers for each row: classes, or 1 for regression.
 
     Raises:
         StepFailed: No such architecture, arguments it does not accept, or input it does not fit.
@@ -153,8 +152,7 @@ def build_architecture(
             f"architecture {use} takes {built_in.takes}, but the dataset's rows have the shape {list(input_shape)}",
             hint=f"use {' or '.join([*fitting, 'your own class'])}",
         )
-    body = built_in.make(parsed, input_shape, outputs)
-    return ScaledOutput(body) if regression else body
+    return built_in.make(parsed, input_shape, outputs)
 
 
 def _parse(use: str, model: type[SpecModel], arguments: Mapping[str, Any]) -> SpecModel:

@@ -39,7 +39,7 @@ def load_rows(files: Mapping[str, Path], facts: DatasetFacts, split: str, shape:
     loaded = load_split(files, facts, split)
     problems = _missing_features(loaded.features, facts)
     labels = loaded.labels
-    bad = ~np.isfinite(labels) if shape.regression else (labels < 0) | (labels >= shape.outputs)
+    bad = shape.task.unusable(labels, shape.outputs)
     if bad.any():
         problems.append(f"{facts.label} ({int(bad.sum())} rows)")
     if problems:

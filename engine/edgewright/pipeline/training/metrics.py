@@ -9,11 +9,9 @@ from dataclasses import dataclass
 import torch
 
 from edgewright.errors import StepFailed
+from edgewright.pipeline.tasks.protocol import Task
 from edgewright_schemas.model import EarlyStopping
-
-_HIGHER_IS_BETTER = frozenset({"accuracy", "f1Macro"})
-_CLASSIFICATION = frozenset({"loss", "accuracy", "f1Macro"})
-_REGRESSION = frozenset({"loss", "mae", "rmse"})
+from edgewright_schemas.tasks import LOWER_IS_BETTER
 
 
 def classification_figures(logits: torch.Tensor, labels: torch.Tensor) -> dict[str, float]:
@@ -33,17 +31,17 @@ def regression_figures(predictions: torch.Tensor, targets: torch.Tensor) -> dict
     return {"mae": float(errors.abs().mean()), "rmse": float(errors.square().mean().sqrt())}
 
 
-def check_stopping_metric(stopping: EarlyStopping, *, regression: bool, validation_rows: int) -> None:
+def check_stopping_metric(stopping: EarlyStopping, task: Task, *, validation_rows: int) -> None:
     """Refuse an early stopping that this training cannot follow.
 
     Raises:
         StepFailed: The metric belongs to another task, or there are no rows to compute it on.
     """
-    known = _REGRESSION if regression else _CLASSIFICATION
+    known = sorted({"loss", *task.declaration.watched_names})
     if stopping.metric not in known:
         raise StepFailed(
             f"training.earlyStopping.metric {stopping.metric} does not exist for this task",
-            hint=f"use {', '.join(sorted(known))}",
+            hint=f"use {', '.join(known)}",
         )
     if validation_rows == 0:
         raise StepFailed(
@@ -69,7 +67,7 @@ class Best:
             return True
         metric = self.stopping.metric
         value = figures["valLoss" if metric == "loss" else metric]
-        gain = value - self.value if metric in _HIGHER_IS_BETTER else self.value - value
+        gain = self.value - value if metric in LOWER_IS_BETTER else value - self.value
         if self.epoch and gain <= self.stopping.min_delta:
             self.stale += 1
             return False

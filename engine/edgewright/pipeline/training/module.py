@@ -17,11 +17,12 @@ from torch import nn
 from edgewright.core.facts import DatasetFacts
 from edgewright.errors import StepFailed
 from edgewright.pipeline.runner import user_code as usercode
+from edgewright.pipeline.tasks.protocol import Task, outputs_of
+from edgewright.pipeline.tasks.registry import task_of
 from edgewright.pipeline.training.architectures import Mlp, ScaledOutput, build_architecture
 from edgewright_schemas.base import is_code_reference
 from edgewright_schemas.model import ModelSpec
 
-REGRESSION = "regression"
 _SHOWN = 6
 """Differences between two sets of weights that a message lists."""
 
@@ -34,7 +35,7 @@ class Shape:
     """(C, H, W) for images, (F,) for tabular features."""
     outputs: int
     """Classes, or 1 for regression."""
-    regression: bool
+    task: Task
 
 
 def shape_of(spec: ModelSpec, dataset_facts: DatasetFacts) -> Shape:
@@ -43,23 +44,8 @@ def shape_of(spec: ModelSpec, dataset_facts: DatasetFacts) -> Shape:
     Raises:
         StepFailed: The dataset's label does not fit the task.
     """
-    label, inputs, values = dataset_facts.label, dataset_facts.input_shape, dataset_facts.label_values
-    column = dataset_facts.columns[label]
-    if spec.task == REGRESSION:
-        if column.type not in {"number", "integer"}:
-            raise StepFailed(
-                f"task regression needs a numeric label, but column {label!r} of dataset {spec.dataset} is of type "
-                f"{column.type}",
-                hint="use a classification task, or declare the column's type number",
-            )
-        return Shape(inputs, 1, regression=True)
-    if not values:
-        raise StepFailed(
-            f"task {spec.task} needs a label with categories, but column {label!r} of dataset {spec.dataset} is of "
-            f"type {column.type}",
-            hint="declare the column's type category, or use the task regression",
-        )
-    return Shape(inputs, len(values), regression=False)
+    task = task_of(spec.task)
+    return Shape(dataset_facts.input_shape, outputs_of(task, dataset_facts, spec.dataset), task)
 
 
 def make_module(spec: ModelSpec, checkout: Path, shape: Shape) -> nn.Module:
@@ -77,9 +63,8 @@ def make_module(spec: ModelSpec, checkout: Path, shape: Shape) -> nn.Module:
     if use is None:
         raise StepFailed("this model declares no architecture", hint="only a model with an architecture is trained")
     if not is_code_reference(use.use):
-        return build_architecture(
-            use.use, use.with_, input_shape=shape.inputs, outputs=shape.outputs, regression=shape.regression
-        )
+        body = build_architecture(use.use, use.with_, input_shape=shape.inputs, outputs=shape.outputs)
+        return shape.task.complete(body)
     class_ = usercode.load(checkout, use.use)
     arguments = _arguments(use.use, class_, use.with_, shape)
     module = usercode.call(checkout, use.use, class_, **arguments)

@@ -13,7 +13,6 @@ from hashlib import sha256
 from typing import Any
 
 import torch
-from torch import nn
 
 from edgewright.core.facts import DatasetFacts, TrainingFacts
 from edgewright.errors import StepFailed
@@ -34,7 +33,7 @@ from edgewright.pipeline.training.determinism import (
     reproducible,
     torch_seed,
 )
-from edgewright.pipeline.training.metrics import Best, check_stopping_metric, classification_figures, regression_figures
+from edgewright.pipeline.training.metrics import Best, check_stopping_metric
 from edgewright.pipeline.training.module import Shape, built_in_parts, load_weights, make_module, shape_of
 from edgewright.ports import Built
 from edgewright_schemas.base import is_code_reference
@@ -105,9 +104,7 @@ class _Run:
         if len(train) == 0:
             raise StepFailed("the dataset's train split is empty", hint="give split.train a larger share, or more rows")
         if self._training.early_stopping is not None:
-            check_stopping_metric(
-                self._training.early_stopping, regression=self._shape.regression, validation_rows=len(validation)
-            )
+            check_stopping_metric(self._training.early_stopping, self._shape.task, validation_rows=len(validation))
         self._standardize(train)
         if self._training.warm_start and "warmStart" in self._context.task.inputs:
             champion = self._context.task.inputs["warmStart"][WEIGHTS]
@@ -165,12 +162,10 @@ class _Run:
         if mlp is not None:
             features = train.features.double()
             mlp.standardize(features.mean(dim=0).float(), features.std(dim=0, correction=0).float())
-        if self._shape.regression:
+        self._loss_scale = self._shape.task.loss_scale(train.labels)
+        if scaled is not None:
             targets = train.labels.double()
-            deviation = float(targets.std(correction=0))
-            self._loss_scale = deviation**2 if deviation > 0 else 1.0
-            if scaled is not None:
-                scaled.standardize(float(targets.mean()), deviation)
+            scaled.standardize(float(targets.mean()), float(targets.std(correction=0)))
 
     def _check_output(self, train: Rows) -> None:
         """Run the module once; it must make one row of outputs for each row."""
@@ -183,9 +178,7 @@ class _Run:
             assert self._spec.architecture is not None
             raise StepFailed(
                 f"{self._spec.architecture.use} made {found} from {len(rows)} rows; it must make a tensor {expected}",
-                hint="one logit per category of the label"
-                if not self._shape.regression
-                else "one number per row: (N, 1)",
+                hint=self._shape.task.output_hint,
             )
 
     def _make_optimizer(self) -> torch.optim.Optimizer:
@@ -226,14 +219,10 @@ class _Run:
         outputs = torch.cat(parts)
         loss = self._loss(outputs, validation.labels).item()
         self._check_finite(loss, epoch, "validation loss")
-        measure = regression_figures if self._shape.regression else classification_figures
-        return {"valLoss": loss} | measure(outputs, validation.labels)
+        return {"valLoss": loss} | self._shape.task.validation_figures(outputs, validation.labels)
 
     def _loss(self, outputs: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        """Cross-entropy; for regression the squared error in units of the label's variance, so rates mean the same."""
-        if self._shape.regression:
-            return nn.functional.mse_loss(outputs[:, 0], labels) / self._loss_scale
-        return nn.functional.cross_entropy(outputs, labels)
+        return self._shape.task.loss(outputs, labels, self._loss_scale)
 
     def _check_finite(self, value: float, epoch: int, what: str) -> None:
         if math.isfinite(value):
@@ -278,5 +267,5 @@ class _Run:
                 ) from error
 
 
-def _copy(module: nn.Module) -> dict[str, Any]:
+def _copy(module: torch.nn.Module) -> dict[str, Any]:
     return {name: value.detach().to("cpu", copy=True).contiguous() for name, value in module.state_dict().items()}

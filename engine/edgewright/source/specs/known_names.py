@@ -17,19 +17,13 @@ from edgewright.core.status.reasons import REASONS, current_reason
 from edgewright.core.suggestions import suggestion
 from edgewright.source.specs.references import Field, FieldProblem, means_code
 from edgewright_schemas.base import SpecModel, Use
-from edgewright_schemas.builtins import (
-    ARCHITECTURES,
-    CLASSIFICATION_METRICS,
-    DATASET_STEPS,
-    METRICS,
-    MODEL_METRICS,
-    REGRESSION_METRICS,
-)
+from edgewright_schemas.builtins import ARCHITECTURES, DATASET_STEPS
 from edgewright_schemas.dataset import Dataset
 from edgewright_schemas.kinds import KINDS, Document
-from edgewright_schemas.model import Model, Task
+from edgewright_schemas.model import Model
 from edgewright_schemas.repository import Repository
 from edgewright_schemas.rollout import Rollout
+from edgewright_schemas.tasks import METRICS, MODEL_METRICS, TASKS
 from edgewright_schemas.thresholds import Thresholds
 
 _NO_REF_NAME = re.compile(
@@ -158,9 +152,10 @@ def _check_model(address: Address, model: Model, documents: Mapping[Address, Doc
     spec = model.spec
     if spec.architecture is not None:
         yield from _check_use(address, ("spec", "architecture"), spec.architecture, "architecture", ARCHITECTURES)
-    fitting = _fitting(spec.task)
+    declared = TASKS[spec.task]
+    fitting = declared.metric_names
     stopping = spec.training.early_stopping if spec.training is not None else None
-    watched = ("loss", "mae", "rmse") if spec.task == "regression" else ("loss", "accuracy", "f1Macro")
+    watched = tuple(dict.fromkeys(("loss", *declared.watched_names)))
     if stopping is not None and stopping.metric not in watched:
         field: Field = ("spec", "training", "earlyStopping", "metric")
         yield FieldProblem(address, field, f"{stopping.metric} does not fit {spec.task}", _use_one_of(*watched))
@@ -174,10 +169,6 @@ def _check_model(address: Address, model: Model, documents: Mapping[Address, Doc
                     "so this gate can never pass"
                 )
                 yield FieldProblem(target, ("spec", "gates", index, "metric"), message, _use_one_of(*fitting))
-
-
-def _fitting(task: Task) -> tuple[str, ...]:
-    return REGRESSION_METRICS if task == "regression" else CLASSIFICATION_METRICS
 
 
 def _use_one_of(*names: str) -> str:

@@ -227,7 +227,7 @@ class RolloutMachine(RuleBasedStateMachine):
         self._time_alone_changes_nothing_before(result, views)
         self._within_budget(before, result)
         self._verified_is_true(after)
-        self._waves_in_order(result)
+        self._waves_in_order(before, result)
         self._rejected_stays_rejected(before, result)
         self._held_devices_keep_what_they_have(result)
         if self._halted_now(before, after):
@@ -281,7 +281,7 @@ class RolloutMachine(RuleBasedStateMachine):
                     version > progress.after and what == wanted for version, what in self.fleet.devices[name].proven
                 ), (name, progress)
 
-    def _waves_in_order(self, result: Advance) -> None:
+    def _waves_in_order(self, before: RolloutState, result: Advance) -> None:
         if not any(event.reason == "WaveStarted" for event in result.events):
             return
         state, success = result.state, self.wanted.spec.success
@@ -292,7 +292,9 @@ class RolloutMachine(RuleBasedStateMachine):
             failed = sum(p.state == "failed" for p in counted.values())
             ever = [p for p in members.values() if p.state == "verified"]
             assert ever or not members, f"wave {state.wave} began without evidence from wave {earlier}"
-            still = [p for p in members.values() if p.state == "pending" or p.state in IN_FLIGHT]
+            # One that was offline when its wave was judged catches up alone: it holds nobody up.
+            back = {name for name, progress in before.devices.items() if progress.state == "deferred"}
+            still = [p for n, p in members.items() if n not in back and (p.state == "pending" or p.state in IN_FLIGHT)]
             soaked = self.wanted.spec.waves[earlier].soak > timedelta(0)
             assert not still or soaked or earlier + 1 < state.wave, f"wave {state.wave} began too early"
             assert verified + 1e-9 >= success.min_ratio * (verified + failed)

@@ -1,0 +1,1 @@
+"""Tasks: what differs by what a model predicts, one module for each."""
