@@ -25,7 +25,7 @@ class SmallCnnArguments(SpecModel):
 class MlpArguments(SpecModel):
     """Arguments of ``mlp``."""
 
-    hidden: tuple[Annotated[int, Field(ge=1)], ...] = (64, 32)
+    hidden: tuple[Annotated[int, Field(ge=1, le=65_536)], ...] = Field(default=(64, 32), max_length=100)
     """Units of each hidden layer."""
     activation: Activation = "relu"
     dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
@@ -48,8 +48,8 @@ class GrayscaleArguments(SpecModel):
 class CenterCropArguments(SpecModel):
     """Arguments of ``center-crop``: pixels."""
 
-    height: int = Field(ge=1)
-    width: int = Field(ge=1)
+    height: int = Field(ge=1, le=16384)
+    width: int = Field(ge=1, le=16384)
 
 
 class DropMissingArguments(SpecModel):

@@ -23,11 +23,11 @@ class EarlyStopping(SpecModel):
 class Training(SpecModel):
     """Training of a model; every random choice is seeded."""
 
-    epochs: int = Field(default=10, ge=1)
-    batch_size: int = Field(default=64, ge=1)
+    epochs: int = Field(default=10, ge=1, le=100_000)
+    batch_size: int = Field(default=64, ge=1, le=1_000_000)
     optimizer: Literal["adam", "adamw", "sgd"] = "adam"
-    learning_rate: float = Field(default=1e-3, gt=0)
-    weight_decay: float = Field(default=0.0, ge=0)
+    learning_rate: float = Field(default=1e-3, gt=0, le=1000)
+    weight_decay: float = Field(default=0.0, ge=0, le=1000)
     seed: int = 0
     early_stopping: EarlyStopping | None = None
     warm_start: bool = False
@@ -48,7 +48,7 @@ class Quantization(SpecModel):
     """Quantization of the ONNX file."""
 
     mode: Literal["none", "static-int8"] = "none"
-    calibration_samples: int = Field(default=200, ge=1)
+    calibration_samples: int = Field(default=200, ge=1, le=1_000_000)
     """Validation rows used to calibrate."""
     parity: float | None = Field(default=None, gt=0, examples=[0.1])
     """Largest error of the quantized model that is packaged: root mean square over validation rows, as a share of how

@@ -35,7 +35,7 @@ def problems(folder: Path, changes: dict[str, str]) -> list[str]:
         ),
         (
             "use: mlp, with: {hidden: [8, 0]}",
-            "7:47: spec.architecture.with.hidden[1]: input should be greater than or equal to 1, found 0",
+            "7:47: spec.architecture.with.hidden[1]: expected a number of at least 1, found the number 0",
         ),
     ],
 )
@@ -59,13 +59,42 @@ def test_an_architecture_must_be_known(tmp_path: Path, architecture: str, expect
         ),
         (
             "use: select, with: {column: a, values: [[b]]}",
-            "8:52: spec.steps[0].with.values[0]: input should be a valid string, found ['b']",
+            "8:52: spec.steps[0].with.values[0]: expected text, found a list",
         ),
     ],
 )
 def test_a_step_must_be_known(tmp_path: Path, step: str, expected: str) -> None:
     found = problems(tmp_path, {"specs/dataset.yaml": DATASET + f"  steps: [{{{step}}}]\n"})
     assert found == [f"specs/dataset.yaml:{expected}"]
+
+
+def test_what_a_built_in_refuses_is_told_with_the_files_other_problems(tmp_path: Path) -> None:
+    model = MODEL.replace("use: mlp", "use: mlp, with: {hidden: 8, activation: tanh}") + "  training: {epochs: 0}\n"
+    dataset = DATASET + "  steps: [{use: clip, with: {colum: a}}, {use: cilp}, 7]\n  splitt: {}\n"
+
+    found = problems(tmp_path, {"specs/model.yaml": model, "specs/dataset.yaml": dataset})
+
+    assert sorted(found) == [
+        "specs/dataset.yaml:8:29: spec.steps[0].with.column: clip needs this argument (add it)",
+        "specs/dataset.yaml:8:30: spec.steps[0].with.colum: clip takes no such argument (did you mean column?)",
+        "specs/dataset.yaml:8:48: spec.steps[1].use: there is no built-in step 'cilp' "
+        "(did you mean clip?; your own: code/file.py:name)",
+        "specs/dataset.yaml:8:55: spec.steps[2]: expected a mapping of fields, found the number 7",
+        "specs/dataset.yaml:9:3: unknown field 'spec.splitt' (did you mean split?)",
+        "specs/model.yaml:7:43: spec.architecture.with.hidden: expected a list, found the number 8",
+        "specs/model.yaml:7:58: spec.architecture.with.activation: expected one of 'relu', 'silu', found text 'tanh'",
+        "specs/model.yaml:9:22: spec.training.epochs: expected a number of at least 1, found the number 0",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("training", "limit"),
+    [("epochs: 1000000", "100,000"), ("batchSize: 9999999", "1,000,000"), ("learningRate: 1.0e+9", "1000")],
+)
+def test_what_no_training_has_is_refused(tmp_path: Path, training: str, limit: str) -> None:
+    model = MODEL + f"  training: {{{training}}}\n"
+    (found,) = problems(tmp_path, {"specs/model.yaml": model})
+    assert f"expected a number of at most {limit}, found" in found
 
 
 @pytest.mark.parametrize(

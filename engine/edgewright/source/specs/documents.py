@@ -9,6 +9,9 @@ from typing import Any, NamedTuple
 from edgewright.core.address import Address
 from edgewright_schemas.kinds import KINDS, Document
 
+UNKNOWN_KIND = "?"
+"""Stands for the kind of a document that cannot be told."""
+
 
 class Row(NamedTuple):
     """A valid document as it is cached."""

@@ -16,6 +16,7 @@ from edgewright.core.rollout.windows import in_window
 from edgewright.core.status.reasons import REASONS, current_reason
 from edgewright.core.suggestions import suggestion
 from edgewright.source.specs.references import Field, FieldProblem, means_code
+from edgewright.source.specs.validation_errors import describe_value, expectation
 from edgewright_schemas.base import SpecModel, Use
 from edgewright_schemas.builtins import ARCHITECTURES, DATASET_STEPS
 from edgewright_schemas.dataset import Dataset
@@ -52,6 +53,33 @@ def check_known_names(documents: Mapping[Address, Document]) -> Iterator[FieldPr
             case Repository():
                 yield from _check_notifications(address, document)
                 yield from _check_follows(address, document)
+
+
+def check_written_uses(address: Address, body: Mapping[str, Any]) -> Iterator[FieldProblem]:
+    """Check the built-ins that a document names whose other fields are wrong, so that all is told at once.
+
+    Args:
+        address: The document's.
+        body: Its plain values, of whatever type they are.
+    """
+    spec = body.get("spec")
+    if not isinstance(spec, Mapping):
+        return
+    steps = spec.get("steps") if address.kind == "dataset" else None
+    written: list[tuple[Field, Any]] = [
+        (("spec", "steps", index), step) for index, step in enumerate(steps if isinstance(steps, list) else ())
+    ]
+    if address.kind == "model":
+        written.append((("spec", "architecture"), spec.get("architecture")))
+    for field, value in written:
+        try:
+            use = Use.model_validate(value)
+        except ValidationError:
+            continue
+        if field[-1] == "architecture":
+            yield from _check_use(address, field, use, "architecture", ARCHITECTURES)
+        else:
+            yield from _check_use(address, field, use, "step", DATASET_STEPS)
 
 
 def _check_window(address: Address, rollout: Rollout) -> Iterator[FieldProblem]:
@@ -144,8 +172,7 @@ def _wrong_argument(address: Address, at: Field, use: str, detail: ErrorDetails,
         return FieldProblem(address, at, f"{use} takes no such argument", hint, at_key=True)
     if detail["type"] == "missing":
         return FieldProblem(address, at, f"{use} needs this argument", "add it")
-    message = detail["msg"]
-    return FieldProblem(address, at, f"{message[:1].lower()}{message[1:]}, found {detail['input']!r:.40}")
+    return FieldProblem(address, at, expectation(detail, describe_value(detail["input"])))
 
 
 def _check_model(address: Address, model: Model, documents: Mapping[Address, Document]) -> Iterator[FieldProblem]:

@@ -8,10 +8,13 @@ from difflib import SequenceMatcher
 
 from pydantic import ValidationError
 
+from edgewright.core.address import Address
 from edgewright.core.suggestions import nearest, suggestion
 from edgewright.errors import Problem
 from edgewright.source.pointers import HINT, is_pointer
-from edgewright.source.specs.documents import typed
+from edgewright.source.specs.documents import UNKNOWN_KIND, typed
+from edgewright.source.specs.known_names import check_written_uses
+from edgewright.source.specs.references import FieldProblem
 from edgewright.source.specs.substitution import Filled
 from edgewright.source.specs.validation_errors import describe, explain
 from edgewright.source.specs.yaml_nodes import MAX_BYTES, Node, read_documents
@@ -23,7 +26,6 @@ _FIRST_COLUMN = rb"""(?m)^["']?%s["']?[ \t]*:[ \t]*["']?([^\s"'#]*)"""
 _API_VERSION_LINE = re.compile(_FIRST_COLUMN % b"apiVersion")
 _KIND_LINE = re.compile(_FIRST_COLUMN % b"kind")
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
-UNKNOWN_KIND = "?"
 _LONGEST_GROUP = 80
 """What is longer resembles nothing; comparing takes its time."""
 
@@ -139,10 +141,22 @@ def check_document(document: ParsedDocument, resolve: Resolve) -> LoadedDocument
         checked = typed(document.kind, body)
     except ValidationError as error:
         found = explain(filled.root, KINDS[document.kind], error.errors(include_url=False))
+        uses = check_written_uses(Address(document.kind.lower(), "?"), json.loads(body))
+        found += [_placed(filled.root, problem) for problem in uses]
         return filled.problems + [p for p in found if (p.path, p.line, p.column) not in filled.unknown]
     if filled.problems or filled.unknown:
         return filled.problems
     return LoadedDocument(document.kind, checked.metadata.name, document.root.line, document.root.column, body)
+
+
+def _placed(root: Node, found: FieldProblem) -> Problem:
+    node = root
+    for depth, step in enumerate(found.field, 1):
+        if isinstance(node.value, dict) and isinstance(step, str) and step in node.value:
+            node = node.value[step][0 if found.at_key and depth == len(found.field) else 1]
+        elif isinstance(node.value, list) and isinstance(step, int) and step < len(node.value):
+            node = node.value[step]
+    return Problem(node.path, node.line, node.column, f"{found.where}: {found.message}", found.hint)
 
 
 def looks_like_spec(data: bytes) -> bool:

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 
 from edgewright.errors import Problem
 from edgewright.source.paths import PathRefused, normalise
+from edgewright.source.specs.documents import UNKNOWN_KIND
 from edgewright.source.specs.environments import Overlay, Scope
-from edgewright.source.specs.load import UNKNOWN_KIND, ParsedDocument, parse_file
+from edgewright.source.specs.load import ParsedDocument, parse_file
 from edgewright.source.specs.positions import Positions, Written
 from edgewright.source.specs.references import Field
 from edgewright.source.specs.substitution import fill, fill_text, uses

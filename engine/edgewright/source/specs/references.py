@@ -11,7 +11,7 @@ from edgewright.core.address import Address
 from edgewright.core.planning.graph import CircularReferences, references, topological_order
 from edgewright.core.suggestions import suggestion
 from edgewright.source.paths import is_url
-from edgewright.source.specs.load import UNKNOWN_KIND
+from edgewright.source.specs.documents import UNKNOWN_KIND
 from edgewright_schemas.base import is_code_reference
 from edgewright_schemas.dataset import ColumnCheck, Dataset
 from edgewright_schemas.delivery import Delivery

@@ -11,10 +11,9 @@ from typing import Any
 
 from edgewright.core.suggestions import nearest
 from edgewright.errors import Problem
-from edgewright.source.specs.documents import Row
+from edgewright.source.specs.documents import UNKNOWN_KIND, Row
 from edgewright.source.specs.environments import Scope
 from edgewright.source.specs.load import (
-    UNKNOWN_KIND,
     LoadedDocument,
     ParsedDocument,
     check_document,

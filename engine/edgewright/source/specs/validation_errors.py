@@ -201,20 +201,21 @@ def _known_fields(branch: Any, node: Node) -> int:
 
 def describe(node: Node) -> str:
     """Return the value there, short enough for a message."""
-    found = _described(node)
+    found = describe_value(node.value)
     return f"{found}, which {node.written:.40} stands for" if node.written else found
 
 
-def _described(node: Node) -> str:
-    match node.value:
+def describe_value(value: Any) -> str:
+    """Return a value, or of which type it is."""
+    match value:
         case None:
             return "nothing"
         case bool():
-            return "true" if node.value else "false"
+            return "true" if value else "false"
         case int() | float():
-            return f"the number {node.value!s:.40}"
+            return f"the number {value!s:.40}"
         case str():
-            shown = node.value if len(node.value) <= 40 else node.value[:39] + "…"
+            shown = value if len(value) <= 40 else value[:39] + "…"
             return f"text {shown!r}"
         case list():
             return "a list"
@@ -272,10 +273,10 @@ _EXPECTED = {
     "none_required": "nothing",
 }
 _LIMITS: dict[str, Callable[[dict[str, Any]], str]] = {
-    "greater_than": lambda c: f"a number above {c['gt']:g}",
-    "greater_than_equal": lambda c: f"a number of at least {c['ge']:g}",
-    "less_than": lambda c: f"a number below {c['lt']:g}",
-    "less_than_equal": lambda c: f"a number of at most {c['le']:g}",
+    "greater_than": lambda c: f"a number above {_number(c['gt'])}",
+    "greater_than_equal": lambda c: f"a number of at least {_number(c['ge'])}",
+    "less_than": lambda c: f"a number below {_number(c['lt'])}",
+    "less_than_equal": lambda c: f"a number of at most {_number(c['le'])}",
     "string_too_short": lambda c: "some text" if c["min_length"] == 1 else f"at least {c['min_length']} characters",
     "too_short": lambda c: f"at least {c['min_length']} of them" if c["min_length"] > 1 else "at least one entry",
     "too_long": lambda c: f"at most {c['max_length']} of them",
@@ -284,11 +285,21 @@ _LIMITS: dict[str, Callable[[dict[str, Any]], str]] = {
 }
 
 
+def _number(limit: float) -> str:
+    """Write a limit without an exponent: ``1,000,000``."""
+    return f"{limit:,}" if isinstance(limit, int) else f"{limit:g}"
+
+
 def _text(error: ErrorDetails, node: Node) -> str:
-    kind, context = error["type"], error.get("ctx", {})
     found = describe(node)
-    if kind in ("too_short", "too_long"):
+    if error["type"] in ("too_short", "too_long"):
         found = f"{len(node.value) if isinstance(node.value, dict | list) else 0}"
+    return expectation(error, found)
+
+
+def expectation(error: ErrorDetails, found: str) -> str:
+    """Say what was expected, and what was found instead."""
+    kind, context = error["type"], error.get("ctx", {})
     if kind in _EXPECTED:
         return f"expected {_EXPECTED[kind]}, found {found}"
     if kind in _LIMITS:
