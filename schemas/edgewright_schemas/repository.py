@@ -8,11 +8,10 @@ from pydantic import field_validator, model_validator
 
 from edgewright_schemas.base import API_VERSION, Duration, Metadata, SpecModel
 from edgewright_schemas.environment import AgentDelivery, Environment, Reconciliation, Verification
+from edgewright_schemas.names import REPOSITORY_FILE
 from edgewright_schemas.notifications import NotificationReceiver
 
 __all__ = ["REPOSITORY_FILE", "AgentDelivery", "Previews", "Repository", "RepositorySpec"]
-
-REPOSITORY_FILE = "edgewright.yaml"
 
 
 class Previews(SpecModel):

@@ -21,6 +21,7 @@ from typing import IO
 from edgewright import durable
 from edgewright.core.artifact import FileRef
 from edgewright.errors import BlobCorrupt, StateError
+from edgewright.kept import size_of
 from edgewright_wire.canonical import DIGEST_PREFIX, digest_bytes, hex_of
 
 CHUNK = 1 << 20
@@ -50,16 +51,18 @@ class FileBlobStore:
         self._root = root
         self._checked: dict[str, Stamp] = {}
         self._swept = False
+        self.looked_for: dict[str, int] | None = None
+        """Sizes of the files that ``has`` looked for, by path, -1 where there was none; None: they are not noted."""
 
     def has(self, digest: str) -> bool:
         """Return whether a blob is stored. Contents are checked when read; a file a crash left empty does not count."""
         name = hex_of(digest)
-        try:
-            # Thousands are looked for in one plan, and a Path would take most of the time.
-            found = os.stat(f"{self._root}/sha256/{name[:2]}/{name}")  # noqa: PTH116 - asked for every file of every artifact: a Path for each costs as much as the look
-        except OSError:
-            return False
-        return found.st_size > 0 or digest == EMPTY
+        place = f"{self._root}/sha256/{name[:2]}/{name}"
+        # Thousands are looked for in one plan, and a Path would take most of the time.
+        size = size_of(place)
+        if self.looked_for is not None:
+            self.looked_for[place] = size
+        return size > 0 or (size == 0 and digest == EMPTY)
 
     def intact(self, digest: str) -> bool:
         """Read a blob's bytes and compare them, also if this process has done so before.

@@ -136,6 +136,17 @@ def _documents(desired: Snapshot) -> Iterable[object]:
     )
 
 
+def looks_elsewhere(desired: Snapshot) -> bool:
+    """Return whether plans of these specs depend on more than Git and our own files: on sources or libraries."""
+    documents = list(_documents(desired))
+    outside = (
+        each.spec.source.format != "python" and each.spec.source.uri not in desired.content
+        for each in documents
+        if isinstance(each, Dataset)
+    )
+    return any(outside) or _any_pinned(documents)
+
+
 def _any_pinned(documents: Iterable[object]) -> bool:
     return any(
         isinstance(document, Model)

@@ -7,7 +7,7 @@ may stand for more files than there is memory for.
 from collections.abc import Callable, Iterable
 
 from edgewright.errors import Problem, SpecError
-from edgewright_schemas.repository import REPOSITORY_FILE
+from edgewright_schemas.names import REPOSITORY_FILE
 
 MAX_ENTRIES = 5_000_000
 """Files and folders of a revision, each counted as often as it is named."""

@@ -17,6 +17,7 @@ from pathlib import Path
 import edgewright_schemas
 from edgewright import durable
 from edgewright.errors import StorageFull
+from edgewright.kept import is_ours
 
 _MAX_BYTES = 256 << 20
 _MAX_VARIABLES = 500
@@ -34,6 +35,15 @@ def code_version() -> str:
         if (status := file.stat())
     ]
     return hashlib.sha256("\n".join(described).encode()).hexdigest()[:16]
+
+
+def _is_usable(file: Path) -> bool:
+    """Return whether a cache is there, is no other user's, and is not too large."""
+    try:
+        status = file.lstat()
+    except FileNotFoundError:
+        return False
+    return is_ours(status) and status.st_size <= _MAX_BYTES
 
 
 class Cache:
@@ -116,7 +126,7 @@ class Cache:
         self._opened = True
         try:
             durable.make_folder(self._file.parent, mode=0o700)
-            if not self._file.exists() or self._file.stat().st_size > _MAX_BYTES:
+            if not _is_usable(self._file):
                 for old in self._file.parent.glob(f"{_PREFIX}*"):
                     old.unlink(missing_ok=True)
             self._db = sqlite3.connect(self._file, timeout=2.0, check_same_thread=False)

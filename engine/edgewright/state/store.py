@@ -56,6 +56,11 @@ class SqlState(StoredState):
     def __exit__(self, *exception: object) -> None:
         self.close()
 
+    @property
+    def file(self) -> Path | None:
+        """The SQLite file that it is in; None for another database."""
+        return self._file
+
     def close(self) -> None:
         """Close all connections; a later call opens them again."""
         with self._lock:

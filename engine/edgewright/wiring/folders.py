@@ -4,10 +4,13 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from edgewright.core.snapshot import Snapshot
 from edgewright.errors import StateError
-from edgewright_schemas.environment import AgentDelivery as DeliverySpec
+
+if TYPE_CHECKING:  # annotations alone must not import what a command may not need
+    from edgewright.core.snapshot import Snapshot
+    from edgewright_schemas.environment import AgentDelivery as DeliverySpec
 
 STATE_FOLDER = ".edgewright"
 ENVIRONMENTS_FOLDER = "environments"
@@ -84,22 +87,24 @@ class WorkspaceFolders(ABC):
                 f"cannot write {self.folder}: {error.strerror}", hint="make it writable, or name another with --state"
             ) from error
 
-    def delivery_folder(self, desired: Snapshot) -> Path:
+    def delivery_folder(self, desired: "Snapshot") -> Path:
         """Return the folder that is served to devices."""
         spec, place = self._delivery(desired)
         return place(spec.repository)
 
-    def reports_folder(self, desired: Snapshot) -> Path:
+    def reports_folder(self, desired: "Snapshot") -> Path:
         """Return the folder that devices drop their reports into."""
         spec, place = self._delivery(desired)
         return place(spec.reports)
 
-    def delivery_spec(self, desired: Snapshot) -> DeliverySpec:
+    def delivery_spec(self, desired: "Snapshot") -> "DeliverySpec":
         """Return the declared delivery."""
         return self._delivery(desired)[0]
 
-    def _delivery(self, desired: Snapshot) -> tuple[DeliverySpec, Callable[[str], Path]]:
+    def _delivery(self, desired: "Snapshot") -> "tuple[DeliverySpec, Callable[[str], Path]]":
         """Return the declared delivery, and how its folders are resolved."""
+        from edgewright_schemas.environment import AgentDelivery as DeliverySpec
+
         repository = desired.repository()
         environment = repository.spec.environment(self.env) if repository else None
         if environment is not None and environment.delivery is not None:

@@ -84,6 +84,8 @@ class Workspace(WorkspaceFolders):
         self.stale: SourceUnavailable | None = None
         """The reason why the desired state is what was fetched before."""
         self._others: WeakSet[Workspace] = WeakSet()
+        self.observed: tuple[Snapshot, RoutedDelivery] | None = None
+        """The specs and deliveries of the last observer."""
 
     def close(self) -> None:
         """Close the state store, of other environments too: SQLite then keeps all of it in its file, none in its log.
@@ -318,7 +320,9 @@ class Workspace(WorkspaceFolders):
             EdgewrightError: The repository declares environments, and none was named.
         """
         self._check_named(desired)
-        return Observer(self.state, self.blobs, self.delivery(desired), self.sources)
+        delivery = self.delivery(desired)
+        self.observed = desired, delivery
+        return Observer(self.state, self.blobs, delivery, self.sources)
 
     def _check_named(self, desired: Snapshot) -> None:
         repository = desired.repository()

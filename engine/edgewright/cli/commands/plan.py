@@ -1,6 +1,7 @@
 """``edgewright plan``: show what a run would do, now or after a merge."""
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -18,15 +19,14 @@ from edgewright.cli.options import (
     StateOption,
     WorktreeOption,
 )
-from edgewright.cli.workspaces import open_workspace
-from edgewright.core.planning.plan import Plan
 from edgewright.errors import EdgewrightError
-from edgewright.services import plans
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # a plan that was kept needs none of these
     from rich.console import Console
 
+    from edgewright.core.planning.plan import Plan
     from edgewright.core.review.findings import ReviewWarning
+    from edgewright.wiring.kept_plans import KeptPlan
 
 _EXAMPLES = (
     "Examples: edgewright plan --worktree · edgewright plan --out next.plan && edgewright apply next.plan · "
@@ -67,7 +67,17 @@ def plan(
     if out is not None:
         _check_savable(worktree=worktree, comparison=base is not None)
     findings: Sequence[ReviewWarning] | None = None
-    if base is not None:
+    kept = None if base is not None or worktree or retry or drift else _kept(repo, ref, state, env)
+    known = kept.find() if kept is not None else None
+    if known is not None and known.line is not None and output is PlanOutput.TEXT and out is None:
+        from rich.text import Text
+
+        stdout().print(Text(known.line, style="bold"))
+        return
+    if known is not None:
+        found = known.plan(datetime.now(UTC))
+    elif base is not None:
+        from edgewright.cli.workspaces import open_workspace
         from edgewright.services.comparison import between
 
         compared = between(open_workspace(repo, ref=head or ref, worktree=worktree, state=state, env=env), base)
@@ -77,17 +87,32 @@ def plan(
             note += " got since looks taken back. Fetch all history (git fetch --unshallow; in CI a fetch depth of 0)"
             stderr().print(note, style="yellow")
     else:
+        from edgewright.cli.workspaces import open_workspace
+        from edgewright.services.plans import current_plan
+
         workspace = open_workspace(repo, ref=ref, worktree=worktree, state=state, env=env)
-        found = plans.current_plan(workspace, retry_failures=retry, drift=drift)
+        if kept is not None:
+            kept.note(workspace)
+        found = current_plan(workspace, retry_failures=retry, drift=drift)
+        if kept is not None:
+            kept.keep(workspace, found)
     show(found, output, findings=findings)
     if out is not None:
-        plans.save(found, out)
+        from edgewright.services.plans import save
+
+        save(found, out)
     if detailed_exitcode and not found.empty:
         raise typer.Exit(Exit.CHANGES)
 
 
+def _kept(repo: str, ref: str | None, state: str | None, env: str | None) -> "KeptPlan":
+    from edgewright.wiring.kept_plans import KeptPlan
+
+    return KeptPlan(repo, ref=ref, state=state, env=env)
+
+
 def show(
-    found: Plan,
+    found: "Plan",
     output: PlanOutput,
     console: "Console | None" = None,
     *,

@@ -7,6 +7,7 @@ where it depends on an output that does not exist yet: such a step has ``fingerp
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from edgewright.core.address import Address
@@ -14,6 +15,7 @@ from edgewright.core.artifact import Action
 from edgewright.core.config_drift import ConfigDrift
 from edgewright.core.gates import GateOutcome
 from edgewright.core.rollout.state import Release
+from edgewright_wire.canonical import digest_json
 
 KNOWN_AFTER_APPLY = "(known after apply)"
 
@@ -247,8 +249,16 @@ class Plan:
     verdicts: Mapping[Address, tuple[GateOutcome, ...]] = field(default_factory=dict)
     """For each model with evidence: how its gates stand, for the variant chosen or tried last."""
     summary: PlanSummary = PlanSummary()
+    depends_on_time: bool = False
+    """Whether the same desired and observed state may give another plan later."""
 
     @property
     def empty(self) -> bool:
         """True when there is nothing to do."""
         return not self.steps
+
+
+def identify(commit: str, observed_digest: str, now: datetime) -> str:
+    """Name the plan that was made from these, at this time."""
+    identity = {"commit": commit, "observed": observed_digest, "now": now.isoformat()}
+    return digest_json(identity).removeprefix("sha256:")[:16]

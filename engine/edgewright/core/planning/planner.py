@@ -9,7 +9,7 @@ from edgewright.core.artifact import Action
 from edgewright.core.planning.builds import ModelNodes, plan_dataset, plan_model
 from edgewright.core.planning.conflicts import conflicts, note_conflicts
 from edgewright.core.planning.observed import Observed
-from edgewright.core.planning.plan import Plan, PlanSummary, StartRollout, action_of
+from edgewright.core.planning.plan import Plan, PlanSummary, StartRollout, action_of, identify
 from edgewright.core.planning.pruning import plan_prunes
 from edgewright.core.planning.repairs import plan_repairs
 from edgewright.core.planning.rollouts import RolloutTarget, plan_publish, plan_rollout, target_of
@@ -73,15 +73,15 @@ def _plan(desired: Snapshot, observed: Observed, now: datetime) -> tuple[Plan, d
     plan_repairs(bench)
     plan_prunes(bench)
     consulted = digest_json(bench.consulted)
-    identity = {"commit": desired.revision, "observed": consulted, "now": now.isoformat()}
     made = Plan(
         commit=desired.revision,
         observed_digest=consulted,
-        plan_id=digest_json(identity).removeprefix("sha256:")[:16],
+        plan_id=identify(desired.revision, consulted, now),
         steps=tuple(bench.steps),
         notes=tuple(bench.notes),
         verdicts=bench.verdicts,
         summary=_summarize(bench),
+        depends_on_time=bench.depends_on_time,
     )
     return made, found, builds
 

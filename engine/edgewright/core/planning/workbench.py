@@ -48,7 +48,7 @@ class Workbench:
 
     desired: Snapshot
     observed: Observed
-    now: datetime
+    clock_time: datetime
     steps: list[Step] = field(default_factory=list)
     notes: list[Note] = field(default_factory=list)
     verdicts: dict[Address, tuple[GateOutcome, ...]] = field(default_factory=dict)
@@ -57,12 +57,21 @@ class Workbench:
     consulted: dict[str, Any] = field(default_factory=dict)
     """Every observed fact a decision rested on; the plan is stale when one of them changes."""
 
+    depends_on_time: bool = False
+    """Whether a decision asked for the time."""
+
     def __post_init__(self) -> None:
         self._latest = Latest(self.observed.remembered or self.observed.artifacts)
         self._planned: dict[str, Node] = {}
         self._told: set[str] = set()
         self.heals = self.desired.reconciliation().self_heal
         """Whether what has drifted is repaired, or only reported."""
+
+    @property
+    def now(self) -> datetime:
+        """The time; a decision that asks for it may be another one a moment later."""
+        self.depends_on_time = True
+        return self.clock_time
 
     def note(
         self,

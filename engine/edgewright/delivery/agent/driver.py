@@ -74,6 +74,14 @@ class AgentDelivery:
         """
         return self._reader.published()
 
+    def looked_at(self) -> tuple[list[str], dict[str, int]]:
+        """List the files that ``published`` read, and the sizes of those it looked for; only where all were there.
+
+        Raises:
+            DeliveryUnavailable, DeliveryError: As in published.
+        """
+        return self._reader.looked_at()
+
     def assigned(self) -> Mapping[str, int]:
         """Return the versions of the assignments devices can fetch, by device.
 

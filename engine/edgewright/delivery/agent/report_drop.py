@@ -19,6 +19,7 @@ from pydantic import ValidationError
 from edgewright import durable
 from edgewright.core.fleet.presence import ReceivedReport
 from edgewright.errors import DeliveryUnavailable, StorageFull
+from edgewright.kept import read_ours
 from edgewright_wire.layout import report_name
 from edgewright_wire.messages import Report
 
@@ -133,7 +134,7 @@ class ReportDrop:
         if self._index is None:
             return {}
         try:
-            data = json.loads(self._index.read_bytes())
+            data = json.loads(read_ours(self._index))
             if data["version"] != _INDEX_VERSION or data["folder"] != str(self._folder.absolute()):
                 return {}
             self._last = datetime.fromisoformat(data["at"]) if "at" in data else None

@@ -68,6 +68,27 @@ class RepositoryReader:
         found = {digest: path.removeprefix(f"{self._folder}/") for digest, path in self._damaged.items()}
         return {digest: f"{path} missing or of another size" for digest, path in found.items()}
 
+    def looked_at(self) -> tuple[list[str], dict[str, int]]:
+        """List the files that ``published`` read, and the sizes of those it looked for; only where all were there.
+
+        Raises:
+            DeliveryUnavailable, DeliveryError: As in published.
+        """
+        timestamp = str(self._folder / METADATA / "timestamp.json")
+        if self._seen is None:
+            return [timestamp], {}
+        try:
+            snapshot = self._snapshot()
+            version = self._signed("timestamp.json")["meta"]["snapshot.json"]["version"]
+            names = (f"{version}.snapshot.json", versioned_name(snapshot, PACKAGES_ROLE))
+        except OSError as error:
+            raise unavailable(self._folder, error) from error
+        except (ValueError, KeyError, TypeError) as error:
+            raise _unreadable(self._folder, error) from error
+        read = [timestamp, *(str(self._folder / METADATA / name) for name in names)]
+        read += [next(iter(files)) for files in self._packages.values()]
+        return read, {path: size for files in self._packages.values() for path, size in files.items()}
+
     def assigned(self) -> Mapping[str, int]:
         """Return the versions of the assignments, by device; reads every bin, so it is not for every plan.
 

@@ -22,6 +22,7 @@ from typing import Any
 from edgewright.core.planning.observed import SourceState
 from edgewright.durable import make_folder, write_atomic
 from edgewright.errors import EdgewrightError, StorageFull
+from edgewright.kept import read_ours
 from edgewright.pipeline.dataset.locations import Location, local_path, locate
 from edgewright_schemas.dataset import Source
 from edgewright_wire.canonical import digest_json
@@ -191,7 +192,7 @@ def _whole_digest(digests: dict[str, str]) -> str:
 
 def _read_head(path: Path) -> dict[str, Any] | None:
     try:
-        value = json.loads(path.read_text())
+        value = json.loads(read_ours(path))
         return value if value["format"] == FORMAT else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
@@ -200,8 +201,7 @@ def _read_head(path: Path) -> dict[str, Any] | None:
 def _read_entries(path: Path) -> dict[str, tuple[Stat, str]]:
     """Read the index; one that is missing or damaged is as good as none."""
     try:
-        with path.open() as lines:
-            rows = [json.loads(line) for line in lines]
+        rows = [json.loads(line) for line in read_ours(path).splitlines()]
         return {name: ((size, mtime, ctime, inode), digest) for name, size, mtime, ctime, inode, digest in rows}
     except (OSError, ValueError, TypeError):
         return {}

@@ -16,7 +16,7 @@ from urllib.parse import unquote, urlsplit
 from edgewright.core.suggestions import suggestion
 from edgewright.errors import SourceError
 from edgewright.source.trees import Entry
-from edgewright_schemas.repository import REPOSITORY_FILE
+from edgewright_schemas.names import REPOSITORY_FILE
 
 if TYPE_CHECKING:  # GitPython is imported when the first object is read: what is cached needs none
     import git
