@@ -11,7 +11,6 @@ from datetime import datetime, timedelta
 
 from edgewright.core.address import Address
 from edgewright.core.planning.plan import Plan
-from edgewright.core.planning.planner import plan_with_targets
 from edgewright.core.planning.rollouts import RolloutTarget
 from edgewright.core.rollout.windows import in_window
 from edgewright.core.snapshot import Snapshot
@@ -23,7 +22,7 @@ from edgewright.reconcile.build_pool import BuildPool
 from edgewright.reconcile.builds import BuildRunner
 from edgewright.reconcile.executor import PlanExecutor
 from edgewright.reconcile.journal import Journal
-from edgewright.reconcile.observer import Observer
+from edgewright.reconcile.observer import Observer, StandingPlan
 from edgewright.reconcile.publisher import Publisher
 from edgewright.reconcile.repairs import Repairer
 from edgewright.reconcile.rollouts import RolloutDriver
@@ -63,6 +62,7 @@ class Reconciler:
 
     def __post_init__(self) -> None:
         self.journal = Journal(self.context, self.delivery)
+        self.standing_plan = StandingPlan(self.observer)
         self.status_writer = StatusWriter(self.context, self.source_status)
         self.backoff = Backoff(self.context.clock)
         self.executor = PlanExecutor(
@@ -203,8 +203,9 @@ class Reconciler:
     def _plan_with_targets(
         self, desired: Snapshot, options: RunOptions, *, deep: bool = False
     ) -> tuple[Plan, Mapping[Address, RolloutTarget]]:
-        observed = self.observer.observe(desired, retry_failures=options.retry_failures, deep=deep)
-        found, rollout_targets = plan_with_targets(desired, observed, self.context.clock())
+        found, rollout_targets = self.standing_plan.plan(
+            desired, self.context.clock(), retry_failures=options.retry_failures, deep=deep
+        )
         self.context.listener.planned(found)
         return found, rollout_targets
 

@@ -19,6 +19,7 @@ import pytest
 
 from edgewright.core.planning.plan import Plan
 from edgewright.errors import EdgewrightError
+from edgewright.reconcile.observer import StandingPlan
 from edgewright.render.plan_json import plan_json
 from edgewright.render.plan_words import summary_text
 from edgewright.services.plans import current_plan
@@ -289,3 +290,35 @@ def test_parsed_specs_in_doubt_are_parsed_again(repository: Path, spoil: Callabl
     assert after == before
     (made,) = (repository / ".edgewright/cache").glob("source-*.sqlite")
     assert made.stat().st_uid == os.geteuid()
+
+
+def test_a_standing_plan_is_what_would_be_computed_after_any_change(repository: Path) -> None:
+    for name in ("blobs", "repository"):
+        shutil.copytree(repository / ".edgewright" / name, repository.parent / "before" / name)
+    workspace = OperatorWorkspace(str(repository), clock=lambda: NOW)
+    desired = workspace.source.snapshot()
+    standing, choice, reused = StandingPlan(workspace.reality(desired)), random.Random(3), 0
+    for number in range(30):
+        match choice.randrange(6):
+            case 0:
+                _lose_blob(choice, repository)
+            case 1:
+                _damage_published(choice, repository)
+            case 2 | 3:
+                _restore_files(choice, repository)
+            case 4:
+                workspace.state.enroll({f"lane-{number}": {"region": "eu"}})
+        for _ in range(2):
+            try:
+                computed: Plan | None = current_plan(workspace)
+            except EdgewrightError:
+                computed = None
+            try:
+                before = standing.last_plan
+                found, _ = standing.plan(desired, NOW, retry_failures=False, deep=False)
+                reused += before is not None and standing.last_plan is before
+                assert found == computed
+            except EdgewrightError:
+                assert computed is None
+    assert reused > 10, "the test compares what was kept"
+    workspace.close()
