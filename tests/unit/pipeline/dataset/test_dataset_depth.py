@@ -163,6 +163,18 @@ def test_pictures_of_eight_bits_beside_deep_ones_are_refused(tmp_path: Path) -> 
         build(tmp_path, {"a/1.png": png(RAMP), "b/1.png": file.getvalue()}, {"min": 600, "max": 1230})
 
 
+def test_one_deep_grey_beside_eight_bits_is_not_told_to_declare_a_range(tmp_path: Path) -> None:
+    data, scale = DEEP["float"]
+    file = io.BytesIO()
+    Image.fromarray(np.zeros((8, 8), np.uint8)).save(file, "PNG")
+    with pytest.raises(StepFailed) as caught:
+        build(tmp_path, {"a/1.png": file.getvalue(), "a/2.png": file.getvalue(), "b/1.tif": data})
+    text = str(caught.value)
+    assert "1 picture of deep greys beside 2 pictures of eight bits or in colour" in text
+    assert f"{scale.min:g} as black and {scale.max:g} as white" in text
+    assert "range: {" not in text, "a range would refuse the others"
+
+
 def test_signed_bytes_do_not_wrap(tmp_path: Path) -> None:
     data = tiff((np.arange(64).reshape(8, 8) - 32).astype("i1"))
     with pytest.raises(ValueError, match="int8 from -32 to 31"):

@@ -84,6 +84,10 @@ class DeepGreys:
         """Of 16-bit colour: pixels by the high byte, all that is left of them."""
         self._low, self._high = np.inf, -np.inf
         """Of pictures that have no scale."""
+        self._deep = 0
+        """Pictures of deep greys."""
+        self._eight_bit = 0
+        """Pictures beside them that a range does not fit."""
         self._pixels = self._outside = self._no_number = 0
         """Of pictures brought into the range."""
 
@@ -93,6 +97,7 @@ class DeepGreys:
         Raises:
             Unscaled: They have no scale, and none is declared.
         """
+        self._deep += 1
         if self._scale is not None:
             return self._stretch(values.astype(np.float64) * (source.largest / _SIXTEEN if source.scaled else 1.0))
         if source.scaled:
@@ -102,6 +107,10 @@ class DeepGreys:
         low, high = (float(finite.min()), float(finite.max())) if finite.size else (np.nan, np.nan)
         self._low, self._high = np.fmin(self._low, low), np.fmax(self._high, high)
         raise Unscaled(f"{values.dtype} from {low:g} to {high:g}, and no range says what is black and what white")
+
+    def see_eight_bits(self) -> None:
+        """Count a picture that a range does not fit: of eight bits, or in colour."""
+        self._eight_bit += 1
 
     def see_high_bytes(self, pixels: Pixels) -> None:
         """Look at a picture of 16-bit colour, as eight bits show it."""
@@ -120,7 +129,7 @@ class DeepGreys:
     def report(self, problems: Problems, column: str) -> None:
         """Add what eight bits do not tell apart."""
         if self._low <= self._high:
-            problems.add("deep greys have no scale", hint=_declare(column, self._low, self._high))
+            problems.add("deep greys have no scale", hint=self._hint(column, self._low, self._high))
         levels = _central(self._counts)
         high = _central(np.add.reduceat(self._counts, np.arange(0, _SIXTEEN + 1, 256)))
         if self._counts.any() and high < _FEW_LEVELS and levels >= 2 * high:
@@ -128,7 +137,7 @@ class DeepGreys:
             problems.add(
                 f"16-bit greys keep {high} of {levels} levels in the eight bits a model gets: "
                 f"nearly all are from {low} to {top}, and white is 65535",
-                hint=_declare(column, low, top),
+                hint=self._hint(column, low, top),
             )
         colours = _central(self._bytes)
         if self._bytes.any() and colours < _FEW_LEVELS:
@@ -136,6 +145,15 @@ class DeepGreys:
                 f"16-bit colours keep {colours} levels in the eight bits a model gets",
                 hint="save them with eight bits, stretched, or as 16-bit grey with a range in the spec",
             )
+
+    def _hint(self, column: str, low: float, high: float) -> str:
+        """Say what helps: a range, unless other pictures are there that it does not fit."""
+        if not self._eight_bit:
+            return _declare(column, low, high)
+        return (
+            f"{_pictures(self._deep)} of deep greys beside {_pictures(self._eight_bit)} of eight bits or in colour, and "
+            f"a range is for all of a column: save the deep ones with eight bits, {low:g} as black and {high:g} as white"
+        )
 
     def notices(self) -> list[str]:
         """Return sentences for people."""
@@ -163,6 +181,10 @@ def _bounds(counts: npt.NDArray[np.int64]) -> tuple[int, int]:
     shares = counts.cumsum() / counts.sum()
     part = (1 - _MOST) / 2
     return int(np.searchsorted(shares, part)), int(np.searchsorted(shares, 1 - part))
+
+
+def _pictures(count: int) -> str:
+    return f"{count:,} picture{'' if count == 1 else 's'}"
 
 
 def _declare(column: str, low: float, high: float) -> str:

@@ -78,6 +78,7 @@ class Decoder:
         upright = _upright(image)
         if source.kind == "grey":
             return self._grey.scale(values_of(np.asarray(upright), source), source)
+        self._grey.see_eight_bits()
         if self._scale is not None:
             depth = "16-bit colour, which cannot be stretched" if source.kind == "colour" else "8 bits"
             raise Unscaled(f"has {depth}, and the column's range is one of deep greys")
