@@ -29,6 +29,8 @@ from edgewright.core.planning.plan import (
     step_id,
 )
 from edgewright.core.review.findings import ReviewWarning
+from edgewright.core.rollout.state import RolloutSummary
+from edgewright.render.rollout_json import rollout_summary_json
 
 FORMAT_VERSION = 1
 
@@ -60,7 +62,11 @@ def plan_json(plan: Plan, findings: Sequence[ReviewWarning] | None = None) -> di
 
 
 def explanation_json(
-    plan: Plan, address: Address, reused: Sequence[Artifact], results: dict[str, Any] | None = None
+    plan: Plan,
+    address: Address,
+    reused: Sequence[Artifact],
+    results: dict[str, Any] | None = None,
+    rollout: RolloutSummary | None = None,
 ) -> dict[str, Any]:
     """Turn one resource's part in a plan into JSON values.
 
@@ -69,10 +75,12 @@ def explanation_json(
         address: The resource.
         reused: Its artifacts that are up to date.
         results: Its results as JSON values, where it was built.
+        rollout: How it stands, where it is a rollout that has begun.
     """
     return {
         "address": str(address),
         "results": results,
+        "rollout": rollout_summary_json(rollout) if rollout is not None else None,
         "steps": [_step(step) for step in plan.steps if step.address == address],
         "notes": [_note(note) for note in plan.notes if note.address == address],
         "verdict": [gate_json(outcome) for outcome in plan.verdicts.get(address, ())],

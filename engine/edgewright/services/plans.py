@@ -11,6 +11,7 @@ from edgewright.core.artifact import Action, Artifact
 from edgewright.core.planning.graph import references
 from edgewright.core.planning.plan import Plan
 from edgewright.core.planning.planner import plan, plan_with_builds, reachable
+from edgewright.core.rollout.state import RolloutSummary
 from edgewright.core.snapshot import Snapshot
 from edgewright.core.status.results import Results, gather_results
 from edgewright.core.suggestions import suggestion
@@ -48,6 +49,8 @@ class Explanation:
     """Resources that refer to it."""
     results: Results | None = None
     """Of a dataset or model that was built."""
+    rollout: RolloutSummary | None = None
+    """Of a rollout: how it stands, and what it rejected."""
 
 
 def explain(environment: Environment, address: str) -> Explanation:
@@ -69,7 +72,7 @@ def explain(environment: Environment, address: str) -> Explanation:
     ]
     made, builds = plan_with_builds(desired, observed, now)
     found = gather_results(desired, observed, made, builds, [wanted]).get(wanted)
-    return Explanation(wanted, made, sorted(reused, key=_made), users, found)
+    return Explanation(wanted, made, sorted(reused, key=_made), users, found, observed.rollouts.get(wanted))
 
 
 def _made(artifact: Artifact) -> float:

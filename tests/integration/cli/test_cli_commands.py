@@ -266,6 +266,9 @@ def test_a_rollout_is_paused_resumed_and_aborted(fresh: Path) -> None:
     edgewright(fresh, "rollout", "abort", "reader").expect(0, "to be aborted")
     edgewright(fresh, "apply", "--yes", "--timeout", "20s").expect(3, "ReleaseRejected", "Aborted")
     edgewright(fresh, "rollout", "status", "reader").expect(0, "rollout/reader: aborted", "rejected:")
+    edgewright(fresh, "explain", "rollout/reader").expect(0, "aborted, package", "was rejected", "is tried again once")
+    told = edgewright(fresh, "explain", "rollout/reader", "-o", "json").expect(0).json()["rollout"]
+    assert (told["phase"], [each["reason"] for each in told["rejected"]]) == ("aborted", ["Aborted"])
 
 
 def test_a_copy_of_the_state_file_alone_is_a_backup(shop: Path, tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from edgewright.cli.options import (
 )
 from edgewright.cli.render.plan_text import plan_lines
 from edgewright.cli.workspaces import open_workspace
+from edgewright.core.rollout.state import RolloutSummary
 from edgewright.render.quantities import count_text, seconds_text, short, shorten
 from edgewright.render.results_words import results_line
 from edgewright.services import plans
@@ -45,7 +46,7 @@ def explain(
         from edgewright.render.results_json import results_json
 
         figures = results_json(found.results) if found.results is not None else None
-        print_json(explanation_json(found.plan, found.address, found.reused, figures))
+        print_json(explanation_json(found.plan, found.address, found.reused, figures, found.rollout))
         return
     for line in list(_text(found)) or [_nothing_text(found)]:
         stdout().print(line)
@@ -59,9 +60,28 @@ def _nothing_text(found: plans.Explanation) -> str:
     return f"{found.address} has no steps of its own" + (f"; it is used by {users}" if users else "")
 
 
+def _rollout_text(rollout: RolloutSummary) -> Iterator[str]:
+    package = f", package {short(rollout.release.package)}" if rollout.release else ""
+    why = ": ".join(part for part in (rollout.reason, rollout.message) if part)
+    yield f"  {rollout.phase.value}{package}" + (f" ({why})" if why else "")
+    devices = ", ".join(f"{count} {state.value}" for state, count in rollout.counts.items() if count)
+    if devices:
+        yield f"  devices: {devices}"
+    for rejection in rollout.rejected:
+        by = f" by {rejection.device}" if rejection.device else ""
+        yield f"✗ {short(rejection.package)} was rejected{by} at {rejection.at:%Y-%m-%d %H:%M} UTC: {rejection.reason}"
+        if rejection.message:
+            yield f"    {rejection.message}"
+    if rollout.rejected:
+        yield "    A rejected release is tried again once its model, its fleet or its rollout changes;"
+        yield "    `edgewright rollout status` and `edgewright history` tell of each device."
+
+
 def _text(found: plans.Explanation) -> Iterator[str | Text]:
     if found.results is not None:
         yield f"  {results_line(found.results)}"
+    if found.rollout is not None:
+        yield from _rollout_text(found.rollout)
     for artifact in found.reused:
         made = f"made {artifact.created_at:%Y-%m-%d %H:%M:%S} UTC" if artifact.created_at else "made"
         took = seconds_text(artifact.seconds)

@@ -151,8 +151,9 @@ class DeepGreys:
         if not self._eight_bit:
             return _declare(column, low, high)
         return (
-            f"{_pictures(self._deep)} of deep greys beside {_pictures(self._eight_bit)} of eight bits or in colour, and "
-            f"a range is for all of a column: save the deep ones with eight bits, {low:g} as black and {high:g} as white"
+            f"{_pictures(self._deep)} of deep greys beside {_pictures(self._eight_bit)} of eight bits or in colour, "
+            f"and a range is for all of a column: save the deep ones with eight bits, {low:g} as black and "
+            f"{high:g} as white"
         )
 
     def notices(self) -> list[str]:
