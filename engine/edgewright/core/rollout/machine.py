@@ -266,7 +266,9 @@ def _anyone_answers(run: Run) -> bool:
     until = since + run.spec.success.deadline
     if run.now < until:
         run.wakes.append(until)
-        message = f"every device of {_name(run)} is offline; start one, it waits until {minute_text(until)}"
+        seen = any(run.views[device].last_seen is not None for device, _ in run.members(run.state.wave))
+        found = "is offline; start one" if seen else "has yet to report for the first time; start one's agent or client"
+        message = f"every device of {_name(run)} {found}, it waits until {minute_text(until)}"
         run.state = replace(run.state, wave_since=since)
         run.enter(Phase.WAITING, "NoDeviceAnswered", message, event="RolloutWaiting")
         return False

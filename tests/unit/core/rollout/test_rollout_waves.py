@@ -153,7 +153,8 @@ def test_a_wave_that_is_offline_says_until_when_it_waits_as_people_write_times()
     fleet.devices["d00"].online = False
     fleet.run(goal(rollout_spec(waves=[CANARY, {"percent": 100}], offlineAfter="1m"), A), 4)
     assert fleet.state.reason == "NoDeviceAnswered"
-    assert re.search(r"is offline; start one, it waits until \d{4}-\d\d-\d\d \d\d:\d\d UTC$", fleet.state.message)
+    first = r"has yet to report for the first time; start one's agent or client, it waits until {}"
+    assert re.search(first.format(r"\d{4}-\d\d-\d\d \d\d:\d\d UTC$"), fleet.state.message)
 
 
 @pytest.mark.parametrize(
