@@ -10,7 +10,7 @@ import typer
 
 from edgewright import __version__
 from edgewright.cli.catalogue import Catalogue
-from edgewright.cli.options import Exit
+from edgewright.cli.options import Exit, json_is_wanted
 from edgewright.cli.resources import RESOURCES
 from edgewright.errors import EdgewrightError
 
@@ -53,9 +53,13 @@ def run() -> None:
         with RESOURCES:
             app()
     except EdgewrightError as error:
-        from edgewright.cli.console import print_error
+        from edgewright.cli.console import print_error, print_json
 
         print_error(error)
+        if json_is_wanted():
+            from edgewright.render.status_json import error_json
+
+            print_json({"error": error_json(error)})
         sys.exit(Exit.ERROR)
     except BrokenPipeError:
         # Whoever read our output has gone; point stdout elsewhere so that the interpreter's flush stays quiet.

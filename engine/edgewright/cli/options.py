@@ -1,8 +1,9 @@
 """Options that several commands share, and the exit codes."""
 
+from contextvars import ContextVar
 from datetime import timedelta
 from enum import IntEnum, StrEnum
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import typer
 
@@ -74,7 +75,26 @@ WorktreeOption = Annotated[
 DriftOption = Annotated[
     bool, typer.Option("--drift", help="Also look whether devices, published files and stored blobs have drifted.")
 ]
-OutputOption = Annotated[Output, typer.Option("-o", "--output", help="How to write the result.")]
+_Format = TypeVar("_Format", bound=StrEnum)
+_OUTPUT: ContextVar[str] = ContextVar("output", default="text")
+
+
+def note_output(wanted: _Format) -> _Format:
+    """Keep which format is asked for: an error is written in it too."""
+    _OUTPUT.set(wanted.value)
+    return wanted
+
+
+def json_is_wanted() -> bool:
+    """Return whether this command's result is asked for as JSON."""
+    return _OUTPUT.get() == Output.JSON.value
+
+
+OutputOption = Annotated[Output, typer.Option("-o", "--output", callback=note_output, help="How to write the result.")]
+
+PlanOutputOption = Annotated[
+    PlanOutput, typer.Option("-o", "--output", callback=note_output, help="How to write the plan.")
+]
 
 
 def duration_of(option: str, text: str, *, least: timedelta = timedelta()) -> timedelta:

@@ -10,7 +10,7 @@ from edgewright.core.status.conditions import Condition
 from edgewright.core.status.environments import EnvironmentStatus, ResourceStatus
 from edgewright.core.status.notifications import severity_of
 from edgewright.core.status.results import Results
-from edgewright.errors import Problem
+from edgewright.errors import EdgewrightError, Problem, SpecError
 from edgewright.ports import Event
 from edgewright.reconcile.run import RunResult
 from edgewright.render.plan_json import drift_json, plan_json
@@ -85,6 +85,17 @@ def problem_json(problem: Problem, environments: Sequence[str] = ()) -> dict[str
         "hint": problem.hint,
     }
     return found | ({"environments": list(environments)} if environments else {})
+
+
+def error_json(error: EdgewrightError) -> dict[str, Any]:
+    """Turn an error into JSON values: its kind, and each problem of the specs with its place."""
+    problems = error.problems if isinstance(error, SpecError) else ()
+    return {
+        "kind": type(error).__name__,
+        "message": error.message,
+        "hint": error.hint,
+        "problems": [problem_json(problem) for problem in problems],
+    }
 
 
 def run_json(result: RunResult, exit_code: int, results: Mapping[Address, Results]) -> dict[str, Any]:

@@ -271,6 +271,17 @@ def test_a_rollout_is_paused_resumed_and_aborted(fresh: Path) -> None:
     assert (told["phase"], [each["reason"] for each in told["rejected"]]) == ("aborted", ["Aborted"])
 
 
+def test_errors_are_json_where_results_are(fresh: Path) -> None:
+    found = edgewright(fresh, "status", "--env", "nowhere", "-o", "json").expect(1, "error:").json()["error"]
+    assert (found["kind"], found["problems"]) == ("SourceError", [])
+    edit(fresh, {"specs/thresholds.yaml": WHOLE["specs/thresholds.yaml"].replace("gates:", "gatess:")})
+    found = edgewright(fresh, "plan", "-o", "json").expect(1, "1 problem found").json()["error"]
+    assert found["kind"] == "SpecError"
+    (problem,) = found["problems"]
+    assert (problem["path"], problem["hint"]) == ("specs/thresholds.yaml", "did you mean gates?")
+    assert edgewright(fresh, "plan").expect(1).stdout == ""
+
+
 def test_a_copy_of_the_state_file_alone_is_a_backup(shop: Path, tmp_path: Path) -> None:
     head = edit(shop, {"specs/extra.yaml": WHOLE["specs/thresholds.yaml"].replace("name: ", "name: other-")})
     edgewright(shop, "apply", "--yes", "--timeout", "20s").expect(0)

@@ -14,6 +14,7 @@ from edgewright.cli.options import (
     EnvOption,
     Exit,
     PlanOutput,
+    PlanOutputOption,
     RefOption,
     RepoOption,
     StateOption,
@@ -45,7 +46,7 @@ def plan(
     worktree: WorktreeOption = False,
     state: StateOption = None,
     env: EnvOption = None,
-    output: Annotated[PlanOutput, typer.Option("-o", "--output", help="How to write the plan.")] = PlanOutput.TEXT,
+    output: PlanOutputOption = PlanOutput.TEXT,
     out: Annotated[Path | None, typer.Option("--out", help="Save the plan for apply.")] = None,
     detailed_exitcode: Annotated[
         bool, typer.Option("--detailed-exitcode", help="0: nothing to do, 1: error, 2: changes.")
