@@ -1,13 +1,14 @@
 """YAML text to nodes that know their line and column, within limits that hostile input cannot pass.
 
-ruamel.yaml's parser delivers events; the nodes are built here instead of by its composer because that one recurses
-without bound, follows aliases without counting and stops at the first duplicate key. Scalars follow the core schema
-of YAML 1.2.2 (§10.3.2). Called by ``load`` and by ``positions``.
+Parsers deliver events: libyaml where it gives the same as ruamel.yaml, which is the reference. The nodes are built here
+instead of by a composer because that one recurses without bound, follows aliases without counting and stops at the
+first duplicate key. Scalars follow the core schema of YAML 1.2.2 (§10.3.2). Called by ``load`` and by ``positions``.
 """
 
 import math
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -165,6 +166,18 @@ def read_documents(path: str, text: str) -> tuple[list[tuple[Node, bool]], list[
 
     Broken syntax and passed limits end the file: what follows cannot be trusted.
     """
+    from edgewright.source.yaml_events import NotTheSame, fast_events
+
+    with suppress(NotTheSame):
+        reader = _Reader(path)
+        found = list(_documents(reader, fast_events(text)))
+        if not reader.problems:
+            return found, []
+    # What is wrong is told by the parser that is the reference, at its places.
+    return _read_by_reference(path, text)
+
+
+def _read_by_reference(path: str, text: str) -> tuple[list[tuple[Node, bool]], list[Problem]]:
     from ruamel.yaml import YAML
     from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
@@ -196,32 +209,31 @@ def _where(text: str, position: int) -> tuple[int, int]:
 
 def _documents(reader: _Reader, events: Any) -> Iterator[tuple[Node, bool]]:
     """Follow the parser; yields the root of each document and whether it is free of problems."""
-    from ruamel.yaml import events as ev
-
     for event in events:
         mark = event.start_mark
-        match event:
-            case ev.ScalarEvent():
+        # By name: two libraries have events of these names.
+        match type(event).__name__:
+            case "ScalarEvent":
                 node = reader.node(mark, _scalar(reader, event))
                 if isinstance(node.value, int | float) and not isinstance(node.value, bool):
                     node.number = event.value
                 reader.name(event.anchor, node)
                 reader.add(node, mark)
-            case ev.MappingStartEvent() | ev.SequenceStartEvent():
+            case "MappingStartEvent" | "SequenceStartEvent" as kind:
                 _check_tag(reader, event)
-                empty: dict[str, tuple[Node, Node]] | list[Node] = {} if isinstance(event, ev.MappingStartEvent) else []
+                empty: dict[str, tuple[Node, Node]] | list[Node] = {} if kind == "MappingStartEvent" else []
                 reader.stack.append(_Open(reader.node(mark, empty), event.anchor))
                 if len(reader.stack) > MAX_DEPTH:
                     reader.report(mark, f"nested deeper than {MAX_DEPTH} levels")
                     return
-            case ev.MappingEndEvent() | ev.SequenceEndEvent():
+            case "MappingEndEvent" | "SequenceEndEvent":
                 if not reader.close(mark):
                     return
-            case ev.AliasEvent():
+            case "AliasEvent":
                 reader.add(reader.target(event.anchor, mark), mark, is_alias=True)
-            case ev.DocumentStartEvent():
+            case "DocumentStartEvent":
                 reader.start()
-            case ev.DocumentEndEvent():
+            case "DocumentEndEvent":
                 if reader.root is not None:
                     yield reader.root, reader.clean
             case _:
