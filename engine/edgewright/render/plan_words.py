@@ -156,6 +156,8 @@ def detail_text(step: Step) -> str:
             parts += _repair_words(step)
         case StartRollout(config_only=True):
             parts.append("configuration only")
+        case StartRollout() if any(reason.field == "fleet" for reason in step.reasons):
+            parts.append("devices that run this release keep it as it is; those that joined get it")
         case _:
             pass
     if step.seconds:
