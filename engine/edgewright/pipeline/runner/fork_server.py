@@ -139,9 +139,14 @@ class ForkServer:
 
 def preload(action: Action) -> None:
     """Import what a step needs; what cannot be imported is told by the worker, which imports it again."""
-    for name in _PRELOADED.get(action, ()):
-        with suppress(Exception):
-            importlib.import_module(name)
+    # Imports keep nearly all they make; looking for garbage meanwhile took a sixth of their time.
+    gc.disable()
+    try:
+        for name in _PRELOADED.get(action, ()):
+            with suppress(Exception):
+                importlib.import_module(name)
+    finally:
+        gc.enable()
 
 
 def _close(*fds: int) -> None:
