@@ -8,6 +8,7 @@ as categories.
 """
 
 import math
+import re
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -213,13 +214,18 @@ def _text(value: Any) -> str:
     return text
 
 
+def _advice(value: Any) -> str:
+    is_comma = isinstance(value, str) and re.fullmatch(r"\s*[-+]?[0-9]{1,300},[0-9]{1,300}\s*", value)
+    return '; decimal commas need `decimal: ","` in the source\'s `with`' if is_comma else ""
+
+
 def _number(value: Any) -> float:
     try:
         number = float(value)
     except OverflowError:
         raise ValueError(f"{value!r} is no number that 64 bits hold") from None
     except (TypeError, ValueError):
-        raise ValueError(f"{value!r} is no number") from None
+        raise ValueError(f"{value!r} is no number{_advice(value)}") from None
     if isinstance(value, str) and "_" in value:  # Python's own way of writing numbers, and nobody else's
         raise ValueError(f"{value!r} is no number")
     if not math.isfinite(number):

@@ -200,8 +200,10 @@ class Reader:
     # ── tables ────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _csv(self, location: Location) -> Iterator[Row]:
+        numeric = [name for name, type_ in self.columns.types.items() if type_ in ("number", "integer")]
+        options = self.spec.source.with_
         for table in self._tables(location, ".csv"):
-            for number, values in csv_rows(location, table.file, self.spec.source.with_, table.shown, self.problems):
+            for number, values in csv_rows(location, table.file, options, table.shown, self.problems, numeric):
                 row = Row(values, f"{table.shown}:{number}", split=table.split, source=table.file)
                 yield from self._with_images(row, table.folder)
 

@@ -146,8 +146,26 @@ def test_own_steps_get_values_that_have_no_type_yet(tmp_path: Path) -> None:
     built = run_dataset(tmp_path, table(steps=steps))
     assert load_split(built.files, built.facts, "train").features[:, 0].tolist() == [1.5, 3.5, 4.5]
     assert built.facts.dropped == {"drop-missing": 1}
-    with pytest.raises(StepFailed, match=r"values of 'x' are no number \(3\): '1,5' is no number \(data.csv:2\), 'NA'"):
+    with pytest.raises(
+        StepFailed, match=r"values of 'x' are no number \(3\): '1,5' is no number; decimal commas need `decimal"
+    ):
         run_dataset(tmp_path, table(), workdir="raw")
+
+
+def test_decimal_commas_are_read_where_they_are_declared(tmp_path: Path) -> None:
+    source = {"uri": "data.csv", "format": "csv", "with": {"delimiter": ";", "decimal": ","}}
+    write(tmp_path, {"data.csv": b"x;label\n1,5;a,b\n-2;c.d\n1e3;c.d\n"})
+    built = run_dataset(tmp_path, table(source=source))
+    assert load_split(built.files, built.facts, "train").features[:, 0].tolist() == [1.5, -2.0, 1000.0]
+    assert built.facts.label_values == ("a,b", "c.d"), "texts stay as they are"
+    write(tmp_path, {"data.csv": b"x;label\n1.234,5;a\n1.5;b\n2,0;b\n"})
+    with pytest.raises(
+        StepFailed, match=r"a point where decimal is a comma \(2\): data.csv:2 x: 1.234,5, data.csv:3 x"
+    ):
+        run_dataset(tmp_path, table(source=source), workdir="points")
+    source["with"]["decimal"] = ";"
+    with pytest.raises(StepFailed, match="csv: decimal is ';'"):
+        run_dataset(tmp_path, table(source=source), workdir="other")
 
 
 def test_texts_that_stand_for_no_value(tmp_path: Path) -> None:
