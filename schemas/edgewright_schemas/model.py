@@ -26,8 +26,8 @@ class Training(SpecModel):
     epochs: int = Field(default=10, ge=1, le=100_000)
     batch_size: int = Field(default=64, ge=1, le=1_000_000)
     optimizer: Literal["adam", "adamw", "sgd"] = "adam"
-    learning_rate: float = Field(default=1e-3, gt=0, le=1000)
-    weight_decay: float = Field(default=0.0, ge=0, le=1000)
+    learning_rate: float = Field(default=1e-3, gt=0)
+    weight_decay: float = Field(default=0.0, ge=0)
     seed: int = 0
     early_stopping: EarlyStopping | None = None
     warm_start: bool = False

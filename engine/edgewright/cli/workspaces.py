@@ -1,10 +1,14 @@
 """Opens the workspace of a command: the only place of the command line that calls the composition root."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from edgewright.cli.console import print_warning
 from edgewright.cli.resources import RESOURCES
-from edgewright.wiring.operations import OperatorWorkspace
+
+if TYPE_CHECKING:  # a plan that was kept needs no workspace
+    from edgewright.wiring.kept_plans import KeptPlan
+    from edgewright.wiring.operations import OperatorWorkspace
 
 
 def open_workspace(
@@ -14,7 +18,7 @@ def open_workspace(
     worktree: bool = False,
     state: str | None = None,
     env: str | None = None,
-) -> OperatorWorkspace:
+) -> "OperatorWorkspace":
     """Open a spec repository as the options of a command name it; warnings go to stderr.
 
     It is closed when the command ends, so that a copy of a SQLite store's file is a backup of it.
@@ -26,6 +30,15 @@ def open_workspace(
         state: Folder for state, blobs and keys, or the URL of a database.
         env: One of the environments that the repository declares.
     """
+    from edgewright.wiring.operations import OperatorWorkspace
+
     workspace = OperatorWorkspace(repo, ref=ref, worktree=worktree, state=state, env=env, warn=print_warning)
     RESOURCES.callback(workspace.close)
     return workspace
+
+
+def kept_plan(repo: str | Path, *, ref: str | None, state: str | None, env: str | None) -> "KeptPlan":
+    """Return the place of a plan that found nothing to do; arguments as of ``open_workspace``."""
+    from edgewright.wiring.kept_plans import KeptPlan
+
+    return KeptPlan(repo, ref=ref, state=state, env=env)

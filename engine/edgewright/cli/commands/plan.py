@@ -20,6 +20,7 @@ from edgewright.cli.options import (
     StateOption,
     WorktreeOption,
 )
+from edgewright.cli.workspaces import kept_plan, open_workspace
 from edgewright.errors import EdgewrightError
 
 if TYPE_CHECKING:  # a plan that was kept needs none of these
@@ -27,7 +28,6 @@ if TYPE_CHECKING:  # a plan that was kept needs none of these
 
     from edgewright.core.planning.plan import Plan
     from edgewright.core.review.findings import ReviewWarning
-    from edgewright.wiring.kept_plans import KeptPlan
 
 _EXAMPLES = (
     "Examples: edgewright plan --worktree · edgewright plan --out next.plan && edgewright apply next.plan · "
@@ -68,7 +68,7 @@ def plan(
     if out is not None:
         _check_savable(worktree=worktree, comparison=base is not None)
     findings: Sequence[ReviewWarning] | None = None
-    kept = None if base is not None or worktree or retry or drift else _kept(repo, ref, state, env)
+    kept = None if base is not None or worktree or retry or drift else kept_plan(repo, ref=ref, state=state, env=env)
     known = kept.find() if kept is not None else None
     if known is not None and known.line is not None and output is PlanOutput.TEXT and out is None:
         from rich.text import Text
@@ -78,7 +78,6 @@ def plan(
     if known is not None:
         found = known.plan(datetime.now(UTC))
     elif base is not None:
-        from edgewright.cli.workspaces import open_workspace
         from edgewright.services.comparison import between
 
         compared = between(open_workspace(repo, ref=head or ref, worktree=worktree, state=state, env=env), base)
@@ -88,7 +87,6 @@ def plan(
             note += " got since looks taken back. Fetch all history (git fetch --unshallow; in CI a fetch depth of 0)"
             stderr().print(note, style="yellow")
     else:
-        from edgewright.cli.workspaces import open_workspace
         from edgewright.services.plans import current_plan
 
         workspace = open_workspace(repo, ref=ref, worktree=worktree, state=state, env=env)
@@ -104,12 +102,6 @@ def plan(
         save(found, out)
     if detailed_exitcode and not found.empty:
         raise typer.Exit(Exit.CHANGES)
-
-
-def _kept(repo: str, ref: str | None, state: str | None, env: str | None) -> "KeptPlan":
-    from edgewright.wiring.kept_plans import KeptPlan
-
-    return KeptPlan(repo, ref=ref, state=state, env=env)
 
 
 def show(

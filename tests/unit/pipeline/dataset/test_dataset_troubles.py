@@ -163,9 +163,9 @@ def test_decimal_commas_are_read_where_they_are_declared(tmp_path: Path) -> None
         StepFailed, match=r"a point where decimal is a comma \(2\): data.csv:2 x: 1.234,5, data.csv:3 x"
     ):
         run_dataset(tmp_path, table(source=source), workdir="points")
-    source["with"]["decimal"] = ";"
+    semicolons = {**source, "with": {"decimal": ";"}}
     with pytest.raises(StepFailed, match="csv: decimal is ';'"):
-        run_dataset(tmp_path, table(source=source), workdir="other")
+        run_dataset(tmp_path, table(source=semicolons), workdir="other")
 
 
 def test_texts_that_stand_for_no_value(tmp_path: Path) -> None:
