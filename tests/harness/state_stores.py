@@ -14,7 +14,8 @@ from edgewright.state.encoding import certain_text
 from edgewright.state.lease import acquire
 from edgewright.state.schema import control
 from edgewright.state.store import SqlState
-from fakes.state import InMemoryState, Memory
+from fakes.state import InMemoryState
+from fakes.state_tables import Memory
 from samples.state_values import NOW
 from servers.postgresql import PostgresqlServer
 

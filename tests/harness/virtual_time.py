@@ -22,7 +22,8 @@ from edgewright.reconcile.run import RunOptions
 from edgewright_wire.messages import Assignment, ModelAssignment, ModelReport, Report
 from edgewright_wire.messages import Phase as DevicePhase
 from fakes.builder import FakeBuilder
-from fakes.state import InMemoryState, Memory, SharedTables, Tables
+from fakes.state import InMemoryState
+from fakes.state_tables import Memory, SharedTables, Tables
 from harness.memory_run import Devices, Log, World
 
 HEARTBEAT = timedelta(seconds=30)

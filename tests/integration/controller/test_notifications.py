@@ -19,7 +19,8 @@ from edgewright.reconcile.backoff import Backoff
 from edgewright.reconcile.notifications import Dispatcher
 from edgewright.wiring.workspace import Workspace
 from edgewright_schemas.notifications import NotificationReceiver
-from fakes.state import InMemoryState, Memory
+from fakes.state import InMemoryState
+from fakes.state_tables import Memory
 from harness.command_line import DATA_ONLY, HEAD, edgewright, edgewright_as, repository
 from samples.repositories import make_repository
 from servers.notification_receivers import InMemoryNotifier, http_receiver

@@ -15,7 +15,8 @@ from edgewright.source.git.transports import Limits
 from edgewright.source.local import LocalUpstream
 from edgewright.source.mirrors import Mirror
 from edgewright_schemas.environment import Follow
-from fakes.state import InMemoryState, Memory
+from fakes.state import InMemoryState
+from fakes.state_tables import Memory
 from samples.repositories import FILES, MODEL, commit, make_repository, run_git, write
 from samples.signing_keys import SshKey, ssh_key
 from servers.git_server import GitServer
