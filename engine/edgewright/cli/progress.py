@@ -84,6 +84,14 @@ def _again_text(seconds: float | None) -> str:
     return f" (trying again in {seconds_text(seconds)})" if seconds >= 0.05 else " (trying again)"
 
 
+def _failure_text(error: EdgewrightError, retry_in: float | None) -> str:
+    """Write why a step failed: in one line where it is final, since the outcome of the run says all of it."""
+    if retry_in is not None:
+        return f"{error.message}{_again_text(retry_in)}"
+    first, _, more = error.message.partition("\n")
+    return first.removesuffix(":") if more else first
+
+
 class PlainListener(NullListener):
     """Writes a line for what matters: steps, epochs, changes of rollouts and their reasons."""
 
@@ -117,8 +125,7 @@ class PlainListener(NullListener):
 
     def failed(self, step: Step, error: EdgewrightError, retry_in: float | None) -> None:
         """Write why a step failed, and whether it is tried again."""
-        again = _again_text(retry_in)
-        self._print(f"{step_id(step)}: failed: {error.message}{again}")
+        self._print(f"{step_id(step)}: failed: {_failure_text(error, retry_in)}")
 
     def rollout_changed(self, address: Address, state: RolloutState) -> None:
         """Write the status of a rollout, once."""
@@ -180,8 +187,7 @@ class LiveListener(NullListener):
         """Leave a line above the picture."""
         with self._lock:
             self._tasks.pop(step_id(step), None)
-        again = _again_text(retry_in)
-        self._console.print(Text.assemble(("✗", "red"), f" {step_id(step)}: {error.message}{again}"))
+        self._console.print(Text.assemble(("✗", "red"), f" {step_id(step)}: {_failure_text(error, retry_in)}"))
 
     def rollout_changed(self, address: Address, state: RolloutState) -> None:
         """Redraw its waves."""

@@ -6,6 +6,7 @@ from rich.text import Text
 
 from edgewright.cli.options import Exit
 from edgewright.cli.render.plan_text import gate_text
+from edgewright.core.planning.plan import Note
 from edgewright.errors import Transient
 from edgewright.render.quantities import count_text, short
 from edgewright.services.runs import RunResult
@@ -31,7 +32,8 @@ def outcome_text(result: RunResult) -> Iterator[Text]:
         for line in failure.error.hint.splitlines():
             yield Text(f"    {line}", style="dim")
     for note in result.blocked:
-        yield Text.assemble(("✗", "red"), " ", (str(note.address), "bold"), f" {note.reason}: {note.message}")
+        words = _without_repeats(note, result)
+        yield Text.assemble(("✗", "red"), " ", (str(note.address), "bold"), f" {note.reason}: {words}")
         for gate in note.gates:
             yield gate_text(gate)
     for note in result.waiting:
@@ -51,3 +53,12 @@ def outcome_text(result: RunResult) -> Iterator[Text]:
         yield Text(f"Reality matches commit {short(result.plan.commit)}.", style="bold green")
     elif result.plan.steps and not result.failures and not result.blocked and not result.waiting:
         yield Text("What is left was not part of the plan that was approved; plan and apply again.")
+
+
+def _without_repeats(note: Note, result: RunResult) -> str:
+    """Return a note's message without what stands beside it: the failure above, or the gates below."""
+    shown = any(failure.error.message in note.message for failure in result.failures)
+    if not shown and not note.gates:
+        return note.message
+    head = note.message.partition(": ")[0]
+    return f"{head}, as said above" if shown else head
