@@ -11,26 +11,23 @@ import pytest
 from edgewright.core.fleet.routes import Proof
 from edgewright.errors import DeliveryError
 from edgewright_wire.messages import Phase
+from harness.profiles import THOROUGH
 from rigs.base import Behaviour, MakeRig, Rig, assignments, work
 
-RIGS = (
-    "twins",
-    "registered",
-    "agent",
-    "ddi",
-    "ddi_plain",
-    "ddi_rauc",
-    "hawkbit",
-    "mender",
-    "mender_plain",
-    "ssh",
-    "ssh_plain",
-    "mender_server",
-)
+RIGS = ("twins", "registered", "agent", "ddi", "hawkbit", "mender", "ssh", "mender_server")
 """Modules ``rigs.<name>``; each has ``make_rig(folder)``, a context manager."""
+VARIANTS = ("ddi_plain", "ddi_rauc", "mender_plain", "ssh_plain")
+"""Rigs with a driver of those above, and another installer on the devices, or none."""
 
 
-@pytest.fixture(params=RIGS)
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Give variants the tests in which an installer decides; ``make test-all`` gives them every test."""
+    if "rig" in metafunc.fixturenames:
+        by_installer = metafunc.definition.get_closest_marker("by_installer") is not None
+        metafunc.parametrize("rig", RIGS + VARIANTS if by_installer or THOROUGH else RIGS, indirect=True)
+
+
+@pytest.fixture
 def rig(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Rig]:
     make_rig: MakeRig = import_module(f"rigs.{request.param}").make_rig
     with make_rig(tmp_path) as made:
@@ -58,6 +55,7 @@ def test_a_device_says_that_it_is_there_before_anything_is_assigned(rig: Rig) ->
     assert rig.driver.assigned() == {}
 
 
+@pytest.mark.by_installer
 def test_what_is_assigned_runs_and_is_proven(rig: Rig) -> None:
     rig.add("lane-1", "lane-2")
     work(rig)
@@ -148,6 +146,7 @@ def test_a_device_that_never_answers_is_never_counted(rig: Rig) -> None:
     assert said(rig, "lane-2")[0] is proven(rig, "lane-2")
 
 
+@pytest.mark.by_installer
 @pytest.mark.parametrize("behaviour", [Behaviour.REFUSES, Behaviour.CORRUPTS])
 def test_a_failed_update_says_why_and_leaves_what_ran_before(rig: Rig, behaviour: Behaviour) -> None:
     rig.add("lane-1", "lane-2")
@@ -182,6 +181,7 @@ def test_a_failed_update_says_why_and_leaves_what_ran_before(rig: Rig, behaviour
     assert rig.runs("lane-1") == before.release
 
 
+@pytest.mark.by_installer
 def test_a_device_that_lies_is_not_believed_to_have_verified(rig: Rig) -> None:
     rig.add("lane-1")
     work(rig)
@@ -195,6 +195,7 @@ def test_a_device_that_lies_is_not_believed_to_have_verified(rig: Rig) -> None:
     assert all(model.verified is None for model in report.models)
 
 
+@pytest.mark.by_installer
 def test_what_is_called_off_while_it_is_fetched_never_runs(rig: Rig) -> None:
     rig.add("lane-1")
     work(rig)
@@ -233,6 +234,7 @@ def test_what_is_superseded_while_it_is_fetched_never_runs(rig: Rig) -> None:
     assert said(rig, "lane-1") == (proven(rig, "lane-1"), 2, "")
 
 
+@pytest.mark.by_installer
 def test_a_model_that_is_no_longer_assigned_is_taken_off(rig: Rig) -> None:
     rig.add("lane-1")
     work(rig)
@@ -282,6 +284,7 @@ def test_a_device_that_was_retired_and_comes_back_is_given_the_same_again(rig: R
     assert said(rig, "lane-1") == (proven(rig, "lane-1"), 1, "")
 
 
+@pytest.mark.by_installer
 @pytest.mark.parametrize("every", [1, 3])
 def test_the_engine_may_end_at_any_point(rig: Rig, every: int) -> None:
     rig.add("lane-1", "lane-2")
