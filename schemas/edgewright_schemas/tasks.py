@@ -24,6 +24,8 @@ class Metric:
     """A mean over classes, which leaves out a class without rows."""
     watched: bool = False
     """Computed after each epoch on the validation split, so that early stopping can follow it."""
+    added: bool = False
+    """Not measured by evaluations kept from before it was added: one that is to be judged by it is made again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +62,12 @@ _CLASSIFICATION_METRICS = (
     Metric("precisionMacro", "precision", over_classes=True),
     Metric("recallMacro", "recall", over_classes=True),
     Metric("loss", "cross_entropy_loss", lower_is_better=True, watched=True),
+    Metric("rocAuc", "roc_auc", over_classes=True, added=True),
+    Metric("averagePrecision", "average_precision", over_classes=True, added=True),
+    Metric("brier", "brier_score", lower_is_better=True, added=True),
+    Metric("calibrationError", "ece", lower_is_better=True, added=True),
+    Metric("top3Accuracy", "top_3_accuracy", added=True),
+    Metric("top5Accuracy", "top_5_accuracy", added=True),
 )
 
 
@@ -98,4 +106,5 @@ _ALL = tuple({metric.name: metric for task in TASKS.values() for metric in task.
 METRICS = (*(metric.name for metric in _ALL), *MODEL_METRICS)
 LOWER_IS_BETTER = frozenset(chain((metric.name for metric in _ALL if metric.lower_is_better), MODEL_METRICS))
 OVER_CLASSES = frozenset(metric.name for metric in _ALL if metric.over_classes)
+ADDED = frozenset(metric.name for metric in _ALL if metric.added)
 HUB_METRICS: Mapping[str, str] = {metric.name: metric.hub_name for metric in _ALL}

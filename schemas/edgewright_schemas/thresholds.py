@@ -24,6 +24,9 @@ class Gate(SpecModel):
     """One slice column and its value, or ``"*"`` for every value."""
     min_support: int | None = Field(default=None, ge=1)
     """The fewest test rows the figure may rest on, for macro figures of each class; with fewer it is inconclusive."""
+    confidence: float | None = Field(default=None, ge=0.5, le=0.99, examples=[0.95])
+    """Judge the figure by the worse end of its interval over resampled test rows (bootstrap), which holds this share of
+    them: the lower end for min, the upper one for max, and of the paired difference for maxDegradation."""
     device_class: str | None = None
     """Judge figures measured on devices of this class, while the rollout runs, instead of the engine's."""
 
@@ -39,6 +42,8 @@ class Gate(SpecModel):
             raise ValueError("a gate with deviceClass has no slice and no champion")
         if self.min_support is not None and self.metric in MODEL_METRICS:
             raise ValueError(f"{self.metric} rests on no rows, so minSupport has nothing to say")
+        if self.confidence is not None and (self.metric in MODEL_METRICS or self.device_class):
+            raise ValueError(f"{self.metric} rests on no rows, so confidence has nothing to say")
         return self
 
 

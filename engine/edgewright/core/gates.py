@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from edgewright.core.facts import DatasetFacts, Evidence
+from edgewright.core.intervals import difference_interval, figure_interval
 from edgewright.core.suggestions import suggestion
 from edgewright_schemas.tasks import LOWER_IS_BETTER, OVER_CLASSES
 from edgewright_schemas.thresholds import Gate
@@ -16,6 +17,7 @@ from edgewright_schemas.thresholds import Gate
 _SIZES = (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10), ("GB", 10**9), ("MB", 10**6), ("KB", 10**3))
 _ADVICE = "; add rows, or let the dataset's split have stratify or column"
 _SHOWN = 3
+_NOT_RESAMPLED = "the evidence has no such figure for every resample of the test rows; there may be too few rows"
 _EPSILON = 1e-9
 """Rounding error that a difference of two figures may have, as a share of them: 0.95 - 0.01 is not quite 0.94."""
 
@@ -80,6 +82,7 @@ def _describe(gate: Gate, where: str) -> str:
     text = f"{gate.metric} {' and '.join(parts)}"
     text += f" on {gate.device_class}" if gate.device_class else ""
     where += f"{', ' if where else ''}of {gate.min_support} rows or more" if gate.min_support else ""
+    where += f"{', ' if where else ''}with confidence {gate.confidence:.6g}" if gate.confidence else ""
     return text + (f" ({where})" if where else "")
 
 
@@ -115,9 +118,7 @@ def evaluate_gates(
         if gate.device_class is not None:
             continue
         if gate.slice is None:
-            outcomes.append(
-                _evaluate(gate, "", _overall(evidence, gate.metric), champion, _lacking(gate, evidence, dataset))
-            )
+            outcomes.append(_evaluate(gate, "", evidence, champion, _lacking(gate, evidence, dataset)))
             continue
         column, wanted = next(iter(gate.slice.items()))
         keys = [f"{column}={wanted}"] if wanted != "*" else _slices(evidence, column, dataset)
@@ -126,7 +127,7 @@ def evaluate_gates(
             outcomes.append(GateOutcome(describe(gate), None, None, _limit(gate), detail))
         for key in keys:
             lacking = _lacking_in_slice(gate, key, evidence, dataset)
-            outcomes.append(_evaluate(gate, key, _sliced(evidence, key, gate.metric), champion, lacking))
+            outcomes.append(_evaluate(gate, key, evidence, champion, lacking))
     return tuple(outcomes)
 
 
@@ -171,35 +172,71 @@ def _own_answers(evidence: Evidence) -> tuple[GateOutcome, ...]:
     )
 
 
-def _evaluate(gate: Gate, key: str, found: object, champion: Evidence | None, lacking: str) -> GateOutcome:
+def _evaluate(gate: Gate, key: str, evidence: Evidence, champion: Evidence | None, lacking: str) -> GateOutcome:
     """Judge a figure; ``lacking`` says of which rows it lacks too many to be judged."""
     words = _describe(gate, key)
     if lacking:
         return GateOutcome(words, None, None, _limit(gate), lacking)
+    found = _figure_of(evidence, key, gate.metric)
     value = _finite(found)
     if value is None:
         return GateOutcome(words, None, None, _limit(gate), _why_inconclusive(gate.metric, found))
+    ends, detail = (value, value), ""
+    if gate.confidence is not None:
+        found_ends = figure_interval(evidence, key, gate.metric, gate.confidence)
+        if found_ends is None:
+            return GateOutcome(words, None, value, _limit(gate), _NOT_RESAMPLED)
+        ends = found_ends
+        detail = f"between {_figure(gate.metric, ends[0])} and {_figure(gate.metric, ends[1])}"
     bounds: list[tuple[float, bool]] = []
     if gate.min is not None:
-        bounds.append((gate.min, value >= gate.min))
+        bounds.append((gate.min, ends[0] >= gate.min))
     if gate.max is not None:
-        bounds.append((gate.max, value <= gate.max))
-    detail = ""
-    if gate.max_degradation is not None and champion is None:
-        detail = "no champion yet"
-    elif gate.max_degradation is not None and champion is not None:
-        at = _sliced(champion, key, gate.metric) if key else _overall(champion, gate.metric)
-        best = _finite(at)
-        if best is None and all(ok for _, ok in bounds):
-            return GateOutcome(words, None, value, None, f"champion: {_why_inconclusive(gate.metric, at)}")
-        if best is not None:
-            worse = value - best if lower_is_better(gate.metric) else best - value
-            sign = 1 if lower_is_better(gate.metric) else -1
-            slack = _EPSILON * max(abs(value), abs(best))
-            bounds.append((best + sign * gate.max_degradation, worse <= gate.max_degradation + slack))
-            detail = f"champion has {_figure(gate.metric, best)}"
+        bounds.append((gate.max, ends[1] <= gate.max))
+    if gate.max_degradation is not None:
+        compared = _compare(gate, gate.max_degradation, key, evidence, champion)
+        if compared.bound is not None:
+            bounds.append(compared.bound)
+        elif compared.inconclusive and all(ok for _, ok in bounds):
+            return GateOutcome(words, None, value, None, compared.detail)
+        detail = compared.detail
     limit = next((limit for limit, ok in bounds if not ok), bounds[0][0] if bounds else None)
     return GateOutcome(words, all(ok for _, ok in bounds), value, limit, detail)
+
+
+@dataclass(frozen=True, slots=True)
+class _Comparison:
+    """A figure beside the champion's: the worst it may be and whether it holds; None where that is not known."""
+
+    bound: tuple[float, bool] | None
+    detail: str
+    inconclusive: bool = False
+
+
+def _compare(gate: Gate, allowed: float, key: str, evidence: Evidence, champion: Evidence | None) -> _Comparison:
+    """Compare with the champion on the same rows; with a confidence, by the worse end of the paired difference."""
+    if champion is None:
+        return _Comparison(None, "no champion yet")
+    metric, value = gate.metric, _finite(_figure_of(evidence, key, gate.metric))
+    at = _figure_of(champion, key, metric)
+    best = _finite(at)
+    if best is None or value is None:
+        return _Comparison(None, f"champion: {_why_inconclusive(metric, at)}", inconclusive=True)
+    sign = 1 if lower_is_better(metric) else -1
+    worse = sign * (value - best)
+    detail = f"champion has {_figure(metric, best)}"
+    if gate.confidence is not None:
+        ends = difference_interval(evidence, champion, key, metric, gate.confidence)
+        if ends is None:
+            return _Comparison(None, f"champion: {_NOT_RESAMPLED}", inconclusive=True)
+        worse = ends[1] if sign > 0 else -ends[0]
+        detail += f"; on resampled rows {_figure(metric, worse)} worse at most"
+    slack = _EPSILON * max(abs(value), abs(best))
+    return _Comparison((best + sign * allowed, worse <= allowed + slack), detail)
+
+
+def _figure_of(evidence: Evidence, key: str, metric: str) -> object:
+    return _sliced(evidence, key, metric) if key else _overall(evidence, metric)
 
 
 def _limit(gate: Gate) -> float | None:

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from edgewright.core.artifact import Artifact, FileRef
-from edgewright.core.planning.fingerprint import FOUND
-from edgewright.core.planning.plan import BuildStep, Command, Export, Import, Package, Train, action_of
+from edgewright.core.planning.fingerprint import FOUND, RESAMPLED
+from edgewright.core.planning.plan import BuildStep, Command, Evaluate, Export, Import, Package, Train, action_of
 from edgewright.core.snapshot import Snapshot
 from edgewright.errors import Cancelled, StepFailed
 from edgewright.ports import (
@@ -200,6 +200,8 @@ def _params(step: BuildStep, document: Dataset | Model) -> dict[str, Any]:
         return {"variant": step.variant, "name": document.metadata.name}
     if isinstance(step, Export) and FOUND in step.components:
         return {"found": json.loads(step.components[FOUND])}
+    if isinstance(step, Evaluate) and RESAMPLED in step.components:
+        return {"resampled": json.loads(step.components[RESAMPLED])}
     return {}
 
 

@@ -25,6 +25,7 @@ from edgewright.core.planning.workbench import Node, Workbench
 from edgewright.core.snapshot import Snapshot
 from edgewright_schemas.dataset import DatasetSpec
 from edgewright_schemas.model import ModelSpec
+from edgewright_schemas.thresholds import Gate
 
 MODEL = Address("model", "reader")
 EXPORTED: dict[str, Any] = {
@@ -234,3 +235,16 @@ def test_code_that_reads_nothing_beside_itself_has_the_fingerprint_of_before() -
     more = {"architecture.inputs": '["code/w.pt"]', "inputs:code/w.pt": "sha256:2"}
     assert origin_components(reading, "d", code, content, {}) == {**parts, **more}
     assert more.items() <= export_components(reading, "m", "d", code, None, content).items()
+
+
+def test_only_gates_that_ask_for_more_have_an_evaluation_made_again() -> None:
+    kept = evaluate_components("image-classification", "e", "d")
+
+    def asked(**fields: object) -> dict[str, str]:
+        components = evaluate_components("image-classification", "e", "d", [Gate.model_validate(fields)])
+        return {name: text for name, text in components.items() if kept.get(name) != text}
+
+    assert asked(metric="accuracy", min=0.9, minSupport=20) == {}
+    assert asked(metric="rocAuc", min=0.9) == {"figures.added": '["rocAuc"]'}
+    assert asked(metric="loss", max=1, confidence=0.9) == {"figures.resampled": '["loss"]'}
+    assert asked(metric="loss", max=1, confidence=0.95) == asked(metric="loss", max=2, confidence=0.9)

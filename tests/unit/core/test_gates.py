@@ -258,3 +258,74 @@ def test_support_that_nobody_counted_or_that_means_nothing() -> None:
     assert only(evaluate_gates([asked], {"overall": {"accuracy": 1.0}}, None)).passed is None
     with pytest.raises(ValueError, match="rests on no rows"):
         gate(metric="sizeBytes", max=1, minSupport=5)
+
+
+# ── confidence ────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def resampled(values: list[Any], overall: float, rows: int = 200, drawn: str = "sha256:a", key: str = "") -> Any:
+    figures = {"accuracy": overall}
+    return {
+        "overall": figures,
+        "slices": {key: {**figures, "rows": rows}} if key else {},
+        "rows": rows,
+        "resampled": {"rows": drawn, "figures": {key: {"accuracy": values}}},
+    }
+
+
+SPREAD = [0.9 + i / 10_000 for i in range(1000)]
+
+
+@pytest.mark.parametrize(("least", "passed"), [(0.9025, True), (0.9026, False)])
+def test_with_a_confidence_the_lower_end_must_reach_the_minimum(least: float, passed: bool) -> None:
+    sure = gate(metric="accuracy", min=least, confidence=0.95)
+
+    outcome = only(evaluate_gates([sure], resampled(SPREAD, 0.95), None))
+
+    assert (outcome.passed, outcome.value, outcome.detail) == (passed, 0.95, "between 0.9025 and 0.9974")
+    assert outcome.gate == f"accuracy ≥ {least:g} (with confidence 0.95)"
+
+
+def test_with_a_confidence_the_upper_end_must_keep_to_the_maximum() -> None:
+    found = resampled(SPREAD, 0.95)
+    assert only(evaluate_gates([gate(metric="accuracy", max=0.99745, confidence=0.95)], found, None)).passed is True
+    assert only(evaluate_gates([gate(metric="accuracy", max=0.9973, confidence=0.95)], found, None)).passed is False
+
+
+@pytest.mark.parametrize("values", [[], [0.9, None], [0.9, math.nan], "0.9", None])
+def test_without_a_figure_for_every_resample_a_confidence_is_inconclusive(values: Any) -> None:
+    outcome = only(evaluate_gates([gate(metric="accuracy", min=0.1, confidence=0.9)], resampled(values, 0.95), None))
+    assert outcome.passed is None
+    assert "too few rows" in outcome.detail
+    assert only(evaluate_gates([gate(metric="accuracy", min=0.1, confidence=0.9)], EVIDENCE, None)).passed is None
+
+
+@pytest.mark.parametrize(("rows", "passed"), [(3, False), (71, False), (72, True)])
+def test_few_rows_that_are_all_right_prove_little(rows: int, passed: bool) -> None:
+    found = resampled([1.0] * 1000, 1.0, rows, key="lane=2")
+    sure = gate(metric="accuracy", min=0.95, confidence=0.95, slice={"lane": "2"})
+
+    assert only(evaluate_gates([sure], found, None)).passed is passed
+
+
+def test_the_difference_from_the_champion_is_paired_by_resample() -> None:
+    close = gate(metric="accuracy", maxDegradation=0.011, against="champion", confidence=0.95)
+    champion = resampled(SPREAD, 0.95)
+    always_a_little_worse = resampled([value - 0.01 for value in SPREAD], 0.94)
+    turned = resampled([value - 0.01 for value in reversed(SPREAD)], 0.94)
+
+    paired = only(evaluate_gates([close], always_a_little_worse, champion))
+    assert (paired.passed, paired.detail) == (
+        True,
+        "champion has 0.95; on resampled rows 0.01 worse at most",
+    )
+    assert only(evaluate_gates([close], turned, champion)).passed is False
+    on_other_rows = resampled(SPREAD, 0.95, drawn="sha256:b")
+    assert only(evaluate_gates([close], always_a_little_worse, on_other_rows)).passed is None
+    assert only(evaluate_gates([close], always_a_little_worse, None)).passed is True
+
+
+@pytest.mark.parametrize("fields", [{"metric": "sizeBytes"}, {"metric": "latencyP95Ms", "deviceClass": "till"}])
+def test_what_rests_on_no_rows_takes_no_confidence(fields: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="confidence has nothing to say"):
+        gate(**fields, max=1, confidence=0.95)

@@ -1,5 +1,7 @@
 import json
+import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +14,14 @@ from torchmetrics.functional.regression import r2_score
 from edgewright.core.artifact import Action
 from edgewright.core.facts import ExportedVariant, ExportFacts
 from edgewright.core.gates import evaluate_gates
+from edgewright.core.intervals import difference_interval, figure_interval
 from edgewright.errors import StepFailed
 from edgewright.pipeline.evaluation.class_metrics import ClassEvaluator
 from edgewright.pipeline.evaluation.number_metrics import NumberEvaluator
 from edgewright.pipeline.evaluation.score_kinds import ScoreKind, as_probabilities, score_kind
 from edgewright.pipeline.evaluation.step import build, without_latency
 from edgewright.ports import Built
+from edgewright_schemas.tasks import TASKS
 from edgewright_schemas.thresholds import Gate
 from samples.model_steps import IMPORTED, linear_onnx, step, table_rows
 from samples.training_data import DatasetFiles
@@ -43,9 +47,23 @@ def evaluate(folder: Path, dataset: DatasetFiles, spec: Mapping[str, Any] = IMPO
     return build(step(Action.EVALUATE, folder, spec, {"export": exported(**variants), "dataset": dataset}))
 
 
+def evaluate_for(metrics: Sequence[str], folder: Path, dataset: DatasetFiles, **variants: Path) -> Built[Any]:
+    """Evaluate for gates that ask for these metrics with a confidence."""
+    context = step(Action.EVALUATE, folder, IMPORTED, {"export": exported(**variants), "dataset": dataset})
+    return build(replace(context, task=replace(context.task, params={"resampled": list(metrics)})))
+
+
 def one_hot(predicted: Sequence[int], confidence: float = 4.0) -> Any:
     """Features from which a model with identity weights predicts these classes."""
     return np.eye(3)[list(predicted)] * confidence
+
+
+def calibration_error(chances: Any, truth: Any) -> float:
+    """Compute it row by row into 15 bins."""
+    sums: dict[int, list[float]] = {}
+    for row, label in zip(chances, truth, strict=True):
+        sums.setdefault(math.ceil(max(row) * 15), []).append(max(row) - (row.argmax() == label))
+    return sum(abs(sum(gaps)) for gaps in sums.values()) / len(truth)
 
 
 def overall(built: Built[Any], variant: str = "fp32") -> dict[str, Any]:
@@ -68,8 +86,9 @@ def test_classification_figures_are_those_of_scikit_learn_overall_and_in_every_s
 
     built = evaluate(tmp_path / "work", data, fp32=identity)
 
-    def expected(rows: Any) -> dict[str, float]:
+    def expected(rows: Any) -> dict[str, float | None]:
         shifted = np.exp(scores[rows].astype(np.float32).astype(np.float64))
+        chances = shifted / shifted.sum(1, keepdims=True)
         predicted = scores[rows].argmax(1)
         options = {"average": "macro", "zero_division": 0}
         return {
@@ -77,7 +96,13 @@ def test_classification_figures_are_those_of_scikit_learn_overall_and_in_every_s
             "f1Macro": metrics.f1_score(truth[rows], predicted, **options),
             "precisionMacro": metrics.precision_score(truth[rows], predicted, **options),
             "recallMacro": metrics.recall_score(truth[rows], predicted, **options),
-            "loss": metrics.log_loss(truth[rows], shifted / shifted.sum(1, keepdims=True), labels=[0, 1, 2]),
+            "loss": metrics.log_loss(truth[rows], chances, labels=[0, 1, 2]),
+            "rocAuc": metrics.roc_auc_score(truth[rows], chances, multi_class="ovr"),
+            "averagePrecision": metrics.average_precision_score(np.eye(3)[truth[rows]], chances),
+            "brier": float(np.square(chances - np.eye(3)[truth[rows]]).sum(1).mean()),
+            "calibrationError": calibration_error(chances, truth[rows]),
+            "top3Accuracy": None,
+            "top5Accuracy": None,
         }
 
     found = built.facts.variants["fp32"]
@@ -92,6 +117,29 @@ def test_classification_figures_are_those_of_scikit_learn_overall_and_in_every_s
     evidence = json.loads(built.files["evidence.json"].read_bytes())
     assert evidence["classes"] == CLASSES
     assert evidence["variants"]["fp32"]["confusion"] == metrics.confusion_matrix(truth, scores.argmax(1)).tolist()
+
+
+def test_figures_of_resampled_rows_are_kept_where_a_gate_asks_for_them(tmp_path: Path, identity: Path) -> None:
+    rng = np.random.default_rng(11)
+    truth = rng.integers(0, 3, 90)
+    predicted = np.where(rng.random(90) < 0.8, truth, (truth + 1) % 3)
+    worse = linear_onnx(tmp_path / "worse.onnx", np.eye(3)[[1, 0, 2]])
+    light = [("dark", "bright")[i % 2] for i in range(90)]
+    data = table_rows(tmp_path / "data", one_hot(predicted), [CLASSES[t] for t in truth], CLASSES, {"light": light})
+
+    built = evaluate_for(["accuracy"], tmp_path / "work", data, fp32=identity)
+    other = evaluate_for(["accuracy"], tmp_path / "other", data, fp32=worse)
+
+    ours, theirs = built.facts.variants["fp32"], other.facts.variants["fp32"]
+    assert set(ours["resampled"]["figures"]) == {"", "light=bright", "light=dark"}
+    share = ours["overall"]["accuracy"]
+    low, high = figure_interval(ours, "", "accuracy", 0.95) or (0.0, 0.0)
+    assert high - share == pytest.approx(1.96 * math.sqrt(share * (1 - share) / 90), rel=0.25)
+    assert share - low == pytest.approx(1.96 * math.sqrt(share * (1 - share) / 90), rel=0.25)
+    assert difference_interval(ours, ours, "light=dark", "accuracy", 0.95) == (0.0, 0.0)
+    apart = difference_interval(ours, theirs, "", "accuracy", 0.95)
+    assert apart is not None and apart[0] > 0.2
+    assert "resampled" not in evaluate(tmp_path / "plain", data, fp32=identity).facts.variants["fp32"]
 
 
 def test_an_accuracy_exactly_at_a_gate_passes_it(tmp_path: Path, identity: Path) -> None:
@@ -185,7 +233,8 @@ def test_an_output_that_is_no_finite_number_leaves_its_slice_and_the_whole_witho
 
 
 def test_a_model_of_probabilities_has_the_loss_of_the_same_model_of_logits(tmp_path: Path, identity: Path) -> None:
-    data = table_rows(tmp_path / "data", one_hot([0, 1, 2, 0], 1.5), ["a", "b", "a", "c"], CLASSES)
+    scores = np.random.default_rng(3).normal(size=(4, 3))
+    data = table_rows(tmp_path / "data", scores, ["a", "b", "a", "c"], CLASSES)
     softmax = linear_onnx(tmp_path / "softmax.onnx", np.eye(3), softmax=True)
 
     of_logits = evaluate(tmp_path / "logits", data, fp32=identity)
@@ -294,7 +343,7 @@ def test_no_rows_give_no_figures() -> None:
     figures = ClassEvaluator(3).figures(torch.zeros((0, 3)), torch.zeros(0, dtype=torch.int64))
 
     assert set(figures.values()) == {None}
-    assert set(figures) == {"accuracy", "f1Macro", "precisionMacro", "recallMacro", "loss"}
+    assert tuple(figures) == TASKS["tabular-classification"].metric_names
 
 
 def test_a_model_of_one_row_at_a_time_has_the_same_figures(tmp_path: Path, identity: Path) -> None:

@@ -129,8 +129,7 @@ def plan_model(bench: Workbench, model: Model, dataset: Node) -> ModelNodes:
     )
     if spec.origin == "imported" and export.digest is None and not export.blocked:
         _note_unknown_order(bench, address, spec)
-    words = tuple(gates.describe(gate) for gate in gate_list)
-    evaluation = _plan_evaluation(bench, address, spec, export, dataset, words)
+    evaluation = _plan_evaluation(bench, address, spec, export, dataset, gate_list)
     champion = _champion_evidence(bench, model, dataset, export, evaluation, gate_list)
     package, variant = _plan_package(bench, model, gate_list, (dataset, export, evaluation), champion)
     return ModelNodes(dataset, origin, export, evaluation, package, variant)
@@ -180,15 +179,15 @@ def _plan_origin(bench: Workbench, address: Address, spec: ModelSpec, dataset: N
 
 
 def _plan_evaluation(
-    bench: Workbench, address: Address, spec: ModelSpec, export: Node, dataset: Node, words: tuple[str, ...]
+    bench: Workbench, address: Address, spec: ModelSpec, export: Node, dataset: Node, gate_list: Sequence[Gate]
 ) -> Node:
     return bench.build(
         Evaluate,
         address,
-        evaluate_components(spec.task, _digest(export), _digest(dataset)),
+        evaluate_components(spec.task, _digest(export), _digest(dataset), gate_list),
         {"export": export, "dataset": dataset},
         unless="export and data come out the same",
-        gates=words,
+        gates=tuple(gates.describe(gate) for gate in gate_list),
     )
 
 
@@ -222,7 +221,7 @@ def _champion_evidence(
         measured = bench.build(
             Evaluate,
             Address("model", model.metadata.name),
-            evaluate_components(model.spec.task, champion.export, _digest(dataset)),
+            evaluate_components(model.spec.task, champion.export, _digest(dataset), gate_list),
             {"export": Node(champion.export_fingerprint, stored), "dataset": dataset},
             unless="the dataset's content stays the same",
             subject="champion",

@@ -15,6 +15,8 @@ from edgewright_schemas.base import SpecModel, is_code_reference
 from edgewright_schemas.dataset import DatasetSpec, Source
 from edgewright_schemas.fleet import FleetSpec
 from edgewright_schemas.model import ModelSpec
+from edgewright_schemas.tasks import ADDED
+from edgewright_schemas.thresholds import Gate
 from edgewright_wire.canonical import digest_json
 
 Components = Mapping[str, str]
@@ -40,6 +42,8 @@ ORDER = "columns.order"
 FOUND = "dataset.found"
 """Columns whose values, and so the order of outputs or inputs, a dataset takes as it finds them; a part of exports of
 models that are not trained here."""
+RESAMPLED = "figures.resampled"
+"""Metrics of which an evaluation keeps the figures of resampled rows, for gates with a confidence."""
 IMPLIED = frozenset({READING, ORDER, FOUND})
 """Parts that earlier versions left out of fingerprints: their absence is no difference."""
 
@@ -182,9 +186,21 @@ def export_components(
     }
 
 
-def evaluate_components(task: str, export_digest: str, dataset_digest: str) -> Components:
-    """List the components of evidence. The same for candidate and champion, so neither is measured twice."""
-    return {"task": task, "input.export": export_digest, "input.dataset": dataset_digest}
+def evaluate_components(task: str, export_digest: str, dataset_digest: str, gates: Iterable[Gate] = ()) -> Components:
+    """List the components of evidence. The same for candidate and champion, so neither is measured twice.
+
+    Gates are a part as far as they ask for what evaluations of before did not measure.
+    """
+    asked = list(gates)
+    added = sorted({gate.metric for gate in asked if gate.metric in ADDED})
+    resampled = sorted({gate.metric for gate in asked if gate.confidence is not None})
+    return {
+        "task": task,
+        "input.export": export_digest,
+        "input.dataset": dataset_digest,
+        **({"figures.added": _ENCODE(added)} if added else {}),
+        **({RESAMPLED: _ENCODE(resampled)} if resampled else {}),
+    }
 
 
 def package_components(

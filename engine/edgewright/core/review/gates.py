@@ -81,7 +81,7 @@ def _weakened(key: _Key, gate: Gate, now: Mapping[_Key, Gate]) -> tuple[str, str
         return "GateLoosened", f"{describe(gate)} would become {describe(strictest)}"
     if _higher(strictest.max_degradation, gate.max_degradation):
         return "GateLoosened", f"{describe(gate)} would become {describe(strictest)}"
-    if _lower(strictest.min_support, gate.min_support):
+    if _lower(strictest.confidence, gate.confidence) or _lower(strictest.min_support, gate.min_support):
         return "GateLoosened", f"{describe(gate)} would become {describe(strictest)}"
     return "", ""
 
@@ -106,10 +106,12 @@ def _strictest(gates: list[Gate]) -> Gate:
     least = [gate.min for gate in gates if gate.min is not None]
     most = [gate.max for gate in gates if gate.max is not None]
     worse = [gate.max_degradation for gate in gates if gate.max_degradation is not None]
+    sure = [gate.confidence for gate in gates if gate.confidence is not None]
     support = [gate.min_support for gate in gates if gate.min_support is not None]
     return gates[0].model_copy(
         update={
             "min_support": max(support, default=None),
+            "confidence": max(sure, default=None),
             "min": max(least, default=None),
             "max": min(most, default=None),
             "max_degradation": min(worse, default=None),

@@ -1,9 +1,9 @@
-"""Figures of a classifier's outputs by torchmetrics.
+"""Figures of a classifier's outputs by torchmetrics, and by ``score_metrics`` where rows are weighted.
 
 A figure that cannot be computed is None, never 0: no rows, an output that is no finite number.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,11 +14,13 @@ import torch
 from torchmetrics.functional import classification
 
 from edgewright.errors import StepFailed
+from edgewright.pipeline.evaluation import score_metrics
 from edgewright.pipeline.evaluation.score_kinds import ScoreKind, as_probabilities, score_kind
 from edgewright.pipeline.export.onnx_runtime import finite_or_none, shape_text
 from edgewright.pipeline.tasks.protocol import Figures
 
 _SMALLEST_PROBABILITY = 1e-12
+_NAMES = ("accuracy", "f1Macro", "precisionMacro", "recallMacro", "loss", *score_metrics.ADDED)
 _DECIMALS = 6
 """torchmetrics divides counts in float32, where 19 of 20 is less than 0.95; a gate at 0.95 must let it pass."""
 
@@ -58,10 +60,26 @@ class ClassEvaluator:
     def figures(self, predictions: torch.Tensor, labels: torch.Tensor) -> Figures:
         """Compute the metrics over some rows."""
         if not len(labels) or not bool(torch.isfinite(predictions).all()):
-            return dict.fromkeys((*_METRICS, "loss"))
+            return dict.fromkeys(_NAMES)
         found = {name: compute(predictions, labels, self.classes) for name, compute in _METRICS.items()}
         probabilities = as_probabilities(predictions.double(), self.scores or ScoreKind.LOGITS)
-        return {**found, "loss": _loss(probabilities, labels)}
+        weighed = self.weigh(predictions, labels, np.ones((1, len(labels))), tuple(score_metrics.ADDED))
+        added = {name: finite_or_none(float(values[0])) for name, values in weighed.items()}
+        return {**found, "loss": _loss(probabilities, labels), **added}
+
+    def weigh(
+        self,
+        predictions: torch.Tensor,
+        labels: torch.Tensor,
+        weights: npt.NDArray[np.float64],
+        metrics: Sequence[str],
+    ) -> dict[str, npt.NDArray[np.float64]]:
+        """Compute metrics over many weightings of the rows."""
+        if not len(labels) or not bool(torch.isfinite(predictions).all()):
+            return {name: np.full(len(weights), np.nan) for name in metrics}
+        probabilities = as_probabilities(predictions.double(), self.scores or ScoreKind.LOGITS).numpy()
+        truth = labels.numpy()
+        return {name: score_metrics.WEIGHTED[name](weights, probabilities, truth) for name in metrics}
 
     def headline(self, predictions: torch.Tensor, labels: torch.Tensor) -> str:
         """Write the accuracy for a message."""

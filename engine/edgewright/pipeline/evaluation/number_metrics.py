@@ -3,7 +3,7 @@
 A figure that cannot be computed is None, never 0: no rows, an output that is no finite number, a constant target.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -55,6 +55,28 @@ class NumberEvaluator:
         if not len(labels) or not bool(torch.isfinite(predictions).all()):
             return dict.fromkeys(_METRICS)
         return {name: compute(predictions, labels) for name, compute in _METRICS.items()}
+
+    def weigh(
+        self,
+        predictions: torch.Tensor,
+        labels: torch.Tensor,
+        weights: npt.NDArray[np.float64],
+        metrics: Sequence[str],
+    ) -> dict[str, npt.NDArray[np.float64]]:
+        """Compute metrics over many weightings of the rows."""
+        if not len(labels) or not bool(torch.isfinite(predictions).all()):
+            return {name: np.full(len(weights), np.nan) for name in metrics}
+        targets = labels.double().numpy()
+        errors = predictions.double().numpy() - targets
+        count = weights.sum(axis=1)
+        squares = weights @ np.square(errors)
+        # Around the mean of all rows, so that a target far from 0 loses no digits.
+        centred = targets - targets.mean()
+        total = weights @ np.square(centred) - np.square(weights @ centred) / count
+        varies = total > _CANCELLED * (weights @ np.square(centred))
+        r2 = np.divide(squares, total, out=np.full(len(weights), np.nan), where=varies)
+        found = {"mae": weights @ np.abs(errors) / count, "rmse": np.sqrt(squares / count), "r2": 1 - r2}
+        return {name: found[name] for name in metrics}
 
     def headline(self, predictions: torch.Tensor, labels: torch.Tensor) -> str:
         """Write the root mean square error for a message."""

@@ -6,6 +6,7 @@ read its facts, people and the package step read ``evidence.json``.
 
 import json
 from collections.abc import Mapping, Sequence
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from edgewright.core.facts import DatasetFacts, EvaluationFacts, ExportFacts
 from edgewright.errors import StepFailed
 from edgewright.pipeline.dataset.files import Split, load_split
 from edgewright.pipeline.evaluation.batching import compute_outputs, problem_text
+from edgewright.pipeline.evaluation.resampling import resample
 from edgewright.pipeline.evaluation.slices import slices
 from edgewright.pipeline.export.onnx_runtime import (
     FP32,
@@ -71,7 +73,15 @@ def build(context: StepContext) -> Built[EvaluationFacts]:
     context.progress(len(names), len(names), "variant")
     reference = FP32 if FP32 in names else names[0]
     evaluator = evaluator.settled(paths[reference], predictions[reference])
-    variants = {name: {**_figures(evaluator, predictions[name], test), **measured[name]} for name in names}
+    resampled: Sequence[str] = task.params.get("resampled", ())
+    variants = {
+        name: {
+            **_figures(evaluator, predictions[name], test),
+            **_resampled(evaluator, predictions[name], test, resampled, facts.content_digest),
+            **measured[name],
+        }
+        for name in names
+    }
     evidence = {**_evidence(spec, classes, test, variants, _agreement(evaluator, predictions)), **evaluator.notes}
     path = context.out / EVIDENCE
     path.write_text(json.dumps(evidence, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
@@ -132,6 +142,20 @@ def _figures(evaluator: Evaluator, predictions: torch.Tensor, test: Split) -> di
         "rowsNotFinite": count_unusable(predictions.numpy()),
         "confusion": evaluator.confusion(predictions, labels),
     }
+
+
+def _resampled(
+    evaluator: Evaluator, predictions: torch.Tensor, test: Split, metrics: Sequence[str], dataset: str
+) -> dict[str, Any]:
+    """Compute what gates with a confidence ask for; nothing where none does."""
+    if not metrics:
+        return {}
+    labels = torch.from_numpy(test.labels)
+    figures: dict[str, Any] = {}
+    for key, rows in (("", torch.arange(len(labels))), *slices(test.columns)):
+        weigh = partial(evaluator.weigh, predictions[rows], labels[rows])
+        figures[key] = resample(len(rows), f"{dataset} {key}", metrics, weigh)
+    return {"resampled": {"rows": digest_json({"dataset": dataset, "split": "test"}), "figures": figures}}
 
 
 def _latency(model: OnnxModel, features: npt.NDArray[np.float32]) -> dict[str, float | None]:

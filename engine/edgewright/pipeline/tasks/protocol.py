@@ -3,7 +3,7 @@
 Tasks are used by light steps too: what needs torch or torchmetrics is imported where it is called.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -44,6 +44,26 @@ class Evaluator(Protocol):
 
     def figures(self, predictions: "torch.Tensor", labels: "torch.Tensor") -> Figures:
         """Compute the task's metrics over some rows."""
+        ...
+
+    def weigh(
+        self,
+        predictions: "torch.Tensor",
+        labels: "torch.Tensor",
+        weights: npt.NDArray[np.float64],
+        metrics: Sequence[str],
+    ) -> Mapping[str, npt.NDArray[np.float64]]:
+        """Compute metrics over many weightings of some rows: the figures of resampled rows, all at once.
+
+        Args:
+            predictions: Of the rows.
+            labels: Of the rows.
+            weights: (B, N) how often each row counts.
+            metrics: The names wanted.
+
+        Returns:
+            For each metric (B,); NaN where it is undefined.
+        """
         ...
 
     def headline(self, predictions: "torch.Tensor", labels: "torch.Tensor") -> str:
