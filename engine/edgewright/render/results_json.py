@@ -31,7 +31,11 @@ def _model(found: ModelResults) -> dict[str, Any]:
         "thresholds": found.thresholds,
         "gated": found.gated,
         "gates": [gate_json(outcome) for outcome in found.verdict],
-        "variants": {name: dict(evidence) for name, evidence in found.variants.items()},
+        # Figures of resampled rows are for gates; a thousand for each metric would bury the others.
+        "variants": {
+            name: {key: value for key, value in evidence.items() if key != "resampled"}
+            for name, evidence in found.variants.items()
+        },
     }
     if found.confusion is not None:
         shown["classes"] = list(found.classes) if found.classes is not None else None

@@ -125,7 +125,9 @@ def test_figures_of_resampled_rows_are_kept_where_a_gate_asks_for_them(tmp_path:
     predicted = np.where(rng.random(90) < 0.8, truth, (truth + 1) % 3)
     worse = linear_onnx(tmp_path / "worse.onnx", np.eye(3)[[1, 0, 2]])
     light = [("dark", "bright")[i % 2] for i in range(90)]
-    data = table_rows(tmp_path / "data", one_hot(predicted), [CLASSES[t] for t in truth], CLASSES, {"light": light})
+    data = table_rows(
+        tmp_path / "data", one_hot(predicted.tolist()), [CLASSES[t] for t in truth], CLASSES, {"light": light}
+    )
 
     built = evaluate_for(["accuracy"], tmp_path / "work", data, fp32=identity)
     other = evaluate_for(["accuracy"], tmp_path / "other", data, fp32=worse)
