@@ -141,7 +141,7 @@ def share(first: Any, second: Any) -> float:
     wide = min(first[0] + first[2], second[0] + second[2]) - max(first[0], second[0])
     high = min(first[1] + first[3], second[1] + second[3]) - max(first[1], second[1])
     shared = max(wide, 0) * max(high, 0)
-    return shared / (first[2] * first[3] + second[2] * second[3] - shared)
+    return float(shared / (first[2] * first[3] + second[2] * second[3] - shared))
 
 
 def looped(pictures: Pictures, score: float) -> dict[str, float | None]:
@@ -181,7 +181,7 @@ def looped(pictures: Pictures, score: float) -> dict[str, float | None]:
 def within(box: Any, crowd: Any) -> float:
     wide = min(box[0] + box[2], crowd[0] + crowd[2]) - max(box[0], crowd[0])
     high = min(box[1] + box[3], crowd[1] + crowd[3]) - max(box[1], crowd[1])
-    return max(wide, 0) * max(high, 0) / (box[2] * box[3])
+    return float(max(wide, 0) * max(high, 0) / (box[2] * box[3]))
 
 
 @pytest.mark.parametrize("seed", range(12))
