@@ -3,6 +3,7 @@
 Source: https://github.com/modelpack/model-spec. Own data goes into annotations, nowhere else.
 """
 
+import math
 from typing import Any
 
 MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
@@ -40,3 +41,19 @@ def layers_by_path(manifest: dict[str, Any]) -> dict[str, dict[str, Any]]:
             raise ValueError(f"layer {layer.get('digest')} names no plain file: {path!r}")
         layers[path] = layer
     return layers
+
+
+def golden_atol(manifest: dict[str, object]) -> float:
+    """Read the allowed absolute error of golden samples.
+
+    Raises:
+        ValueError: The manifest gives none, or no finite number of at least 0.
+    """
+    annotations = manifest.get("annotations")
+    text = annotations.get(ATOL) if isinstance(annotations, dict) else None
+    if text is None:
+        raise ValueError(f"no annotation {ATOL}")
+    atol = float(text)
+    if not math.isfinite(atol) or atol < 0:
+        raise ValueError(f"annotation {ATOL} = {text!r} is no tolerance")
+    return atol

@@ -7,12 +7,12 @@
 
 The agent, its installer, the scripts pushed over SSH and the scripts in bundles all write this layout, and
 ``ModelHandle`` reads it. A slot's marker, ``release.json``, is removed first and written last: a slot without a marker,
-or without every file the marker lists, holds nothing.
+or without every file the marker lists, holds nothing. ``markers`` has its content.
+
+This module needs the standard library alone: applications import it through ``ModelHandle``.
 """
 
 from enum import StrEnum
-
-from edgewright_wire.messages import ModelAssignment, WireModel
 
 MODELS = "models"
 SLOTS = "slots"
@@ -32,20 +32,6 @@ class Slot(StrEnum):
     def other(self) -> "Slot":
         """The other one."""
         return Slot.B if self is Slot.A else Slot.A
-
-
-class SlotFile(WireModel):
-    """One file of a slot."""
-
-    name: str
-    size: int
-
-
-class SlotMarker(WireModel):
-    """Content of a slot's marker: the assignment that the slot holds, and the files that it takes."""
-
-    assignment: ModelAssignment
-    files: tuple[SlotFile, ...]
 
 
 def slot_path(slot: str) -> str:

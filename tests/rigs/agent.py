@@ -30,7 +30,8 @@ from edgewright_agent.runtime import Array, OnnxRuntime, Session
 from edgewright_agent.settings import Settings
 from edgewright_schemas.delivery import Delivery
 from edgewright_wire.layout import METADATA
-from edgewright_wire.slots import ACTIVE, MARKER_FILE, SlotMarker
+from edgewright_wire.markers import SlotMarker
+from edgewright_wire.slots import ACTIVE, MARKER_FILE
 from fakes.agent_ports import Device
 from rigs.base import Behaviour, Grounded, Grounds, Rig
 from samples.agent_packages import MODEL

@@ -4,11 +4,10 @@
 """
 
 import json
-import math
 from dataclasses import dataclass
 
 from edgewright_wire.messages import Blob, ModelAssignment
-from edgewright_wire.package import ATOL, DOC_TYPE, GOLDEN_FILE, MODEL_FILE, layers_by_path
+from edgewright_wire.package import DOC_TYPE, GOLDEN_FILE, MODEL_FILE, golden_atol, layers_by_path
 from edgewright_wire.slots import MANIFEST_FILE, MARKER_FILE
 
 
@@ -42,22 +41,6 @@ def read_package(manifest: bytes) -> Package:
     if taken := names & {MANIFEST_FILE, MARKER_FILE}:
         return Package(files, f"a layer takes the name {taken.pop()}, which the device uses itself")
     return Package(files)
-
-
-def golden_atol(manifest: dict[str, object]) -> float:
-    """Read the allowed absolute error of golden samples.
-
-    Raises:
-        ValueError: The manifest gives none, or no finite number of at least 0.
-    """
-    annotations = manifest.get("annotations")
-    text = annotations.get(ATOL) if isinstance(annotations, dict) else None
-    if text is None:
-        raise ValueError(f"no annotation {ATOL}")
-    atol = float(text)
-    if not math.isfinite(atol) or atol < 0:
-        raise ValueError(f"annotation {ATOL} = {text!r} is no tolerance")
-    return atol
 
 
 def problem_of(target: ModelAssignment, package: Package) -> str:

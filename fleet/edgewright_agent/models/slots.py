@@ -19,8 +19,9 @@ from edgewright_agent.durable import Disk
 from edgewright_agent.errors import local_error
 from edgewright_agent.models.packages import Package, read_package
 from edgewright_agent.repository.blobs import Blobs, digest_of_file
+from edgewright_wire.markers import SlotFile, SlotMarker
 from edgewright_wire.messages import Blob, ModelAssignment
-from edgewright_wire.slots import ACTIVE, MANIFEST_FILE, MARKER_FILE, SLOTS, Slot, SlotFile, SlotMarker, slot_path
+from edgewright_wire.slots import ACTIVE, MANIFEST_FILE, MARKER_FILE, SLOTS, Slot, slot_path
 
 BACK = ".back"
 

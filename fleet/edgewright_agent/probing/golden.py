@@ -11,10 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from edgewright_agent.models.packages import golden_atol
 from edgewright_agent.probing.outcomes import ProbeOutcome
 from edgewright_agent.runtime import Array, Runtime, Unsupported
-from edgewright_wire.package import GOLDEN_FILE, MODEL_FILE
+from edgewright_wire.package import GOLDEN_FILE, MODEL_FILE, golden_atol
 from edgewright_wire.slots import MANIFEST_FILE
 
 TIMED_RUNS = 50

@@ -4,8 +4,10 @@ computes. Called by ``golden``, ``prober`` and ``models.actions``.
 
 import json
 from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
 
-from edgewright_wire.messages import ProbeResult
+if TYPE_CHECKING:  # the child that computes does without pydantic
+    from edgewright_wire.messages import ProbeResult
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +37,10 @@ class ProbeOutcome:
         """
         return cls(**json.loads(text))
 
-    def result(self) -> ProbeResult:
+    def result(self) -> "ProbeResult":
         """Keep what goes into a report."""
+        from edgewright_wire.messages import ProbeResult
+
         return ProbeResult(
             passed=self.passed,
             samples=self.samples,

@@ -182,3 +182,8 @@ def test_starting_needs_no_heavy_library() -> None:
     heavy = "numpy torch git typer rich jinja2 sqlalchemy onnxruntime edgewright"
     code = f"import sys, edgewright_agent.main; print([m for m in '{heavy}'.split() if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout.strip() == b"[]"
+
+
+def test_what_computes_needs_no_library_of_messages() -> None:
+    code = "import sys, edgewright_agent.probing.child; print([m for m in ('pydantic', 'tuf') if m in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout.strip() == b"[]"

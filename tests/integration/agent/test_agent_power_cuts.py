@@ -15,8 +15,8 @@ from edgewright_agent.durable import Disk
 from edgewright_agent.http.client import HttpClient
 from edgewright_agent.repository.http_transport import HttpRepository
 from edgewright_wire.canonical import hex_of
+from edgewright_wire.markers import SlotMarker
 from edgewright_wire.messages import Phase, Report
-from edgewright_wire.slots import SlotMarker
 from fakes.agent_ports import Device
 from harness.power_cuts import copy_home, counting, in_a_child, power_cut
 from samples.agent_packages import MODEL, PackageFiles, a_package, assignment, target

@@ -16,8 +16,8 @@ from edgewright_agent.models.installer import Installer
 from edgewright_agent.models.payload import read_order
 from edgewright_agent.probing.in_process import InProcessProber
 from edgewright_agent.probing.prober import Prober
+from edgewright_wire.markers import SlotMarker
 from edgewright_wire.messages import ModelReport, Phase
-from edgewright_wire.slots import SlotMarker
 from fakes.agent_probers import FailsAfterSwitch
 from fakes.agent_runtimes import LinearRuntime
 from harness.power_cuts import copy_home, counting, in_a_child, power_cut

@@ -15,8 +15,9 @@ from edgewright.errors import DeliveryError
 from edgewright_schemas.delivery import Bundle, DdiSettings, Delivery
 from edgewright_wire.canonical import canonical_json, digest_bytes, hex_of
 from edgewright_wire.layout import PAYLOAD_ASSIGNMENT
+from edgewright_wire.markers import SlotFile, SlotMarker
 from edgewright_wire.messages import ModelAssignment
-from edgewright_wire.slots import MARKER_FILE, SlotFile, SlotMarker
+from edgewright_wire.slots import MARKER_FILE
 
 BUILDER_VERSION = 1
 """Increased whenever the same order would build another bundle."""

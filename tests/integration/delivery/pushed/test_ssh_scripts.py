@@ -13,8 +13,8 @@ from clients import require_client
 from edgewright.delivery.pushed.ssh import inspection, scripts
 from edgewright_schemas.delivery import Restart
 from edgewright_wire.canonical import digest_bytes, hex_of
+from edgewright_wire.markers import SlotFile, SlotMarker
 from edgewright_wire.messages import Blob, ModelAssignment
-from edgewright_wire.slots import SlotFile, SlotMarker
 
 HOSTILE = ("$(touch pwned)", "a'b\"c", "-rf", "`id`", "; exit 0 #", "ü name", "*", "\\", "&&", "!!")
 SHELLS = ("sh", "bash", "busybox")

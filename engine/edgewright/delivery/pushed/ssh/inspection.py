@@ -12,9 +12,10 @@ from edgewright.core.fleet.routes import Proof
 from edgewright.core.fleet.twins import ModelTwin
 from edgewright.delivery.pushed.ssh.scripts import MARK
 from edgewright_wire.evidence import InstalledEvidence
+from edgewright_wire.markers import SlotMarker
 from edgewright_wire.messages import ModelAssignment, ModelReport
 from edgewright_wire.names import is_model_name
-from edgewright_wire.slots import MODELS, Slot, SlotMarker, idle_slot, slot_path
+from edgewright_wire.slots import MODELS, Slot, idle_slot, slot_path
 
 MAX_OUTPUT_CHARACTERS = 500
 """Characters of a device's own output that messages quote."""

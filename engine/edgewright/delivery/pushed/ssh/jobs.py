@@ -30,8 +30,9 @@ from edgewright.errors import DeliveryError
 from edgewright_schemas.delivery import Restart
 from edgewright_wire.canonical import hex_of
 from edgewright_wire.layout import PAYLOAD_ASSIGNMENT
+from edgewright_wire.markers import SlotFile, SlotMarker
 from edgewright_wire.messages import ModelAssignment, ProbeResult
-from edgewright_wire.slots import MARKER_FILE, SlotFile, SlotMarker
+from edgewright_wire.slots import MARKER_FILE
 
 _MAX_HANGS = 3
 """Sessions in which a device may hang while it installs; then the job has failed."""

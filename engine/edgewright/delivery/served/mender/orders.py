@@ -19,8 +19,9 @@ from edgewright.errors import DeliveryError, DeliveryUnavailable
 from edgewright_schemas.delivery import MenderServerSettings, MenderSettings
 from edgewright_wire.canonical import digest_bytes, hex_of
 from edgewright_wire.layout import PAYLOAD_ASSIGNMENT
+from edgewright_wire.markers import SlotFile, SlotMarker
 from edgewright_wire.messages import ModelAssignment
-from edgewright_wire.slots import ACTIVE, MARKER_FILE, MODELS, Slot, SlotFile, SlotMarker, slot_path
+from edgewright_wire.slots import ACTIVE, MARKER_FILE, MODELS, Slot, slot_path
 
 EVIDENCE = "edgewright_evidence_"
 """Prefix of the inventory attribute that holds a model's evidence; the model's name follows."""
