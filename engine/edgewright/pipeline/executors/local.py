@@ -86,7 +86,6 @@ class LocalExecutor:
         environment.setdefault("MKL_NUM_THREADS", str(threads))
         environment["PYTHONHASHSEED"] = "0"
         environment["PYTHONUNBUFFERED"] = "1"
-        environment["PYTHONDONTWRITEBYTECODE"] = "1"  # the checkout holds the repository's files and no others
         return environment
 
     def _follow(

@@ -140,6 +140,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             os.set_inheritable(fd, False)
     if options.lifeline_fd is not None:
         end_with_parent(options.lifeline_fd)
+    # The checkout holds the repository's files and no others; commands that code starts keep to it, too.
+    sys.dont_write_bytecode = True
+    os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
     channel = Channel(options.progress_fd)
     try:
         task = staged_from_json(json.loads(options.task.read_text()))
