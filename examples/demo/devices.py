@@ -98,7 +98,6 @@ class Device(ABC):
                     **os.environ,
                     "PATH": f"{BIN}:{os.environ['PATH']}",
                     "OMP_NUM_THREADS": "1",
-                    "PYTHONDONTWRITEBYTECODE": "1",
                     "TMPDIR": str(temporary),
                 },
             )

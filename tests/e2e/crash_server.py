@@ -35,7 +35,7 @@ def main() -> None:
     reference = _warm_up(template, folder / "reference", series)
     names = reference["runs"][0]["points"]
     _say({"point": "", **reference})
-    points = _chosen(names) if series is Series.FILES and not request["all"] else list(range(1, len(names) + 1))
+    points = list(range(1, len(names) + 1)) if request["all"] else _chosen(series, names)
     running: dict[int, int] = {}
     while points or running:
         while points and len(running) < AT_ONCE:
@@ -67,8 +67,15 @@ def _warm_up(template: Path, place: Path, series: Series) -> dict[str, Any]:
     return found
 
 
-def _chosen(names: Sequence[str]) -> list[int]:
-    """The first point of each kind (an operation on a kind of file), and the last of those that make files visible."""
+def _chosen(series: Series, names: Sequence[str]) -> list[int]:
+    """Choose points for a run of minutes.
+
+    Between two calls a run may end after the first or before the second, which leaves the same behind: ``before`` and
+    ``after`` take turns, so that together they end it once at every boundary. Of files, the first operation of each
+    kind on each kind of file, and the last of those that make files visible.
+    """
+    if series is not Series.FILES:
+        return list(range(1, len(names) + 1, 2))
     kinds: dict[str, list[int]] = {}
     for number, name in enumerate(names, 1):
         kinds.setdefault(re.sub(r"[0-9a-f]{64}|\b[0-9a-f]{2}\b|[0-9-]+", "…", name), []).append(number)

@@ -31,7 +31,7 @@ pytestmark = pytest.mark.e2e
 HERE = Path(__file__).parent
 SEED = 7
 ALL_POINTS = THOROUGH
-"""Crash before every operation on a file, and not only before those of each kind that crash_server chooses."""
+"""Crash at every point, and not only at those that crash_server chooses."""
 EPOCH = re.compile(r"^train model/[a-z-]+: epoch (\d+)/(\d+)", re.MULTILINE)
 KILLED = -signal.SIGKILL
 
@@ -43,7 +43,7 @@ KILLED = -signal.SIGKILL
 def test_a_run_killed_at_any_point_is_finished_by_the_next(tmp_path: Path, series: Series) -> None:
     reference, *crashes = _crash_everywhere(tmp_path, series)
     _check_reference(reference)
-    assert len(crashes) > 40, "there are that many points at least"
+    assert len(crashes) > (40 if ALL_POINTS or series is Series.FILES else 20), "there are that many points at least"
     assert sum(crash["runs"][0]["code"] == KILLED for crash in crashes) > 0.95 * len(crashes)
     problems = [problem for crash in crashes for problem in _problems(crash, reference)]
     assert not problems, "\n".join(problems)

@@ -10,6 +10,7 @@ import pytest
 from e2e.controllers import Served
 from e2e.fleet import Fleet, wait_for
 from edgewright.forges.settings import ForgeKind
+from harness.profiles import THOROUGH
 from samples.repositories import run_git
 from servers.forge.server import ForgeServer
 from servers.git_server import GitServer
@@ -19,6 +20,8 @@ pytestmark = pytest.mark.e2e
 SECRET = "It's a Secret to Everybody"
 MODEL = "shelf-stock"
 SPEC = f"models/{MODEL}.yaml"
+FORGES = ("github", "gitlab", "forgejo") if THOROUGH else ("github",)
+"""What forges differ in, ``contract/forges`` tries with each of them."""
 
 
 class Team:
@@ -93,7 +96,7 @@ class Team:
         assert answer.json()["accepted"] is True, answer.text
 
 
-@pytest.mark.parametrize("kind", ["github", "gitlab", "forgejo"])
+@pytest.mark.parametrize("kind", FORGES)
 def test_a_pull_request_is_previewed_merged_verified_and_reverted(tmp_path: Path, kind: ForgeKind) -> None:
     with ForgeServer(kind) as forge, GitServer(tmp_path / "remotes") as remotes:
         team = Team(tmp_path, forge, remotes)

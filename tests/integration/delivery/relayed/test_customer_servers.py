@@ -18,6 +18,7 @@ from edgewright.delivery.relayed.worker import Pace
 from edgewright.errors import DeliveryError, DeliveryUnavailable, EdgewrightError
 from edgewright.http.limits import Limits
 from edgewright_wire.messages import Phase
+from harness.profiles import THOROUGH
 from rigs.base import Behaviour, Grounds, assignments, work
 from rigs.hawkbit import HawkbitRig, hawkbit_delivery
 from rigs.mender_server import MenderServerRig, mender_delivery
@@ -139,7 +140,8 @@ def test_any_answer_may_get_lost_and_the_engine_end_there(system: str, tmp_path:
         rig.add(*devices)
         work(rig)
         version = 0
-        for number in range(1, 200):
+        # Each request is lost once, on its way there or on its way back; make test-all loses each both ways.
+        for number in range(1, 200) if THOROUGH else range(1 if done else 2, 200, 2):
             version += 1
             release = rig.release(1 + version % 2, config=f"round = {number}".encode())
             rig.driver.assign(assignments(version, devices, release), rig.configs())
