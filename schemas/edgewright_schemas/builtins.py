@@ -31,7 +31,21 @@ class MlpArguments(SpecModel):
     dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
 
 
-ARCHITECTURES: Mapping[str, type[SpecModel]] = {"small-cnn": SmallCnnArguments, "mlp": MlpArguments}
+class SmallDetectorArguments(SpecModel):
+    """Arguments of ``small-detector``."""
+
+    width: int = Field(default=16, ge=1, le=1024)
+    """Channels of the first block; later ones have up to four times as many."""
+    stride: Literal[4, 8, 16] = 8
+    """Pixels between positions that may each be one object."""
+
+
+DETECTOR = "small-detector"
+ARCHITECTURES: Mapping[str, type[SpecModel]] = {
+    "small-cnn": SmallCnnArguments,
+    "mlp": MlpArguments,
+    DETECTOR: SmallDetectorArguments,
+}
 
 
 class ResizeArguments(SpecModel):

@@ -8,14 +8,14 @@ from edgewright_schemas.base import API_VERSION, Metadata, Name, SpecModel, Use
 from edgewright_schemas.tasks import TASKS
 from edgewright_wire.names import Digest
 
-Task = Literal["image-classification", "tabular-classification", "regression"]
+Task = Literal["image-classification", "tabular-classification", "regression", "object-detection"]
 Origin = Literal["trained", "imported", "command"]
 
 
 class EarlyStopping(SpecModel):
     """Stops when the validation metric no longer improves; the best epoch is kept."""
 
-    metric: Literal["accuracy", "loss", "f1Macro", "mae", "rmse"] = "loss"
+    metric: Literal["accuracy", "loss", "f1Macro", "mae", "rmse", "map", "countMae"] = "loss"
     patience: int = Field(default=3, ge=1)
     min_delta: float = Field(default=0.0, ge=0)
 
@@ -52,7 +52,7 @@ class Quantization(SpecModel):
     """Validation rows used to calibrate."""
     parity: float | None = Field(default=None, gt=0, examples=[0.1])
     """Largest error of the quantized model that is packaged: root mean square over validation rows, as a share of how
-    much an output varies, for each output. Left out: 0.2 for regression, 0.5 for classification."""
+    much an output varies, for each output. Left out: 0.2 for regression, 0.5 for other tasks."""
     fallback: Literal["fp32", "none"] = "fp32"
     """The model to package when the quantized one cannot be made, is further off than ``parity``, or fails a gate."""
 
@@ -78,6 +78,17 @@ class PackageSpec(SpecModel):
     opset: int = Field(default=18, ge=13, le=24)
 
 
+class Nms(SpecModel):
+    """Which of a detector's overlapping boxes are objects (non-maximum suppression)."""
+
+    score: float = Field(default=0.5, gt=0, lt=1)
+    """Least score of an object that is counted. Precision is measured over lower scores too, from 0.01 on."""
+    iou: float = Field(default=0.5, gt=0, le=1)
+    """Two boxes of a class that overlap by more (intersection over union) are one object."""
+    max_detections: int = Field(default=100, ge=1, le=10_000)
+    """The most objects of a picture."""
+
+
 class ModelSpec(SpecModel):
     """The desired model. Exactly one of architecture, source and command."""
 
@@ -94,6 +105,8 @@ class ModelSpec(SpecModel):
     output: str = "model.onnx"
     """The file a command writes, below its output folder."""
     package: PackageSpec = PackageSpec()
+    nms: Nms | None = None
+    """For object detection."""
     thresholds: Name | None = None
 
     @property
@@ -117,6 +130,8 @@ class ModelSpec(SpecModel):
             raise ValueError(f"a model has exactly one of architecture, source and command; found {found}")
         if self.training is not None and self.architecture is None:
             raise ValueError("training goes with architecture only")
+        if self.nms is not None and self.task != "object-detection":
+            raise ValueError("nms goes with the task object-detection only")
         return self
 
     @property

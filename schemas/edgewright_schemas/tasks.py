@@ -99,6 +99,26 @@ TASKS: Mapping[str, TaskDeclaration] = {
         int8_bound=0.2,
         hub_task="tabular-regression",
     ),
+    "object-detection": TaskDeclaration(
+        metrics=(
+            Metric("map", "map", watched=True),
+            Metric("ap50", "ap50"),
+            Metric("ap75", "ap75"),
+            Metric("mapSmall", "map_small"),
+            Metric("mapMedium", "map_medium"),
+            Metric("mapLarge", "map_large"),
+            Metric("ar", "ar"),
+            Metric("countMae", "count_mae", lower_is_better=True, watched=True),
+            Metric("countExact", "count_exact"),
+            Metric("falseAlarmsPerFrame", "false_alarms_per_frame", lower_is_better=True),
+            Metric("falseAlarmsPerEmptyFrame", "false_alarms_per_empty_frame", lower_is_better=True),
+        ),
+        label_types=frozenset({"boxes"}),
+        label_words="a label of objects",
+        label_hint="read labels of a format with boxes, or use a classification task",
+        int8_bound=0.5,
+        hub_task="object-detection",
+    ),
 }
 """By the name that specs give."""
 

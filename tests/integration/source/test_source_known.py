@@ -27,7 +27,7 @@ def problems(folder: Path, changes: dict[str, str]) -> list[str]:
         (
             "use: transformer",
             "7:23: spec.architecture.use: there is no built-in architecture 'transformer' "
-            "(known: mlp, small-cnn; your own: code/file.py:name)",
+            "(known: mlp, small-cnn, small-detector; your own: code/file.py:name)",
         ),
         (
             "use: mlp, with: {hiden: [8]}",
@@ -104,7 +104,8 @@ def test_what_no_training_has_is_refused(tmp_path: Path, training: str, limit: s
         (
             "mae",
             "mae is not measured for model 'reader', whose task is tabular-classification, so this gate can never pass "
-            "(use one of accuracy, f1Macro, precisionMacro, recallMacro, loss)",
+            "(use one of accuracy, f1Macro, precisionMacro, recallMacro, loss, rocAuc, averagePrecision, brier, "
+            "calibrationError, top3Accuracy, top5Accuracy)",
         ),
     ],
 )
@@ -119,6 +120,19 @@ def test_early_stopping_watches_a_metric_of_the_task(tmp_path: Path) -> None:
         "specs/model.yaml:9:38: spec.training.earlyStopping.metric: rmse does not fit tabular-classification "
         "(use one of loss, accuracy, f1Macro)"
     ]
+
+
+@pytest.mark.parametrize(
+    ("task", "use", "expected"),
+    [
+        ("object-detection", "small-cnn", "small-cnn does not fit object-detection (use small-detector, or"),
+        ("tabular-classification", "small-detector", "small-detector does not fit tabular-classification (use small-"),
+    ],
+)
+def test_an_architecture_must_fit_the_task(tmp_path: Path, task: str, use: str, expected: str) -> None:
+    model = MODEL.replace("tabular-classification", task).replace("use: mlp", f"use: {use}")
+    found = problems(tmp_path, {"specs/model.yaml": model})
+    assert [each for each in found if f"spec.architecture.use: {expected}" in each]
 
 
 def test_a_window_must_open_at_some_time(tmp_path: Path) -> None:

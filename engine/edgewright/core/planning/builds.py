@@ -184,7 +184,7 @@ def _plan_evaluation(
     return bench.build(
         Evaluate,
         address,
-        evaluate_components(spec.task, _digest(export), _digest(dataset), gate_list),
+        evaluate_components(spec.task, _digest(export), _digest(dataset), gate_list, spec.nms),
         {"export": export, "dataset": dataset},
         unless="export and data come out the same",
         gates=tuple(gates.describe(gate) for gate in gate_list),
@@ -221,7 +221,7 @@ def _champion_evidence(
         measured = bench.build(
             Evaluate,
             Address("model", model.metadata.name),
-            evaluate_components(model.spec.task, champion.export, _digest(dataset), gate_list),
+            evaluate_components(model.spec.task, champion.export, _digest(dataset), gate_list, model.spec.nms),
             {"export": Node(champion.export_fingerprint, stored), "dataset": dataset},
             unless="the dataset's content stays the same",
             subject="champion",

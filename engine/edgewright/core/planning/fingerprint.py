@@ -14,7 +14,7 @@ from edgewright.core.artifact import Action
 from edgewright_schemas.base import SpecModel, is_code_reference
 from edgewright_schemas.dataset import DatasetSpec, Source
 from edgewright_schemas.fleet import FleetSpec
-from edgewright_schemas.model import ModelSpec
+from edgewright_schemas.model import ModelSpec, Nms
 from edgewright_schemas.tasks import ADDED
 from edgewright_schemas.thresholds import Gate
 from edgewright_wire.canonical import digest_json
@@ -186,7 +186,9 @@ def export_components(
     }
 
 
-def evaluate_components(task: str, export_digest: str, dataset_digest: str, gates: Iterable[Gate] = ()) -> Components:
+def evaluate_components(
+    task: str, export_digest: str, dataset_digest: str, gates: Iterable[Gate] = (), nms: Nms | None = None
+) -> Components:
     """List the components of evidence. The same for candidate and champion, so neither is measured twice.
 
     Gates are a part as far as they ask for what evaluations of before did not measure.
@@ -198,6 +200,7 @@ def evaluate_components(task: str, export_digest: str, dataset_digest: str, gate
         "task": task,
         "input.export": export_digest,
         "input.dataset": dataset_digest,
+        **(_fields(nms, prefix="nms") if nms is not None else {}),
         **({"figures.added": _ENCODE(added)} if added else {}),
         **({RESAMPLED: _ENCODE(resampled)} if resampled else {}),
     }

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 
 from edgewright.core.facts import Column, DatasetFacts
 from edgewright.errors import StepFailed
+from edgewright.pipeline.dataset.boxes import join_tables, object_table
 
 SPLITS = ("train", "validation", "test")
 SCHEMA = "schema.json"
@@ -32,7 +33,8 @@ class Split:
     """Images: (N, C, H, W) in [0, 1]. Tables: (N, F), the columns of facts ``features`` in order; a category is
     as many columns of 0 and 1 as it has values, a boolean is 0 or 1."""
     labels: npt.NDArray[np.int64] | npt.NDArray[np.float32]
-    """(N,). A category: int64 positions in its ``values``. A number: float32."""
+    """(N,). A category: int64 positions in its ``values``. A number: float32. Objects: (N, most, 6) as ``boxes`` has
+    them."""
     columns: pa.Table
     """(N rows) The slice columns as strings; null where a row has no value."""
 
@@ -65,20 +67,24 @@ def load_split(files: Mapping[str, Path], facts: DatasetFacts, split: str, *, li
     with pq.ParquetFile(path) as file:
         rows = file.metadata.num_rows if limit is None else min(limit, file.metadata.num_rows)
         features = np.zeros((rows, *facts.input_shape), dtype=np.float32)
-        labels = np.empty(rows, dtype=np.int64 if facts.label_values else np.float32)
+        labels: list[npt.NDArray[np.int64] | npt.NDArray[np.float32]] = []
         kept: list[pa.Table] = []
         done = 0
         for batch in file.iter_batches(batch_size=_rows_at_once(facts), columns=wanted):
             part = batch.slice(0, rows - done)
             end = done + part.num_rows
             _fill(features[done:end], part, facts)
-            labels[done:end] = _labels(part.column(label), facts.columns[label])
+            labels.append(_labels(part.column(label), facts.columns[label]))
             kept.append(pa.table({name: as_strings(part.column(name)) for name in slices}))
             done = end
             if done == rows:
                 break
     empty = pa.table({name: pa.array([], pa.string()) for name in slices})
-    return Split(features=features, labels=labels, columns=pa.concat_tables([empty, *kept]).combine_chunks())
+    return Split(
+        features=features,
+        labels=_joined(labels, facts.columns[label]),
+        columns=pa.concat_tables([empty, *kept]).combine_chunks(),
+    )
 
 
 def as_strings(column: pa.Array) -> pa.Array:
@@ -113,7 +119,19 @@ def _fill_columns(target: npt.NDArray[np.float32], column: pa.Array, described: 
     return len(values)
 
 
+def _joined(
+    parts: Sequence[npt.NDArray[np.int64] | npt.NDArray[np.float32]], described: Column
+) -> npt.NDArray[np.int64] | npt.NDArray[np.float32]:
+    if described.type == "boxes":
+        return join_tables([part.astype(np.float32, copy=False) for part in parts])
+    empty = np.empty(0, dtype=np.int64 if described.values else np.float32)
+    joined: npt.NDArray[np.int64] | npt.NDArray[np.float32] = np.concatenate([empty, *parts])
+    return joined
+
+
 def _labels(column: pa.Array, described: Column) -> npt.NDArray[np.int64] | npt.NDArray[np.float32]:
+    if described.type == "boxes":
+        return object_table(column)
     return _positions(column, described.values) if described.values is not None else _numbers(column)
 
 

@@ -81,6 +81,10 @@ class ClassEvaluator:
         truth = labels.numpy()
         return {name: score_metrics.WEIGHTED[name](weights, probabilities, truth) for name in metrics}
 
+    def details(self, predictions: torch.Tensor, labels: torch.Tensor) -> Mapping[str, Any]:
+        """Compute nothing besides the metrics."""
+        return {}
+
     def headline(self, predictions: torch.Tensor, labels: torch.Tensor) -> str:
         """Write the accuracy for a message."""
         value = self.figures(predictions, labels)["accuracy"]

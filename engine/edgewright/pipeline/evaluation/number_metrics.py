@@ -78,6 +78,10 @@ class NumberEvaluator:
         found = {"mae": weights @ np.abs(errors) / count, "rmse": np.sqrt(squares / count), "r2": 1 - r2}
         return {name: found[name] for name in metrics}
 
+    def details(self, predictions: torch.Tensor, labels: torch.Tensor) -> Mapping[str, Any]:
+        """Compute nothing besides the metrics."""
+        return {}
+
     def headline(self, predictions: torch.Tensor, labels: torch.Tensor) -> str:
         """Write the root mean square error for a message."""
         value = self.figures(predictions, labels)["rmse"]

@@ -57,7 +57,7 @@ def build(context: StepContext) -> Built[EvaluationFacts]:
         raise StepFailed(
             f"the test split of dataset {spec.dataset} has no rows", hint="raise split.test, or add rows to the source"
         )
-    what = task_of(spec.task)
+    what = task_of(spec.task).configured(spec, facts)
     classes = what.classes(facts, spec.dataset)
     evaluator = what.evaluator(len(classes) if classes is not None else None)
     measured: dict[str, dict[str, Any]] = {}
@@ -141,6 +141,7 @@ def _figures(evaluator: Evaluator, predictions: torch.Tensor, test: Split) -> di
         "rows": len(test),
         "rowsNotFinite": count_unusable(predictions.numpy()),
         "confusion": evaluator.confusion(predictions, labels),
+        **evaluator.details(predictions, labels),
     }
 
 

@@ -15,6 +15,7 @@ ROWS = 512
 _RARE = 0.05
 """Scores of classes share a unit: one that hardly varies is measured by this share of the largest deviation."""
 _OF_DIFFERENT_SIZE = 20
+_WITH_POSITIONS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +67,9 @@ def int8_error(expected: npt.NDArray[Any], found: npt.NDArray[Any], classes: int
         found: (N, …) of the int8 variant.
         classes: How many outputs are scores of classes; None where they are not.
     """
-    reference = expected.reshape(len(expected), -1).astype(np.float64)
+    # Where an output is a number of positions, what counts is the meaning of a number, not where it is.
+    positions = expected.ndim == _WITH_POSITIONS
+    reference = expected.reshape(-1, expected.shape[-1] if positions else expected[:1].size).astype(np.float64)
     deviation = reference.std(axis=0)
     largest = float(deviation.max(initial=0.0))
     if expected.shape != found.shape or not np.isfinite(found).all() or not np.isfinite(expected).all():

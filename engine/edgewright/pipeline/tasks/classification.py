@@ -8,6 +8,7 @@ import numpy.typing as npt
 from edgewright.core.facts import DatasetFacts
 from edgewright.pipeline.tasks.labels import check_label
 from edgewright.pipeline.tasks.protocol import Evaluator, Labels
+from edgewright_schemas.model import ModelSpec
 from edgewright_schemas.tasks import TASKS
 
 if TYPE_CHECKING:
@@ -25,10 +26,18 @@ class Classification:
         self.name = name
         self.declaration = TASKS[name]
 
+    def configured(self, spec: ModelSpec, facts: DatasetFacts) -> "Classification":
+        """Return itself: nothing of it depends on the dataset."""
+        return self
+
     def classes(self, facts: DatasetFacts, dataset: str) -> tuple[str, ...]:
         """Return the label's values."""
         check_label(self.name, self.declaration, facts, dataset)
         return tuple(facts.label_values or ())
+
+    def output_shape(self, outputs: int) -> tuple[int | None, ...]:
+        """Return the numbers of one row."""
+        return (outputs,)
 
     def unusable(self, labels: Labels, outputs: int) -> npt.NDArray[np.bool_]:
         """Mark labels that are no class."""

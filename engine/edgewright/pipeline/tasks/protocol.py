@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgewright.core.facts import DatasetFacts
+from edgewright_schemas.model import ModelSpec
 from edgewright_schemas.tasks import TaskDeclaration
 
 if TYPE_CHECKING:
@@ -66,6 +67,10 @@ class Evaluator(Protocol):
         """
         ...
 
+    def details(self, predictions: "torch.Tensor", labels: "torch.Tensor") -> Mapping[str, Any]:
+        """Compute what the evidence says besides the metrics."""
+        ...
+
     def headline(self, predictions: "torch.Tensor", labels: "torch.Tensor") -> str:
         """Write the task's first figure for a message: ``accuracy 0.97``."""
         ...
@@ -89,6 +94,10 @@ class Task(Protocol):
 
     # ── dataset ───────────────────────────────────────────────────────────────────────────────────────────────
 
+    def configured(self, spec: ModelSpec, facts: DatasetFacts) -> "Task":
+        """Return the task as a model's spec and a dataset's facts have it."""
+        ...
+
     def classes(self, facts: DatasetFacts, dataset: str) -> tuple[str, ...] | None:
         """List the classes in the order of a model's outputs; None where outputs are no scores of classes.
 
@@ -98,6 +107,14 @@ class Task(Protocol):
 
         Raises:
             StepFailed: The dataset's label does not fit the task.
+        """
+        ...
+
+    def output_shape(self, outputs: int) -> tuple[int | None, ...]:
+        """Return the shape of a row's output, without the batch; None where any size will do.
+
+        Args:
+            outputs: Classes, or 1 where there are none.
         """
         ...
 

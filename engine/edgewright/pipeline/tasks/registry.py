@@ -3,12 +3,18 @@
 from collections.abc import Mapping
 
 from edgewright.pipeline.tasks.classification import Classification
+from edgewright.pipeline.tasks.detection import ObjectDetection
 from edgewright.pipeline.tasks.protocol import Task
 from edgewright.pipeline.tasks.regression import Regression
 
 _TASKS: Mapping[str, Task] = {
     task.name: task
-    for task in (Classification("image-classification"), Classification("tabular-classification"), Regression())
+    for task in (
+        Classification("image-classification"),
+        Classification("tabular-classification"),
+        Regression(),
+        ObjectDetection(),
+    )
 }
 
 

@@ -8,6 +8,7 @@ import numpy.typing as npt
 from edgewright.core.facts import DatasetFacts
 from edgewright.pipeline.tasks.labels import check_label
 from edgewright.pipeline.tasks.protocol import Evaluator, Labels
+from edgewright_schemas.model import ModelSpec
 from edgewright_schemas.tasks import TASKS
 
 if TYPE_CHECKING:
@@ -22,9 +23,17 @@ class Regression:
     declaration = TASKS["regression"]
     output_hint = "one number per row: (N, 1)"
 
+    def configured(self, spec: ModelSpec, facts: DatasetFacts) -> "Regression":
+        """Return itself: nothing of it depends on the dataset."""
+        return self
+
     def classes(self, facts: DatasetFacts, dataset: str) -> None:
         """Check the label; there are no classes."""
         check_label(self.name, self.declaration, facts, dataset)
+
+    def output_shape(self, outputs: int) -> tuple[int | None, ...]:
+        """Return the numbers of one row."""
+        return (1,)
 
     def unusable(self, labels: Labels, outputs: int) -> npt.NDArray[np.bool_]:
         """Mark labels that are no finite number."""

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from torch import nn
 
 from edgewright.errors import StepFailed
+from edgewright.pipeline.training.detector import SmallDetector
 from edgewright_schemas.base import SpecModel
 from edgewright_schemas.builtins import ARCHITECTURES, MlpArguments, SmallCnnArguments
 
@@ -122,6 +123,7 @@ class _BuiltIn:
 _BUILT_INS: Mapping[str, _BuiltIn] = {
     "small-cnn": _BuiltIn(3, "images", SmallCnn),
     "mlp": _BuiltIn(1, "tabular features", Mlp),
+    "small-detector": _BuiltIn(3, "images", SmallDetector),
 }
 
 

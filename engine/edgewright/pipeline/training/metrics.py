@@ -66,7 +66,12 @@ class Best:
             self.epoch = epoch
             return True
         metric = self.stopping.metric
-        value = figures["valLoss" if metric == "loss" else metric]
+        value = figures.get("valLoss" if metric == "loss" else metric)
+        if value is None:
+            raise StepFailed(
+                f"{metric}, which training.earlyStopping follows, cannot be computed on the validation split",
+                hint="give the validation split rows with objects, or follow the loss",
+            )
         gain = self.value - value if metric in LOWER_IS_BETTER else value - self.value
         if self.epoch and gain <= self.stopping.min_delta:
             self.stale += 1

@@ -44,7 +44,7 @@ def shape_of(spec: ModelSpec, dataset_facts: DatasetFacts) -> Shape:
     Raises:
         StepFailed: The dataset's label does not fit the task.
     """
-    task = task_of(spec.task)
+    task = task_of(spec.task).configured(spec, dataset_facts)
     return Shape(dataset_facts.input_shape, outputs_of(task, dataset_facts, spec.dataset), task)
 
 

@@ -172,12 +172,13 @@ class _Run:
         rows = train.features[:2]
         with torch.random.fork_rng(devices=[]), torch.no_grad(), self._user_code():
             output = self._module.eval()(rows)
-        expected = (len(rows), self._shape.outputs)
+        expected = (len(rows), *self._shape.task.output_shape(self._shape.outputs))
         found = tuple(output.shape) if isinstance(output, torch.Tensor) else f"a {type(output).__name__}"
-        if found != expected:
+        if not isinstance(found, tuple) or not _fits(found, expected):
             assert self._spec.architecture is not None
+            wanted = f"({', '.join('any' if size is None else str(size) for size in expected)})"
             raise StepFailed(
-                f"{self._spec.architecture.use} made {found} from {len(rows)} rows; it must make a tensor {expected}",
+                f"{self._spec.architecture.use} made {found} from {len(rows)} rows; it must make a tensor {wanted}",
                 hint=self._shape.task.output_hint,
             )
 
@@ -265,6 +266,13 @@ class _Run:
                     f"training ran out of GPU memory: {error}",
                     hint="lower training.batchSize, or train with EDGEWRIGHT_DEVICE=cpu",
                 ) from error
+
+
+def _fits(found: tuple[int, ...], expected: tuple[int | None, ...]) -> bool:
+    """Return whether a shape is the one expected, where None stands for any size."""
+    return len(found) == len(expected) and all(
+        size is None or size == made for size, made in zip(expected, found, strict=True)
+    )
 
 
 def _copy(module: torch.nn.Module) -> dict[str, Any]:

@@ -14,11 +14,11 @@ from pydantic_core import ErrorDetails
 from edgewright.core.address import Address
 from edgewright.core.rollout.windows import in_window
 from edgewright.core.status.reasons import REASONS, current_reason
-from edgewright.core.suggestions import suggestion
+from edgewright.core.suggestions import nearest, suggestion
 from edgewright.source.specs.references import Field, FieldProblem, means_code
 from edgewright.source.specs.validation_errors import describe_value, expectation
 from edgewright_schemas.base import SpecModel, Use
-from edgewright_schemas.builtins import ARCHITECTURES, DATASET_STEPS
+from edgewright_schemas.builtins import ARCHITECTURES, DATASET_STEPS, DETECTOR
 from edgewright_schemas.dataset import Dataset
 from edgewright_schemas.kinds import KINDS, Document
 from edgewright_schemas.model import Model
@@ -179,13 +179,19 @@ def _check_model(address: Address, model: Model, documents: Mapping[Address, Doc
     spec = model.spec
     if spec.architecture is not None:
         yield from _check_use(address, ("spec", "architecture"), spec.architecture, "architecture", ARCHITECTURES)
+        detects = spec.task == "object-detection"
+        if spec.architecture.use in ARCHITECTURES and (spec.architecture.use == DETECTOR) != detects:
+            field: Field = ("spec", "architecture", "use")
+            others = ", ".join(name for name in ARCHITECTURES if (name == DETECTOR) == detects)
+            message = f"{spec.architecture.use} does not fit {spec.task}"
+            yield FieldProblem(address, field, message, f"use {others}, or your own class")
     declared = TASKS[spec.task]
     fitting = declared.metric_names
     stopping = spec.training.early_stopping if spec.training is not None else None
     watched = tuple(dict.fromkeys(("loss", *declared.watched_names)))
     if stopping is not None and stopping.metric not in watched:
-        field: Field = ("spec", "training", "earlyStopping", "metric")
-        yield FieldProblem(address, field, f"{stopping.metric} does not fit {spec.task}", _use_one_of(*watched))
+        at: Field = ("spec", "training", "earlyStopping", "metric")
+        yield FieldProblem(address, at, f"{stopping.metric} does not fit {spec.task}", _use_one_of(*watched))
     target = Address("thresholds", spec.thresholds or "")
     thresholds = documents.get(target)
     if isinstance(thresholds, Thresholds):
@@ -195,7 +201,9 @@ def _check_model(address: Address, model: Model, documents: Mapping[Address, Doc
                     f"{gate.metric} is not measured for model {model.metadata.name!r}, whose task is {spec.task}, "
                     "so this gate can never pass"
                 )
-                yield FieldProblem(target, ("spec", "gates", index, "metric"), message, _use_one_of(*fitting))
+                close = nearest(gate.metric, fitting)
+                hint = f"did you mean {close}?" if close is not None else _use_one_of(*fitting)
+                yield FieldProblem(target, ("spec", "gates", index, "metric"), message, hint)
 
 
 def _use_one_of(*names: str) -> str:
