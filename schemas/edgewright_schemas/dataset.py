@@ -8,8 +8,8 @@ from pydantic import Field, model_validator
 from edgewright_schemas.base import API_VERSION, Metadata, Ratio, SpecModel, Use
 from edgewright_wire.names import Digest
 
-SourceFormat = Literal["image-folder", "csv", "parquet", "python"]
-ColumnType = Literal["image", "category", "number", "integer", "text", "boolean"]
+SourceFormat = Literal["image-folder", "csv", "parquet", "python", "coco"]
+ColumnType = Literal["image", "category", "number", "integer", "text", "boolean", "boxes"]
 
 SPLIT_NAMES: Mapping[str, str] = {
     **dict.fromkeys(("train", "training"), "train"),
@@ -60,7 +60,8 @@ class Column(SpecModel):
     type: ColumnType
     values: tuple[str, ...] | None = None
     """The categories, in the order of the model's outputs. Without it: those found, sorted as text (10 before 2), which
-    a model that is not trained here has to confirm by the names in its file."""
+    a model that is not trained here has to confirm by the names in its file. Of objects: those that the source
+    lists, in its order."""
     range: Range | None = Field(default=None, exclude_if=lambda value: value is None)
     """Of images deeper than eight bits: what becomes black and what white; needed unless 0 to 65535 are in use."""
 

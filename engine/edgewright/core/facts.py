@@ -129,9 +129,9 @@ class Column(StoredFacts):
     """One column of a dataset."""
 
     type: str = _fact(_text)
-    """``image``, ``category``, ``number``, ``integer``, ``boolean``, ``text``."""
+    """``image``, ``category``, ``number``, ``integer``, ``boolean``, ``text``, ``boxes``."""
     values: tuple[str, ...] | None = _fact(_texts, optional=True)
-    """A category's values in the order of a model's outputs."""
+    """Values of a category or of objects in the order of a model's outputs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,6 +158,12 @@ class DatasetFacts(StoredFacts):
     """Rows of each slice, by column, value and split: ``{store: {lyon: {train: 8, validation: 1, test: 1}}}``."""
     skipped: Mapping[str, int] | None = _fact(_mapping(_integer), optional=True)
     """Files of the source that were not read, by kind: ``{".txt": 3, hidden: 12}``."""
+    objects: Mapping[str, Mapping[str, int]] | None = _fact(_mapping(_mapping(_integer)), optional=True)
+    """Objects of each category, by split: ``{train: {bottle: 230}}``; of a label of type ``boxes``."""
+    negatives: Mapping[str, int] | None = _fact(_mapping(_integer), optional=True)
+    """Pictures without objects, by split."""
+    left_out: Mapping[str, int] | None = _fact(_mapping(_integer), optional=True)
+    """Objects and pictures that the source has and the dataset has not, by reason."""
     dropped: Mapping[str, int] | None = _fact(_mapping(_integer), optional=True)
     """Rows that steps dropped, by step."""
     copies: Mapping[str, int] | None = _fact(_mapping(_integer), optional=True)

@@ -120,13 +120,13 @@ def columns_found(spec: DatasetSpec) -> list[str]:
     return sorted(
         name
         for name, column in spec.columns.items()
-        if column.type == "category" and column.values is None and name not in aside
+        if column.type in ("category", "boxes") and column.values is None and name not in aside
     )
 
 
 def _reads_folder(source: Source) -> bool:
     """Return whether a source is a folder, as far as its spec tells."""
-    if source.format == "image-folder":
+    if source.format in ("image-folder", "coco", "yolo", "voc"):
         return True
     return source.format != "python" and "." not in source.uri.rpartition("/")[2]
 

@@ -1,16 +1,16 @@
 """Columns of a dataset by role (features, label, slices, group), and values as their types. Used while it is built.
 
-Rules. The label is the column named ``label``; without one, the column named ``target``; without that, the only
-category column that is neither a slice nor the group. One declared image column makes an image dataset, whose only
-feature it is. Otherwise every declared number, integer, boolean and category column is a feature, in the order
-declared, except the label, the slices and the group. Slice and group columns need no declaration: they are read
-as categories.
+Rules. The label is the column named ``label``; without one, the column named ``target``; without that, the column of
+type ``boxes``, or the only category column that is neither a slice nor the group. One declared image column makes an
+image dataset, whose only feature it is. Otherwise every declared number, integer, boolean and category column is a
+feature, in the order declared, except the label, the slices and the group. Slice and group columns need no declaration:
+they are read as categories.
 """
 
 import math
 import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgewright.errors import StepFailed
+from edgewright.pipeline.dataset.objects.values import coerce_objects
 from edgewright_schemas.dataset import Column, ColumnType, DatasetSpec
 
 _FEATURE_TYPES = frozenset({"number", "integer", "boolean", "category"})
@@ -49,6 +50,11 @@ class Columns:
         """Return the label where its values are classes; nothing for a number."""
         return (self.label,) if self.types[self.label] in _CLASS_TYPES else ()
 
+    @property
+    def objects(self) -> str | None:
+        """The label where its values are the objects in a picture."""
+        return self.label if self.types[self.label] == "boxes" else None
+
     def required(self) -> tuple[str, ...]:
         """Columns in which every row must have a value."""
         return (*self.features, self.label, *(name for name in (self.group, self.split) if name))
@@ -74,7 +80,8 @@ def columns_of(spec: DatasetSpec) -> Columns:
         )
     label = _label(declared, aside)
     _check_ranges(declared)
-    if spec.split.stratify and declared[label].type not in _CLASS_TYPES and not spec.slices:
+    _check_objects(declared, label)
+    if spec.split.stratify and declared[label].type not in {*_CLASS_TYPES, "boxes"} and not spec.slices:
         raise StepFailed("split.stratify has nothing to go by", hint="it goes by a label with classes, and by slices")
     return Columns(
         types=types,
@@ -90,12 +97,14 @@ def columns_of(spec: DatasetSpec) -> Columns:
 def _label(declared: Mapping[str, Column], aside: set[str]) -> str:
     if "label" in declared or "target" in declared:
         name = "label" if "label" in declared else "target"
-        if declared[name].type not in _FEATURE_TYPES:
+        if declared[name].type not in {*_FEATURE_TYPES, "boxes"}:
             raise StepFailed(
                 f"column {name!r} is the label and cannot be of type {declared[name].type}",
                 hint="a label is a category, or a number for regression",
             )
         return name
+    if boxes := [name for name, column in declared.items() if column.type == "boxes"]:
+        return boxes[0]
     categories = [name for name, column in declared.items() if column.type == "category" and name not in aside]
     if len(categories) == 1:
         return categories[0]
@@ -125,6 +134,21 @@ def _features(declared: Mapping[str, Column], label: str, aside: set[str]) -> tu
     return features
 
 
+def _check_objects(declared: Mapping[str, Column], label: str) -> None:
+    boxes = [name for name, column in declared.items() if column.type == "boxes"]
+    if not boxes:
+        return
+    if boxes != [label]:
+        raise StepFailed(
+            f"columns of type boxes: {', '.join(boxes)}; the label is {label!r}",
+            hint="objects are the label of a dataset: declare one column of type boxes, and none named label or target",
+        )
+    if all(column.type != "image" for column in declared.values()):
+        raise StepFailed(
+            f"column {label!r} holds objects in pictures, and there are none", hint="columns: {image: {type: image}}"
+        )
+
+
 def _check_ranges(declared: Mapping[str, Column]) -> None:
     for name, column in declared.items():
         if column.range is not None and column.type != "image":
@@ -136,7 +160,7 @@ def _check_ranges(declared: Mapping[str, Column]) -> None:
 def _values(declared: Mapping[str, Column], label: str) -> dict[str, tuple[str, ...]]:
     values = {name: c.values for name, c in declared.items() if c.values is not None}
     for name, listed in values.items():
-        if declared[name].type != "category":
+        if declared[name].type not in ("category", "boxes"):
             raise StepFailed(
                 f"column {name!r} lists values and is of type {declared[name].type}", hint="type: category"
             )
@@ -159,17 +183,8 @@ def coerce(value: Any, type_: ColumnType) -> Any:
         value = value.item()
     if value is None or (isinstance(value, str) and value == "") or (isinstance(value, float) and math.isnan(value)):
         return None
-    match type_:
-        case "image":
-            return pixels(value)
-        case "number":
-            return _number(value)
-        case "integer":
-            return _integer(value)
-        case "boolean":
-            return _boolean(value)
-        case _:
-            return _text(value)
+    convert: Callable[[Any], Any] = _COERCIONS.get(type_, _text)
+    return convert(value)
 
 
 def nfc(text: str) -> str:
@@ -251,3 +266,12 @@ def _boolean(value: Any) -> bool:
     if text in _FALSE:
         return False
     raise ValueError(f"{value!r} is neither true nor false")
+
+
+_COERCIONS: Mapping[ColumnType, Callable[[Any], Any]] = {
+    "image": pixels,
+    "number": _number,
+    "integer": _integer,
+    "boolean": _boolean,
+    "boxes": coerce_objects,
+}

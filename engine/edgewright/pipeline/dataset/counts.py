@@ -21,14 +21,24 @@ def counts(
         found["classRows"] = {
             split: {value: spool.counted[columns.label][value] for value in values} for split, spool in spools.items()
         }
+    if columns.objects:
+        listed = columns.values.get(columns.label) or reader.categories or sorted(work.found[columns.label])
+        found["objects"] = {
+            split: {value: spool.counted[columns.label][value] for value in listed} for split, spool in spools.items()
+        }
+        found["negatives"] = {split: spool.without_objects for split, spool in spools.items()}
     if columns.slices:
         found["sliceRows"] = {name: _by_value(name, work, spools) for name in columns.slices}
-    for name, counted in (("skipped", reader.skipped), ("dropped", work.dropped)):
+    for name, counted in (
+        ("skipped", reader.skipped),
+        ("dropped", work.dropped),
+        ("leftOut", reader.left_out + work.rules.left_out),
+    ):
         if counted:
             found[name] = dict(sorted(counted.items()))
     if copies := _copies(work.copies, writer.parted):
         found["copies"] = copies
-    said = [*reader.notices, *reader.decoder.notices(), *_about_copies(work, writer.parted)]
+    said = [*reader.told(), *reader.decoder.notices(), *work.rules.notices(), *_about_copies(work, writer.parted)]
     if said := [*said, *precision.notices(distinct)]:
         found["notices"] = said
     return found

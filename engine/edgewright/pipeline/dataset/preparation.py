@@ -1,7 +1,7 @@
 """Prepares rows one by one: steps, types, checks, and what is counted of them. Used by ``step``."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,6 +11,7 @@ from edgewright.core.suggestions import suggestion
 from edgewright.errors import StepFailed, UserCodeFailed
 from edgewright.pipeline.dataset.checks import Checks
 from edgewright.pipeline.dataset.columns import Columns, as_text, channels_first, coerce, nfc
+from edgewright.pipeline.dataset.objects.rules import BoxRules
 from edgewright.pipeline.dataset.pictures.copies import Copies, content_digest
 from edgewright.pipeline.dataset.problems import Problems
 from edgewright.pipeline.dataset.readers import Row, content_key
@@ -33,6 +34,8 @@ class Preparation:
     found: dict[str, set[str]] = field(default_factory=dict)
     """Values of the categories and slices, as strings."""
     copies: Copies = field(init=False)
+    rules: BoxRules = field(init=False)
+    """For boxes that do not fit their picture."""
     groups: dict[str, str | None] = field(default_factory=dict)
     """Each group, and the split that its rows name."""
     dropped: Counter[str] = field(default_factory=Counter)
@@ -44,6 +47,9 @@ class Preparation:
     def __post_init__(self) -> None:
         self.checks = Checks(self.spec, self.columns)
         self.copies = Copies(near=self.spec.split.near_copies)
+        self.rules = BoxRules(self.problems)
+        if self.columns.objects:
+            self.found[self.columns.objects] = set()
         for name, type_ in self.columns.types.items():
             if type_ == "category" or name in self.columns.slices:
                 self.found[name] = set()
@@ -54,7 +60,8 @@ class Preparation:
         identity = row.key if row.key is not None else content_key(row.values, self.columns)
         held = row.values.get(self.columns.image) if self.columns.image else None
         content = content_digest(held) if isinstance(held, np.ndarray) else None  # now: a step may write into it
-        values = self._stepped(row)
+        settled = self._settled(row)
+        values = self._stepped(row, settled) if settled is not None else None
         if values is None:
             return None
         if row.source not in self._seen:
@@ -77,12 +84,30 @@ class Preparation:
         if not self.spec.split.stratify:
             return ()
         names = (*self.columns.classes(), *self.columns.slices)
+        objects = values[self.columns.objects] if self.columns.objects else None
+        kinds = sorted({each["category"] for each in objects}) or [""] if objects is not None else []
         there = {name: values[name] for name in names if values[name] is not None}
-        return tuple(f"{name}={as_text(value)}" for name, value in there.items())
+        of = (*((self.columns.label, kind) for kind in kinds), *((name, as_text(each)) for name, each in there.items()))
+        return tuple(f"{name}={value}" for name, value in of)
 
-    def _stepped(self, row: Row) -> dict[str, Any] | None:
+    def _settled(self, row: Row) -> dict[str, Any] | None:
+        """Bring the objects of a row within their picture; None where one cannot be."""
+        values, name, image = dict(row.values), self.columns.objects, self.columns.image
+        held = values.get(image) if image else None
+        if name is None or not isinstance(held, np.ndarray) or held.ndim not in (2, 3):
+            return values
+        try:
+            objects = coerce(values.get(name), "boxes")
+        except ValueError:
+            return values  # a step may mend it
+        if objects is not None:
+            size = (held.shape[1], held.shape[0])
+            found = [self.rules.settle(each, size, f"{row.where} object {at}") for at, each in enumerate(objects, 1)]
+            values[name] = [each for each in found if each is not None]
+        return values
+
+    def _stepped(self, row: Row, values: dict[str, Any]) -> dict[str, Any] | None:
         """Take a row through the steps; None when one drops it or cannot handle it."""
-        values = dict(row.values)
         if not self.steps:
             return values
         for name, type_ in self.columns.types.items():
@@ -129,12 +154,19 @@ class Preparation:
             )
         return SPLIT_NAMES.get(named.strip().lower()) if named is not None else None
 
-    def categories(self) -> dict[str, list[str]]:
-        """List the values of each category: as declared, or as found, sorted."""
+    def categories(self, listed: Sequence[str] = ()) -> dict[str, list[str]]:
+        """List the values of each category: as declared, or as found, sorted.
+
+        Args:
+            listed: Of objects, the categories that the source lists.
+        """
+        found = {name: sorted(values) for name, values in self.found.items()}
+        if self.columns.objects and listed:
+            found[self.columns.objects] = list(listed)
         return {
-            name: list(self.columns.values.get(name, sorted(self.found[name])))
+            name: list(self.columns.values.get(name, found[name]))
             for name, type_ in self.columns.types.items()
-            if type_ == "category"
+            if type_ in ("category", "boxes")
         }
 
     def _typed(self, values: dict[str, Any], where: str) -> bool:
@@ -155,6 +187,9 @@ class Preparation:
             value = values[name]
             if value is None:
                 continue
+            if name == self.columns.objects:
+                good &= self._known_objects(name, value, found, where)
+                continue
             text = value if isinstance(value, str) else as_text(value)
             if text in found:
                 continue
@@ -172,6 +207,19 @@ class Preparation:
                 continue
             found.add(text)
         return good
+
+    def _known_objects(self, name: str, objects: Sequence[Mapping[str, Any]], found: set[str], where: str) -> bool:
+        declared = self.columns.values.get(name)
+        categories = {each["category"] for each in objects}
+        unknown = sorted(categories.difference(declared)) if declared is not None else []
+        for each in unknown:
+            self.problems.add(
+                f"objects of {name!r} are of categories that are not declared",
+                f"{each!r} ({where})",
+                hint=f"columns.{name}.values has: {', '.join(declared or ())}",
+            )
+        found |= categories
+        return not unknown
 
     def _check_names(self, values: dict[str, Any], where: str) -> None:
         for name in self.columns.types:

@@ -19,10 +19,13 @@ from edgewright.pipeline.dataset import layout
 from edgewright.pipeline.dataset.columns import Columns, nfc
 from edgewright.pipeline.dataset.csv_files import csv_rows
 from edgewright.pipeline.dataset.locations import Location, locate
+from edgewright.pipeline.dataset.objects.reading import LabelReader, open_labels
+from edgewright.pipeline.dataset.objects.rules import BoxRules
 from edgewright.pipeline.dataset.pictures.images import SUFFIXES, Decoder
 from edgewright.pipeline.dataset.problems import Problems
 from edgewright.pipeline.runner import user_code as usercode
 from edgewright_schemas.dataset import DatasetSpec, Source
+from edgewright_schemas.labels import LABEL_FORMATS
 
 _FILE_COLUMNS = ("file", "file_name")
 _COPY = re.compile(r"(?i)((?:^|/))copy (?:\(\d+\) )?of |(?:[ -]{1,4}copy(?: ?\(?\d+\)?)?| ?\(\d+\))(\.\w+)$")
@@ -74,6 +77,7 @@ class Reader:
     """Files that are not read, by kind; complete when the rows are."""
     notices: list[str] = field(default_factory=list)
     """Sentences for people about what was found; complete when the rows are."""
+    _labels: list[LabelReader] = field(default_factory=list)
     _surveys: list[layout.Survey] = field(default_factory=list)
     _found_tables: list[_Table] = field(default_factory=list)
     _names: dict[str, str] = field(default_factory=dict)
@@ -99,12 +103,32 @@ class Reader:
                     yield from self._csv(location)
                 case "parquet":
                     yield from self._parquet(location)
+                case _:
+                    yield from self._labelled(location)
 
     def count(self) -> int:
         """Return how many rows there will be where that is cheap to tell, else 0."""
-        if self.spec.source.format != "image-folder":
+        format_ = self.spec.source.format
+        if format_ != "image-folder" and format_ not in LABEL_FORMATS:
             return 0
-        return len(self._survey(locate(self.spec.source.uri, *self.folders)).entries)
+        location = locate(self.spec.source.uri, *self.folders)
+        if format_ in LABEL_FORMATS:
+            return self._label_reader(location).format.count()
+        return len(self._survey(location).entries)
+
+    @property
+    def categories(self) -> list[str]:
+        """Categories of objects that the source lists, in its order; complete when the rows are."""
+        return self._labels[0].format.categories if self._labels else []
+
+    @property
+    def left_out(self) -> Counter[str]:
+        """Objects and pictures of the source that are no part of its rows, by reason."""
+        return self._labels[0].left_out if self._labels else Counter()
+
+    def told(self) -> list[str]:
+        """Return sentences for people about what was found; complete when the rows are."""
+        return [*self.notices, *(self._labels[0].notices() if self._labels else ())]
 
     def gives_splits(self) -> bool:
         """Return whether names of folders or tables give the rows their splits.
@@ -119,6 +143,8 @@ class Reader:
         with _readable(location):
             if source.format == "image-folder":
                 return bool(self._survey(location).split_folders)
+            if source.format in LABEL_FORMATS:
+                return self._label_reader(location).format.gives_splits
             return any(table.split for table in self._tables(location, f".{source.format}"))
 
     # ── folders of images ─────────────────────────────────────────────────────────────────────────────────────
@@ -196,6 +222,26 @@ class Reader:
             self._names.update((nfc(name), name) for name in folder.files())
         found = self._names.get(nfc(file))
         return None if found == file else found
+
+    # ── labelled pictures ─────────────────────────────────────────────────────────────────────────────────────────
+
+    def _labelled(self, location: Location) -> Iterator[Row]:
+        image, label = self.columns.image, self.columns.objects
+        if image is None or label is None:
+            raise StepFailed(
+                f"format {self.spec.source.format} needs a column of type image and a label of type boxes",
+                hint="columns: {image: {type: image}, objects: {type: boxes}}",
+            )
+        for each in self._label_reader(location).rows():
+            values = {image: each.pixels, label: each.objects, "file": each.file}
+            yield Row(values, each.where, key=each.file, split=each.split)
+
+    def _label_reader(self, location: Location) -> LabelReader:
+        if not self._labels:
+            source, rules = self.spec.source, BoxRules(self.problems)
+            with _readable(location):
+                self._labels.append(open_labels(source.format, source.with_, location, rules, self.decoder))
+        return self._labels[0]
 
     # ── tables ────────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -65,8 +65,9 @@ def build(context: StepContext) -> Built[DatasetFacts]:
     if not rows.total():
         raise StepFailed(f"{spec.source.uri} gave no rows", hint="the source is empty, or the steps drop every row")
     check_splits(rows, spec.split, len(work.groups) if columns.group else None)
-    values = work.categories()
+    values = work.categories(reader.categories)
     _check_classes(columns, values)
+    _check_objects(columns, writer)
     schema = _schema(work, values)
     files = {**write_splits(spools, columns, values, context.out), SCHEMA: write_schema(schema, context.out)}
     distinct = precision.count_distinct(files, columns)
@@ -91,13 +92,21 @@ def _spec(value: Any) -> DatasetSpec:
 
 def _check_classes(columns: Columns, values: Mapping[str, Sequence[str]]) -> None:
     """Refuse a label that leaves a model nothing to choose between."""
-    found = values.get(columns.label, ())
+    found = values.get(columns.label, ()) if columns.classes() else ()
     if len(found) == 1:
         raise StepFailed(
             f"every row has the {columns.label} {found[0]!r}",
             hint="a model chooses between two classes or more: is the source the folder that holds a folder for each?"
             if columns.image
             else "a model chooses between two classes or more: is it the right column?",
+        )
+
+
+def _check_objects(columns: Columns, writer: SplitWriter) -> None:
+    """Refuse a dataset in which no picture has an object."""
+    if columns.objects and not any(spool.counted[columns.objects].total() for spool in writer.spools.values()):
+        raise StepFailed(
+            "no picture has an object", hint="are the annotations those of these pictures? What is left out is counted"
         )
 
 

@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 
 from edgewright.pipeline.dataset.columns import Columns, as_text
 from edgewright.pipeline.dataset.files import SCHEMA, SPLITS, file_name
+from edgewright.pipeline.dataset.objects.values import NAMED, STORED, objects_bytes, positioned
 from edgewright.pipeline.dataset.splits import Candidate, assign, choose_split
 from edgewright_schemas.dataset import ColumnType, Split
 from edgewright_wire.canonical import digest_json
@@ -33,6 +34,7 @@ _ARROW_TYPES: Mapping[ColumnType, Any] = {
     "integer": pa.int64(),
     "text": pa.string(),
     "boolean": pa.bool_(),
+    "boxes": NAMED,
 }
 
 
@@ -43,7 +45,8 @@ class Spool:
         self.path = path
         self.rows = 0
         self.counted: dict[str, Counter[str]] = {name: Counter() for name in count}
-        """Of some columns, how many rows have each value."""
+        """Of some columns, how many rows have each value; of objects, how many there are of each category."""
+        self.without_objects = 0
         self._types = types
         self._schema = pa.schema([(name, _ARROW_TYPES[type_]) for name, type_ in types.items()])
         self._writer = pa.ipc.new_stream(str(path), self._schema)
@@ -56,7 +59,10 @@ class Spool:
         self.rows += 1
         self._batch.append(row)
         for name, counter in self.counted.items():
-            if row[name] is not None:
+            if self._types[name] == "boxes":
+                counter.update(each["category"] for each in row[name] or ())
+                self.without_objects += not row[name]
+            elif row[name] is not None:
                 counter[as_text(row[name])] += 1
         for name, type_ in self._types.items():
             data = _bytes_of(row[name], type_)
@@ -91,7 +97,8 @@ class SplitWriter:
     """Gives each row its split: as it comes, or once all are there where the splits depend on all."""
 
     def __init__(self, folder: Path, columns: Columns, split: Split, *, wait: bool) -> None:
-        types, counted = columns.types, (*columns.classes(), *columns.slices)
+        objects = (columns.objects,) if columns.objects else ()
+        types, counted = columns.types, (*columns.classes(), *objects, *columns.slices)
         self.spools = {name: Spool(folder / f".{name}.arrow", types, counted) for name in SPLITS}
         self._split = split
         self._waiting = Spool(folder / ".rows.arrow", types) if wait else None
@@ -178,13 +185,20 @@ def _write_parquet(spool: Path, columns: Columns, values: Mapping[str, Sequence[
         schema = reader.schema
         for name in categories:
             schema = schema.set(schema.get_field_index(name), pa.field(name, pa.dictionary(pa.int32(), pa.string())))
+        if columns.objects:
+            schema = schema.set(schema.get_field_index(columns.objects), pa.field(columns.objects, STORED))
         with pq.ParquetWriter(path, schema, compression="zstd", use_dictionary=categories) as writer:
             for batch in reader:
                 arrays = [
-                    _encoded(batch.column(name), values[name]) if name in categories else batch.column(name)
-                    for name in schema.names
+                    _stored(batch.column(name), columns.types[name], values.get(name, ())) for name in schema.names
                 ]
                 writer.write_batch(pa.RecordBatch.from_arrays(arrays, schema=schema))
+
+
+def _stored(column: pa.Array, type_: ColumnType, values: Sequence[str]) -> pa.Array:
+    if type_ == "boxes":
+        return positioned(column, values)
+    return _encoded(column, values) if type_ == "category" else column
 
 
 def _encoded(column: pa.Array, values: Sequence[str]) -> pa.Array:
@@ -203,6 +217,8 @@ def _bytes_of(value: Any, type_: ColumnType) -> bytes:
             return struct.pack("<bq", 1, value)
         case "boolean":
             return b"\1\1" if value else b"\1\0"
+        case "boxes":
+            return b"\1" + objects_bytes(value)
         case _:
             data = value if isinstance(value, bytes) else value.encode("utf-8")
             return struct.pack("<bQ", 1, len(data)) + data

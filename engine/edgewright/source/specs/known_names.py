@@ -19,8 +19,9 @@ from edgewright.source.specs.references import Field, FieldProblem, means_code
 from edgewright.source.specs.validation_errors import describe_value, expectation
 from edgewright_schemas.base import SpecModel, Use
 from edgewright_schemas.builtins import ARCHITECTURES, DATASET_STEPS, DETECTOR
-from edgewright_schemas.dataset import Dataset
+from edgewright_schemas.dataset import Dataset, Source
 from edgewright_schemas.kinds import KINDS, Document
+from edgewright_schemas.labels import LABEL_FORMATS
 from edgewright_schemas.model import Model
 from edgewright_schemas.repository import Repository
 from edgewright_schemas.rollout import Rollout
@@ -38,6 +39,7 @@ def check_known_names(documents: Mapping[Address, Document]) -> Iterator[FieldPr
     for address, document in documents.items():
         match document:
             case Dataset():
+                yield from _check_options(address, document.spec.source)
                 for index, step in enumerate(document.spec.steps):
                     yield from _check_use(address, ("spec", "steps", index), step, "step", DATASET_STEPS)
             case Model():
@@ -140,16 +142,28 @@ def _check_use(
         hint = f"{suggestion(use.use, known)}; your own: code/file.py:name"
         yield FieldProblem(address, (*field, "use"), f"there is no built-in {what} {use.use!r}", hint)
         return
+    yield from _check_arguments(address, field, use.with_, use.use, arguments)
+
+
+def _check_arguments(
+    address: Address, field: Field, values: Mapping[str, Any], use: str, arguments: type[SpecModel]
+) -> Iterator[FieldProblem]:
     try:
-        arguments.model_validate(use.with_)
+        arguments.model_validate(values)
     except ValidationError as error:
         names = [info.alias or name for name, info in arguments.model_fields.items()]
-        found = [((*field, "with", *_path(detail, use.with_)), detail) for detail in error.errors(include_url=False)]
+        found = [((*field, "with", *_path(detail, values)), detail) for detail in error.errors(include_url=False)]
         # The branches of a union fail at one place, and a list also for what is wrong inside it: say the inmost once.
         outer = {at[:length] for at, _ in found for length in range(len(at))}
         once = {at: detail for at, detail in reversed(found) if at not in outer}
         for at in sorted(once, key=str):
-            yield _wrong_argument(address, at, use.use, once[at], names)
+            yield _wrong_argument(address, at, use, once[at], names)
+
+
+def _check_options(address: Address, source: Source) -> Iterator[FieldProblem]:
+    options = LABEL_FORMATS.get(source.format)
+    if options is not None:
+        yield from _check_arguments(address, ("spec", "source"), source.with_, f"format {source.format}", options)
 
 
 def _path(detail: ErrorDetails, written: Mapping[str, Any]) -> Field:

@@ -108,6 +108,16 @@ class Decoder:
         return said
 
 
+def stored_size(data: bytes) -> tuple[int, int, bool]:
+    """Return the width and height of a picture as its file holds it, and whether EXIF turns it.
+
+    Raises:
+        OSError: It is no image.
+    """
+    with Image.open(io.BytesIO(data)) as image:
+        return *image.size, _turn(image) is not None
+
+
 def decode(data: bytes) -> Pixels:
     """Decode one image file, as Decoder does."""
     return Decoder().decode(data)
@@ -122,8 +132,12 @@ def _upright(image: Image.Image) -> Image.Image:
 
     ImageOps.exif_transpose writes every other tag anew, and fails on odd ones.
     """
-    try:
-        turn = _TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
-    except Exception:  # noqa: BLE001 - tags that cannot be read turn nothing; viewers show such a picture as it is
-        turn = None
+    turn = _turn(image)
     return image if turn is None else image.transpose(turn)
+
+
+def _turn(image: Image.Image) -> Image.Transpose | None:
+    try:
+        return _TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+    except Exception:  # noqa: BLE001 - tags that cannot be read turn nothing; viewers show such a picture as it is
+        return None

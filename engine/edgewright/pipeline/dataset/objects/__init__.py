@@ -1,0 +1,1 @@
+"""Objects in pictures: values of columns of type ``boxes``, and the formats that hold them. Used by ``dataset``."""
