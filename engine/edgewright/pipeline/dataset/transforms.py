@@ -67,13 +67,14 @@ class _Resize(ResizeArguments, _Image):
     def change(self, image: Pixels) -> Pixels:
         if image.shape[:2] == (self.height, self.width):
             return image
-        size = (self.width, self.height)
         planes = image[..., np.newaxis] if image.ndim == 2 else image
-        scaled = [
-            np.asarray(Image.fromarray(np.ascontiguousarray(planes[..., c])).resize(size, Image.Resampling.BILINEAR))
-            for c in range(planes.shape[2])
-        ]
+        scaled = [self._plane(np.ascontiguousarray(planes[..., c])) for c in range(planes.shape[2])]
         return scaled[0] if image.ndim == 2 else np.stack(scaled, axis=-1)
+
+    def _plane(self, plane: Pixels) -> Pixels:
+        """Scale rows, then columns: Pillow 13 takes them in the other order where the height shrinks most."""
+        wide = Image.fromarray(plane).resize((self.width, plane.shape[0]), Image.Resampling.BILINEAR)
+        return np.asarray(wide.resize((self.width, self.height), Image.Resampling.BILINEAR))
 
 
 class _Grayscale(GrayscaleArguments, _Image):
