@@ -54,6 +54,8 @@ class BuildTask:
     """The artifacts it reads, by role."""
     params: Mapping[str, Any] = field(default_factory=dict)
     """What the planner decided: ``variant``, ``title``, …"""
+    then: tuple[Action, ...] = ()
+    """Steps that are likely to come after it: what they need can be made ready meanwhile. Changes nothing it makes."""
 
 
 @dataclass(frozen=True, slots=True)

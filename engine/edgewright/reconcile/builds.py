@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgewright.core.artifact import Artifact, FileRef
+from edgewright.core.artifact import Action, Artifact, FileRef
 from edgewright.core.planning.fingerprint import FOUND, RESAMPLED
 from edgewright.core.planning.plan import BuildStep, Command, Evaluate, Export, Import, Package, Train, action_of
 from edgewright.core.snapshot import Snapshot
@@ -174,6 +174,7 @@ class BuildRunner:
             checkout=_checkout(desired, step, document),
             inputs=inputs,
             params=_params(step, document),
+            then=_then(desired, document),
         )
 
     def _warm_start(self, model: Model) -> dict[str, TaskInput]:
@@ -193,6 +194,18 @@ def _checkout(desired: Snapshot, step: BuildStep, document: Dataset | Model) -> 
     paths = tuple(_paths(desired, step, document))
     known = {**desired.content, **desired.code}
     return TaskCheckout(desired.revision, paths, {path: known[path] for path in paths if path in known})
+
+
+def _then(desired: Snapshot, document: Dataset | Model) -> tuple[Action, ...]:
+    """Tell that training comes after a dataset, where a model is trained on it; what comes after others is fixed."""
+    if not isinstance(document, Dataset):
+        return ()
+    models = (resource.document for resource in desired.resources.values())
+    trained = any(
+        isinstance(model, Model) and model.spec.dataset == document.metadata.name and model.spec.origin == "trained"
+        for model in models
+    )
+    return (Action.TRAIN,) if trained else ()
 
 
 def _params(step: BuildStep, document: Dataset | Model) -> dict[str, Any]:

@@ -255,8 +255,8 @@ def test_what_the_server_imports_starts_no_thread(tmp_path: Path) -> None:
     """A thread is not forked with its process; who waits for it, or for a lock it holds, waits for ever."""
     code = (
         "import os\nos.environ['OPENBLAS_NUM_THREADS'] = '1'\n"
-        "from edgewright.core.artifact import Action\nfrom edgewright.pipeline.runner import fork_server\n"
-        "for action in Action: fork_server.preload(action)\n"
+        "from edgewright.pipeline.runner import fork_server, preloading\n"
+        "for modules in preloading.MODULES.values(): fork_server.preload(modules)\n"
         "names = [open(f'/proc/self/task/{task}/comm').read().strip() for task in os.listdir('/proc/self/task')]\n"
         "print(*sorted(names), sep=',')\n"
     )

@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from torchmetrics.functional import classification
 
 from edgewright.errors import StepFailed
 from edgewright.pipeline.evaluation import score_metrics
 from edgewright.pipeline.evaluation.score_kinds import ScoreKind, as_probabilities, score_kind
+from edgewright.pipeline.evaluation.torch_metrics import classification
 from edgewright.pipeline.export.onnx_runtime import finite_or_none, shape_text
 from edgewright.pipeline.tasks.protocol import Figures
 

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from torchmetrics.functional import regression
 
 from edgewright.errors import StepFailed
+from edgewright.pipeline.evaluation.torch_metrics import regression
 from edgewright.pipeline.export.onnx_runtime import finite_or_none, shape_text
 from edgewright.pipeline.tasks.protocol import Figures
 

@@ -19,7 +19,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
-from edgewright.core.artifact import Action
+from edgewright.pipeline.runner.preloading import needed_after, needed_by
+from edgewright.pipeline.runner.tasks import StagedTask
 
 SUPPORTED = sys.platform == "linux"
 _STARTING_SECONDS = 120.0
@@ -65,9 +66,8 @@ class ForkServerClient:
 
     def start(
         self,
-        action: Action,
-        task: Path,
-        folder: Path,
+        task: StagedTask,
+        file: Path,
         environment: Mapping[str, str],
         pipes: tuple[int, int],
         log: int,
@@ -75,9 +75,8 @@ class ForkServerClient:
         """Fork a worker.
 
         Args:
-            action: What the worker does; the server imports what that needs first.
-            task: Absolute path of the task file.
-            folder: The worker's working folder.
+            task: What the worker does; the server imports what that needs first, and what the next steps need later.
+            file: Absolute path of the task file.
             environment: Of the worker; another one than the server's starts another server.
             pipes: Descriptors the worker writes progress to, and by which it notices the end of this process.
             log: Descriptor of the file that takes what the worker prints.
@@ -85,7 +84,13 @@ class ForkServerClient:
         Raises:
             ServerLost: Twice in a row the server could not be started, or ended before it forked.
         """
-        packet = json.dumps({"action": action.value, "task": str(task), "folder": str(folder.absolute())}).encode()
+        request = {
+            "needs": needed_by(task),
+            "ahead": needed_after(task),
+            "task": str(file),
+            "folder": str(task.checkout.absolute()),
+        }
+        packet = json.dumps(request).encode()
         try:
             return self._start(packet, environment, [*pipes, log])
         except ServerLost:

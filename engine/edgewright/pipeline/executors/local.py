@@ -138,7 +138,7 @@ class LocalExecutor:
             if self._forks is not None:
                 with suppress(ServerLost):
                     pipes = (progress, lifeline)
-                    return self._forks.start(task.action, file, task.checkout, environment, pipes, log.fileno())
+                    return self._forks.start(task, file, environment, pipes, log.fileno())
             command = [sys.executable, "-P", "-m", "edgewright.pipeline.runner.worker", str(file)]
             return subprocess.Popen(
                 [*command, "--progress-fd", str(progress), "--lifeline-fd", str(lifeline)],

@@ -70,6 +70,7 @@ class Staging:
             facts={role: each.facts for role, each in task.inputs.items()},
             workdir=workdir,
             params=task.params,
+            then=task.then,
         )
 
     def _lay_out(self, role: str, artifact: TaskInput, folder: Path) -> Mapping[str, Path]:

@@ -5,8 +5,9 @@ carries four file descriptors: the worker's pipes for progress and for its paren
 status. The worker writes its process id there when it has a session of its own, and this server the exit code. When the
 socket closes the server ends; its workers end by themselves, since their pipes to the parent close with it.
 
-It imports our modules and libraries, never the repository's code, and starts no thread: a worker is like a process that
-was started anew.
+A request names the modules its step needs, and those of the steps that come after it: these are imported one by one
+while nobody asks for anything, as by then a worker runs on another core. They are our modules and libraries, never the
+repository's code, and start no thread: a worker is like a process that was started anew.
 """
 
 import gc
@@ -17,41 +18,26 @@ import selectors
 import signal
 import socket
 import sys
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from edgewright.core.artifact import Action
 from edgewright.pipeline.runner import worker
 
 _PACKET_BYTES = 1 << 16
 _DESCRIPTORS = 4
-_PRELOADED: Mapping[Action, tuple[str, ...]] = {
-    Action.BUILD_DATASET: ("edgewright.pipeline.dataset.step", "pyarrow.parquet"),
-    Action.TRAIN: ("edgewright.pipeline.training.step", "torch._dynamo"),
-    Action.EXPORT: (
-        "edgewright.pipeline.dataset.files",
-        "torch._dynamo",
-        "torch.onnx._internal.exporter._compat",
-        "onnx.reference",
-    ),
-    Action.EVALUATE: (
-        "edgewright.pipeline.dataset.files",
-        "pyarrow.compute",
-        "torchmetrics.functional.classification",
-        "torchmetrics.functional.regression",
-    ),
-    Action.PACKAGE: ("edgewright.pipeline.dataset.files", "edgewright.pipeline.packaging.card"),
-}
-"""What a step imports, but for onnxruntime 1.32: that starts a thread which a forked process waits for in vain."""
 
 
 @dataclass(frozen=True)
 class WorkerRequest:
     """A worker to fork: its task file and folder, and its descriptors."""
 
-    action: Action
+    needs: Sequence[str]
+    """Modules to import before it is forked."""
+    ahead: Sequence[str]
+    """Modules to import after that, for the steps that come next."""
     task: str
     folder: str
     progress: int
@@ -66,6 +52,8 @@ class ForkServer:
     def __init__(self, control: socket.socket) -> None:
         self._control = control
         self._statuses: dict[int, int] = {}
+        self._ahead: deque[str] = deque()
+        self._importing = self._reaping = False
         self._wake_read, self._wake_write = os.pipe()
         for fd in (self._wake_read, self._wake_write):
             os.set_blocking(fd, False)
@@ -76,23 +64,34 @@ class ForkServer:
         Returns:
             The request in a forked worker; None in the server once nobody can ask any more.
         """
-        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.signal(signal.SIGCHLD, lambda *_: self._reap() if self._importing else None)
         signal.set_wakeup_fd(self._wake_write, warn_on_full_buffer=False)
         with selectors.DefaultSelector() as selector:
             selector.register(self._control, selectors.EVENT_READ)
             selector.register(self._wake_read, selectors.EVENT_READ)
             while True:
-                ready = {key.fileobj for key, _ in selector.select()}
+                ready = {key.fileobj for key, _ in selector.select(0 if self._ahead else None)}
                 if self._wake_read in ready:
                     self._reap()
+                if not ready and self._ahead:
+                    self._preload([self._ahead.popleft()])
                 if self._control not in ready:
                     continue
                 request = self._receive()
                 if request is None:
                     return None
-                preload(request.action)
+                self._preload(request.needs)
                 if self._forked(request):
                     return request
+                self._ahead.extend(request.ahead)
+
+    def _preload(self, modules: Iterable[str]) -> None:
+        """Import, and meanwhile tell of workers that end as soon as they do."""
+        self._importing = True
+        try:
+            preload(modules)
+        finally:
+            self._importing = False
 
     def _receive(self) -> WorkerRequest | None:
         data, fds, _, _ = socket.recv_fds(self._control, _PACKET_BYTES, _DESCRIPTORS)
@@ -102,7 +101,9 @@ class ForkServer:
             os.set_inheritable(fd, False)
         value: dict[str, Any] = json.loads(data)
         progress, lifeline, log, status = fds
-        return WorkerRequest(Action(value["action"]), value["task"], value["folder"], progress, lifeline, log, status)
+        return WorkerRequest(
+            value["needs"], value["ahead"], value["task"], value["folder"], progress, lifeline, log, status
+        )
 
     def _forked(self, request: WorkerRequest) -> bool:
         """Fork; return whether this is the worker."""
@@ -128,21 +129,27 @@ class ForkServer:
         with suppress(BlockingIOError):
             while os.read(self._wake_read, 512):
                 pass
-        for pid in list(self._statuses):
-            ended, status = os.waitpid(pid, os.WNOHANG)
-            if ended:
-                fd = self._statuses.pop(pid)
-                with suppress(BrokenPipeError):
-                    os.write(fd, f"exit {os.waitstatus_to_exitcode(status)}\n".encode())
-                os.close(fd)
+        if self._reaping:  # a signal came meanwhile; its byte in the pipe brings the loop here again
+            return
+        self._reaping = True
+        try:
+            for pid in list(self._statuses):
+                ended, status = os.waitpid(pid, os.WNOHANG)
+                if ended:
+                    fd = self._statuses.pop(pid)
+                    with suppress(BrokenPipeError):
+                        os.write(fd, f"exit {os.waitstatus_to_exitcode(status)}\n".encode())
+                    os.close(fd)
+        finally:
+            self._reaping = False
 
 
-def preload(action: Action) -> None:
-    """Import what a step needs; what cannot be imported is told by the worker, which imports it again."""
+def preload(modules: Iterable[str]) -> None:
+    """Import modules; what cannot be imported is told by the worker, which imports it again."""
     # Imports keep nearly all they make; looking for garbage meanwhile took a sixth of their time.
     gc.disable()
     try:
-        for name in _PRELOADED.get(action, ()):
+        for name in modules:
             with suppress(Exception):
                 importlib.import_module(name)
     finally:

@@ -50,6 +50,8 @@ class StagedTask:
     params: Mapping[str, Any] = field(default_factory=dict)
     """What the planner decided (``variant``, ``name``), ``found``: columns of the dataset that declare no values, and
     ``folders``: where a dataset's relative source path is looked for when the checkout does not have it."""
+    then: tuple[Action, ...] = ()
+    """Steps that are likely to come after it; the worker is not told."""
 
 
 @dataclass(frozen=True, slots=True)
