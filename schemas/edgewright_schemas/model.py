@@ -1,6 +1,6 @@
 """Kind Model: trained, imported or made by a command; then exported and packaged alike."""
 
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -10,6 +10,8 @@ from edgewright_wire.names import Digest
 
 Task = Literal["image-classification", "tabular-classification", "regression", "object-detection"]
 Origin = Literal["trained", "imported", "command"]
+Decoder = Literal["class-scores", "probabilities", "sklearn"]
+_ForEachChannel = Annotated[tuple[float, ...], Field(min_length=1, max_length=4)]
 
 
 class EarlyStopping(SpecModel):
@@ -42,6 +44,47 @@ class ImportSource(SpecModel):
     uri: str = Field(min_length=1, examples=["models/reader.onnx", "https://example.com/reader.onnx"])
     digest: Digest
     """The file's sha256; anything else found there is refused."""
+
+
+class InputInterface(SpecModel):
+    """Form in which the file takes a dataset's rows. What is left out is the dataset's own: NCHW, pixels 0 to 1, RGB.
+
+    Names, shapes and element types are read from the file.
+    """
+
+    layout: Literal["NCHW", "NHWC"] = "NCHW"
+    """Order of the axes of pictures: batch, channels, height, width; or with the channels last."""
+    range: tuple[float, float] | None = Field(default=None, examples=[[0, 255], [-1, 1]])
+    """Numbers for black and for white, before ``mean`` and ``std``. Left out: 0 and 255 for whole numbers, else 0 and
+    1."""
+    mean: _ForEachChannel | None = Field(default=None, examples=[[0.485, 0.456, 0.406]])
+    """Subtracted; one number, or one for each channel in the order in which the file takes them."""
+    std: _ForEachChannel | None = Field(default=None, examples=[[0.229, 0.224, 0.225]])
+    """Divides what ``mean`` leaves; as many numbers."""
+    channel_order: Literal["rgb", "bgr"] = "rgb"
+    """Order of the colours."""
+
+    @model_validator(mode="after")
+    def _usable(self) -> Self:
+        if self.range is not None and self.range[0] >= self.range[1]:
+            raise ValueError(f"range is black, then white, the smaller number first; found {list(self.range)}")
+        if any(value <= 0 for value in self.std or ()):
+            raise ValueError(f"std divides: every number is above 0; found {list(self.std or ())}")
+        if self.mean is not None and self.std is not None and len(self.mean) != len(self.std):
+            raise ValueError(f"mean has {len(self.mean)} numbers and std {len(self.std)}; both have one a channel")
+        return self
+
+
+class Interface(SpecModel):
+    """Meaning of a file's input and outputs. Whatever contradicts the file is refused."""
+
+    input: InputInterface | None = None
+    output: str | None = Field(default=None, min_length=1, examples=["probabilities"])
+    """The output that is used; needed where the decoder cannot tell it among several."""
+    decoder: Decoder | None = None
+    """Meaning of the output. class-scores: one score for each class, of any size (logits); probabilities: the same
+    from 0 to 1, adding up to 1; sklearn: a label and probabilities as skl2onnx writes them, in a ZipMap or not. Left
+    out: one output, whose meaning is told by the graph's end or by its numbers."""
 
 
 class Quantization(SpecModel):
@@ -97,6 +140,8 @@ class ModelSpec(SpecModel):
     architecture: Use | None = None
     training: Training | None = None
     source: ImportSource | None = None
+    interface: Interface | None = None
+    """Meaning of the input and outputs of the file that ``source`` names; the dataset's own where it is left out."""
     command: tuple[str, ...] | None = Field(default=None, min_length=1)
     """Arguments of a program run in a checkout of the repository; it must write ``output``. The dataset's files
     are in the folder ``$EDGEWRIGHT_DATASET``, and ``$EDGEWRIGHT_OUTPUT`` names the file to write."""
@@ -132,6 +177,8 @@ class ModelSpec(SpecModel):
             raise ValueError("training goes with architecture only")
         if self.nms is not None and self.task != "object-detection":
             raise ValueError("nms goes with the task object-detection only")
+        if self.interface is not None and self.source is None:
+            raise ValueError("interface goes with source only: what is made otherwise takes the dataset's rows")
         return self
 
     @property

@@ -150,7 +150,8 @@ def origin_components(
     The champion a warm start begins from is not part of it: otherwise every promotion would ask for a retrain.
     """
     if spec.source is not None:
-        return {"source.digest": spec.source.digest}
+        declared = {} if spec.interface is None else _fields(spec.interface, prefix="interface")
+        return {"source.digest": spec.source.digest, **declared}
     parts = {"task": spec.task, "input.dataset": dataset_digest}
     if spec.command is not None:
         parts |= {"command": json.dumps(spec.command), "output": spec.output}

@@ -58,20 +58,8 @@ def check_onnx(path: Path, origin: str, dataset: DatasetFacts | None) -> int:
     Raises:
         StepFailed: As in built_from_onnx.
     """
-    model = _parsed(path, origin)
+    model = checked_file(path, origin)
     graphs = list(_graphs(model))
-    tensors = [tensor for graph in graphs for tensor in _initializers(graph)]
-    held = [tensor for owner in (*graphs, *model.functions) for node in owner.node for tensor in _held(node)]
-    outside = [t.name or "a constant" for t in (*tensors, *held) if t.data_location == onnx.TensorProto.EXTERNAL]
-    if outside:
-        raise StepFailed(
-            f"{origin} keeps weights in other files: {_listed(outside)}",
-            hint="save it as one file, with onnx.save(onnx.load(PATH), PATH)",
-        )
-    try:
-        onnx.checker.check_model(str(path))
-    except onnx.checker.ValidationError as error:
-        raise _invalid(origin, error) from error
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.log_severity_level = 4  # the error it raises says the same as its log
@@ -84,7 +72,30 @@ def check_onnx(path: Path, origin: str, dataset: DatasetFacts | None) -> int:
         ) from error
     _check_operators(model, graphs, origin)
     _check_ends(session, origin, dataset)
-    return sum(math.prod(t.dims) for t in tensors)
+    return sum(math.prod(tensor.dims) for graph in graphs for tensor in _initializers(graph))
+
+
+def checked_file(path: Path, origin: str) -> onnx.ModelProto:
+    """Parse a file that must be a valid model which holds its weights; onnxruntime is not asked.
+
+    Raises:
+        StepFailed: It is not.
+    """
+    model = _parsed(path, origin)
+    graphs = list(_graphs(model))
+    tensors = [tensor for graph in graphs for tensor in _initializers(graph)]
+    held = [tensor for owner in (*graphs, *model.functions) for node in owner.node for tensor in _held(node)]
+    outside = [t.name or "a constant" for t in (*tensors, *held) if t.data_location == onnx.TensorProto.EXTERNAL]
+    if outside:
+        raise StepFailed(
+            f"{origin} keeps weights in other files: {listed(outside)}",
+            hint="save it as one file, with onnx.save(onnx.load(PATH), PATH)",
+        )
+    try:
+        onnx.checker.check_model(str(path))
+    except onnx.checker.ValidationError as error:
+        raise _invalid(origin, error) from error
+    return model
 
 
 def _parsed(path: Path, origin: str) -> onnx.ModelProto:
@@ -143,7 +154,7 @@ def _check_operators(model: onnx.ModelProto, graphs: Sequence[onnx.GraphProto], 
     }
     if found:
         raise StepFailed(
-            f"{origin} holds operators for one kind of processor: {_listed(sorted(found))}",
+            f"{origin} holds operators for one kind of processor: {listed(sorted(found))}",
             hint="export the model again, or save onnxruntime's optimised one at ORT_ENABLE_EXTENDED or below: above, "
             "weights are laid out for the machine that saves them",
         )
@@ -153,7 +164,7 @@ def _check_ends(session: onnxruntime.InferenceSession, origin: str, dataset: Dat
     inputs, outputs = session.get_inputs(), session.get_outputs()
     for what, found in (("input", inputs), ("output", outputs)):
         if len(found) != 1:
-            names = _listed([end.name for end in found])
+            names = listed([end.name for end in found])
             raise StepFailed(
                 f"{origin} has {len(found)} {what}s ({names or 'none'}); it must have exactly one",
                 hint=_advice(session),
@@ -174,8 +185,9 @@ def _advice(session: onnxruntime.InferenceSession) -> str:
     if any(not end.type.startswith("tensor(") for end in outputs):
         # skl2onnx' default: a label, and a map from classes to probabilities that no tool can cut off.
         return (
-            "convert it without the map of classes: skl2onnx.to_onnx(MODEL, ROWS, options={'zipmap': False}); then "
-            f"keep its scores alone: onnx.utils.extract_model(IN, OUT, ['{inputs[0].name}'], ['probabilities'])"
+            "write interface: {decoder: sklearn} to the model's spec, beside source; or convert it without the map of "
+            "classes, skl2onnx.to_onnx(MODEL, ROWS, options={'zipmap': False}), and keep its scores alone: "
+            f"onnx.utils.extract_model(IN, OUT, ['{inputs[0].name}'], ['probabilities'])"
         )
     scores = [end.name for end in outputs if end.type in {"tensor(float)", "tensor(double)", "tensor(float16)"}]
     kept = scores[0] if len(scores) == 1 else "OUTPUT"
@@ -192,6 +204,7 @@ def _first_line(error: Exception) -> str:
     return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
 
 
-def _listed(names: Sequence[str]) -> str:
+def listed(names: Sequence[str]) -> str:
+    """List names for a message, the first few of many."""
     more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
     return ", ".join(names[:_SHOWN]) + more

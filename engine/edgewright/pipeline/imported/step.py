@@ -12,6 +12,7 @@ from edgewright.core.facts import ModelFacts
 from edgewright.durable import space_for
 from edgewright.errors import SourceUnavailable, StepFailed
 from edgewright.pipeline.dataset.locations import is_url
+from edgewright.pipeline.imported.adapting import adapt
 from edgewright.pipeline.imported.onnx_checks import MODEL, built_from_onnx
 from edgewright.pipeline.runner.tasks import StepContext
 from edgewright.ports import Built
@@ -23,7 +24,7 @@ _TRY_AGAIN = frozenset({408, 425, 429})
 
 
 def build(context: StepContext) -> Built[ModelFacts]:
-    """Copy the file the spec names, verify its digest and check that it is a model.
+    """Copy the file the spec names, verify its digest, adapt it to the interface declared and check that it is a model.
 
     A relative path is looked for in the checkout, then in the folders of ``params["folders"]``.
 
@@ -32,7 +33,8 @@ def build(context: StepContext) -> Built[ModelFacts]:
         SourceUnavailable: A server did not answer, or failed.
     """
     task = context.task
-    source = ModelSpec.model_validate(task.spec).source
+    spec = ModelSpec.model_validate(task.spec)
+    source = spec.source
     assert source is not None
     shown = without_secrets(source.uri)
     target = context.out / MODEL
@@ -45,6 +47,8 @@ def build(context: StepContext) -> Built[ModelFacts]:
             f"{shown} is not the file the spec pins: found {found}, expected {source.digest}",
             hint="if the new file is meant, write its digest to source.digest; otherwise restore the file",
         )
+    if spec.interface is not None:
+        adapt(target, shown, spec.interface)
     return built_from_onnx(target, shown, context.dataset_or_none())
 
 
