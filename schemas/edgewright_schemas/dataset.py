@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 from edgewright_schemas.base import API_VERSION, Metadata, Ratio, SpecModel, Use
 from edgewright_wire.names import Digest
 
-SourceFormat = Literal["image-folder", "csv", "parquet", "python", "coco"]
+SourceFormat = Literal["image-folder", "csv", "parquet", "python", "coco", "yolo", "voc"]
 ColumnType = Literal["image", "category", "number", "integer", "text", "boolean", "boxes"]
 
 SPLIT_NAMES: Mapping[str, str] = {

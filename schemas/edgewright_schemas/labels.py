@@ -32,4 +32,19 @@ class CocoOptions(LabelOptions):
     """The JSON files; by default every one in the folder."""
 
 
-LABEL_FORMATS: Mapping[str, type[LabelOptions]] = {"coco": CocoOptions}
+class YoloOptions(LabelOptions):
+    """Options of ``yolo``."""
+
+    data: str = "data.yaml"
+    """The file that names the categories and the folders."""
+
+
+class VocOptions(LabelOptions):
+    """Options of ``voc``."""
+
+    coordinates: Literal["one-based", "zero-based"] = "one-based"
+    """``one-based``, as VOC has it: the first pixel is 1, and xmax and ymax are the last pixels of the box.
+    ``zero-based``, as some tools write it: edges of the box, the picture begins at 0."""
+
+
+LABEL_FORMATS: Mapping[str, type[LabelOptions]] = {"coco": CocoOptions, "yolo": YoloOptions, "voc": VocOptions}

@@ -89,3 +89,37 @@ def pictures(built: Built[Any], split: str = "train") -> list[Any]:
     """Return the pictures of each row, (C, H, W)."""
     table = pq.read_table(built.files[f"{split}.parquet"])
     return [np.frombuffer(each, np.uint8).reshape(built.facts.input_shape) for each in table["image"].to_pylist()]
+
+
+def yolo(folder: Path, splits: Mapping[str, Mapping[str, Sequence[Box]]], size: tuple[int, int] = SIZE) -> None:
+    """Write a YOLO folder: pictures, labels and ``data.yaml``."""
+    names = list(COLOURS)
+    for split, pictures_ in splits.items():
+        for number, (name, boxes) in enumerate(pictures_.items()):
+            draw(folder / split / "images" / name, boxes, size, seed=number + 100 * len(split))
+            lines = []
+            for category, x, y, width, height in boxes:
+                middle = ((x + width / 2) / size[0], (y + height / 2) / size[1])
+                shares = (*middle, width / size[0], height / size[1])
+                lines.append(" ".join([str(names.index(category)), *(f"{each:.6f}" for each in shares)]))
+            labels = folder / split / "labels" / f"{Path(name).stem}.txt"
+            labels.parent.mkdir(parents=True, exist_ok=True)
+            if boxes:
+                labels.write_text("\n".join(lines) + "\n")
+    lists = "".join(f"{split}: ../{split}/images\n" for split in splits)
+    (folder / "data.yaml").write_text(f"{lists}nc: {len(names)}\nnames: [{', '.join(names)}]\n")
+
+
+def voc(folder: Path, pictures_: Mapping[str, Sequence[Box]], size: tuple[int, int] = SIZE) -> None:
+    """Write Pascal VOC of whole pixels: one-based, the last pixel included."""
+    for number, (name, boxes) in enumerate(pictures_.items()):
+        draw(folder / "JPEGImages" / name, boxes, size, seed=number)
+        lines = ["<annotation>", f"  <filename>{name}</filename>"]
+        lines.append(f"  <size><width>{size[0]}</width><height>{size[1]}</height><depth>3</depth></size>")
+        for category, x, y, width, height in boxes:
+            edges = {"xmin": x + 1, "ymin": y + 1, "xmax": x + width, "ymax": y + height}
+            box = "".join(f"<{edge}>{value}</{edge}>" for edge, value in edges.items())
+            lines.append(f"  <object><name>{category}</name><bndbox>{box}</bndbox></object>")
+        target = folder / "Annotations" / f"{Path(name).stem}.xml"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text("\n".join([*lines, "</annotation>", ""]))

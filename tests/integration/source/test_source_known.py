@@ -1,5 +1,6 @@
 """Built-ins, arguments and metrics that specs misspell or misplace: said before anything is built, and where."""
 
+import re
 import subprocess
 from pathlib import Path
 
@@ -112,6 +113,17 @@ def test_what_no_training_has_is_refused(tmp_path: Path, training: str, limit: s
 def test_a_gates_metric_must_be_measured(tmp_path: Path, metric: str, expected: str) -> None:
     found = problems(tmp_path, {"specs/thresholds.yaml": THRESHOLDS.replace("accuracy", metric)})
     assert found == [f"specs/thresholds.yaml:6:16: spec.gates[0].metric: {expected}"]
+
+
+def test_options_of_a_label_format_must_be_known(tmp_path: Path) -> None:
+    source = "source: {uri: data, format: voc, with: {coordinates: one, clip: 1}}"
+    dataset = DATASET.replace(re.findall("source: .*", DATASET)[0], source)
+    found = problems(tmp_path, {"specs/dataset.yaml": dataset})
+    assert [each.partition("spec.source.with.")[2] for each in found] == [
+        "coordinates: expected one of 'one-based', 'zero-based', found text 'one'",
+        "clip: format voc takes no such argument "
+        "(known: coordinates, images, layout, orientation, outside, turned, withoutArea)",
+    ]
 
 
 def test_early_stopping_watches_a_metric_of_the_task(tmp_path: Path) -> None:

@@ -124,13 +124,27 @@ class SourceFiles:
             )
         return None
 
-    def near(self, written: str, folder: str) -> str | None:
-        """Find a picture in a folder without a message; None where it is not there."""
-        name = nfc(f"{folder}/{written}" if folder else written)
-        found = next((each for each in self._by_last.get(name.rpartition("/")[2], ()) if nfc(each) == name), None)
-        if found is not None:
-            self._used.add(found)
-        return found
+    def near(self, written: str, folders: Sequence[str]) -> str | None:
+        """Find a picture in one of some folders, the first that has it; None where none has."""
+        for folder in folders:
+            name = nfc(f"{folder}/{written}" if folder not in ("", ".") else written)
+            named = self._by_last.get(name.rpartition("/")[2], ())
+            if (found := next((each for each in named if nfc(each) == name), None)) is not None:
+                self._used.add(found)
+                return found
+        return None
+
+    def use(self, file: str) -> None:
+        """Note that a picture has annotations."""
+        self._used.add(file)
+
+    def text(self, name: str) -> str | None:
+        """Read a file as text; one that is none is a problem."""
+        try:
+            return self.location.read(name).decode("utf-8-sig")
+        except UnicodeDecodeError as error:
+            self.problems.add("files of labels are not UTF-8", f"{self.shown(name)} ({error})")
+            return None
 
     def count_unnamed(self) -> None:
         """Count the pictures that no annotations name: they may show objects that nobody marked."""
@@ -138,12 +152,12 @@ class SourceFiles:
             self.left_out["pictures that no annotations name"] += unnamed
 
 
-def splits_of(names: Sequence[str], merged: bool) -> dict[str, str]:
-    """Find the split that each annotations file's folder or name gives; none unless two splits are named."""
+def splits_of(names: Sequence[str], *, merged: bool, by_name: bool = True) -> dict[str, str]:
+    """Find the split that each annotations file's folder, or its own name, gives; none unless two splits are named."""
     found = {}
     for name in names:
         *folders, last = name.lower().split("/")
-        words = (*folders, *_WORDS.findall(last))
+        words = (*folders, *(_WORDS.findall(last) if by_name else ()))
         if (split := next((SPLIT_NAMES[word] for word in words if word in SPLIT_NAMES), None)) is not None:
             found[name] = split
     return found if len(set(found.values())) > 1 and not merged else {}

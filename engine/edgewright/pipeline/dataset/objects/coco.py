@@ -58,14 +58,14 @@ class CocoFormat:
         for name in options.annotations:
             if name not in files.names:
                 raise StepFailed(f"{files.shown(name)} is not there", hint="source.with.annotations names it")
-        splits = splits_of(names, options.layout == "merged")
+        splits = splits_of(names, merged=options.layout == "merged")
         self.gives_splits = bool(splits)
         if splits:
             self.notices.append(about_splits("the names of the annotation files"))
         for name in names:
             self._read(name, splits.get(name))
         if self._masks:
-            self.notices.append(f"{self._masks:,} objects have masks; their boxes are read")
+            self.notices.append(f"objects with masks, of which the boxes are read: {self._masks:,}")
 
     def count(self) -> int:
         """Return how many pictures there are."""

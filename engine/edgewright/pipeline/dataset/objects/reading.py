@@ -17,9 +17,11 @@ from edgewright.pipeline.dataset.objects.coco import CocoFormat
 from edgewright.pipeline.dataset.objects.polygons import box_around, is_turned_rectangle, turned_box
 from edgewright.pipeline.dataset.objects.rules import BoxRules
 from edgewright.pipeline.dataset.objects.values import NUMBERS, Object
+from edgewright.pipeline.dataset.objects.voc import VocFormat
+from edgewright.pipeline.dataset.objects.yolo import YoloFormat
 from edgewright.pipeline.dataset.pictures.images import Decoder, stored_size
 from edgewright.pipeline.dataset.problems import Problems
-from edgewright_schemas.labels import LABEL_FORMATS, CocoOptions, LabelOptions
+from edgewright_schemas.labels import LABEL_FORMATS, LabelOptions
 
 _UNREADABLE = "images cannot be read"
 
@@ -81,12 +83,12 @@ class LabelReader:
         """Return sentences for people about what was found; complete when the rows are."""
         said = [*self.format.notices, *self.rules.notices()]
         for count, what in (
-            (self.outlines, "objects have outlines, of which the boxes around them are read"),
-            (self.enclosed, "turned boxes are kept as the upright boxes around them, as source.with.turned says"),
-            (self.upright, "pictures are turned by their EXIF orientation, and their labels are for them upright"),
+            (self.outlines, "objects with outlines, of which the boxes around them are read"),
+            (self.enclosed, "turned boxes, kept as the upright boxes around them as source.with.turned says"),
+            (self.upright, "pictures that EXIF turns, whose labels are for them upright"),
         ):
             if count:
-                said.append(f"{count:,} {what}")
+                said.append(f"{what}: {count:,}")
         return said
 
     def _fits(self, picture: LabelledPicture, data: bytes, size: tuple[int, int]) -> bool:
@@ -134,8 +136,10 @@ class LabelReader:
         return self.rules.settle(made, size, found.where)
 
 
-_FORMATS: dict[str, tuple[type[LabelOptions], Callable[[SourceFiles, Any], LabelFormat]]] = {
-    "coco": (CocoOptions, CocoFormat),
+_FORMATS: dict[str, Callable[[SourceFiles, Any], LabelFormat]] = {
+    "coco": CocoFormat,
+    "yolo": YoloFormat,
+    "voc": VocFormat,
 }
 
 
@@ -155,7 +159,6 @@ def open_labels(
         StepFailed: An option is wrong, it is no folder, or there are no labels.
         SourceUnavailable: A remote did not answer.
     """
-    _, open_format = _FORMATS[format_]
     model = LABEL_FORMATS[format_]
     try:
         options = model.model_validate(values)
@@ -170,4 +173,4 @@ def open_labels(
     rules.clip, rules.drop_empty = options.outside == "clip", options.without_area == "leave-out"
     rules.has_options = True
     files = SourceFiles.of(location, rules.problems, options.images)
-    return LabelReader(files, open_format(files, options), options, rules, decoder)
+    return LabelReader(files, _FORMATS[format_](files, options), options, rules, decoder)

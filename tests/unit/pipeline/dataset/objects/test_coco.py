@@ -136,7 +136,7 @@ def test_options_clip_leave_out_and_enclose_with_counts(tmp_path: Path) -> None:
     assert [list(each[1:]) for each in kept] == [[60, 10, 4, 10], pytest.approx([23, 17, 4, 10], abs=1e-5)]
     assert built.facts.left_out == {"outside of the picture": 1, "without area": 1}
     assert "1 box sticks out of the picture and cut off" in " ".join(built.facts.notices)
-    assert "1 turned boxes are kept" in " ".join(built.facts.notices)
+    assert "turned boxes, kept as the upright boxes around them" in " ".join(built.facts.notices)
 
 
 def test_pictures_without_annotations_are_no_negatives(tmp_path: Path) -> None:
