@@ -23,6 +23,7 @@ SUMMARIES: Mapping[str, str] = {
     "old → new.",
     "history": "Show what was built, judged, rolled out and returned, newest first.",
     "watch": "Plan uncommitted edits on every save, until Ctrl-C.",
+    "inspect": "Show inputs, outputs and operators of an ONNX file, and an interface to paste into a Model.",
     "serve": "Follow Git and keep reality equal to it: every environment, with webhooks, previews and devices.",
     "workflow": "Print a CI file that previews pull requests: no server needed, no secrets for forks.",
     "schema": "Print the JSON Schema of one kind, for editors and other tools.",

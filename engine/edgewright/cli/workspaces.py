@@ -1,7 +1,7 @@
 """Opens the workspace of a command: the only place of the command line that calls the composition root."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from edgewright.cli.console import print_warning
 from edgewright.cli.resources import RESOURCES
@@ -42,3 +42,14 @@ def kept_plan(repo: str | Path, *, ref: str | None, state: str | None, env: str 
     from edgewright.wiring.kept_plans import KeptPlan
 
     return KeptPlan(repo, ref=ref, state=state, env=env)
+
+
+def inspect_onnx(path: Path) -> dict[str, Any]:
+    """Inspect an ONNX file in a process of its own.
+
+    Raises:
+        EdgewrightError: It cannot be read, or reading it crashes or takes too long.
+    """
+    from edgewright.wiring import inspection
+
+    return inspection.inspect_onnx(path)

@@ -17,19 +17,8 @@ from edgewright.core.facts import DatasetFacts, ModelFacts
 from edgewright.errors import SourceUnavailable, StepFailed
 from edgewright.pipeline.imported.step import build, without_secrets
 from edgewright.pipeline.runner.tasks import StagedTask, StepContext
+from samples.onnx_exports import branches, linear
 from samples.training_data import ProgressLog, start
-
-
-def linear(inputs: int = 1, outputs: int = 1, op: str = "Gemm") -> onnx.ModelProto:
-    """A model (N, 3) → (N, 2) with 8 parameters."""
-    weights = numpy_helper.from_array(np.arange(6, dtype=np.float32).reshape(3, 2), "w")
-    bias = numpy_helper.from_array(np.zeros(2, dtype=np.float32), "b")
-    nodes = [helper.make_node(op, ["x0", "w", "b"], ["y0"])]
-    nodes += [helper.make_node("Relu", ["y0"], [f"y{i}"]) for i in range(1, outputs)]
-    ins = [helper.make_tensor_value_info(f"x{i}", TensorProto.FLOAT, ["n", 3]) for i in range(inputs)]
-    outs = [helper.make_tensor_value_info(f"y{i}", TensorProto.FLOAT, ["n", 2]) for i in range(outputs)]
-    graph = helper.make_graph(nodes, "g", ins, outs, [weights, bias])
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
 
 
 def digest(data: bytes) -> str:
@@ -98,25 +87,6 @@ def external() -> bytes:
     for tensor in model.graph.initializer:
         tensor.ClearField("raw_data")
     return bytes(model.SerializeToString())
-
-
-def branches(*, external: bool) -> onnx.ModelProto:
-    """A model with a constant in each branch of an If, one of them in another file."""
-    weights = numpy_helper.from_array(np.ones((3, 2), np.float32), "w")
-    if external:
-        onnx.external_data_helper.set_external_data(weights, location="weights.bin", length=24)
-        weights.ClearField("raw_data")
-    nodes = {
-        "then": helper.make_node("MatMul", ["x0", "w"], ["then"]),
-        "otherwise": helper.make_node("MatMul", ["x0", "w"], ["otherwise"]),
-    }
-    ends = {name: helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", 2]) for name in (*nodes, "y0")}
-    graphs = {name: helper.make_graph([node], name, [], [ends[name]], [weights]) for name, node in nodes.items()}
-    yes = numpy_helper.from_array(np.array(True), "yes")
-    choice = helper.make_node("If", ["yes"], ["y0"], then_branch=graphs["then"], else_branch=graphs["otherwise"])
-    taken = helper.make_tensor_value_info("x0", TensorProto.FLOAT, ["n", 3])
-    graph = helper.make_graph([choice], "g", [taken], [ends["y0"]], [yes])
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
 
 
 def constant_elsewhere() -> bytes:

@@ -26,6 +26,7 @@ from edgewright.pipeline.runner.tasks import StagedTask
 from edgewright.ports import Built
 from edgewright_schemas.model import Interface, ModelSpec
 from samples.model_steps import linear_onnx, step, table_rows
+from samples.onnx_exports import passing_on, scikit_learn
 from samples.training_data import start
 
 SIZE = (2, 3)
@@ -45,22 +46,6 @@ def imported(tmp_path: Path, model: onnx.ModelProto, interface: dict[str, Any] |
         spec["interface"] = interface
     task = StagedTask(Action.IMPORT, Address("model", "m"), "f" * 64, spec, repository, {}, {}, tmp_path / "work", {})
     return build(start(task))
-
-
-def passing_on(
-    shape: list[int | str], element: int = TensorProto.FLOAT, outputs: int = 1, opset: int = 13
-) -> onnx.ModelProto:
-    """A model that gives its input as floats, so that a test sees what it was given."""
-    nodes = [
-        helper.make_node("Cast", ["x"], [f"y{each}"], name=f"n{each}", to=TensorProto.FLOAT) for each in range(outputs)
-    ]
-    graph = helper.make_graph(
-        nodes,
-        "g",
-        [helper.make_tensor_value_info("x", element, shape)],
-        [helper.make_tensor_value_info(f"y{each}", TensorProto.FLOAT, shape) for each in range(outputs)],
-    )
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
 
 
 def run(built: Built[Any], rows: npt.NDArray[Any]) -> npt.NDArray[Any]:
@@ -206,39 +191,6 @@ def test_one_of_several_outputs_is_kept_with_what_computes_it(tmp_path: Path) ->
     kept = onnx.load(built.files["model.onnx"]).graph
     assert [node.name for node in kept.node] == ["n1"]
     assert [output.name for output in kept.output] == ["y1"]
-
-
-def scikit_learn(*, zipmap: bool, classes: tuple[str, ...] = ("apple", "pear")) -> onnx.ModelProto:
-    """What skl2onnx makes of a logistic regression of two features."""
-    weights = [-1.0, 2.0, 1.0, -2.0]
-    nodes = [
-        helper.make_node(
-            "LinearClassifier",
-            ["rows"],
-            ["label", "raw"],
-            domain="ai.onnx.ml",
-            classlabels_strings=classes,
-            coefficients=weights,
-            intercepts=[0.5, -0.5],
-            multi_class=1,
-            post_transform="SOFTMAX",
-        ),
-        helper.make_node("Normalizer", ["raw"], ["probabilities"], domain="ai.onnx.ml", norm="L1"),
-    ]
-    label = helper.make_tensor_value_info("label", TensorProto.STRING, ["N"])
-    scores = helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["N", len(classes)])
-    if zipmap:
-        nodes.append(
-            helper.make_node(
-                "ZipMap", ["probabilities"], ["output_probability"], domain="ai.onnx.ml", classlabels_strings=classes
-            )
-        )
-        kind = helper.make_map_type_proto(TensorProto.STRING, helper.make_tensor_type_proto(TensorProto.FLOAT, []))
-        scores = helper.make_value_info("output_probability", helper.make_sequence_type_proto(kind))
-    graph = helper.make_graph(
-        nodes, "g", [helper.make_tensor_value_info("rows", TensorProto.FLOAT, [None, 2])], [label, scores]
-    )
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("ai.onnx.ml", 1)], ir_version=8)
 
 
 @pytest.mark.parametrize("zipmap", [False, True])

@@ -59,20 +59,29 @@ def check_onnx(path: Path, origin: str, dataset: DatasetFacts | None) -> int:
         StepFailed: As in built_from_onnx.
     """
     model = checked_file(path, origin)
-    graphs = list(_graphs(model))
+    graphs = list(graphs_of(model))
+    session = loaded(path, origin)
+    check_operators(model, origin)
+    _check_ends(session, origin, dataset)
+    return sum(math.prod(tensor.dims) for graph in graphs for tensor in initializers(graph))
+
+
+def loaded(path: Path, origin: str) -> onnxruntime.InferenceSession:
+    """Load a file into onnxruntime.
+
+    Raises:
+        StepFailed: It cannot.
+    """
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.log_severity_level = 4  # the error it raises says the same as its log
     try:
-        session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except _LOAD_ERRORS as error:
         raise StepFailed(
             f"onnxruntime {onnxruntime.__version__} cannot run {origin}: {_first_line(error)}",
             hint="use operators and an opset that onnxruntime knows; devices run the same one",
         ) from error
-    _check_operators(model, graphs, origin)
-    _check_ends(session, origin, dataset)
-    return sum(math.prod(tensor.dims) for graph in graphs for tensor in _initializers(graph))
 
 
 def checked_file(path: Path, origin: str) -> onnx.ModelProto:
@@ -81,10 +90,10 @@ def checked_file(path: Path, origin: str) -> onnx.ModelProto:
     Raises:
         StepFailed: It is not.
     """
-    model = _parsed(path, origin)
-    graphs = list(_graphs(model))
-    tensors = [tensor for graph in graphs for tensor in _initializers(graph)]
-    held = [tensor for owner in (*graphs, *model.functions) for node in owner.node for tensor in _held(node)]
+    model = parsed(path, origin)
+    graphs = list(graphs_of(model))
+    tensors = [tensor for graph in graphs for tensor in initializers(graph)]
+    held = [tensor for owner in (*graphs, *model.functions) for node in owner.node for tensor in held_tensors(node)]
     outside = [t.name or "a constant" for t in (*tensors, *held) if t.data_location == onnx.TensorProto.EXTERNAL]
     if outside:
         raise StepFailed(
@@ -98,7 +107,12 @@ def checked_file(path: Path, origin: str) -> onnx.ModelProto:
     return model
 
 
-def _parsed(path: Path, origin: str) -> onnx.ModelProto:
+def parsed(path: Path, origin: str) -> onnx.ModelProto:
+    """Parse a file, without the weights it keeps elsewhere.
+
+    Raises:
+        StepFailed: It is no ONNX file.
+    """
     try:
         return onnx.load(str(path), load_external_data=False)
     except DecodeError as error:
@@ -112,7 +126,7 @@ def _invalid(origin: str, error: Exception) -> StepFailed:
     )
 
 
-def _graphs(model: onnx.ModelProto) -> Iterator[onnx.GraphProto]:
+def graphs_of(model: onnx.ModelProto) -> Iterator[onnx.GraphProto]:
     """Walk a model's graph and those inside its operators, such as If and Loop, its functions' too."""
     waiting: list[onnx.GraphProto | onnx.FunctionProto] = [model.graph, *model.functions]
     while waiting:
@@ -123,12 +137,13 @@ def _graphs(model: onnx.ModelProto) -> Iterator[onnx.GraphProto]:
             waiting.extend((*attribute.graphs, *([attribute.g] if attribute.HasField("g") else ())))
 
 
-def _initializers(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
+def initializers(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
+    """List a graph's weights."""
     yield from graph.initializer
     yield from (sparse.values for sparse in graph.sparse_initializer)
 
 
-def _held(node: onnx.NodeProto) -> Iterator[onnx.TensorProto]:
+def held_tensors(node: onnx.NodeProto) -> Iterator[onnx.TensorProto]:
     """List the tensors among a node's attributes, as Constant has them."""
     for attribute in node.attribute:
         yield from attribute.tensors
@@ -139,15 +154,18 @@ def _held(node: onnx.NodeProto) -> Iterator[onnx.TensorProto]:
             yield attribute.sparse_tensor.values
 
 
-def _check_operators(model: onnx.ModelProto, graphs: Sequence[onnx.GraphProto], origin: str) -> None:
+def check_operators(model: onnx.ModelProto, origin: str) -> None:
     """Refuse operators that run on the machine they were made for alone.
 
     onnxruntime loads them where it has them: they are what it writes as its optimised model.
+
+    Raises:
+        StepFailed: It holds some.
     """
     own = {(function.domain, function.name) for function in model.functions}
     found = {
         f"{node.domain}.{node.op_type}"
-        for owner in (*graphs, *model.functions)
+        for owner in (*graphs_of(model), *model.functions)
         for node in owner.node
         if (node.domain, node.op_type) not in own
         and (node.domain not in _PORTABLE_DOMAINS or (node.domain, node.op_type) in _COMPILED)
