@@ -4,7 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from edgewright_schemas.base import API_VERSION, Metadata, Name, SpecModel, Use
+from edgewright_schemas.base import API_VERSION, Metadata, Name, SpecModel, Use, is_code_reference
 from edgewright_schemas.tasks import TASKS
 from edgewright_wire.names import Digest
 
@@ -14,12 +14,57 @@ Decoder = Literal["class-scores", "probabilities", "sklearn"]
 _ForEachChannel = Annotated[tuple[float, ...], Field(min_length=1, max_length=4)]
 
 
+def _absent(value: object) -> bool:
+    return value is None or value == ()
+
+
 class EarlyStopping(SpecModel):
     """Stops when the validation metric no longer improves; the best epoch is kept."""
 
     metric: Literal["accuracy", "loss", "f1Macro", "mae", "rmse", "map", "countMae"] = "loss"
     patience: int = Field(default=3, ge=1)
     min_delta: float = Field(default=0.0, ge=0)
+
+
+class Schedule(SpecModel):
+    """How the learning rate goes from step to step; ``learningRate`` is the highest."""
+
+    kind: Literal["constant", "cosine", "step", "one-cycle"]
+    """constant; cosine: falls to ``last``; step: times ``factor`` after ``every`` epochs; one-cycle: rises from a 25th
+    over the first 30 % and falls to a 10,000th of that."""
+    warm_up: int = Field(default=0, ge=0)
+    """Epochs over which it first rises from nearly 0, step by step. Not for one-cycle."""
+    every: int = Field(default=10, ge=1)
+    factor: float = Field(default=0.1, gt=0, lt=1)
+    last: float = Field(default=0.0, ge=0, lt=1)
+    """Share of the learning rate at the end of cosine."""
+
+    @model_validator(mode="after")
+    def _one_rise(self) -> Self:
+        if self.kind == "one-cycle" and self.warm_up:
+            raise ValueError("one-cycle has a rise of its own: leave warmUp out")
+        return self
+
+
+class Averaging(SpecModel):
+    """Moving average of the weights, which is what is validated and kept."""
+
+    decay: float = Field(default=0.999, gt=0, lt=1)
+    """Share of the average that a step keeps; less in the first steps."""
+
+
+class Initialization(SpecModel):
+    """Weights to start from: every weight of the architecture comes from the file, or is excluded."""
+
+    uri: str = Field(min_length=1, examples=["models/backbone.safetensors", "https://example.com/backbone.pt"])
+    digest: Digest
+    """The file's sha256; anything else found there is refused."""
+    format: Literal["safetensors", "torch-weights"]
+    """torch-weights: a dict of tensors by torch.save. Nothing else in a file is read, and no code of it is run."""
+    map: dict[str, str] = Field(default={})
+    """Beginnings of names in the file, and what they are in the architecture: ``{"model.backbone.": "features."}``."""
+    exclude: tuple[str, ...] = ()
+    """Patterns (``head.*``) of names in the architecture that begin fresh, and of names in the file to leave."""
 
 
 class Training(SpecModel):
@@ -36,6 +81,42 @@ class Training(SpecModel):
     """Start from the champion's weights instead of fresh ones."""
     environment: Literal["recorded", "pinned"] = "recorded"
     """pinned: library versions are part of the fingerprint, so another torch retrains."""
+    # What follows is left out of fingerprints where it is not given.
+    schedule: Schedule | None = Field(default=None, exclude_if=_absent)
+    clip_gradients: float | None = Field(default=None, gt=0, exclude_if=_absent)
+    """Largest norm of all gradients together; larger ones are scaled down to it."""
+    accumulate: int | None = Field(default=None, ge=2, le=100_000, exclude_if=_absent)
+    """Batches whose gradients are averaged before a step."""
+    averaging: Averaging | None = Field(default=None, exclude_if=_absent)
+    class_weights: Literal["balanced"] | dict[str, float] | None = Field(default=None, exclude_if=_absent)
+    """What a row of each class counts in the loss; balanced: as much less as there are more of it."""
+    sampling: Literal["balanced"] | None = Field(default=None, exclude_if=_absent)
+    """balanced: rows are drawn with replacement, each class as often as any other."""
+    label_smoothing: float | None = Field(default=None, gt=0, lt=1, exclude_if=_absent)
+    """Share of the truth that is spread over all classes."""
+    initialize: Initialization | None = Field(default=None, exclude_if=_absent)
+    freeze: tuple[str, ...] = Field(default=(), exclude_if=_absent, examples=[["features.*"]])
+    """Patterns of names of weights that do not learn, and whose statistics stay."""
+    unfreeze_after: int | None = Field(default=None, ge=1, exclude_if=_absent)
+    """The last epoch in which they do not learn. Left out: never."""
+    loss: str | None = Field(default=None, exclude_if=_absent, examples=["code/loss.py:focal"])
+    """Your own function of a batch's outputs and targets, instead of the task's loss; returns a scalar tensor."""
+
+    @model_validator(mode="after")
+    def _fitting(self) -> Self:
+        if self.loss is not None and not is_code_reference(self.loss):
+            raise ValueError("loss names a function of the repository: code/loss.py:name")
+        if self.loss is not None and (self.class_weights is not None or self.label_smoothing is not None):
+            raise ValueError("classWeights and labelSmoothing are of the task's loss: leave them out, or loss")
+        if self.initialize is not None and self.warm_start:
+            raise ValueError("warmStart and initialize are two beginnings: leave one out")
+        if self.unfreeze_after is not None and not self.freeze:
+            raise ValueError("unfreezeAfter goes with freeze")
+        if self.unfreeze_after is not None and self.unfreeze_after >= self.epochs:
+            raise ValueError("unfreezeAfter is no earlier than the last epoch: leave it out, or make it smaller")
+        if isinstance(self.class_weights, dict) and not all(weight > 0 for weight in self.class_weights.values()):
+            raise ValueError("classWeights are above 0: to leave a class out, drop its rows")
+        return self
 
 
 class ImportSource(SpecModel):
@@ -175,6 +256,15 @@ class ModelSpec(SpecModel):
             raise ValueError(f"a model has exactly one of architecture, source and command; found {found}")
         if self.training is not None and self.architecture is None:
             raise ValueError("training goes with architecture only")
+        asked = self.training or Training()
+        options = {
+            "classWeights": asked.class_weights,
+            "sampling": asked.sampling,
+            "labelSmoothing": asked.label_smoothing,
+        }
+        by_class = [name for name, value in options.items() if value is not None]
+        if by_class and "category" not in TASKS[self.task].label_types:
+            raise ValueError(f"training.{by_class[0]} goes with tasks of one class for each row, not with {self.task}")
         if self.nms is not None and self.task != "object-detection":
             raise ValueError("nms goes with the task object-detection only")
         if self.interface is not None and self.source is None:

@@ -234,9 +234,11 @@ def _paths(desired: Snapshot, step: BuildStep, document: Dataset | Model) -> lis
         return [path for path in spec.inputs if path in desired.content]
     if spec.architecture is None:
         return []
-    return _code_paths(desired, [spec.architecture.use]) + [
-        path for path in spec.architecture.inputs if path in desired.content
-    ]
+    uses, data = [spec.architecture.use], [*spec.architecture.inputs]
+    if isinstance(step, Train) and spec.training is not None:
+        uses += [spec.training.loss] if spec.training.loss is not None else []
+        data += [spec.training.initialize.uri] if spec.training.initialize is not None else []
+    return _code_paths(desired, uses) + [path for path in data if path in desired.content]
 
 
 def _code_paths(desired: Snapshot, uses: list[str]) -> list[str]:

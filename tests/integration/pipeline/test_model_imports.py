@@ -15,7 +15,8 @@ from edgewright.core.address import Address
 from edgewright.core.artifact import Action
 from edgewright.core.facts import DatasetFacts, ModelFacts
 from edgewright.errors import SourceUnavailable, StepFailed
-from edgewright.pipeline.imported.step import build, without_secrets
+from edgewright.pipeline.imported.pinned import without_secrets
+from edgewright.pipeline.imported.step import build
 from edgewright.pipeline.runner.tasks import StagedTask, StepContext
 from samples.onnx_exports import branches, linear
 from samples.training_data import ProgressLog, start

@@ -54,12 +54,31 @@ def run(task: StagedTask) -> tuple[Built[Any], list[int]]:
     return LocalExecutor(threads=1).run(task, progress, threading.Event()), seen
 
 
-def test_a_training_killed_in_the_middle_of_an_epoch_resumes_and_ends_with_the_same_bits(tmp_path: Path) -> None:
+OPTIONS: dict[str, Any] = {
+    "optimizer": "adamw",
+    "schedule": {"kind": "cosine", "warmUp": 1},
+    "clipGradients": 0.5,
+    "accumulate": 3,
+    "averaging": {"decay": 0.9},
+    "sampling": "balanced",
+    "classWeights": {"vertical": 2.0},
+    "labelSmoothing": 0.1,
+    "freeze": ["layers.1.*"],
+    "unfreezeAfter": 4,
+    "earlyStopping": {"patience": 9},
+}
+
+
+@pytest.mark.parametrize("options", [{}, OPTIONS], ids=["plain", "with everything"])
+def test_a_training_killed_in_the_middle_of_an_epoch_resumes_and_ends_with_the_same_bits(
+    tmp_path: Path, options: dict[str, Any]
+) -> None:
     data = stripes(tmp_path / "data", rows=100)
     repo = repository(tmp_path / "repo", NET)
-    whole, _ = run(train_task(tmp_path / "whole", data, SPEC, repo))
+    spec = SPEC | {"training": SPEC["training"] | options}
+    whole, _ = run(train_task(tmp_path / "whole", data, spec, repo))
 
-    task = train_task(tmp_path / "work", data, SPEC, repo)
+    task = train_task(tmp_path / "work", data, spec, repo)
     (repo / "bomb").write_text(str(3 * BATCHES + 5))
     with pytest.raises(Transient, match="SIGKILL"):
         run(task)

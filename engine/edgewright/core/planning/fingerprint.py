@@ -158,6 +158,9 @@ def origin_components(
         return parts | _inputs(spec.inputs, content)
     training = spec.training_or_default
     parts |= _architecture_components(spec, code, content) | _fields(training, prefix="training")
+    # Where weights are found changes nothing: their digest names them.
+    parts.pop("training.initialize.uri", None)
+    parts |= _code(training.loss or "", code)
     if training.environment == "pinned":
         parts |= {f"environment.{name}": version for name, version in environment.items()}
     return parts

@@ -48,6 +48,8 @@ def _of_dataset(dataset: Dataset) -> Iterator[str]:
 def _of_model(model: Model) -> Iterator[str]:
     if model.spec.architecture is not None and is_code_reference(model.spec.architecture.use):
         yield model.spec.architecture.use
+    if model.spec.training is not None and model.spec.training.loss is not None:
+        yield model.spec.training.loss
 
 
 def _files(head: Snapshot, references: Iterable[str]) -> list[str]:

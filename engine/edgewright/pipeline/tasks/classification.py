@@ -21,14 +21,15 @@ class Classification:
 
     output_hint = "one logit per category of the label"
 
-    def __init__(self, name: str) -> None:
-        """Take the name, which tells what rows are."""
+    def __init__(self, name: str, smoothing: float = 0.0) -> None:
+        """Take the name, which tells what rows are, and the share of the truth that is spread over all classes."""
         self.name = name
+        self._smoothing = smoothing
         self.declaration = TASKS[name]
 
     def configured(self, spec: ModelSpec, facts: DatasetFacts) -> "Classification":
-        """Return itself: nothing of it depends on the dataset."""
-        return self
+        """Return the task with the spec's label smoothing."""
+        return Classification(self.name, spec.training_or_default.label_smoothing or 0.0)
 
     def classes(self, facts: DatasetFacts, dataset: str) -> tuple[str, ...]:
         """Return the label's values."""
@@ -51,11 +52,13 @@ class Classification:
         """Return 1: cross-entropy has no unit."""
         return 1.0
 
-    def loss(self, outputs: "torch.Tensor", labels: "torch.Tensor", scale: float) -> "torch.Tensor":
+    def loss(
+        self, outputs: "torch.Tensor", labels: "torch.Tensor", scale: float, weights: "torch.Tensor | None" = None
+    ) -> "torch.Tensor":
         """Compute cross-entropy."""
         from torch.nn.functional import cross_entropy
 
-        return cross_entropy(outputs, labels)
+        return cross_entropy(outputs, labels, weight=weights, label_smoothing=self._smoothing)
 
     def validation_figures(self, outputs: "torch.Tensor", labels: "torch.Tensor") -> dict[str, float]:
         """Compute ``accuracy`` and ``f1Macro``."""

@@ -59,7 +59,9 @@ class ObjectDetection:
         """Return 1: the loss is of each object."""
         return 1.0
 
-    def loss(self, outputs: "torch.Tensor", labels: "torch.Tensor", scale: float) -> "torch.Tensor":
+    def loss(
+        self, outputs: "torch.Tensor", labels: "torch.Tensor", scale: float, weights: "torch.Tensor | None" = None
+    ) -> "torch.Tensor":
         """Compute the loss of a grid of positions."""
         from edgewright.pipeline.training.detector import detection_loss
 

@@ -132,8 +132,17 @@ class Task(Protocol):
         """Return by what the loss is divided, from the labels of the training split."""
         ...
 
-    def loss(self, outputs: "torch.Tensor", labels: "torch.Tensor", scale: float) -> "torch.Tensor":
-        """Compute the default loss of a batch, a scalar."""
+    def loss(
+        self, outputs: "torch.Tensor", labels: "torch.Tensor", scale: float, weights: "torch.Tensor | None" = None
+    ) -> "torch.Tensor":
+        """Compute the default loss of a batch, a scalar.
+
+        Args:
+            outputs: Of the module.
+            labels: Of the rows.
+            scale: What ``loss_scale`` returned.
+            weights: What a row of each class counts, where the spec says so.
+        """
         ...
 
     def validation_figures(self, outputs: "torch.Tensor", labels: "torch.Tensor") -> dict[str, float]:

@@ -50,7 +50,9 @@ class Regression:
         deviation = float(labels.double().std(correction=0))
         return deviation**2 if deviation > 0 else 1.0
 
-    def loss(self, outputs: "torch.Tensor", labels: "torch.Tensor", scale: float) -> "torch.Tensor":
+    def loss(
+        self, outputs: "torch.Tensor", labels: "torch.Tensor", scale: float, weights: "torch.Tensor | None" = None
+    ) -> "torch.Tensor":
         """Compute the mean squared error in units of the scale."""
         from torch.nn.functional import mse_loss
 

@@ -46,6 +46,8 @@ class Checkpoint:
     best_value: float
     stale: int
     history: list[dict[str, float]]
+    averaged: dict[str, Any] | None = None
+    """State of the moving average of the weights, where there is one."""
 
 
 def random_states(shuffling: torch.Generator, device: torch.device) -> dict[str, Any]:
@@ -74,7 +76,8 @@ def restore_random_states(states: Mapping[str, Any], shuffling: torch.Generator)
 def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
     """Replace the folder's checkpoint; a crash at any moment leaves the old one or the new one, whole."""
     buffer = io.BytesIO()
-    torch.save({"format": FORMAT} | {f.name: getattr(checkpoint, f.name) for f in fields(checkpoint)}, buffer)
+    values = {f.name: getattr(checkpoint, f.name) for f in fields(checkpoint)}
+    torch.save({"format": FORMAT} | {name: value for name, value in values.items() if value is not None}, buffer)
     data = buffer.getvalue()
     write_atomic(folder / FILE, sha256(data).digest() + data)
 

@@ -1,6 +1,6 @@
 """Splits of a dataset as checked tensors, and the order of rows in batches. Called by ``training.step``."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -60,12 +60,24 @@ def _missing_features(features: "np.typing.NDArray[np.float32]", facts: DatasetF
     return [f"{name} ({int(count)} rows)" for name, count in zip(names, bad, strict=True) if count]
 
 
-def batches(rows: int, size: int, shuffling: torch.Generator) -> Iterator[torch.Tensor]:
-    """Yield the row numbers of each batch of one epoch, in a new order.
+def batches(
+    rows: int, size: int, shuffling: torch.Generator, weights: torch.Tensor | None = None
+) -> list[torch.Tensor]:
+    """List the row numbers of each batch of one epoch, in a new order.
 
     A last batch of one row joins the one before: batch normalisation cannot learn from a single row.
+
+    Args:
+        rows: How many there are.
+        size: Of a batch.
+        shuffling: Draws the order.
+        weights: (rows,) how often each is drawn beside others, with replacement; None: each once.
     """
-    parts = list(torch.split(torch.randperm(rows, generator=shuffling), size))
+    if weights is None:
+        order = torch.randperm(rows, generator=shuffling)
+    else:
+        order = torch.multinomial(weights, rows, replacement=True, generator=shuffling)
+    parts = list(torch.split(order, size))
     if len(parts) > 1 and len(parts[-1]) == 1:
         parts[-2:] = [torch.cat(parts[-2:])]
-    yield from parts
+    return parts

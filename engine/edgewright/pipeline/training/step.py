@@ -16,8 +16,11 @@ import torch
 
 from edgewright.core.facts import DatasetFacts, TrainingFacts
 from edgewright.errors import StepFailed
+from edgewright.pipeline.imported.pinned import fetch_pinned
 from edgewright.pipeline.runner import user_code as usercode
 from edgewright.pipeline.runner.tasks import StepContext
+from edgewright.pipeline.training.averaging import WeightAverage
+from edgewright.pipeline.training.balance import class_weights, row_weights
 from edgewright.pipeline.training.checkpoint import (
     Checkpoint,
     load_checkpoint,
@@ -33,11 +36,14 @@ from edgewright.pipeline.training.determinism import (
     reproducible,
     torch_seed,
 )
+from edgewright.pipeline.training.freezing import Frozen
+from edgewright.pipeline.training.initialization import initialize
 from edgewright.pipeline.training.metrics import Best, check_stopping_metric
 from edgewright.pipeline.training.module import Shape, built_in_parts, load_weights, make_module, shape_of
+from edgewright.pipeline.training.schedules import rate_factor
 from edgewright.ports import Built
 from edgewright_schemas.base import is_code_reference
-from edgewright_schemas.model import ModelSpec, Training
+from edgewright_schemas.model import Initialization, ModelSpec, Training
 
 WEIGHTS = "weights.pt"
 HISTORY = "history.json"
@@ -64,7 +70,7 @@ def build(context: StepContext) -> Built[TrainingFacts]:
         train = load_rows(task.inputs["dataset"], facts, "train", shape)
         validation = load_rows(task.inputs["dataset"], facts, "validation", shape)
         run = _Run(context, spec, shape, device, threads)
-        run.prepare(train, validation)
+        run.prepare(train, validation, fresh=checkpoint is None)
         if checkpoint is not None:
             run.resume(checkpoint)
         run.train(train, validation)
@@ -94,12 +100,17 @@ class _Run:
         self._threads = threads
         self._shuffling = torch.Generator().manual_seed(torch_seed(self._training.seed))
         self._loss_scale = 1.0
+        self._class_weights: torch.Tensor | None = None
+        self._row_weights: torch.Tensor | None = None
+        self._average: WeightAverage | None = None
+        self._frozen: Frozen | None = None
+        self._own_loss = usercode.load(context.task.checkout, self._training.loss) if self._training.loss else None
         self._best = Best(self._training.early_stopping)
         self._history: list[dict[str, float]] = []
         self._module = make_module(spec, context.task.checkout, shape)
         self._best_model = _copy(self._module)
 
-    def prepare(self, train: Rows, validation: Rows) -> None:
+    def prepare(self, train: Rows, validation: Rows, *, fresh: bool) -> None:
         """Check that the module and the rows fit together; give it its statistics and its first weights."""
         if len(train) == 0:
             raise StepFailed("the dataset's train split is empty", hint="give split.train a larger share, or more rows")
@@ -109,9 +120,30 @@ class _Run:
         if self._training.warm_start and "warmStart" in self._context.task.inputs:
             champion = self._context.task.inputs["warmStart"][WEIGHTS]
             load_weights(self._module, champion, what="the champion's weights (training.warmStart)")
+        if fresh and self._training.initialize is not None:
+            self._initialize(self._training.initialize)
+        self._balance(train)
         self._check_output(train)
         self._module.to(self._device)
         self._optimizer = self._make_optimizer()
+        if self._training.freeze:
+            self._frozen = Frozen(self._module, self._training.freeze, self._training.unfreeze_after)
+        if self._training.averaging is not None:
+            self._average = WeightAverage(self._module, self._training.averaging.decay)
+
+    def _initialize(self, wanted: Initialization) -> None:
+        target = self._context.task.workdir / "initial-weights"
+        shown = fetch_pinned(self._context, wanted.uri, wanted.digest, target, "training.initialize.digest")
+        initialize(self._module, target, wanted, shown)
+        target.unlink()
+
+    def _balance(self, train: Rows) -> None:
+        if self._training.class_weights is not None:
+            facts = self._context.facts("dataset", DatasetFacts)
+            classes = self._shape.task.classes(facts, self._spec.dataset) or ()
+            weights = class_weights(self._training, train.labels, classes)
+            self._class_weights = None if weights is None else weights.to(self._device)
+        self._row_weights = row_weights(self._training, train.labels)
 
     def resume(self, checkpoint: Checkpoint) -> None:
         """Continue where the checkpoint was written."""
@@ -120,6 +152,8 @@ class _Run:
         self._best_model = checkpoint.best_model
         self._best = Best(self._training.early_stopping, checkpoint.best_epoch, checkpoint.best_value, checkpoint.stale)
         self._history = checkpoint.history
+        if self._average is not None and checkpoint.averaged is not None:
+            self._average.restore(checkpoint.averaged)
         restore_random_states(checkpoint.random, self._shuffling)
 
     def train(self, train: Rows, validation: Rows) -> None:
@@ -132,7 +166,7 @@ class _Run:
                 figures |= self._validate(validation, epoch)
             self._history.append({"epoch": epoch} | figures)
             if self._best.offer(epoch, figures):
-                self._best_model = _copy(self._module)
+                self._best_model = _copy(self._measured)
             self._save(epoch)
             self._context.progress(epoch, total, "epoch", figures)
 
@@ -195,35 +229,75 @@ class _Run:
             case "sgd":
                 return torch.optim.SGD(learned, lr=rate, weight_decay=decay, momentum=_SGD_MOMENTUM)
 
+    @property
+    def _measured(self) -> torch.nn.Module:
+        """The module that is validated and kept."""
+        return self._average.module if self._average is not None else self._module
+
     def _epoch(self, train: Rows, epoch: int) -> float:
         """Learn from every row once; returns the mean loss of a row."""
         self._module.train()
+        if self._frozen is not None:
+            self._frozen.enter(epoch)
         total = 0.0
-        for chosen in batches(len(train), self._training.batch_size, self._shuffling):
+        parts = batches(len(train), self._training.batch_size, self._shuffling, self._row_weights)
+        together = self._training.accumulate or 1
+        groups = [parts[start : start + together] for start in range(0, len(parts), together)]
+        for number, group in enumerate(groups):
             self._optimizer.zero_grad(set_to_none=True)
-            with self._user_code():
-                outputs = self._module(train.features[chosen].to(self._device))
-                loss = self._loss(outputs, train.labels[chosen].to(self._device))
-                value = loss.item()
-                self._check_finite(value, epoch, "loss")
-                torch.autograd.backward(loss)
-            self._optimizer.step()
-            total += value * len(chosen)
+            for chosen in group:
+                with self._user_code():
+                    outputs = self._module(train.features[chosen].to(self._device))
+                    loss = self._loss(outputs, train.labels[chosen].to(self._device))
+                    value = loss.item()
+                    self._check_finite(value, epoch, "loss")
+                    torch.autograd.backward(loss / len(group) if len(group) > 1 else loss)
+                total += value * len(chosen)
+            self._step((epoch - 1) * len(groups) + number, len(groups))
         return total / len(train)
 
+    def _step(self, step: int, per_epoch: int) -> None:
+        """Let the optimizer take a step, counted from 0 over all epochs."""
+        training = self._training
+        if training.clip_gradients is not None:
+            torch.nn.utils.clip_grad_norm_(self._module.parameters(), training.clip_gradients)
+        if training.schedule is not None:
+            factor = rate_factor(training.schedule, step, per_epoch, training.epochs)
+            for group in self._optimizer.param_groups:
+                group["lr"] = training.learning_rate * factor
+        self._optimizer.step()
+        if self._average is not None:
+            self._average.update(self._module, step)
+
     def _validate(self, validation: Rows, epoch: int) -> dict[str, float]:
-        self._module.eval()
+        module = self._measured.eval()
         with torch.no_grad(), self._user_code():
-            parts = [
-                self._module(part.to(self._device)).cpu() for part in torch.split(validation.features, _EVALUATION_ROWS)
-            ]
+            parts = [module(part.to(self._device)).cpu() for part in torch.split(validation.features, _EVALUATION_ROWS)]
         outputs = torch.cat(parts)
         loss = self._loss(outputs, validation.labels).item()
         self._check_finite(loss, epoch, "validation loss")
         return {"valLoss": loss} | self._shape.task.validation_figures(outputs, validation.labels)
 
     def _loss(self, outputs: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        return self._shape.task.loss(outputs, labels, self._loss_scale)
+        if self._own_loss is not None:
+            return self._checked_loss(outputs, labels)
+        weights = self._class_weights.to(outputs.device) if self._class_weights is not None else None
+        return self._shape.task.loss(outputs, labels, self._loss_scale, weights)
+
+    def _checked_loss(self, outputs: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """Call the repository's own loss."""
+        reference = self._training.loss
+        assert reference is not None and self._own_loss is not None
+        loss = usercode.call(self._context.task.checkout, reference, self._own_loss, outputs, labels)
+        if isinstance(loss, torch.Tensor) and loss.ndim == 0 and (loss.requires_grad or not outputs.requires_grad):
+            return loss
+        found = f"a tensor {tuple(loss.shape)}" if isinstance(loss, torch.Tensor) else f"a {type(loss).__name__}"
+        if isinstance(loss, torch.Tensor) and loss.ndim == 0:
+            found = "a number that does not depend on the outputs"
+        raise StepFailed(
+            f"{reference} returned {found}; a loss is a scalar tensor computed from the outputs",
+            hint="end it with .mean(), and compute with torch alone",
+        )
 
     def _check_finite(self, value: float, epoch: int, what: str) -> None:
         if math.isfinite(value):
@@ -249,6 +323,7 @@ class _Run:
             best_value=self._best.value,
             stale=self._best.stale,
             history=self._history,
+            averaged=self._average.state() if self._average is not None else None,
         )
         save_checkpoint(self._context.checkpoint, state)
 

@@ -91,6 +91,11 @@ def _model_paths(document: Model) -> Iterator[NamedPath]:
     if spec.architecture is not None and means_code(spec.architecture.use):
         yield NamedPath(("spec", "architecture", "use"), spec.architecture.use, "code")
         yield from _inputs(("spec", "architecture"), spec.architecture.inputs)
+    if spec.training is not None and spec.training.loss is not None:
+        yield NamedPath(("spec", "training", "loss"), spec.training.loss, "code")
+    start = spec.training.initialize if spec.training is not None else None
+    if start is not None and not is_url(start.uri):
+        yield NamedPath(("spec", "training", "initialize", "uri"), start.uri, "needed-content")
     if spec.source is not None and not is_url(spec.source.uri):
         yield NamedPath(("spec", "source", "uri"), spec.source.uri, "content")
     yield from _inputs(("spec",), spec.inputs)
