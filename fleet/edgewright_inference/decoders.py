@@ -131,6 +131,18 @@ def _yolo_v8(outputs: Mapping[str, Array], how: Decoding, size: tuple[int, int])
     return _known(Candidates(_corners(found[:, :4], "xyxy", how, size), scores, classes, final=True), how)
 
 
+def _small_detector(outputs: Mapping[str, Array], how: Decoding, size: tuple[int, int]) -> Candidates:
+    """Rows of (left, top, width, height as shares, a score for each class): what edgewright trains."""
+    rows = _one("boxes", outputs["boxes"])
+    if rows.ndim != 2 or rows.shape[1] != 4 + how.classes:
+        raise DecodeError(
+            f"small-detector with {how.classes} classes gives (1, N, {4 + how.classes}), not {outputs['boxes'].shape}"
+        )
+    scores = _as_probabilities("scores", rows[:, 4:], how.activation)
+    filled = Decoding(how.decoder, how.classes, box_format=how.box_format or "xywh", box_unit=how.box_unit or "share")
+    return _best(_corners(rows[:, :4], "xywh", filled, size), scores)
+
+
 def _ssd(outputs: Mapping[str, Array], how: Decoding, size: tuple[int, int]) -> Candidates:
     """TensorFlow's detection API: shares of the picture, vertical first, classes from 1, and how many rows count."""
     filled = Decoding(
@@ -294,6 +306,7 @@ DECODERS: Mapping[str, Decoder] = {
     "probabilities": Decoder(_probabilities, ("scores",), finds_objects=False),
     "yolo-v5": Decoder(_yolo_v5, ("boxes",)),
     "yolo-v8": Decoder(_yolo_v8, ("boxes",)),
+    "small-detector": Decoder(_small_detector, ("boxes",)),
     "ssd": Decoder(_ssd, ("boxes", "scores", "classes"), ("count",)),
     "detr": Decoder(_detr, ("logits", "boxes")),
     "boxes-scores-classes": Decoder(_boxes_scores_classes, ("boxes", "scores", "classes"), ("count",)),

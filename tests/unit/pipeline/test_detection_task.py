@@ -11,7 +11,7 @@ import torch
 from edgewright.errors import StepFailed
 from edgewright.pipeline.dataset.boxes import join_tables, object_table
 from edgewright.pipeline.dataset.files import load_split
-from edgewright.pipeline.evaluation.decoding import decode, suppress
+from edgewright.pipeline.evaluation.decoding import decode
 from edgewright.pipeline.tasks.registry import task_of
 from edgewright.pipeline.training.data import load_rows
 from edgewright.pipeline.training.detector import detection_loss
@@ -104,34 +104,20 @@ def output_of(*found: tuple[float, ...], classes: int = 2) -> Any:
     return np.array([found], dtype=np.float32).reshape(1, -1, 4 + classes)
 
 
-def test_boxes_are_decoded_to_pixels_by_class_and_score() -> None:
+def test_boxes_are_decoded_to_pixels_by_score() -> None:
     output = output_of((0.1, 0.2, 0.2, 0.1, 0.9, 0.3), (0.11, 0.2, 0.2, 0.1, 0.8, 0.005), (0.6, 0.5, 0.1, 0.1, 0, 0.7))
 
     table = decode(output, (200, 100), Nms())
 
-    assert table[0] == pytest.approx(
-        np.array([[0, 20, 20, 40, 10, 0.9], [1, 120, 50, 20, 10, 0.7], [1, 20, 20, 40, 10, 0.3]]), abs=1e-4
-    )
+    assert table[0] == pytest.approx(np.array([[0, 20, 20, 40, 10, 0.9], [1, 120, 50, 20, 10, 0.7]]), abs=1e-4)
     assert len(decode(output, (200, 100), Nms.model_validate({"maxDetections": 1}))[0]) == 1
     assert decode(np.zeros((2, 3, 6), np.float32), (9, 9), Nms())[:, :, 0].tolist() == [[-1], [-1]]
     assert np.isnan(decode(output * np.nan, (200, 100), Nms())).all()
 
 
-@pytest.mark.parametrize("seed", range(20))
-def test_suppression_keeps_what_a_plain_loop_keeps(seed: int) -> None:
-    random = np.random.default_rng(seed)
-    boxes = np.concatenate([random.uniform(0, 30, (25, 2)), random.uniform(4, 30, (25, 2))], axis=1)
-
-    def overlap(a: Any, b: Any) -> float:
-        wide = max(0.0, min(a[0] + a[2], b[0] + b[2]) - max(a[0], b[0]))
-        high = max(0.0, min(a[1] + a[3], b[1] + b[3]) - max(a[1], b[1]))
-        return float(wide * high / (a[2] * a[3] + b[2] * b[3] - wide * high))
-
-    kept: list[int] = []
-    for each in range(25):
-        if all(overlap(boxes[each], boxes[other]) <= 0.4 for other in kept):
-            kept.append(each)
-    assert suppress(boxes, 0.4).tolist() == kept
+def test_scores_that_are_no_shares_are_refused() -> None:
+    with pytest.raises(StepFailed, match="to 3, no probabilities"):
+        decode(output_of((0.1, 0.2, 0.2, 0.1, 3.0, -2.0)), (200, 100), Nms())
 
 
 def test_an_output_of_another_shape_says_what_is_expected(tmp_path: Path) -> None:

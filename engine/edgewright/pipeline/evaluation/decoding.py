@@ -1,4 +1,4 @@
-"""Objects from a detector's outputs: each class's highest scores, without those that overlap a higher one.
+"""Objects from a detector's outputs, by the code that devices run: ``edgewright_inference``.
 
 Called by ``detection_evaluator`` and by the figures after each epoch. An output is (N, positions, 4 + classes): x, y,
 width and height as shares of the picture, then a score from 0 to 1 for each class.
@@ -9,12 +9,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edgewright.pipeline.evaluation.objects import FoundObjects, TrueObjects, overlaps
+from edgewright.errors import StepFailed
+from edgewright.pipeline.evaluation.objects import FoundObjects, TrueObjects
+from edgewright_inference import decoders as inference
+from edgewright_inference.errors import DecodeError
+from edgewright_inference.nms import Suppression, suppress
 from edgewright_schemas.model import Nms
 
 LOWEST = 0.01
 """Score from which detections are measured: precision over recall needs those that devices do not report, too."""
-_CANDIDATES = 1000
+DECODER = "small-detector"
 _NONE = -1.0
 
 Table = npt.NDArray[Any]
@@ -32,7 +36,7 @@ def decode(outputs: Table, frame: tuple[int, int], nms: Nms) -> npt.NDArray[np.f
         (N, most of a picture, 6): category, x, y, width, height in pixels, score; by descending score, the category -1
         after a picture's last one. A picture with an output that is no finite number is all NaN.
     """
-    pictures = [_decode_one(each.astype(np.float64), frame, nms) for each in outputs]
+    pictures = [_decode_one(each, frame, nms) for each in outputs]
     most = max((len(each) for each in pictures if each is not None), default=0) or 1
     table = np.zeros((len(pictures), most, 6), dtype=np.float32)
     table[:, :, 0] = _NONE
@@ -44,32 +48,21 @@ def decode(outputs: Table, frame: tuple[int, int], nms: Nms) -> npt.NDArray[np.f
     return table
 
 
-def _decode_one(output: npt.NDArray[np.float64], frame: tuple[int, int], nms: Nms) -> npt.NDArray[np.float64] | None:
+def _decode_one(output: Table, frame: tuple[int, int], nms: Nms) -> npt.NDArray[np.float64] | None:
+    """Decode one picture's output as devices do, but for lower scores."""
     if not np.isfinite(output).all():
         return None
-    boxes = output[:, :4] * np.array([frame[0], frame[1], frame[0], frame[1]], dtype=np.float64)
-    kept: list[npt.NDArray[np.float64]] = [np.zeros((0, 6))]
-    for category in range(output.shape[1] - 4):
-        scores = output[:, 4 + category]
-        chosen = np.flatnonzero(scores >= LOWEST)
-        chosen = chosen[np.argsort(-scores[chosen], kind="stable")][:_CANDIDATES]
-        chosen = chosen[suppress(boxes[chosen], nms.iou)]
-        kept.append(np.column_stack([np.full(len(chosen), category), boxes[chosen], scores[chosen]]))
-    found = np.concatenate(kept)
-    first: npt.NDArray[np.float64] = found[np.argsort(-found[:, 5], kind="stable")][: nms.max_detections]
-    return first
-
-
-def suppress(boxes: npt.NDArray[np.float64], iou: float) -> npt.NDArray[np.int64]:
-    """Return the positions of boxes, given by descending score, that overlap no kept one by more than ``iou``."""
-    shared = overlaps(boxes, boxes, np.zeros(len(boxes), dtype=bool))
-    open_ = np.ones(len(boxes), dtype=bool)
-    kept = []
-    for each in range(len(boxes)):
-        if open_[each]:
-            kept.append(each)
-            open_ &= shared[each] <= iou
-    return np.array(kept, dtype=np.int64)
+    try:
+        found = inference.decode(
+            {"boxes": output[None]}, inference.Decoding(DECODER, output.shape[1] - 4), (frame[1], frame[0])
+        )
+    except DecodeError as error:
+        raise StepFailed(f"a detector's output cannot be read: {error}", hint="scores are from 0 to 1") from error
+    assert isinstance(found, inference.Candidates)
+    how = Suppression(nms.iou, min(LOWEST, nms.score), nms.max_detections)
+    kept = suppress(found.boxes, found.scores, found.classes, how)
+    corners = found.boxes[kept].astype(np.float64)
+    return np.column_stack([found.classes[kept], corners[:, :2], corners[:, 2:] - corners[:, :2], found.scores[kept]])
 
 
 def found_objects(table: Table) -> list[FoundObjects]:
