@@ -10,7 +10,9 @@ from edgewright_wire.names import Digest
 
 Task = Literal["image-classification", "tabular-classification", "regression", "object-detection"]
 Origin = Literal["trained", "imported", "command"]
-Decoder = Literal["class-scores", "probabilities", "sklearn"]
+Decoder = Literal[
+    "class-scores", "probabilities", "sklearn", "yolo-v5", "yolo-v8", "ssd", "detr", "boxes-scores-classes"
+]
 _ForEachChannel = Annotated[tuple[float, ...], Field(min_length=1, max_length=4)]
 
 
@@ -164,8 +166,18 @@ class Interface(SpecModel):
     """The output that is used; needed where the decoder cannot tell it among several."""
     decoder: Decoder | None = None
     """Meaning of the output. class-scores: one score for each class, of any size (logits); probabilities: the same
-    from 0 to 1, adding up to 1; sklearn: a label and probabilities as skl2onnx writes them, in a ZipMap or not. Left
-    out: one output, whose meaning is told by the graph's end or by its numbers."""
+    from 0 to 1, adding up to 1; sklearn: a label and probabilities as skl2onnx writes them, in a ZipMap or not; others:
+    detectors. Left out: one output, whose meaning is told by the graph's end or by its numbers."""
+    outputs: dict[Literal["boxes", "scores", "classes", "logits"], str] = {}
+    """Of a detector: names of the outputs that its decoder reads, where they have others."""
+    classes: int | None = Field(default=None, ge=1, le=100_000)
+    """Of a detector: how many classes it tells apart; needed where its outputs are numbers of classes."""
+    first_class: int | None = Field(default=None, ge=0)
+    """Of a detector that gives numbers of classes: that of the first. Left out: 1 for ssd, else 0."""
+    box_unit: Literal["pixels", "share"] | None = None
+    """Of a detector: unit of its boxes. Left out: shares of the picture for ssd and detr, else pixels of the input."""
+    activation: Literal["none", "sigmoid"] = "none"
+    """Of a detector: what makes probabilities of its scores."""
 
 
 class Quantization(SpecModel):

@@ -78,6 +78,60 @@ def test_which_of_several_outputs_is_meant_is_not_guessed(tmp_path: Path) -> Non
     assert "which of y0, y1 is meant" in " | ".join(inspected(tmp_path, linear(outputs=2))["unknown"])
 
 
+@pytest.mark.parametrize(
+    ("shapes", "interface", "unknown"),
+    [
+        ({"output0": [1, 84, 8400]}, {"decoder": "yolo-v8"}, "logits"),
+        ({"output0": [1, 25200, 85]}, {"decoder": "yolo-v5"}, "logits"),
+        ({"output0": [1, 300, 6]}, {"decoder": "yolo-v8"}, "classes: how many"),
+        (
+            {"logits": [1, 100, 92], "pred_boxes": [1, 100, 4]},
+            {"decoder": "detr", "outputs": {"boxes": "pred_boxes"}},
+            "logits",
+        ),
+        (
+            {"boxes": ["n", 4], "scores": ["n"], "classes": ["n"]},
+            {"decoder": "boxes-scores-classes"},
+            "classes: how many",
+        ),
+        (
+            {"detection_boxes": [1, 9, 4], "detection_scores": [1, 9], "detection_classes": [1, 9]},
+            {
+                "decoder": "ssd",
+                "outputs": {
+                    "boxes": "detection_boxes",
+                    "scores": "detection_scores",
+                    "classes": "detection_classes",
+                },
+            },
+            "classes: how many",
+        ),
+    ],
+)
+def test_detectors_are_recognised_by_their_outputs(
+    tmp_path: Path, shapes: dict[str, list[int | str]], interface: dict[str, Any], unknown: str
+) -> None:
+    model = passing_on(["n", 3, 640, 640], outputs=0)
+    for name, shape in shapes.items():
+        sizes = [size if isinstance(size, int) else 1 for size in shape]
+        zero = numpy_helper.from_array(np.zeros(1, np.float32))
+        model.graph.node.append(helper.make_node("ConstantOfShape", [f"{name}_"], [name], value=zero))
+        model.graph.initializer.append(numpy_helper.from_array(np.array(sizes, np.int64), f"{name}_"))
+        model.graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, shape))
+
+    found = inspected(tmp_path, model)
+
+    assert {key: value for key, value in found["interface"].items() if key != "input"} == interface
+    assert unknown in " | ".join(found["unknown"])
+    assert found["problems"] == []
+
+
+def test_an_open_size_that_is_written_as_minus_one_is_open(tmp_path: Path) -> None:
+    found = inspected(tmp_path, passing_on([-1, 3, 8, 8]))
+    assert found["inputs"][0]["shape"] == [None, 3, 8, 8]
+    assert found["notes"] == []
+
+
 def test_several_inputs_stand_in_the_way(tmp_path: Path) -> None:
     assert "m.onnx has 2 inputs (x0, x1)" in said(inspected(tmp_path, linear(inputs=2)))
 

@@ -19,6 +19,7 @@ from edgewright.durable import digest_file
 from edgewright.errors import StepFailed
 from edgewright.pipeline.evaluation.score_kinds import ScoreKind, score_kind
 from edgewright.pipeline.evaluation.step import build as evaluate
+from edgewright.pipeline.export.onnx_runtime import OnnxModel
 from edgewright.pipeline.export.step import build as export
 from edgewright.pipeline.imported.onnx_names import read_names
 from edgewright.pipeline.imported.step import build
@@ -156,7 +157,7 @@ def test_a_declaration_that_contradicts_the_file_is_refused(
 
 
 def test_an_old_opset_is_refused_where_nodes_would_be_added(tmp_path: Path) -> None:
-    with pytest.raises(StepFailed, match=r"m.onnx uses opset 9; spec.interface.input needs 11"):
+    with pytest.raises(StepFailed, match=r"m.onnx uses opset 9; spec.interface needs 11"):
         imported(tmp_path, passing_on(["n", *SIZE, 3], opset=9), {"input": {"layout": "NHWC"}})
 
 
@@ -241,6 +242,16 @@ def test_a_model_without_an_interface_keeps_its_fingerprint() -> None:
     assert origin_components(ModelSpec.model_validate(spec), "", {}, {}, {}) == {"source.digest": source["digest"]}
     declared = ModelSpec.model_validate({**spec, "interface": {"input": {"layout": "NHWC"}}})
     assert origin_components(declared, "", {}, {}, {})["interface.input.layout"] == '"NHWC"'
+
+
+def test_whole_numbers_are_given_as_they_are_and_fractions_refused(tmp_path: Path) -> None:
+    built = imported(tmp_path, passing_on(["n", 3], TensorProto.INT32), None)
+    model = OnnxModel(built.files["model.onnx"])
+    rows = np.array([[1.0, -2.0, 40000.0]], np.float32)
+    assert model.prepare(rows).tolist() == model.run(rows).tolist() == rows.tolist()
+    for wrong in (0.5, np.nan):
+        with pytest.raises(StepFailed, match=r"takes whole numbers \(int32\), but the dataset's rows hold others"):
+            model.run(np.array([[1.0, 2.0, wrong]], np.float32))
 
 
 def test_weights_that_no_output_needs_are_left_out(tmp_path: Path) -> None:

@@ -44,7 +44,7 @@ def _print(file: Path, found: Mapping[str, Any]) -> None:
         console.print(f"{name:<11} {text}")
     for note in found.get("notes", ()):
         console.print(f"note: {note}")
-    if found.get("runsIn"):
+    if found.get("runsIn") and not found["problems"]:
         console.print(f"\nspec of a Model (it runs in {found['runsIn']}):\n")
         console.print(_yaml(file, found))
     for each in found.get("unknown", ()):
@@ -100,5 +100,8 @@ def _yaml(file: Path, found: Mapping[str, Any]) -> str:
         if "input" in declared:
             inner = ", ".join(f"{key}: {value}" for key, value in declared["input"].items())
             lines.append(f"    input: {{{inner}}}")
-        lines += [f"    {key}: {declared[key]}" for key in ("output", "decoder") if key in declared]
+        if "outputs" in declared:
+            inner = ", ".join(f"{role}: {name}" for role, name in declared["outputs"].items())
+            lines.append(f"    outputs: {{{inner}}}")
+        lines += [f"    {key}: {declared[key]}" for key in ("output", "decoder", "classes") if key in declared]
     return "\n".join(lines)

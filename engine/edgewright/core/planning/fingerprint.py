@@ -150,8 +150,7 @@ def origin_components(
     The champion a warm start begins from is not part of it: otherwise every promotion would ask for a retrain.
     """
     if spec.source is not None:
-        declared = {} if spec.interface is None else _fields(spec.interface, prefix="interface")
-        return {"source.digest": spec.source.digest, **declared}
+        return {"source.digest": spec.source.digest, **_interface_components(spec)}
     parts = {"task": spec.task, "input.dataset": dataset_digest}
     if spec.command is not None:
         parts |= {"command": json.dumps(spec.command), "output": spec.output}
@@ -164,6 +163,14 @@ def origin_components(
     if training.environment == "pinned":
         parts |= {f"environment.{name}": version for name, version in environment.items()}
     return parts
+
+
+def _interface_components(spec: ModelSpec) -> dict[str, str]:
+    """List what is declared of a file, without defaults: fields that are added later change nothing of it."""
+    if spec.interface is None:
+        return {}
+    declared = spec.interface.model_dump(mode="json", by_alias=True, exclude_defaults=True)
+    return dict(flatten(declared, "interface"))
 
 
 def export_components(

@@ -18,11 +18,13 @@ from edgewright.pipeline.evaluation.detection_metrics import (
     count_frames,
 )
 from edgewright.pipeline.evaluation.objects import FoundObjects, TrueObjects
-from edgewright.pipeline.export.onnx_runtime import shape_text
+from edgewright.pipeline.export.onnx_runtime import FP32, shape_text
 from edgewright.pipeline.tasks.protocol import Figures
 from edgewright_schemas.model import Nms
 
 _NDIM = 3
+_OUTSIDE = 0.01
+"""How far a score may be below 0 or above 1."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +40,7 @@ class DetectionEvaluator:
         """Check that an output is (N, positions, 4 + classes), and decode it to (N, most of a picture, 6).
 
         Raises:
-            StepFailed: It is not.
+            StepFailed: It is not, or scores of the float model are no probabilities.
         """
         if output.ndim != _NDIM or output.shape[2] != 4 + self.classes:
             raise StepFailed(
@@ -47,6 +49,8 @@ class DetectionEvaluator:
                 f"shares of the picture, and a score for each of {self.classes} classes",
                 hint="give the model such an output",
             )
+        if variant == FP32:
+            _check_scores(output[:, :, 4:], variant)
         return torch.from_numpy(decode(output, self.frame, self.nms))
 
     def settled(self, model: Path, predictions: torch.Tensor) -> "DetectionEvaluator":
@@ -125,3 +129,15 @@ def _objects(predictions: torch.Tensor, labels: torch.Tensor) -> tuple[list[True
 def _as_truth(found: FoundObjects, score: float) -> TrueObjects:
     kept = found.scores >= score
     return TrueObjects(found.boxes[kept], found.categories[kept], np.zeros(int(kept.sum()), dtype=bool))
+
+
+def _check_scores(scores: npt.NDArray[Any], variant: str) -> None:
+    finite = scores[np.isfinite(scores)]
+    low, high = float(finite.min(initial=0.0)), float(finite.max(initial=0.0))
+    if low < -_OUTSIDE or high > 1 + _OUTSIDE:
+        low, high = float(finite.min()), float(finite.max())
+        raise StepFailed(
+            f"scores of the {variant} model go from {low:.4g} to {high:.4g}, and probabilities from 0 to 1",
+            hint="where they are logits, a model that is imported declares activation: sigmoid in its interface; a "
+            "module ends in a sigmoid",
+        )

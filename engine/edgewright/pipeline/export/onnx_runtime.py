@@ -38,8 +38,11 @@ _ELEMENTS: Mapping[str, type[np.generic]] = {
     "tensor(float16)": np.float16,
     "tensor(double)": np.float64,
     "tensor(uint8)": np.uint8,
+    "tensor(int32)": np.int32,
+    "tensor(int64)": np.int64,
 }
 _FLOATS = frozenset({"tensor(float)", "tensor(float16)", "tensor(double)"})
+_WHOLE = frozenset({"int32", "int64"})
 _BATCH_ROWS = 64
 _LINES = 3
 """Lines of an onnxruntime error that a message shows."""
@@ -51,7 +54,7 @@ class Interface:
 
     input_name: str
     input_type: str
-    """numpy's name: float32, float16, float64 or uint8 (raw pixels)."""
+    """numpy's name: float32, float16, float64, uint8 (raw pixels), int32 or int64."""
     input_shape: tuple[int | None, ...]
     """Without the batch; None where the model takes any size."""
     output_name: str
@@ -115,10 +118,20 @@ class OnnxModel:
         return found[warm_up:]
 
     def prepare(self, features: npt.NDArray[np.float32]) -> npt.NDArray[Any]:
-        """Turn features into the model's input type; a model of uint8 takes raw pixels 0…255."""
+        """Turn features into the model's input type; a model of uint8 takes raw pixels 0…255.
+
+        Raises:
+            StepFailed: It takes whole numbers, and some are none.
+        """
         if self.interface.input_type == "uint8":
             pixels: npt.NDArray[np.uint8] = np.rint(features * np.float32(255)).astype(np.uint8)
             return pixels
+        if self.interface.input_type in _WHOLE and not np.array_equal(features, np.rint(features)):
+            raise StepFailed(
+                f"{self._name} takes whole numbers ({self.interface.input_type}), but the dataset's rows hold others",
+                hint="pictures: declare interface.input, so that they are given as 0 to 255; tables: leave no missing "
+                "values and no fractions in the features",
+            )
         prepared: npt.NDArray[Any] = np.ascontiguousarray(features, dtype=np.dtype(self.interface.input_type))
         return prepared
 
@@ -174,7 +187,7 @@ def _interface(session: ort.InferenceSession, name: str) -> Interface:
             f"output {given.name!r} of {name} is a {given.type}",
             hint="export logits, probabilities or predicted numbers, not class positions",
         )
-    sizes = [size if isinstance(size, int) else None for size in taken.shape]
+    sizes = [size if isinstance(size, int) and size >= 0 else None for size in taken.shape]
     if not sizes or sizes[0] not in (None, 1):
         raise StepFailed(
             f"input {taken.name!r} of {name} has shape {shape_text(sizes)}",

@@ -6,14 +6,15 @@ samples and devices compute the same. The result depends on the file and the dec
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
 
 from edgewright.errors import StepFailed
-from edgewright.pipeline.imported.onnx_checks import checked_file, listed
+from edgewright.pipeline.imported.detectors import ROLES, append_detections
+from edgewright.pipeline.imported.graph_nodes import Nodes
+from edgewright.pipeline.imported.onnx_checks import checked_file, listed, size_of
 from edgewright_schemas.model import InputInterface, Interface
 
 SCORES = "edgewright.scores"
@@ -25,7 +26,6 @@ _TAKEN = _WHOLE | {TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE}
 _FLOATS = frozenset({TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE})
 _OLDEST_OPSET = 11
 _CHANNELS = frozenset({1, 3, 4})
-_PREFIX = "edgewright/"
 
 
 def adapt(path: Path, origin: str, interface: Interface) -> None:
@@ -40,9 +40,15 @@ def adapt(path: Path, origin: str, interface: Interface) -> None:
         StepFailed: It is no ONNX file that holds its weights, or the declaration contradicts it.
     """
     model = checked_file(path, origin)
-    _keep_output(model, origin, interface)
+    finds_objects = interface.decoder in ROLES
+    if not finds_objects:
+        _keep_output(model, origin, interface)
     if interface.input is not None:
         _prepend(model, origin, interface.input)
+    if finds_objects:
+        _check_opset(model, origin)
+        append_detections(model, origin, interface)
+    _prune(model.graph)
     path.write_bytes(model.SerializeToString(deterministic=True))
 
 
@@ -66,7 +72,6 @@ def _keep_output(model: onnx.ModelProto, origin: str, interface: Interface) -> N
         )
     del graph.output[:]
     graph.output.append(chosen)
-    _prune(graph)
     if interface.decoder is not None:
         model.metadata_props.add(key=SCORES, value=_MEANS[interface.decoder])
 
@@ -161,12 +166,12 @@ def _prepend(model: onnx.ModelProto, origin: str, declared: InputInterface) -> N
         )
     value = taken[0]
     tensor = value.type.tensor_type
-    sizes = [axis.dim_value if axis.HasField("dim_value") else None for axis in tensor.shape.dim]
+    sizes = [size_of(axis) for axis in tensor.shape.dim]
     channels = _checked(value.name, sizes, tensor.elem_type, origin, declared)
     _check_opset(model, origin)
 
     raw = tensor.elem_type == TensorProto.UINT8 and declared.range in (None, (0, 255)) and not _scales(declared)
-    nodes = _Nodes()
+    nodes = Nodes("in")
     name = frames = _free(graph, "pixels" if raw else "rows")
     if not raw:
         name = _scale(nodes, name, tensor.elem_type, declared)
@@ -233,7 +238,7 @@ def _check_opset(model: onnx.ModelProto, origin: str) -> None:
         model.opset_import.add(domain="", version=_OLDEST_OPSET)
     elif versions[0].version < _OLDEST_OPSET:
         raise StepFailed(
-            f"{origin} uses opset {versions[0].version}; spec.interface.input needs {_OLDEST_OPSET} or newer",
+            f"{origin} uses opset {versions[0].version}; spec.interface needs {_OLDEST_OPSET} or newer",
             hint=f"convert it: onnx.version_converter.convert_version(onnx.load(PATH), {_OLDEST_OPSET})",
         )
 
@@ -242,7 +247,7 @@ def _scales(declared: InputInterface) -> bool:
     return declared.mean is not None or declared.std is not None
 
 
-def _scale(nodes: "_Nodes", name: str, element: int, declared: InputInterface) -> str:
+def _scale(nodes: Nodes, name: str, element: int, declared: InputInterface) -> str:
     """Bring pixels from 0…1 into the declared range."""
     low, high = declared.range or ((0.0, 255.0) if element in _WHOLE else (0.0, 1.0))
     if high - low != 1:
@@ -252,7 +257,7 @@ def _scale(nodes: "_Nodes", name: str, element: int, declared: InputInterface) -
     return name
 
 
-def _standardise(nodes: "_Nodes", name: str, declared: InputInterface) -> str:
+def _standardise(nodes: Nodes, name: str, declared: InputInterface) -> str:
     for operator, numbers in (("Sub", declared.mean), ("Div", declared.std)):
         if numbers is not None:
             name = nodes.add(operator, name, nodes.constant(np.array(numbers, np.float32).reshape(1, -1, 1, 1)))
@@ -265,27 +270,3 @@ def _free(graph: onnx.GraphProto, name: str) -> str:
     while name in used:
         name = f"{name}_"
     return name
-
-
-class _Nodes:
-    """Nodes in a row, and the constants they read."""
-
-    def __init__(self) -> None:
-        self.nodes: list[onnx.NodeProto] = []
-        self.weights: list[onnx.TensorProto] = []
-
-    def constant(self, value: "np.ndarray[tuple[int, ...], np.dtype[np.generic]]") -> str:
-        """Add a constant; returns its name."""
-        name = f"{_PREFIX}constant{len(self.weights)}"
-        self.weights.append(numpy_helper.from_array(value, name))
-        return name
-
-    def add(self, operator: str, *inputs: str, **attributes: Any) -> str:
-        """Add a node; returns its output's name."""
-        name = f"{_PREFIX}{operator.lower()}{len(self.nodes)}"
-        self.nodes.append(helper.make_node(operator, list(inputs), [name], name=name, **attributes))
-        return name
-
-    def rename_last(self, name: str) -> None:
-        """Give the last node's output the name that the graph behind reads."""
-        self.nodes[-1].output[0] = name

@@ -88,6 +88,12 @@ def _contents(model: onnx.ModelProto) -> dict[str, Any]:
         (node.domain or "ai.onnx", node.op_type) for owner in (*graphs, *model.functions) for node in owner.node
     )
     tensors = [tensor for graph in graphs for tensor in onnx_checks.initializers(graph)]
+    tensors += [
+        tensor
+        for owner in (*graphs, *model.functions)
+        for node in owner.node
+        for tensor in onnx_checks.held_tensors(node)
+    ]
     return {
         "producer": " ".join(filter(None, (model.producer_name, model.producer_version))),
         "irVersion": model.ir_version,
@@ -114,7 +120,7 @@ def _end(value: onnx.ValueInfoProto) -> dict[str, Any]:
             "shape": None,
         }
     tensor = value.type.tensor_type
-    sizes = [axis.dim_value if axis.HasField("dim_value") else axis.dim_param or None for axis in tensor.shape.dim]
+    sizes = [onnx_checks.size_of(axis) or axis.dim_param or None for axis in tensor.shape.dim]
     name = onnx.TensorProto.DataType.Name(tensor.elem_type).lower()
     kind = {"float": "float32", "double": "float64"}.get(name, name)
     return {"name": value.name, "type": kind, "shape": sizes if tensor.HasField("shape") else None}
@@ -167,7 +173,7 @@ def _notes(found: dict[str, Any]) -> Iterator[str]:
             f"holds control flow ({', '.join(branching)}): onnxruntime runs it, many accelerators do not, and what is "
             "inside stays in float when the model is quantized"
         )
-    for value in found["inputs"]:
+    for value in found["inputs"] if len(found["inputs"]) == 1 else ():
         shape = value["shape"]
         if shape and isinstance(shape[0], int) and shape[0] != 1:
             yield f"input {value['name']} takes exactly {shape[0]} rows at once: leave the batch open, or 1"

@@ -212,6 +212,11 @@ def _advice(session: onnxruntime.InferenceSession) -> str:
     return f"keep one output: onnx.utils.extract_model(IN, OUT, ['{inputs[0].name}'], ['{kept}'])"
 
 
+def size_of(axis: onnx.TensorShapeProto.Dimension) -> int | None:
+    """Return an axis' size; None where any will do, as some exporters write by -1."""
+    return axis.dim_value if axis.HasField("dim_value") and axis.dim_value >= 0 else None
+
+
 def _takes(shape: Sequence[int | str | None], row: Sequence[int]) -> bool:
     """Return whether an input of this shape takes rows of that shape; only numbers bind, and the batch does not."""
     fits = (not isinstance(ours, int) or ours == theirs for ours, theirs in zip(shape[1:], row, strict=False))

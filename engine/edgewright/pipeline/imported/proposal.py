@@ -8,6 +8,11 @@ import onnx
 
 _CHANNELS = (1, 3, 4)
 _FLOATS = ("float32", "float16", "float64")
+_ROLES = ("boxes", "scores", "classes")
+_NUMBERED = frozenset({"ssd", "boxes-scores-classes"})
+_WHOLE_ROW = 6
+_FEWEST = 100
+"""Positions that a detector has at least; what has fewer may be something else."""
 _PASSING_ON = frozenset({"Cast", "Flatten", "Identity", "Reshape", "Squeeze"})
 
 
@@ -63,8 +68,14 @@ def _propose_output(found: Mapping[str, Any], graph: onnx.GraphProto, proposal: 
         proposal.interface["decoder"] = "sklearn"
         return
     detector = _detector(outputs, found["metadata"])
-    if detector:
-        proposal.unknown.append(f"decoder: its outputs look like those of {detector}; say so in the model's spec")
+    if detector is not None:
+        proposal.interface |= detector
+        whole = detector["decoder"] == "yolo-v8" and outputs[0]["shape"][2] == _WHOLE_ROW
+        if found["classes"]:
+            proposal.interface["classes"] = len(found["classes"])
+        elif whole or detector["decoder"] in _NUMBERED:
+            proposal.unknown.append("classes: how many the detector tells apart, since it gives their numbers")
+        proposal.unknown.append("whether its scores are logits (activation: sigmoid) or probabilities")
         return
     if len(floats) > 1:
         names = ", ".join(each["name"] for each in floats)
@@ -83,27 +94,28 @@ def _propose_output(found: Mapping[str, Any], graph: onnx.GraphProto, proposal: 
         proposal.unknown.append("decoder: class-scores for logits of classes; leave it out for numbers (regression)")
 
 
-def _detector(outputs: Sequence[Mapping[str, Any]], metadata: Mapping[str, str]) -> str | None:
-    """Name the family of detectors that writes such outputs."""
+def _detector(outputs: Sequence[Mapping[str, Any]], metadata: Mapping[str, str]) -> dict[str, Any] | None:
+    """Propose the decoder of a detector that writes such outputs; None where they look like none."""
     shapes = [each["shape"] for each in outputs if each["shape"]]
     if len(outputs) == 1 and len(shapes) == 1 and len(shapes[0]) == 3:
         rows, columns = shapes[0][1:]
-        if columns == 6 and isinstance(rows, int) and rows <= 1000:
-            return "yolo-v8 with its suppression inside (v10)"
-        if metadata.get("task") == "detect" or _fewer(rows, columns):
-            return "yolo-v8 (also v11)"
-        if _fewer(columns, rows):
-            return "yolo-v5"
-    names = {each["name"].lower() for each in outputs}
-    if {"boxes", "scores"} <= names or {"num_detections", "detection_boxes"} & names:
-        return "boxes-scores-classes"
-    if {"logits", "pred_boxes"} <= names or {"pred_logits", "pred_boxes"} <= names:
-        return "detr"
+        if (columns == _WHOLE_ROW and isinstance(rows, int) and rows >= _FEWEST) or metadata.get("task") == "detect":
+            return {"decoder": "yolo-v8"}
+        if _fewer(rows, columns):
+            return {"decoder": "yolo-v8"}
+        return {"decoder": "yolo-v5"} if _fewer(columns, rows) else None
+    names = [each["name"] for each in outputs]
+    if "logits" in names and "pred_boxes" in names:
+        return {"decoder": "detr", "outputs": {"boxes": "pred_boxes"}}
+    for decoder, prefix in (("ssd", "detection_"), ("boxes-scores-classes", "")):
+        if {f"{prefix}{role}" for role in _ROLES} <= set(names):
+            named = {role: f"{prefix}{role}" for role in _ROLES} if prefix else {}
+            return {"decoder": decoder, **({"outputs": named} if named else {})}
     return None
 
 
 def _fewer(left: object, right: object) -> bool:
-    return isinstance(left, int) and isinstance(right, int) and 4 < left < right and right >= 300
+    return isinstance(left, int) and isinstance(right, int) and 4 < left < right and right >= _FEWEST
 
 
 def _ends_in(graph: onnx.GraphProto, name: str) -> str | None:
