@@ -24,6 +24,8 @@ class Metric:
     """A mean over classes, which leaves out a class without rows."""
     watched: bool = False
     """Computed after each epoch on the validation split, so that early stopping can follow it."""
+    resampled: bool = True
+    """Computed over resampled test rows where a gate has a confidence."""
     added: bool = False
     """Not measured by evaluations kept from before it was added: one that is to be judged by it is made again."""
 
@@ -101,13 +103,13 @@ TASKS: Mapping[str, TaskDeclaration] = {
     ),
     "object-detection": TaskDeclaration(
         metrics=(
-            Metric("map", "map", watched=True),
-            Metric("ap50", "ap50"),
-            Metric("ap75", "ap75"),
-            Metric("mapSmall", "map_small"),
-            Metric("mapMedium", "map_medium"),
-            Metric("mapLarge", "map_large"),
-            Metric("ar", "ar"),
+            Metric("map", "map", watched=True, resampled=False),
+            Metric("ap50", "ap50", resampled=False),
+            Metric("ap75", "ap75", resampled=False),
+            Metric("mapSmall", "map_small", resampled=False),
+            Metric("mapMedium", "map_medium", resampled=False),
+            Metric("mapLarge", "map_large", resampled=False),
+            Metric("ar", "ar", resampled=False),
             Metric("countMae", "count_mae", lower_is_better=True, watched=True),
             Metric("countExact", "count_exact"),
             Metric("falseAlarmsPerFrame", "false_alarms_per_frame", lower_is_better=True),
@@ -127,4 +129,5 @@ METRICS = (*(metric.name for metric in _ALL), *MODEL_METRICS)
 LOWER_IS_BETTER = frozenset(chain((metric.name for metric in _ALL if metric.lower_is_better), MODEL_METRICS))
 OVER_CLASSES = frozenset(metric.name for metric in _ALL if metric.over_classes)
 ADDED = frozenset(metric.name for metric in _ALL if metric.added)
+NOT_RESAMPLED = frozenset(metric.name for metric in _ALL if not metric.resampled)
 HUB_METRICS: Mapping[str, str] = {metric.name: metric.hub_name for metric in _ALL}

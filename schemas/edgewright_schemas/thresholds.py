@@ -5,7 +5,7 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from edgewright_schemas.base import API_VERSION, Duration, Metadata, Quantity, SpecModel
-from edgewright_schemas.tasks import MODEL_METRICS
+from edgewright_schemas.tasks import MODEL_METRICS, NOT_RESAMPLED
 
 
 class Gate(SpecModel):
@@ -44,6 +44,8 @@ class Gate(SpecModel):
             raise ValueError(f"{self.metric} rests on no rows, so minSupport has nothing to say")
         if self.confidence is not None and (self.metric in MODEL_METRICS or self.device_class):
             raise ValueError(f"{self.metric} rests on no rows, so confidence has nothing to say")
+        if self.confidence is not None and self.metric in NOT_RESAMPLED:
+            raise ValueError(f"{self.metric} is not computed over resampled rows: leave confidence out")
         return self
 
 

@@ -8,7 +8,7 @@ from edgewright.render.quantities import count_text
 
 _SHOWN = 8
 """Classes, and kinds of files, that a line lists."""
-_FIGURES = ("accuracy", "f1Macro", "mae", "rmse", "r2")
+_FIGURES = ("accuracy", "f1Macro", "mae", "rmse", "r2", "map", "countMae")
 """Figures that a line shows, of those there are; the first two."""
 
 

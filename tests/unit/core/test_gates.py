@@ -329,3 +329,8 @@ def test_the_difference_from_the_champion_is_paired_by_resample() -> None:
 def test_what_rests_on_no_rows_takes_no_confidence(fields: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="confidence has nothing to say"):
         gate(**fields, max=1, confidence=0.95)
+
+
+def test_a_figure_that_is_not_resampled_takes_no_confidence() -> None:
+    with pytest.raises(ValueError, match="map is not computed over resampled rows"):
+        gate(metric="map", min=0.5, confidence=0.95)
