@@ -1,6 +1,6 @@
 """``make bench``: measures edgewright beside dvc and alone, and writes the benchmark pages of docs/reference.
 
-``python -m benchmarks [--quick] [goals] [growth] [controller] [devices]``: the parts that are named, by default all.
+``python -m benchmarks [--quick] [goals] [builds] [growth] [controller] [devices]``: the parts that are named, or all.
 With ``--quick`` repositories are small, to see that everything works; the pages are only printed.
 """
 
@@ -12,6 +12,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from benchmarks import dataset_check, machine, page, peer
+from benchmarks.builds import run as building
+from benchmarks.builds.page import write_builds
 from benchmarks.controller import run as controller
 from benchmarks.controller.page import write_controller
 from benchmarks.devices import run as device_calls
@@ -35,13 +37,22 @@ class Scale:
     few_times: int = 3
     standing: controller.Scale = controller.FULL
     calls: device_calls.Scale = device_calls.FULL
+    built: building.Scale = building.FULL
     keeps: bool = True
     """Whether the pages are written."""
 
 
 FULL = Scale()
 QUICK = Scale(
-    20, 40, growth=(10, 20), times=2, few_times=1, standing=controller.QUICK, calls=device_calls.QUICK, keeps=False
+    20,
+    40,
+    growth=(10, 20),
+    times=2,
+    few_times=1,
+    standing=controller.QUICK,
+    calls=device_calls.QUICK,
+    built=building.QUICK,
+    keeps=False,
 )
 
 
@@ -112,6 +123,12 @@ def growth(scale: Scale) -> tuple[str, str]:
     return "benchmarks-growth.md", page.write_growth(scale.devices, sizes, described)
 
 
+def builds(scale: Scale) -> tuple[str, str]:
+    """Measure building, beside an earlier build and plain loops."""
+    described = machine.describe()
+    return "benchmarks.md", write_builds(building.measure(scale.built), described)
+
+
 def standing(scale: Scale) -> tuple[str, str]:
     """Measure the controller."""
     found, described = controller.measure(scale.standing)
@@ -130,7 +147,7 @@ def calls(scale: Scale) -> tuple[str, str]:
     return "", write_devices(found, described)
 
 
-PARTS = {"goals": goals, "growth": growth, "controller": standing, "devices": served_devices}
+PARTS = {"goals": goals, "builds": builds, "growth": growth, "controller": standing, "devices": served_devices}
 NAMED = {**PARTS, "calls": calls}
 """What the command line may name; without a name, ``PARTS`` run."""
 
@@ -144,7 +161,7 @@ def main() -> None:
     for name in named or PARTS:
         file, text = NAMED[name](scale)
         if scale.keeps and file:
-            (peer.ROOT / "docs/reference" / file).write_text(text)
+            page.keep(peer.ROOT / "docs/reference" / file, name, text)
         print(text)
 
 

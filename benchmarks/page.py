@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 
 from benchmarks import dataset_check, peer
 from benchmarks.controller.run import Passes
@@ -60,6 +61,19 @@ def write_goals(found: Goals, machine: Mapping[str, str]) -> str:
 def write_growth(devices: int, sizes: Sequence[Size], machine: Mapping[str, str]) -> str:
     """Write docs/reference/benchmarks-growth.md."""
     return join(["# Growth", "", *_HEAD], _growth(devices, sizes), measured_on("growth", machine))
+
+
+def keep(file: Path, part: str, text: str) -> None:
+    """Write what a part measured: its section between two marks at the page's end, or else all that is above them."""
+    old = file.read_text() if file.is_file() else ""
+    begin, end = f"<!-- {part} -->", f"<!-- /{part} -->"
+    marked = old.partition("<!-- ")[2]
+    if not text.startswith("## "):
+        file.write_text(f"{text}\n<!-- {marked}" if marked else text)
+        return
+    first, _, rest = old.partition(begin)
+    after = rest.partition(end)[2].strip("\n")
+    file.write_text(first.rstrip("\n") + f"\n\n{begin}\n{text}{end}\n" + (f"\n{after}\n" if after else ""))
 
 
 def join(*parts: Iterable[str]) -> str:

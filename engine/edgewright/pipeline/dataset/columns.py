@@ -12,6 +12,7 @@ import re
 import unicodedata
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -27,7 +28,7 @@ _CLASS_TYPES = frozenset({"category", "boolean"})
 _TRUE, _FALSE = frozenset({"true", "1", "yes"}), frozenset({"false", "0", "no"})
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Columns:
     """Every column a dataset keeps, and what for."""
 
@@ -41,16 +42,21 @@ class Columns:
     split: str | None = None
     """The column that names each row's split."""
 
-    @property
+    @cached_property
     def image(self) -> str | None:
         """The image column of an image dataset."""
         return next((name for name in self.features if self.types[name] == "image"), None)
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """The columns by name, in the order that identifies a row."""
+        return tuple(sorted(self.types))
 
     def classes(self) -> tuple[str, ...]:
         """Return the label where its values are classes; nothing for a number."""
         return (self.label,) if self.types[self.label] in _CLASS_TYPES else ()
 
-    @property
+    @cached_property
     def objects(self) -> str | None:
         """The label where its values are the objects in a picture."""
         return self.label if self.types[self.label] == "boxes" else None
@@ -181,7 +187,7 @@ def coerce(value: Any, type_: ColumnType) -> Any:
     """
     if isinstance(value, np.generic):
         value = value.item()
-    if value is None or (isinstance(value, str) and value == "") or (isinstance(value, float) and math.isnan(value)):
+    if value is None or (value == "" if isinstance(value, str) else isinstance(value, float) and math.isnan(value)):
         return None
     convert: Callable[[Any], Any] = _COERCIONS.get(type_, _text)
     return convert(value)

@@ -47,20 +47,22 @@ def csv_rows(
         io.TextIOWrapper(location.open(file), encoding=options.get("encoding", "utf-8-sig"), newline="")
     ) as text:
         try:
-            reader = csv.DictReader(text, **dialect, strict=True)
-            names = reader.fieldnames or []
+            reader = csv.reader(text, **dialect, strict=True)
+            names = next(reader, [])
             if len(set(names)) < len(names):
                 raise StepFailed(f"{where} names a column twice: {', '.join(names)}")
             for values in reader:
                 line = reader.line_num
-                if None in values or None in values.values():
-                    found = sum(v is not None for k, v in values.items() if k is not None) + len(values.get(None) or ())
-                    problems.add(
-                        "rows have more or fewer values than the header",
-                        f"{where}:{line} has {found} values for {len(names)} columns",
-                    )
+                if len(values) != len(names):
+                    if values:  # a line without anything is no row
+                        problems.add(
+                            "rows have more or fewer values than the header",
+                            f"{where}:{line} has {len(values)} values for {len(names)} columns",
+                        )
                     continue
-                row = {name: None if value in missing else value for name, value in values.items()}
+                row: dict[str, Any] = {
+                    name: None if value in missing else value for name, value in zip(names, values, strict=True)
+                }
                 for name in commas:
                     row[name] = _with_point(row.get(name), f"{where}:{line}", name, problems)
                 yield line, row

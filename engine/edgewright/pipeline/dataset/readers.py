@@ -364,8 +364,8 @@ class Reader:
 
 def content_key(values: Mapping[str, Any], columns: Columns) -> str:
     """Name a row by its content as the source holds it, of the kept columns where it has any."""
-    kept = {name: values[name] for name in sorted(columns.types) if name in values} or dict(sorted(values.items()))
-    return "\0".join(f"{name}={_text(value)}" for name, value in kept.items())
+    kept = {name: values[name] for name in columns.names if name in values} or dict(sorted(values.items()))
+    return "\0".join([f"{name}={value if type(value) is str else _text(value)}" for name, value in kept.items()])
 
 
 def _text(value: Any) -> str:
