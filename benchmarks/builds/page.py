@@ -25,7 +25,7 @@ def write_builds(found: Found, machine: Mapping[str, str]) -> str:
 def _rows(found: Found) -> Iterator[str]:
     before, now = found.apply
     ratio = now.seconds / before.seconds
-    rows = [
+    rows: list[tuple[str, ...]] = [
         (
             "`apply` of the scaffold's small model",
             _cost(before),

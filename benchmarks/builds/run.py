@@ -64,15 +64,8 @@ def measure(scale: Scale) -> Found:
         applied = alternate(scale.times, lambda: _apply(work, then), lambda: _apply(work, now))
         say(f"building datasets of {scale.pictures:,} pictures and of {scale.rows:,} rows")
         _write_data(work, scale)
-        pictures, table = (
-            alternate(
-                scale.times,
-                lambda task=task: _step(work, task, then),
-                lambda task=task: _step(work, task, now),
-                lambda kind=kind, source=source: _plain(work, kind, source, now),
-            )
-            for task, kind, source in (("pictures.json", "pictures", _PNG), ("table.json", "table", _CSV))
-        )
+        pictures = _datasets(work, scale, "pictures", _PNG, then, now)
+        table = _datasets(work, scale, "table", _CSV, then, now)
         say("training")
         training = _training(work, scale, then, now)
     return Found(
@@ -90,11 +83,16 @@ def _apply(work: Path, environment: Mapping[str, str]) -> Run:
     """Apply a new repository until the rollout of its model starts; memory is not told."""
     repository = work / "scaffold"
     shutil.rmtree(repository, ignore_errors=True)
-    edgewright = [sys.executable, "-m", "edgewright"]
+    edgewright = [str(Path(sys.executable).parent / "edgewright")]
     subprocess.run([*edgewright, "init", str(repository)], env=environment, check=True, stdout=subprocess.DEVNULL)
     used, started, ended = os.times(), time.perf_counter(), 0.0
     with subprocess.Popen(
-        [*edgewright, "apply", "--yes"], cwd=repository, env=environment, stdout=subprocess.PIPE, text=True
+        [*edgewright, "apply", "--yes"],
+        cwd=repository,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
     ) as process:
         assert process.stdout is not None
         for line in process.stdout:
@@ -119,6 +117,17 @@ def _timed(ran: Run) -> Run:
 
 def _step(work: Path, task: str, environment: Mapping[str, str]) -> Run:
     return _timed(_script("step.py", str(work / task), environment=environment, work=work))
+
+
+def _datasets(
+    work: Path, scale: Scale, kind: str, source: str, then: Mapping[str, str], now: Mapping[str, str]
+) -> list[Figures]:
+    return alternate(
+        scale.times,
+        lambda: _step(work, f"{kind}.json", then),
+        lambda: _step(work, f"{kind}.json", now),
+        lambda: _plain(work, kind, source, now),
+    )
 
 
 def _plain(work: Path, kind: str, source: str, environment: Mapping[str, str]) -> Run:
