@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from edgewright_schemas.base import API_VERSION, Metadata, Name, SpecModel, Use, is_code_reference
 from edgewright_schemas.tasks import TASKS
@@ -121,12 +121,29 @@ class Training(SpecModel):
         return self
 
 
+class WeightFile(SpecModel):
+    """A file that holds weights of an ONNX file, in its folder or below."""
+
+    path: str = Field(min_length=1, examples=["reader.onnx.data"])
+    """As the model names it, relative to the model's folder."""
+    digest: Digest
+
+    @field_validator("path")
+    @classmethod
+    def _confined(cls, value: str) -> str:
+        if value.startswith("/") or "\\" in value or {"", ".", ".."} & set(value.split("/")):
+            raise ValueError(f"a file of weights lies in the model's folder or below it, and {value!r} may not")
+        return value
+
+
 class ImportSource(SpecModel):
     """An existing ONNX file."""
 
     uri: str = Field(min_length=1, examples=["models/reader.onnx", "https://example.com/reader.onnx"])
     digest: Digest
     """The file's sha256; anything else found there is refused."""
+    files: tuple[WeightFile, ...] = Field(default=(), exclude_if=lambda value: not value)
+    """Files in which it keeps weights; they are taken into it. ``edgewright inspect`` prints them."""
 
 
 class InputInterface(SpecModel):

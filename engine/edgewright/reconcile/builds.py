@@ -6,6 +6,7 @@ files are content-addressed, and the artifact is recorded last.
 
 import fcntl
 import json
+import posixpath
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -229,7 +230,9 @@ def _paths(desired: Snapshot, step: BuildStep, document: Dataset | Model) -> lis
         return _code_paths(desired, uses) + [path for path in data if path in desired.content]
     spec = document.spec
     if isinstance(step, Import) and spec.source is not None:
-        return [spec.source.uri] if spec.source.uri in desired.content else []
+        folder = posixpath.dirname(spec.source.uri)
+        named = [spec.source.uri, *(posixpath.join(folder, file.path) for file in spec.source.files)]
+        return [path for path in named if path in desired.content]
     if isinstance(step, Command):
         return [path for path in spec.inputs if path in desired.content]
     if spec.architecture is None:

@@ -93,7 +93,9 @@ def _cut(text: str) -> str:
 
 
 def _yaml(file: Path, found: Mapping[str, Any]) -> str:
-    lines = [f"  source: {{uri: {file}, digest: {found['digest']}}}"]
+    weights = [f"{{path: {each['path']}, digest: {each['digest']}}}" for each in found["externalFiles"]]
+    files = f", files: [{', '.join(weights)}]" if weights else ""
+    lines = [f"  source: {{uri: {file}, digest: {found['digest']}{files}}}"]
     declared = found["interface"]
     if declared:
         lines.append("  interface:")

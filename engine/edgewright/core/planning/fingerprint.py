@@ -150,7 +150,8 @@ def origin_components(
     The champion a warm start begins from is not part of it: otherwise every promotion would ask for a retrain.
     """
     if spec.source is not None:
-        return {"source.digest": spec.source.digest, **_interface_components(spec)}
+        files = {f"source.files:{each.path}": each.digest for each in spec.source.files}
+        return {"source.digest": spec.source.digest, **files, **_interface_components(spec)}
     parts = {"task": spec.task, "input.dataset": dataset_digest}
     if spec.command is not None:
         parts |= {"command": json.dumps(spec.command), "output": spec.output}

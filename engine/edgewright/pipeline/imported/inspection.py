@@ -21,6 +21,7 @@ from edgewright.errors import StepFailed
 from edgewright.pipeline.imported import onnx_checks
 from edgewright.pipeline.imported.onnx_names import read_names
 from edgewright.pipeline.imported.proposal import propose
+from edgewright.pipeline.imported.weight_files import bytes_needed
 
 _BRANCHING = frozenset({"If", "Loop", "Scan"})
 
@@ -45,7 +46,11 @@ def inspect_file(path: Path) -> dict[str, Any]:
     ends = None
     for check in (onnx_checks.check_operators, _check_opset):
         _tried(problems, check, model, name)
-    if _tried(problems, onnx_checks.checked_file, path, name) is not None and not problems:
+    if found["externalFiles"]:
+        _tried(problems, _check_weights, found["externalFiles"], name)
+    else:
+        _tried(problems, onnx_checks.checked_file, path, name)
+    if not problems:
         session = _tried(problems, onnx_checks.loaded, path, name)
         ends = session and (session.get_inputs(), session.get_outputs())
     taken = found["inputs"]
@@ -128,32 +133,27 @@ def _end(value: onnx.ValueInfoProto) -> dict[str, Any]:
 
 def _external(model: onnx.ModelProto, folder: Path) -> Iterator[dict[str, Any]]:
     """List the files that hold weights, with what is wrong with each; none outside the model's folder is looked at."""
-    ends: dict[str, int] = {}
-    graphs = list(onnx_checks.graphs_of(model))
-    held = (
-        tensor
-        for owner in (*graphs, *model.functions)
-        for node in owner.node
-        for tensor in onnx_checks.held_tensors(node)
-    )
-    for tensor in (*(each for graph in graphs for each in onnx_checks.initializers(graph)), *held):
-        if tensor.data_location == onnx.TensorProto.EXTERNAL:
-            entries = {entry.key: entry.value for entry in tensor.external_data}
-            location = entries.get("location", "")
-            needed = sum(int(entries[key]) for key in ("offset", "length") if entries.get(key, "").isdigit())
-            ends[location] = max(ends.get(location, 0), needed)
-    for location, needed in sorted(ends.items()):
+    for location, needed in sorted(bytes_needed(model).items()):
         path = folder / location
-        described: dict[str, Any] = {"path": location, "sizeBytes": None, "problem": None}
+        described: dict[str, Any] = {"path": location, "sizeBytes": None, "digest": None, "problem": None}
         if not location or not path.resolve().is_relative_to(folder.resolve()):
             described["problem"] = "leads out of the model's folder, and is not read"
         elif not path.is_file():
             described["problem"] = "is not there"
         else:
             size = described["sizeBytes"] = path.stat().st_size
+            described["digest"] = digest_file(path)
             if size < needed:
                 described["problem"] = f"is cut off: {size} bytes, and weights reach to byte {needed}"
         yield described
+
+
+def _check_weights(files: list[dict[str, Any]], name: str) -> None:
+    wrong = [f"{each['path']} {each['problem']}" for each in files if each["problem"]]
+    if wrong:
+        raise StepFailed(
+            f"{name} keeps weights in other files: {'; '.join(wrong)}", hint="put the whole files beside it"
+        )
 
 
 def _check_opset(model: onnx.ModelProto, name: str) -> None:

@@ -98,7 +98,8 @@ def checked_file(path: Path, origin: str) -> onnx.ModelProto:
     if outside:
         raise StepFailed(
             f"{origin} keeps weights in other files: {listed(outside)}",
-            hint="save it as one file, with onnx.save(onnx.load(PATH), PATH)",
+            hint="name them in source.files, as edgewright inspect prints; or save it as one file, with "
+            "onnx.save(onnx.load(PATH), PATH)",
         )
     try:
         onnx.checker.check_model(str(path))

@@ -3,6 +3,7 @@
 Works on typed documents and returns problems by field; ``reading`` finds the lines. Nothing here reads YAML.
 """
 
+import posixpath
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, assert_never
@@ -98,6 +99,9 @@ def _model_paths(document: Model) -> Iterator[NamedPath]:
         yield NamedPath(("spec", "training", "initialize", "uri"), start.uri, "needed-content")
     if spec.source is not None and not is_url(spec.source.uri):
         yield NamedPath(("spec", "source", "uri"), spec.source.uri, "content")
+        folder = posixpath.dirname(spec.source.uri)
+        for index, file in enumerate(spec.source.files):
+            yield NamedPath(("spec", "source", "files", index, "path"), posixpath.join(folder, file.path), "content")
     yield from _inputs(("spec",), spec.inputs)
     if spec.command is not None:
         yield NamedPath(("spec", "output"), spec.output, "output")
