@@ -38,9 +38,7 @@ HEARTBEAT = "3s"
 """How often they report when nothing changes; well below every ``offlineAfter`` of the examples."""
 PATIENCE = 240.0
 """Seconds anything may take before it counts as hung: machines that run many tests at once are slow."""
-_EVERY = 0.1
-_REST = 1.0
-_TAIL = 30
+_EVERY, _REST, _TAIL = 0.1, 1.0, 30
 
 
 def wait_for(

@@ -184,79 +184,83 @@ class ApiServer:
         return None
 
 
-def _handler(server: ApiServer) -> type[BaseHTTPRequestHandler]:
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-        disable_nagle_algorithm = True
+class _Handler(BaseHTTPRequestHandler):
+    """Speaks HTTP for an ApiServer, which ``_handler`` binds."""
 
-        def _serve(self) -> None:
-            content = self._chunks() if "chunked" in self.headers.get("Transfer-Encoding", "") else self._whole()
-            parts = urlsplit(self.path)
-            headers = {name.lower(): value for name, value in self.headers.items()}
-            query = tuple(parse_qsl(parts.query, keep_blank_values=True))
-            reply, fault = server._serve(Question(self.command, parts.path, query, headers, content))
-            if fault is None:
-                self._send(reply.status, *reply.encoded())
-            else:
-                self._misbehave(fault, reply)
+    api: ApiServer
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
 
-        def _whole(self) -> bytes:
-            return self.rfile.read(int(self.headers.get("Content-Length", 0)))
+    def _serve(self) -> None:
+        content = self._chunks() if "chunked" in self.headers.get("Transfer-Encoding", "") else self._whole()
+        parts = urlsplit(self.path)
+        headers = {name.lower(): value for name, value in self.headers.items()}
+        query = tuple(parse_qsl(parts.query, keep_blank_values=True))
+        reply, fault = self.api._serve(Question(self.command, parts.path, query, headers, content))
+        if fault is None:
+            self._send(reply.status, *reply.encoded())
+        else:
+            self._misbehave(fault, reply)
 
-        def _chunks(self) -> bytes:
-            content = b""
-            while size := int(self.rfile.readline().partition(b";")[0], 16):
-                content += self.rfile.read(size)
-                self.rfile.readline()
-            while self.rfile.readline().strip():  # trailers
-                pass
-            return content
+    def _whole(self) -> bytes:
+        return self.rfile.read(int(self.headers.get("Content-Length", 0)))
 
-        do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = _serve  # noqa: N815 - http.server calls them so
+    def _chunks(self) -> bytes:
+        content = b""
+        while size := int(self.rfile.readline().partition(b";")[0], 16):
+            content += self.rfile.read(size)
+            self.rfile.readline()
+        while self.rfile.readline().strip():  # trailers
+            pass
+        return content
 
-        def _send(self, status: int, content: bytes, headers: Mapping[str, str], promised: int | None = None) -> None:
-            self.send_response(status)
-            for name, value in headers.items():
-                self.send_header(name, value)
-            if status != 204:
-                self.send_header("Content-Length", str(promised if promised is not None else len(content)))
-            self.end_headers()
-            self.wfile.write(content)
+    do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = _serve  # noqa: N815 - http.server calls them so
 
-        def _misbehave(self, fault: Fault, reply: Reply) -> None:
-            extra = {"Retry-After": fault.retry_after} if fault.retry_after is not None else {}
-            if fault.name in _ANSWERS:
-                status, content, headers = _ANSWERS[fault.name]
-                self._send(status, content, headers | extra)
-                return
-            match fault.name:
-                case "hang":
-                    server._closing.wait()
-                    self.close_connection = True
-                case "lost" | "dropped":
-                    self.close_connection = True
-                case "cut":
-                    self._send(200, b'{"id": 1', {}, promised=1000)
-                    self.close_connection = True
-                case "trickle":
-                    content, headers = reply.encoded()
-                    self._send(reply.status, b"", headers, promised=len(content))
-                    for byte in content:
-                        self.wfile.write(bytes([byte]))
-                        if server._closing.wait(0.2):
-                            break
-                    self.close_connection = True
+    def _send(self, status: int, content: bytes, headers: Mapping[str, str], promised: int | None = None) -> None:
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name, value)
+        if status != 204:
+            self.send_header("Content-Length", str(promised if promised is not None else len(content)))
+        self.end_headers()
+        self.wfile.write(content)
 
-        def log_message(self, format: str, *arguments: object) -> None:  # noqa: A002  # the base class names it so
-            """Say nothing."""
-
-        def handle(self) -> None:
-            try:
-                super().handle()
-            except (ConnectionError, ssl.SSLError):  # the client went away; its test says whether that is right
+    def _misbehave(self, fault: Fault, reply: Reply) -> None:
+        extra = {"Retry-After": fault.retry_after} if fault.retry_after is not None else {}
+        if fault.name in _ANSWERS:
+            status, content, headers = _ANSWERS[fault.name]
+            self._send(status, content, headers | extra)
+            return
+        match fault.name:
+            case "hang":
+                self.api._closing.wait()
+                self.close_connection = True
+            case "lost" | "dropped":
+                self.close_connection = True
+            case "cut":
+                self._send(200, b'{"id": 1', {}, promised=1000)
+                self.close_connection = True
+            case "trickle":
+                content, headers = reply.encoded()
+                self._send(reply.status, b"", headers, promised=len(content))
+                for byte in content:
+                    self.wfile.write(bytes([byte]))
+                    if self.api._closing.wait(0.2):
+                        break
                 self.close_connection = True
 
-    return Handler
+    def log_message(self, format: str, *arguments: object) -> None:  # noqa: A002  # the base class names it so
+        """Say nothing."""
+
+    def handle(self) -> None:
+        try:
+            super().handle()
+        except (ConnectionError, ssl.SSLError):  # the client went away; its test says whether that is right
+            self.close_connection = True
+
+
+def _handler(server: ApiServer) -> type[BaseHTTPRequestHandler]:
+    return type("Handler", (_Handler,), {"api": server})
 
 
 def milliseconds() -> int:

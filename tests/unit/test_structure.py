@@ -17,13 +17,13 @@ def test_no_folder_has_too_many_modules() -> None:
 
 
 def test_no_module_is_too_long() -> None:
-    lengths = {file: len(file.read_text("utf-8").splitlines()) for file in modules(ROOT, PRODUCT)}
+    lengths = {file: len(file.read_text("utf-8").splitlines()) for file in modules(ROOT)}
     long = {str(file.relative_to(ROOT)): lines for file, lines in lengths.items() if lines > MOST_LINES}
     assert not long, "divide them by subject"
 
 
 def test_no_function_is_too_long() -> None:
-    every = [each for file in modules(ROOT, PRODUCT) for each in functions(file)]
+    every = [each for file in modules(ROOT) for each in functions(file)]
     long = [f"{f.file.relative_to(ROOT)}:{f.line} {f.name}: {f.lines}" for f in every if f.lines > MOST_FUNCTION_LINES]
     assert len(every) > 3000, "the sources are found"
     assert not long, "take steps out of them"

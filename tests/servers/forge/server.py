@@ -201,74 +201,78 @@ class ForgeServer:
         return None
 
 
-def _handler(forge: ForgeServer) -> type[BaseHTTPRequestHandler]:
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-        disable_nagle_algorithm = True
+class _Handler(BaseHTTPRequestHandler):
+    """Speaks HTTP for a ForgeServer, which ``_handler`` binds."""
 
-        def _serve(self) -> None:
-            length = int(self.headers.get("Content-Length", 0))
-            content = self.rfile.read(length)
-            headers = {name.lower(): value for name, value in self.headers.items()}
-            seen = Seen(self.command, self.path, headers, json.loads(content) if content else None)
-            reply, fault = forge._answer(seen)
-            if fault is None:
-                self._send(reply.status, _json(reply.body), dict(reply.headers))
-            else:
-                self._misbehave(fault)
+    forge: ForgeServer
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
 
-        do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = _serve  # noqa: N815 - http.server calls them so
+    def _serve(self) -> None:
+        length = int(self.headers.get("Content-Length", 0))
+        content = self.rfile.read(length)
+        headers = {name.lower(): value for name, value in self.headers.items()}
+        seen = Seen(self.command, self.path, headers, json.loads(content) if content else None)
+        reply, fault = self.forge._answer(seen)
+        if fault is None:
+            self._send(reply.status, _json(reply.body), dict(reply.headers))
+        else:
+            self._misbehave(fault)
 
-        def _send(self, status: int, content: bytes, headers: Mapping[str, str], promised: int | None = None) -> None:
-            self.send_response(status)
-            kind = {"Content-Type": "application/json; charset=utf-8"} if content else {}
-            for name, value in (kind | dict(headers)).items():
-                self.send_header(name, value)
-            self.send_header("Content-Length", str(promised if promised is not None else len(content)))
-            self.end_headers()
-            self.wfile.write(content)
+    do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = _serve  # noqa: N815 - http.server calls them so
 
-        def _misbehave(self, fault: Fault) -> None:
-            page = {"Content-Type": "text/html"}
-            extra = {"Retry-After": str(fault.retry_after)} if fault.retry_after is not None else {}
-            if fault.reset_in is not None:
-                extra |= {"X-RateLimit-Remaining": "0", "X-RateLimit-Reset": str(int(time.time()) + fault.reset_in)}
-            match fault.name:
-                case "error":
-                    self._send(500, b'{"message": "Server Error"}', extra)
-                case "limit":
-                    self._send(429, b'{"message": "Too Many Requests"}', extra)
-                case "limit-403":
-                    self._send(403, b'{"message": "You have exceeded a secondary rate limit."}', extra)
-                case "html":
-                    self._send(200, b"<html>Please sign in</html>", page)
-                case "html-error":
-                    self._send(403, b"<html>Blocked by policy</html>", page)
-                case "redirect":
-                    self._send(302, b"", {"Location": fault.location})
-                case "odd":
-                    self._send(200, b'{"ok": true}', {})
-                case "huge":
-                    self._send(200, b'["' + b"x" * (9 * 2**20) + b'"]', {})
-                case "hang":
-                    forge._closing.wait()
-                    self.close_connection = True
-                case "lost":
-                    self.close_connection = True
-                case "cut":
-                    self._send(200, b'{"id": 1', {}, promised=1000)
-                    self.close_connection = True
+    def _send(self, status: int, content: bytes, headers: Mapping[str, str], promised: int | None = None) -> None:
+        self.send_response(status)
+        kind = {"Content-Type": "application/json; charset=utf-8"} if content else {}
+        for name, value in (kind | dict(headers)).items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(promised if promised is not None else len(content)))
+        self.end_headers()
+        self.wfile.write(content)
 
-        def log_message(self, format: str, *arguments: object) -> None:  # noqa: A002  # the base class names it so
-            """Say nothing."""
-
-        def handle(self) -> None:
-            try:
-                super().handle()
-            except ConnectionError:  # the client went away; its test says whether that is right
+    def _misbehave(self, fault: Fault) -> None:
+        page = {"Content-Type": "text/html"}
+        extra = {"Retry-After": str(fault.retry_after)} if fault.retry_after is not None else {}
+        if fault.reset_in is not None:
+            extra |= {"X-RateLimit-Remaining": "0", "X-RateLimit-Reset": str(int(time.time()) + fault.reset_in)}
+        match fault.name:
+            case "error":
+                self._send(500, b'{"message": "Server Error"}', extra)
+            case "limit":
+                self._send(429, b'{"message": "Too Many Requests"}', extra)
+            case "limit-403":
+                self._send(403, b'{"message": "You have exceeded a secondary rate limit."}', extra)
+            case "html":
+                self._send(200, b"<html>Please sign in</html>", page)
+            case "html-error":
+                self._send(403, b"<html>Blocked by policy</html>", page)
+            case "redirect":
+                self._send(302, b"", {"Location": fault.location})
+            case "odd":
+                self._send(200, b'{"ok": true}', {})
+            case "huge":
+                self._send(200, b'["' + b"x" * (9 * 2**20) + b'"]', {})
+            case "hang":
+                self.forge._closing.wait()
+                self.close_connection = True
+            case "lost":
+                self.close_connection = True
+            case "cut":
+                self._send(200, b'{"id": 1', {}, promised=1000)
                 self.close_connection = True
 
-    return Handler
+    def log_message(self, format: str, *arguments: object) -> None:  # noqa: A002  # the base class names it so
+        """Say nothing."""
+
+    def handle(self) -> None:
+        try:
+            super().handle()
+        except ConnectionError:  # the client went away; its test says whether that is right
+            self.close_connection = True
+
+
+def _handler(forge: ForgeServer) -> type[BaseHTTPRequestHandler]:
+    return type("Handler", (_Handler,), {"forge": forge})
 
 
 def _json(body: Any) -> bytes:

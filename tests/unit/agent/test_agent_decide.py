@@ -200,14 +200,7 @@ class DeviceMachine(RuleBasedStateMachine):
                 assert self.view.fetch_at <= self.now
                 self._fetched(name, wanted.digest, manifest=False)
             case Stage(target, slot):
-                model = self.view.models.get(name, ModelView(name))
-                assert slot is not model.active, "the active slot is never written"
-                assert {b.digest for _, b in PACKAGES[target.package.digest].files} <= self.view.whole
-                verified = None if model.verified == target else model.verified
-                self._model(name, slots={**model.slots, slot: target}, probed=None, verified=verified)
-                if verified is None:
-                    self.verified_once.discard(name)
-                self.proven = {entry for entry in self.proven if entry[1:] != (name, slot)}
+                self._stage(target, slot)
             case Probe(target, slot):
                 assert self.view.models[name].holds(slot) == target
                 self._count(target)
@@ -238,6 +231,17 @@ class DeviceMachine(RuleBasedStateMachine):
                     self.view, blobs=self.view.blobs - digests, whole=self.view.whole - digests
                 )
                 self._see_packages()
+
+    def _stage(self, target: ModelAssignment, slot: Slot) -> None:
+        name = target.model
+        model = self.view.models.get(name, ModelView(name))
+        assert slot is not model.active, "the active slot is never written"
+        assert {b.digest for _, b in PACKAGES[target.package.digest].files} <= self.view.whole
+        verified = None if model.verified == target else model.verified
+        self._model(name, slots={**model.slots, slot: target}, probed=None, verified=verified)
+        if verified is None:
+            self.verified_once.discard(name)
+        self.proven = {entry for entry in self.proven if entry[1:] != (name, slot)}
 
     def _switch(self, target: ModelAssignment, slot: Slot) -> None:
         model = self.view.models[target.model]
