@@ -199,6 +199,43 @@ def test_ctrl_c_in_a_training_leaves_what_the_next_apply_resumes(tmp_path: Path)
     edgewright(repo, "history", "model/reader").expect(0, "StepCancelled")
 
 
+ONCE = "import os, resource, time\nfrom pathlib import Path\nTRIED = Path({!r})\ndef clean(rows):\n"
+LEAK = (
+    "    if not TRIED.exists():\n        TRIED.touch()\n"
+    "        used = int(Path('/proc/self/statm').read_text().split()[0]) * resource.getpagesize() + (64 << 20)\n"
+    "        resource.setrlimit(resource.RLIMIT_AS, (used, used))\n"
+    "        held = []\n        while True:\n            held.append(bytearray(1 << 20))\n    return rows\n"
+)
+HANG = "    if not TRIED.exists():\n        TRIED.touch()\n        time.sleep(600)\n    return rows\n"
+
+
+def test_a_worker_that_dies_fails_its_step_alone(tmp_path: Path) -> None:
+    other = DATASET.replace("name: tags", "name: others")
+    repo = repository(tmp_path / "shop", {**DATA_ONLY, **with_step("import os\ndef clean(rows):\n    os._exit(7)\n")})
+    edit(repo, {"specs/others.yaml": other})
+    edgewright(repo, "apply", "--yes").expect(3, "build-dataset for dataset/tags ended with exit code 7")
+    assert [found.address.name for found in built(repo)] == ["others"]
+    edit(repo, {"code/steps.py": STEP})
+    edgewright(repo, "apply", "--yes").expect(0, "Reality matches commit")
+
+
+def test_a_worker_that_leaks_is_followed_by_a_fresh_one(tmp_path: Path) -> None:
+    code = ONCE.format(str(tmp_path / "tried")) + LEAK
+    repo = repository(tmp_path / "shop", {**DATA_ONLY, **with_step(code)})
+    edgewright(repo, "apply", "--yes").expect(0, "ran out of memory", "Reality matches commit")
+
+
+def test_a_worker_that_hangs_is_ended_and_the_next_apply_has_a_fresh_one(tmp_path: Path) -> None:
+    tried = tmp_path / "tried"
+    repo = repository(tmp_path / "shop", {**DATA_ONLY, **with_step(ONCE.format(str(tried)) + HANG)})
+    first = spawn(repo, "apply", "--yes")
+    until(first, lambda line: "build-dataset dataset/tags: started" in line)
+    first.send_signal(signal.SIGINT)
+    ended(first).expect(130)
+    tried.touch()  # where it was ended before it hung
+    edgewright(repo, "apply", "--yes").expect(0, "Reality matches commit")
+
+
 def test_watch_plans_again_on_every_save(tmp_path: Path) -> None:
     repo = repository(tmp_path / "shop", dict(DATA_ONLY))
     watching = spawn(repo, "watch")
