@@ -64,6 +64,47 @@ class CenterCropArguments(SpecModel):
 
     height: int = Field(ge=1, le=16384)
     width: int = Field(ge=1, le=16384)
+    min_share: float = Field(default=0.3, gt=0, le=1)
+    """Share of its area that an object keeps at least."""
+
+
+class LetterboxArguments(SpecModel):
+    """Arguments of ``letterbox``: pixels."""
+
+    height: int = Field(ge=1, le=16384)
+    width: int = Field(ge=1, le=16384)
+    pad: int = Field(default=114, ge=0, le=255)
+    """Grey of the borders."""
+
+
+MinShare = Annotated[float, Field(gt=0, le=1)]
+"""Share of its area that an object keeps at least, where an edge cuts it; one of less is left out and counted."""
+
+
+class CropArguments(SpecModel):
+    """Arguments of ``crop``: pixels from the picture's left and top."""
+
+    x: int = Field(ge=0, le=65535)
+    y: int = Field(ge=0, le=65535)
+    height: int = Field(ge=1, le=16384)
+    width: int = Field(ge=1, le=16384)
+    min_share: MinShare = 0.3
+
+
+class TileArguments(SpecModel):
+    """Arguments of ``tile``: pixels of each tile."""
+
+    height: int = Field(ge=1, le=16384)
+    width: int = Field(ge=1, le=16384)
+    overlap: float = Field(default=0.2, ge=0, lt=1)
+    """Share of a tile that the next one shows too, at least."""
+    min_share: MinShare = 0.3
+    pad: int = Field(default=114, ge=0, le=255)
+    """Grey beside a picture that is smaller than a tile."""
+
+
+TILE_COLUMNS = ("tileX", "tileY", "tileWidth", "tileHeight")
+"""Columns that ``tile`` adds, in pixels of the picture; ``tileSource`` names that."""
 
 
 class DropMissingArguments(SpecModel):
@@ -92,6 +133,9 @@ DATASET_STEPS: Mapping[str, type[SpecModel]] = {
     "resize": ResizeArguments,
     "grayscale": GrayscaleArguments,
     "center-crop": CenterCropArguments,
+    "letterbox": LetterboxArguments,
+    "crop": CropArguments,
+    "tile": TileArguments,
     "drop-missing": DropMissingArguments,
     "clip": ClipArguments,
     "select": SelectArguments,

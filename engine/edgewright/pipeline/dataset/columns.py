@@ -20,6 +20,7 @@ import numpy.typing as npt
 
 from edgewright.errors import StepFailed
 from edgewright.pipeline.dataset.objects.values import coerce_objects
+from edgewright_schemas.builtins import TILE_COLUMNS
 from edgewright_schemas.dataset import Column, ColumnType, DatasetSpec
 
 _FEATURE_TYPES = frozenset({"number", "integer", "boolean", "category"})
@@ -84,6 +85,9 @@ def columns_of(spec: DatasetSpec) -> Columns:
             f"column {spec.split.column!r} of type {types[spec.split.column]} names no splits",
             hint="it holds train, validation or test: type: category",
         )
+    if any(step.use == "tile" for step in spec.steps):
+        added: dict[str, ColumnType] = {"tileSource": "text", **dict.fromkeys(TILE_COLUMNS, "integer")}
+        types |= added
     label = _label(declared, aside)
     _check_ranges(declared)
     _check_objects(declared, label)

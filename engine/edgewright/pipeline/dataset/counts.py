@@ -32,13 +32,19 @@ def counts(
     for name, counted in (
         ("skipped", reader.skipped),
         ("dropped", work.dropped),
-        ("leftOut", reader.left_out + work.rules.left_out),
+        ("leftOut", reader.left_out + work.rules.left_out + work.cut),
     ):
         if counted:
             found[name] = dict(sorted(counted.items()))
     if copies := _copies(work.copies, writer.parted):
         found["copies"] = copies
-    said = [*reader.told(), *reader.decoder.notices(), *work.rules.notices(), *_about_copies(work, writer.parted)]
+    said = [
+        *reader.told(),
+        *reader.decoder.notices(),
+        *work.rules.notices(),
+        *_about_thin(work.thin),
+        *_about_copies(work, writer.parted),
+    ]
     if said := [*said, *precision.notices(distinct)]:
         found["notices"] = said
     return found
@@ -49,6 +55,10 @@ def _by_value(name: str, work: Preparation, spools: Mapping[str, Spool]) -> dict
         value: {split: spool.counted[name][value] for split, spool in spools.items()}
         for value in sorted(work.found[name])
     }
+
+
+def _about_thin(count: int) -> list[str]:
+    return [f"objects that are less than a pixel wide or high after the steps: {count:,}"] if count else []
 
 
 def _copies(copies: Copies, parted: int) -> dict[str, int]:

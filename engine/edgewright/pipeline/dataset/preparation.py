@@ -1,7 +1,7 @@
 """Prepares rows one by one: steps, types, checks, and what is counted of them. Used by ``step``."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,6 +19,9 @@ from edgewright.pipeline.dataset.splits import Candidate
 from edgewright.pipeline.dataset.transforms import Step
 from edgewright_schemas.dataset import SPLIT_NAMES, DatasetSpec
 
+_OFF = 1e-3
+"""Pixels that boxes may be off after steps."""
+
 
 @dataclass(slots=True)
 class Preparation:
@@ -33,6 +36,10 @@ class Preparation:
     """(C, H, W) of the first image."""
     found: dict[str, set[str]] = field(default_factory=dict)
     """Values of the categories and slices, as strings."""
+    cut: Counter[str] = field(default_factory=Counter)
+    """Objects that steps left out, by reason."""
+    thin: int = 0
+    """Objects that steps made less than a pixel wide or high."""
     copies: Copies = field(init=False)
     rules: BoxRules = field(init=False)
     """For boxes that do not fit their picture."""
@@ -55,15 +62,43 @@ class Preparation:
                 self.found[name] = set()
                 self._spellings[name] = {nfc(value): value for value in self.columns.values.get(name, ())}
 
-    def prepare(self, row: Row) -> tuple[Candidate, dict[str, Any]] | None:
-        """Take a row through the steps; return what its split depends on and its values, None if dropped or wrong."""
+    def prepare(self, row: Row) -> Iterator[tuple[Candidate, dict[str, Any]]]:
+        """Take a row through the steps; yield what its split depends on and its values, nothing if dropped or wrong.
+
+        A step may divide a picture into tiles, which come one after the other and never part.
+        """
         identity = row.key if row.key is not None else content_key(row.values, self.columns)
         held = row.values.get(self.columns.image) if self.columns.image else None
         content = content_digest(held) if isinstance(held, np.ndarray) else None  # now: a step may write into it
         settled = self._settled(row)
-        values = self._stepped(row, settled) if settled is not None else None
-        if values is None:
-            return None
+        if settled is None:
+            return
+        whole = None
+        if self.is_tiled and isinstance(held, np.ndarray):
+            whole = self.copies.name(identity, content, held, str(settled.get(self.columns.label)))
+        for values in self._stepped(row, settled):
+            if self.is_tiled:
+                values.setdefault("tileSource", row.where)
+            if (made := self._candidate(row, values, identity, content, whole)) is not None:
+                yield made
+
+    @property
+    def is_tiled(self) -> bool:
+        """True when a step divides pictures into tiles."""
+        return any(use.use == "tile" for use in self.spec.steps)
+
+    def _candidate(
+        self, row: Row, values: dict[str, Any], identity: str, content: bytes | None, whole: str | None
+    ) -> tuple[Candidate, dict[str, Any]] | None:
+        """Check a row that went through the steps.
+
+        Args:
+            row: As the source has it.
+            values: As the steps left it.
+            identity: Of the source's row.
+            content: Digest of the source's picture.
+            whole: Of a tile, the name of the picture it is a part of.
+        """
         if row.source not in self._seen:
             self._seen.add(row.source)
             self._check_names(values, row.where)
@@ -76,7 +111,8 @@ class Preparation:
         picture = None
         after = kept[self.columns.image] if self.columns.image else None
         if self.columns.image and after is not None:
-            picture = self.copies.name(identity, content, after, str(kept[self.columns.label]))
+            self._check_boxes(kept, after.shape, row.where)
+            picture = whole or self.copies.name(identity, content, after, str(kept[self.columns.label]))
             kept[self.columns.image] = self._image(after, row.where)
         return Candidate(group or picture or identity, given, picture, self._strata(kept)), kept
 
@@ -106,29 +142,43 @@ class Preparation:
             values[name] = [each for each in found if each is not None]
         return values
 
-    def _stepped(self, row: Row, values: dict[str, Any]) -> dict[str, Any] | None:
-        """Take a row through the steps; None when one drops it or cannot handle it."""
+    def _check_boxes(self, values: Mapping[str, Any], shape: tuple[int, ...], where: str) -> None:
+        """Check that steps left objects in their picture."""
+        name = self.columns.objects
+        for each in (values[name] or ()) if name else ():
+            left, top = min(each["x"], 0.0), min(each["y"], 0.0)
+            right, bottom = each["x"] + each["width"] - shape[1], each["y"] + each["height"] - shape[0]
+            if max(-left, -top, right, bottom) > _OFF or min(each["width"], each["height"]) <= 0:
+                self.problems.add(
+                    "steps leave boxes outside of their pictures, or without area",
+                    where,
+                    hint="a step that changes a picture's size or cuts it moves the boxes with it",
+                )
+            self.thin += min(each["width"], each["height"]) < 1 - _OFF
+
+    def _stepped(self, row: Row, values: dict[str, Any]) -> list[dict[str, Any]]:
+        """Take a row through the steps; nothing when one drops it or cannot handle it."""
         if not self.steps:
-            return values
+            return [values]
         for name, type_ in self.columns.types.items():
             try:
                 if name in values:
                     values[name] = coerce(values[name], type_)
             except ValueError:  # steps get what has no type yet as it is: they may mend it
                 continue
+        rows = [values]
         for use, step in zip(self.spec.steps, self.steps, strict=True):
             try:
-                made = step(values)
+                made = [step(each) for each in rows]
             except UserCodeFailed as error:
                 raise UserCodeFailed(error.message, hint=f"{error.hint}\n  in the row {row.where}".lstrip()) from error
             except StepFailed as error:
                 self.problems.add(error.message, row.where, hint=error.hint)
-                return None
-            if made is None:
-                self.dropped[use.use] += 1
-                return None
-            values = made
-        return values
+                return []
+            if lost := made.count(None):
+                self.dropped[use.use] += lost
+            rows = [one for each in made if each is not None for one in (each if isinstance(each, list) else [each])]
+        return rows
 
     def _group(self, values: Mapping[str, Any], given: str | None, where: str) -> str | None:
         if self.columns.group is None or values[self.columns.group] is None:

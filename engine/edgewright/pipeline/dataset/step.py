@@ -43,7 +43,8 @@ def build(context: StepContext) -> Built[DatasetFacts]:
     task = context.task
     spec = _spec(task.spec)
     columns = columns_of(spec)
-    work = Preparation(spec, columns, make_steps(spec.steps, columns, task.checkout))
+    cut: Counter[str] = Counter()
+    work = Preparation(spec, columns, make_steps(spec.steps, columns, task.checkout, cut), cut=cut)
     folders = (task.checkout, *map(Path, task.params.get("folders", ())))
     _check_pin(spec, task.checkout, folders)
     scale = spec.columns[columns.image].range if columns.image else None
@@ -52,8 +53,7 @@ def build(context: StepContext) -> Built[DatasetFacts]:
     wait = depends_on_all(spec.split) or reader.gives_splits()
     with SplitWriter(context.out, columns, spec.split, wait=wait) as writer:
         for number, row in enumerate(reader.rows(), start=1):
-            prepared = work.prepare(row)
-            if prepared is not None:
+            for prepared in work.prepare(row):
                 writer.add(*prepared)
             context.progress(number, total, "row")
         work.checks.report(work.problems)

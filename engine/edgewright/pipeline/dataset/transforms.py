@@ -1,10 +1,12 @@
 """The steps a dataset's rows go through: built-in ones, and functions of the repository. Used while it is built.
 
-A step takes a row (column name → value) and returns it, changed or not, or None to drop it. Images are uint8 arrays
-(H, W) or (H, W, C). The built-in ones look at one row only, so no statistics of validation or test rows leak.
+A step takes a row (column name → value) and returns it, changed or not, several in its place, or None to drop it.
+Images are uint8 arrays (H, W) or (H, W, C). The built-in ones look at one row only, so no statistics of validation or
+test rows leak.
 """
 
 from abc import abstractmethod
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,28 +19,42 @@ from pydantic import ValidationError
 from edgewright.core.suggestions import suggestion
 from edgewright.errors import StepFailed
 from edgewright.pipeline.dataset.columns import Columns
+from edgewright.pipeline.dataset.objects.moving import moved, moved_object, tiles
+from edgewright.pipeline.dataset.objects.values import Object, coerce_objects
 from edgewright.pipeline.runner import user_code as usercode
+from edgewright_inference.geometry import Placement, place
 from edgewright_schemas.base import SpecModel, Use, is_code_reference
 from edgewright_schemas.builtins import (
+    TILE_COLUMNS,
     CenterCropArguments,
     ClipArguments,
+    CropArguments,
     DropMissingArguments,
     GrayscaleArguments,
+    LetterboxArguments,
     ResizeArguments,
     SelectArguments,
+    TileArguments,
 )
 
 Pixels = npt.NDArray[np.uint8]
 Values = dict[str, Any]
-Step = Callable[[Values], Values | None]
+Made = Values | list[Values] | None
+Step = Callable[[Values], Made]
 
 
 class _BuiltIn(SpecModel):
     """Build a built-in step from its arguments, which ``edgewright_schemas.builtins`` declares."""
 
     @abstractmethod
-    def apply(self, row: Values, columns: Columns) -> Values | None:
-        """Return the row, changed or not, or None to drop it."""
+    def apply(self, row: Values, columns: Columns, cut: Counter[str]) -> Made:
+        """Return the row, changed or not, several in its place, or None to drop it.
+
+        Args:
+            row: Its values.
+            columns: Of the dataset.
+            cut: Takes the counts of objects that are left out, by reason.
+        """
 
     def names(self) -> tuple[str, ...]:
         """Columns the arguments name."""
@@ -46,19 +62,31 @@ class _BuiltIn(SpecModel):
 
 
 class _Image(_BuiltIn):
-    """A step that changes the image alone."""
+    """A step that changes the image, and moves the objects in it."""
 
-    def apply(self, row: Values, columns: Columns) -> Values | None:
-        name = columns.image
-        if name is None:
-            raise StepFailed("an image step needs a column of type image", hint="columns: {image: {type: image}}")
-        if row.get(name) is not None:
-            row[name] = self.change(row[name])
+    def apply(self, row: Values, columns: Columns, cut: Counter[str]) -> Made:
+        name = image_column(columns)
+        if (image := row.get(name)) is None:
+            return row
+        row[name] = self.change(image)
+        place = self.place(image.shape[0], image.shape[1])
+        if columns.objects and place is not None and row.get(columns.objects) is not None:
+            objects = coerced_objects(row[columns.objects])
+            row[columns.objects] = moved(objects, place, getattr(self, "min_share", 0.0), cut, self.step_name())
         return row
 
     @abstractmethod
     def change(self, image: Pixels) -> Pixels:
         """Return the changed image."""
+
+    def place(self, height: int, width: int) -> Placement | None:
+        """Return where a picture goes; None where it stays."""
+        return None
+
+    @classmethod
+    def step_name(cls) -> str:
+        """Return the name that specs give."""
+        return next(name for name, model in BUILT_IN.items() if model is cls)
 
 
 class _Resize(ResizeArguments, _Image):
@@ -67,14 +95,24 @@ class _Resize(ResizeArguments, _Image):
     def change(self, image: Pixels) -> Pixels:
         if image.shape[:2] == (self.height, self.width):
             return image
-        planes = image[..., np.newaxis] if image.ndim == 2 else image
-        scaled = [self._plane(np.ascontiguousarray(planes[..., c])) for c in range(planes.shape[2])]
-        return scaled[0] if image.ndim == 2 else np.stack(scaled, axis=-1)
+        return scaled(image, self.height, self.width)
 
-    def _plane(self, plane: Pixels) -> Pixels:
-        """Scale rows, then columns: Pillow 13 takes them in the other order where the height shrinks most."""
-        wide = Image.fromarray(plane).resize((self.width, plane.shape[0]), Image.Resampling.BILINEAR)
-        return np.asarray(wide.resize((self.width, self.height), Image.Resampling.BILINEAR))
+    def place(self, height: int, width: int) -> Placement:
+        return place((height, width), (self.height, self.width), "stretch")
+
+
+class _Letterbox(LetterboxArguments, _Image):
+    """Scale as a whole to fit height  x  width, with grey borders."""
+
+    def change(self, image: Pixels) -> Pixels:
+        goes = self.place(*image.shape[:2])
+        canvas = np.full((self.height, self.width, *image.shape[2:]), self.pad, np.uint8)
+        height, width = goes.resized
+        canvas[goes.top : goes.top + height, goes.left : goes.left + width] = scaled(image, height, width)
+        return canvas
+
+    def place(self, height: int, width: int) -> Placement:
+        return place((height, width), (self.height, self.width), "letterbox")
 
 
 class _Grayscale(GrayscaleArguments, _Image):
@@ -100,11 +138,77 @@ class _CenterCrop(CenterCropArguments, _Image):
             )
         return image[top : top + self.height, left : left + self.width]
 
+    def place(self, height: int, width: int) -> Placement:
+        left, top = (width - self.width) // 2, (height - self.height) // 2
+        return Placement((height, width), (height, width), (self.height, self.width), -left, -top)
+
+
+class _Crop(CropArguments, _Image):
+    """Cut one region out."""
+
+    def change(self, image: Pixels) -> Pixels:
+        height, width = image.shape[:2]
+        if self.y + self.height > height or self.x + self.width > width:
+            raise StepFailed(
+                f"crop wants {self.width} x {self.height} at {self.x}, {self.y}, and an image has {width} x {height}",
+                hint="crop less, or resize first",
+            )
+        return image[self.y : self.y + self.height, self.x : self.x + self.width]
+
+    def place(self, height: int, width: int) -> Placement:
+        return Placement((height, width), (height, width), (self.height, self.width), -self.x, -self.y)
+
+
+class _Tile(TileArguments, _BuiltIn):
+    """Divide a picture into tiles, each a row of its own."""
+
+    def apply(self, row: Values, columns: Columns, cut: Counter[str]) -> Made:
+        name, label = image_column(columns), columns.objects
+        if (image := row.get(name)) is None:
+            return row
+        if TILE_COLUMNS[0] in row:
+            raise StepFailed("tile divides what it divided before", hint="use tile once, before resize or letterbox")
+        objects = coerced_objects(row[label]) if label is not None and row.get(label) is not None else None
+        found, kept = [], [False] * len(objects or ())
+        height, width = image.shape[:2]
+        for y in tiles(height, self.height, self.overlap):
+            for x in tiles(width, self.width, self.overlap):
+                made = {**row, name: self._cut(image, x, y)}
+                made |= dict(zip(TILE_COLUMNS, (x, y, self.width, self.height), strict=True))
+                if objects is not None:
+                    goes = Placement((height, width), (height, width), (self.height, self.width), -x, -y)
+                    made[str(label)] = self._objects(objects, goes, kept, cut)
+                found.append(made)
+        if lost := kept.count(False):
+            cut["in no tile"] += lost
+        return found
+
+    def _cut(self, image: Pixels, x: int, y: int) -> Pixels:
+        part = image[y : y + self.height, x : x + self.width]
+        if part.shape[:2] == (self.height, self.width):
+            return part
+        canvas = np.full((self.height, self.width, *image.shape[2:]), self.pad, np.uint8)
+        canvas[: part.shape[0], : part.shape[1]] = part
+        return canvas
+
+    def _objects(self, objects: Sequence[Object], goes: Placement, kept: list[bool], cut: Counter[str]) -> list[Object]:
+        found = []
+        for at, each in enumerate(objects):
+            made, share = moved_object(each, goes)
+            if made is None:
+                continue
+            if share >= self.min_share or each["crowd"]:
+                found.append(made)
+                kept[at] = True
+            else:
+                cut[f"pieces cut by tile to less than {self.min_share:.0%}"] += 1
+        return found
+
 
 class _DropMissing(DropMissingArguments, _BuiltIn):
     """Drop rows without a value in one of the columns; by default in any that needs one."""
 
-    def apply(self, row: Values, columns: Columns) -> Values | None:
+    def apply(self, row: Values, columns: Columns, cut: Counter[str]) -> Made:
         needed = columns.required() if self.columns is None else self.columns
         return None if any(row.get(name) is None for name in needed) else row
 
@@ -115,7 +219,7 @@ class _DropMissing(DropMissingArguments, _BuiltIn):
 class _Clip(ClipArguments, _BuiltIn):
     """Limit a number to min and max."""
 
-    def apply(self, row: Values, columns: Columns) -> Values | None:
+    def apply(self, row: Values, columns: Columns, cut: Counter[str]) -> Made:
         value = row.get(self.column)
         if value is None:
             return row
@@ -135,7 +239,7 @@ class _Clip(ClipArguments, _BuiltIn):
 class _Select(SelectArguments, _BuiltIn):
     """Keep the rows whose column has one of the values."""
 
-    def apply(self, row: Values, columns: Columns) -> Values | None:
+    def apply(self, row: Values, columns: Columns, cut: Counter[str]) -> Made:
         value = row.get(self.column)
         return row if value in self.values or str(value) in map(str, self.values) else None
 
@@ -143,27 +247,70 @@ class _Select(SelectArguments, _BuiltIn):
         return (self.column,)
 
 
+def image_column(columns: Columns) -> str:
+    """Return the image column.
+
+    Raises:
+        StepFailed: There is none.
+    """
+    if columns.image is None:
+        raise StepFailed("an image step needs a column of type image", hint="columns: {image: {type: image}}")
+    return columns.image
+
+
+def coerced_objects(value: Any) -> list[Object]:
+    """Check a row's objects.
+
+    Raises:
+        StepFailed: They are none.
+    """
+    try:
+        return coerce_objects(value)
+    except ValueError as error:
+        raise StepFailed(f"a step moves objects, and they are none: {error}") from error
+
+
+def scaled(image: Pixels, height: int, width: int) -> Pixels:
+    """Scale rows, then columns: Pillow 13 takes them in the other order where the height shrinks most."""
+    if image.shape[:2] == (height, width):
+        return image
+    planes = image[..., np.newaxis] if image.ndim == 2 else image
+    found = []
+    for at in range(planes.shape[2]):
+        plane = Image.fromarray(np.ascontiguousarray(planes[..., at]))
+        wide = plane.resize((width, planes.shape[0]), Image.Resampling.BILINEAR)
+        found.append(np.asarray(wide.resize((width, height), Image.Resampling.BILINEAR)))
+    return found[0] if image.ndim == 2 else np.stack(found, axis=-1)
+
+
 BUILT_IN: Mapping[str, type[_BuiltIn]] = {
     "resize": _Resize,
     "grayscale": _Grayscale,
     "center-crop": _CenterCrop,
+    "letterbox": _Letterbox,
+    "crop": _Crop,
+    "tile": _Tile,
     "drop-missing": _DropMissing,
     "clip": _Clip,
     "select": _Select,
 }
 
 
-def make_steps(uses: Sequence[Use], columns: Columns, checkout: Path) -> list[Step]:
-    """Make the functions that rows go through, in order.
+def make_steps(uses: Sequence[Use], columns: Columns, checkout: Path, cut: Counter[str] | None = None) -> list[Step]:
+    """Make the functions that rows go through, in order; ``cut`` takes the counts of objects left out, by reason.
 
     Raises:
         StepFailed: There is no such step, file or function, or its arguments are wrong.
         UserCodeFailed: Importing the repository's code raised.
     """
-    return [_user_step(use, checkout) if is_code_reference(use.use) else _built_in_step(use, columns) for use in uses]
+    counts: Counter[str] = cut if cut is not None else Counter()
+    return [
+        _user_step(use, checkout) if is_code_reference(use.use) else _built_in_step(use, columns, counts)
+        for use in uses
+    ]
 
 
-def _built_in_step(use: Use, columns: Columns) -> Step:
+def _built_in_step(use: Use, columns: Columns, cut: Counter[str]) -> Step:
     model = BUILT_IN.get(use.use)
     if model is None:
         raise StepFailed(
@@ -176,7 +323,7 @@ def _built_in_step(use: Use, columns: Columns) -> Step:
         raise StepFailed(
             f"step {use.use}: {wrong}", hint=f"it takes: {', '.join(model.model_fields) or 'no arguments'}"
         ) from error
-    return lambda row: step.apply(row, columns)
+    return lambda row: step.apply(row, columns, cut)
 
 
 def _user_step(use: Use, checkout: Path) -> Step:
