@@ -96,7 +96,7 @@ def repository(folder: Path, files: dict[str, str] | dict[str, str | bytes]) -> 
 def edgewright(repo: Path, *arguments: str, keyboard: "Keyboard | None" = None) -> Ran:
     """Run a command in this process; its input is no terminal, unless a keyboard is given."""
     command, *rest = arguments
-    subcommand = rest[:1] if command in {"rollout", "devices", "notify"} else []
+    subcommand = rest[:1] if command in {"dataset", "rollout", "devices", "notify"} else []
     given = ["edgewright", command, *subcommand, "--repo", str(repo), *rest[len(subcommand) :]]
     return edgewright_as(given, keyboard)
 

@@ -19,6 +19,7 @@ SUMMARIES: Mapping[str, str] = {
     "apply": "Build, judge, package and roll out until reality matches.",
     "status": "Show every resource with its condition, and for rollouts how many devices are verified.",
     "show": "Show what was found in a dataset or measured of a model: rows, figures, slices, confusion, gates.",
+    "dataset": "Look into datasets.",
     "explain": "Explain why steps of one resource would or would not run: each part of a fingerprint that changed, "
     "old → new.",
     "history": "Show what was built, judged, rolled out and returned, newest first.",

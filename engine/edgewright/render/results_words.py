@@ -1,6 +1,6 @@
 """Results of datasets and models in one line. Used by progress, ``status``, ``explain`` and ``show``."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from edgewright.core.facts import DatasetFacts, Evidence
 from edgewright.core.status.results import DatasetResults, ModelResults, Results
@@ -23,6 +23,8 @@ def dataset_line(facts: DatasetFacts) -> str:
     splits = ", ".join(f"{count:,} {split}" for split, count in facts.rows.items())
     parts = [f"{count_text(sum(facts.rows.values()), 'row')} ({splits})"]
     parts.extend(_classes(facts))
+    if facts.left_out:
+        parts.append(f"left out: {_listed(facts.left_out)}")
     for what, counts in (("not read", facts.skipped), ("dropped", facts.dropped)):
         if counts:
             noun = "file" if what == "not read" else "row"
@@ -76,6 +78,9 @@ def _classes(facts: DatasetFacts) -> Iterator[str]:
         return
     counted = facts.class_rows or {}
     totals = {value: sum(rows.get(value, 0) for rows in counted.values()) for value in values}
+    if facts.objects is not None:
+        yield _objects(facts.objects, facts.negatives or {}, values)
+        return
     if not counted:
         more = f" and {len(values) - _SHOWN} more" if len(values) > _SHOWN else ""
         yield f"{len(values)} classes of {facts.label}: {', '.join(values[:_SHOWN])}{more}"
@@ -83,6 +88,12 @@ def _classes(facts: DatasetFacts) -> Iterator[str]:
     yield f"{len(values)} classes of {facts.label}: {_listed(totals, keep_order=True)}"
     if empty := [name for name, count in totals.items() if not count]:
         yield f"no rows of {', '.join(empty[:_SHOWN])}"
+
+
+def _objects(objects: Mapping[str, Mapping[str, int]], negatives: Mapping[str, int], values: Sequence[str]) -> str:
+    totals = {value: sum(counts.get(value, 0) for counts in objects.values()) for value in values}
+    found = f"{count_text(sum(totals.values()), 'object')}: {_listed(totals, keep_order=True)}"
+    return f"{found}; {count_text(sum(negatives.values()), 'picture')} without objects"
 
 
 def _listed(counts: Mapping[str, int], *, keep_order: bool = False) -> str:

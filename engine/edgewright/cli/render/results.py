@@ -41,6 +41,9 @@ def _print_dataset(console: Console, facts: DatasetFacts) -> None:
     console.print(f"features: {', '.join(facts.features)} ({shape}); label: {facts.label}")
     if facts.class_rows and facts.label_values:
         _print_counts(console, facts.label.upper(), _turned(facts.class_rows, facts.label_values))
+    if facts.objects and facts.label_values:
+        counted = _turned(facts.objects, facts.label_values)
+        _print_counts(console, facts.label.upper(), {**counted, "(pictures without)": facts.negatives or {}})
     for column, values in (facts.slice_rows or {}).items():
         _print_counts(console, f"SLICE {column}", values)
 
