@@ -41,6 +41,8 @@ Pixels = npt.NDArray[np.uint8]
 Values = dict[str, Any]
 Made = Values | list[Values] | None
 Step = Callable[[Values], Made]
+_COLOURS = 3
+"""Channels that Pillow scales at once, bit for bit as one by one."""
 
 
 class _BuiltIn(SpecModel):
@@ -274,13 +276,16 @@ def scaled(image: Pixels, height: int, width: int) -> Pixels:
     """Scale rows, then columns: Pillow 13 takes them in the other order where the height shrinks most."""
     if image.shape[:2] == (height, width):
         return image
-    planes = image[..., np.newaxis] if image.ndim == 2 else image
-    found = []
-    for at in range(planes.shape[2]):
-        plane = Image.fromarray(np.ascontiguousarray(planes[..., at]))
-        wide = plane.resize((width, planes.shape[0]), Image.Resampling.BILINEAR)
-        found.append(np.asarray(wide.resize((width, height), Image.Resampling.BILINEAR)))
-    return found[0] if image.ndim == 2 else np.stack(found, axis=-1)
+    if image.ndim == 2 or image.shape[2] == _COLOURS:
+        return _scaled(image, height, width)
+    planes = [_scaled(image[..., at], height, width) for at in range(image.shape[2])]
+    return np.stack(planes, axis=-1)
+
+
+def _scaled(image: Pixels, height: int, width: int) -> Pixels:
+    picture = Image.fromarray(np.ascontiguousarray(image))
+    wide = picture.resize((width, picture.height), Image.Resampling.BILINEAR)
+    return np.asarray(wide.resize((width, height), Image.Resampling.BILINEAR))
 
 
 BUILT_IN: Mapping[str, type[_BuiltIn]] = {

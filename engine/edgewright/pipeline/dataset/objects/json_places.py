@@ -2,24 +2,24 @@
 
 import json
 import re
-from dataclasses import dataclass
+from bisect import bisect_left
 from typing import Any
 
 _DECODER = json.JSONDecoder()
 _SPACE = re.compile(r"[ \t\n\r]*")
 
 
-@dataclass(frozen=True, slots=True)
 class Places:
     """Names places in a text."""
 
-    shown: str
-    text: str
+    def __init__(self, shown: str, text: str) -> None:
+        self.shown = shown
+        self._lines = [match.start() for match in re.finditer("\n", text)]
 
     def at(self, offset: int) -> str:
         """Name an offset as ``file:line:column``."""
-        line = self.text.count("\n", 0, offset) + 1
-        return f"{self.shown}:{line}:{offset - self.text.rfind(chr(10), 0, offset)}"
+        line = bisect_left(self._lines, offset)
+        return f"{self.shown}:{line + 1}:{offset - (self._lines[line - 1] if line else -1)}"
 
     def of(self, offset: int, record: dict[str, Any], value: Any) -> str:
         """Name a record by its id, with the value that is wrong with it."""

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from edgewright.errors import StepFailed
 from edgewright.pipeline.dataset.objects.moving import moved_object, tiles
+from edgewright.pipeline.dataset.transforms import scaled
 from edgewright_inference.geometry import Placement
 from samples.labelled_pictures import COLOURS, Box, build, coco, pictures, spec, stored, write
 
@@ -165,3 +166,11 @@ def test_a_cut_box_is_that_of_its_pixels(
     columns, rows = [each[0] for each in inside], [each[1] for each in inside]
     assert [result["x"], result["y"]] == [min(columns), min(rows)]
     assert [result["width"], result["height"]] == [max(columns) - min(columns) + 1, max(rows) - min(rows) + 1]
+
+
+@pytest.mark.parametrize(("height", "width"), [(7, 90), (90, 7), (31, 45), (1, 1), (60, 40)])
+def test_colours_scale_as_their_channels_do(height: int, width: int) -> None:
+    picture = np.random.default_rng(height).integers(0, 256, (60, 40, 3), dtype=np.uint8)
+    apart = np.stack([scaled(picture[..., at], height, width) for at in range(3)], axis=-1)
+    assert np.array_equal(scaled(picture, height, width), apart)
+    assert np.array_equal(scaled(picture[..., :2], height, width), apart[..., :2])
