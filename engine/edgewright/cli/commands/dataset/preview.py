@@ -1,4 +1,4 @@
-"""``edgewright dataset``: look into datasets."""
+"""``edgewright dataset preview``: a contact sheet of pictures with their labels."""
 
 from enum import StrEnum
 from pathlib import Path
@@ -18,20 +18,13 @@ class SheetFormat(StrEnum):
     PNG = "png"
 
 
-def register(parent: typer.Typer) -> None:
-    """Add the commands."""
-    app = typer.Typer(help="Look into datasets.", no_args_is_help=True)
-    app.callback()(_dataset)
+def register(app: typer.Typer) -> None:
+    """Add the command."""
     app.command(
         "preview",
         epilog="Examples: edgewright dataset preview dataset/shelf · edgewright dataset preview dataset/shelf -o png "
         "--split test --seed 3",
     )(preview)
-    parent.add_typer(app, name="dataset")
-
-
-def _dataset() -> None:
-    pass
 
 
 def preview(
