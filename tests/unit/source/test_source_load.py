@@ -62,7 +62,8 @@ def test_an_alias_repeats_a_value() -> None:
         pytest.param(
             DATASET.replace("format: csv", "format: cvs"),
             [
-                "a.yaml:5:40: spec.source.format: expected one of 'image-folder', 'csv', 'parquet', 'python', "
+                "a.yaml:5:40: spec.source.format: expected one of 'image-folder', 'csv', 'parquet', 'python', 'coco', "
+                "'yolo', 'voc', "
                 "found text 'cvs' (did you mean csv?)"
             ],
             id="unknown word",
