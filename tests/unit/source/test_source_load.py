@@ -191,6 +191,18 @@ def test_an_alias_bomb_is_refused_before_it_is_expanded() -> None:
 
 
 @pytest.mark.parametrize(
+    ("item", "count", "last"),
+    [("x", 250_000, 200_000), ("[]", 250_000, 200_000), ("{a: 1}", 120_000, 100_000)],
+    ids=["texts", "empty lists", "mappings"],
+)
+def test_a_list_without_an_end_is_read_no_further_than_a_document_may_hold(item: str, count: int, last: int) -> None:
+    (found,) = problems(HEADER + "x: [\n" + f"{item},\n" * count + "]\n")
+    _, line, _, text = found.split(":", 3)
+    assert text == " more than 200,000 values in one document (divide the file)"
+    assert abs(int(line) - last) < 20, "it stops at the value that is too much, not at the end of the list"
+
+
+@pytest.mark.parametrize(
     "text",
     [
         HEADER + "x: " + "[" * 50_000,

@@ -79,6 +79,10 @@ class _Reader:
     clean: bool = True
     nodes: int = 0
     """Of the documents before."""
+    written: int = 0
+    """Values of this document so far, aliases counted once."""
+    is_over: bool = False
+    """Whether a limit was passed, and reading stopped there."""
 
     def report(self, mark: Any, message: str, hint: str = "") -> None:
         self.clean = False
@@ -89,7 +93,7 @@ class _Reader:
         return Node(self.path, mark.line + 1, mark.column + 1, value, text=text)
 
     def start(self) -> None:
-        self.stack, self.anchors, self.root, self.clean = [], {}, None, True
+        self.stack, self.anchors, self.root, self.clean, self.written = [], {}, None, True, 0
 
     def add(self, node: Node, mark: Any, *, is_alias: bool = False) -> None:
         """Put a finished node where it belongs."""
@@ -107,6 +111,7 @@ class _Reader:
             if top.keep:
                 top.node.value[str(top.key.value)] = (top.key, node)
             top.key = None
+        self.written += 1
         top.node.size += node.size
         top.node.depth = max(top.node.depth, node.depth + 1)
 
@@ -124,24 +129,48 @@ class _Reader:
         self.report(mark, f"alias *{anchor} {why}", f"define &{anchor} before it")
         return self.node(mark, None)
 
+    def stop(self, mark: Any, message: str, hint: str = "") -> bool:
+        """Report a limit that was passed, and return False: what follows is not read."""
+        self.report(mark, message, hint)
+        self.is_over = True
+        return False
+
+    def scalar(self, event: Any, mark: Any) -> None:
+        """Add a scalar."""
+        node = self.node(mark, _scalar(self, event))
+        if isinstance(node.value, int | float) and not isinstance(node.value, bool):
+            node.number = event.value
+        self.name(event.anchor, node)
+        self.add(node, mark)
+
+    def open(self, event: Any, mark: Any, empty: "dict[str, tuple[Node, Node]] | list[Node]") -> bool:
+        """Begin a collection; False when it lies too deep and reading must stop."""
+        self.stack.append(_Open(self.node(mark, empty), event.anchor))
+        return len(self.stack) <= MAX_DEPTH or self.stop(mark, f"nested deeper than {MAX_DEPTH} levels")
+
+    def is_within(self, mark: Any) -> bool:
+        """Return False when too many values are written and reading must stop.
+
+        Asked as they come: collections are only measured at their end, and one list may be the whole file.
+        """
+        if self.written > MAX_NODES:
+            return self.stop(mark, f"more than {MAX_NODES:,} values in one document", "divide the file")
+        return True
+
     def close(self, mark: Any) -> bool:
         """Finish the innermost collection; False when it is over a limit and reading must stop."""
         done = self.stack.pop()
         if done.node.depth > MAX_DEPTH:
-            self.report(mark, f"nested deeper than {MAX_DEPTH} levels once its aliases are expanded")
-            return False
+            return self.stop(mark, f"nested deeper than {MAX_DEPTH} levels once its aliases are expanded")
         if done.node.size > MAX_NODES:
-            self.report(mark, f"more than {MAX_NODES:,} values once its aliases are expanded", "use fewer aliases")
-            return False
+            return self.stop(mark, f"more than {MAX_NODES:,} values once its aliases are expanded", "use fewer aliases")
         if done.node.text > MAX_TEXT:
-            self.report(mark, f"more than {MAX_TEXT:,} characters once its aliases are expanded", "use fewer aliases")
-            return False
+            what = f"more than {MAX_TEXT:,} characters once its aliases are expanded"
+            return self.stop(mark, what, "use fewer aliases")
         self.nodes += 0 if self.stack else done.node.size
         if self.nodes > MAX_FILE_NODES:
-            self.report(
-                mark, f"more than {MAX_FILE_NODES:,} values in one file", "use fewer aliases, or divide the file"
-            )
-            return False
+            what = f"more than {MAX_FILE_NODES:,} values in one file"
+            return self.stop(mark, what, "use fewer aliases, or divide the file")
         self.name(done.anchor, done.node)
         self.add(done.node, mark)
         return True
@@ -171,9 +200,9 @@ def read_documents(path: str, text: str) -> tuple[list[tuple[Node, bool]], list[
     with suppress(NotTheSame):
         reader = _Reader(path)
         found = list(_documents(reader, fast_events(text)))
-        if not reader.problems:
-            return found, []
-    # What is wrong is told by the parser that is the reference, at its places.
+        if not reader.problems or reader.is_over:
+            return found, reader.problems
+    # What else is wrong is told by the parser that is the reference, at its places.
     return _read_by_reference(path, text)
 
 
@@ -211,20 +240,15 @@ def _documents(reader: _Reader, events: Any) -> Iterator[tuple[Node, bool]]:
     """Follow the parser; yields the root of each document and whether it is free of problems."""
     for event in events:
         mark = event.start_mark
+        if not reader.is_within(mark):
+            return
         # By name: two libraries have events of these names.
         match type(event).__name__:
             case "ScalarEvent":
-                node = reader.node(mark, _scalar(reader, event))
-                if isinstance(node.value, int | float) and not isinstance(node.value, bool):
-                    node.number = event.value
-                reader.name(event.anchor, node)
-                reader.add(node, mark)
+                reader.scalar(event, mark)
             case "MappingStartEvent" | "SequenceStartEvent" as kind:
                 _check_tag(reader, event)
-                empty: dict[str, tuple[Node, Node]] | list[Node] = {} if kind == "MappingStartEvent" else []
-                reader.stack.append(_Open(reader.node(mark, empty), event.anchor))
-                if len(reader.stack) > MAX_DEPTH:
-                    reader.report(mark, f"nested deeper than {MAX_DEPTH} levels")
+                if not reader.open(event, mark, {} if kind == "MappingStartEvent" else []):
                     return
             case "MappingEndEvent" | "SequenceEndEvent":
                 if not reader.close(mark):
