@@ -11,6 +11,8 @@ from edgewright_wire.names import ModelName
 
 API_VERSION: Literal["edgewright.dev/v1alpha1"] = "edgewright.dev/v1alpha1"
 PRUNE_ANNOTATION = "edgewright.dev/prune"
+EVALUATE_ANNOTATION = "edgewright.dev/evaluate"
+EVALUATE_AGAIN = "again"
 
 JsonValue = None | bool | int | float | str | list[Any] | dict[str, Any]
 

@@ -28,6 +28,7 @@ from edgewright.core.planning.plan import (
     Package,
     Train,
 )
+from edgewright.core.planning.unjudged import doubt, note_unjudged
 from edgewright.core.planning.workbench import BLOCKED, Node, Workbench
 from edgewright_schemas.dataset import Dataset, DatasetSpec
 from edgewright_schemas.model import LARGEST_DEFAULT_ATOL, Golden, Model, ModelSpec
@@ -129,9 +130,10 @@ def plan_model(bench: Workbench, model: Model, dataset: Node) -> ModelNodes:
     )
     if spec.origin == "imported" and export.digest is None and not export.blocked:
         _note_unknown_order(bench, address, spec)
-    evaluation = _plan_evaluation(bench, address, spec, export, dataset, gate_list)
+    evaluation = _plan_evaluation(bench, model, export, dataset, gate_list)
     champion = _champion_evidence(bench, model, dataset, export, evaluation, gate_list)
     package, variant = _plan_package(bench, model, gate_list, (dataset, export, evaluation), champion)
+    note_unjudged(bench, model, export, evaluation, package)
     return ModelNodes(dataset, origin, export, evaluation, package, variant)
 
 
@@ -171,22 +173,22 @@ def _gates(bench: Workbench, spec: ModelSpec) -> Sequence[Gate]:
 
 def _plan_origin(bench: Workbench, address: Address, spec: ModelSpec, dataset: Node) -> Node:
     kind = ORIGINS[spec.origin]
-    extra = {"epochs": spec.training_or_default.epochs} if kind is Train else {}
+    extra: dict[str, Any] = {"epochs": spec.training_or_default.epochs} if kind is Train else {}
     inputs = {} if kind is Import else {"dataset": dataset}
     desired = bench.desired
     components = origin_components(spec, _digest(dataset), desired.code, desired.content, bench.observed.environment)
     return bench.build(kind, address, components, inputs, unless="the dataset's content stays the same", **extra)
 
 
-def _plan_evaluation(
-    bench: Workbench, address: Address, spec: ModelSpec, export: Node, dataset: Node, gate_list: Sequence[Gate]
-) -> Node:
+def _plan_evaluation(bench: Workbench, model: Model, export: Node, dataset: Node, gate_list: Sequence[Gate]) -> Node:
+    spec = model.spec
     return bench.build(
         Evaluate,
-        address,
+        Address("model", model.metadata.name),
         evaluate_components(spec.task, _digest(export), _digest(dataset), gate_list, spec.nms),
         {"export": export, "dataset": dataset},
         unless="export and data come out the same",
+        doubt=doubt(model),
         gates=tuple(gates.describe(gate) for gate in gate_list),
     )
 
@@ -224,6 +226,7 @@ def _champion_evidence(
             evaluate_components(model.spec.task, champion.export, _digest(dataset), gate_list, model.spec.nms),
             {"export": Node(champion.export_fingerprint, stored), "dataset": dataset},
             unless="the dataset's content stays the same",
+            doubt=doubt(model),
             subject="champion",
         )
     if measured.artifact is None:

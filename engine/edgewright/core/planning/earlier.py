@@ -62,6 +62,17 @@ def corrected(made: Artifact, inputs: Mapping[str, Artifact], components: Compon
     return ""
 
 
+def made_by_first_version(action: Action, made: Artifact) -> bool:
+    """Return whether the first version of a builder made an artifact, by the parts it recorded."""
+    return bool(made.components) and made.fingerprint == fingerprint(action, made.components, 1)
+
+
+def tolerance_untold(evidence: Evidence) -> bool:
+    """Return whether figures do not tell if a golden tolerance is small beside what the outputs vary."""
+    overall = evidence.get("overall")
+    return not isinstance(overall, Mapping) or _least_spread(overall) is None
+
+
 def int8_astray(export: ExportFacts, evidence: Mapping[str, Evidence], bound: float) -> str:
     """Return why the int8 variant of an export that was never judged output by output is too far off; empty where not.
 

@@ -91,18 +91,21 @@ class Workbench:
         return found
 
     def find(
-        self, of: str, action: Action, components: Mapping[str, str], inputs: Mapping[str, Node]
+        self, of: str, action: Action, components: Mapping[str, str], inputs: Mapping[str, Node], doubt: str = ""
     ) -> tuple[Node | None, str]:
         """Find an artifact, made by this version of the builder or by an earlier one, where that still holds.
+
+        ``doubt`` says why one of an earlier version does not.
 
         Returns:
             Its node, or None; and what may be wrong with an earlier one, where there is such a thing.
         """
         wrong = ""
         earlier = earlier_fingerprint(action, components)
-        if earlier is not None and (found := self.observed.artifacts.get(earlier)):
+        newer = of in self.observed.artifacts and action is Action.EVALUATE
+        if not newer and earlier is not None and (found := self.observed.artifacts.get(earlier)):
             made_from = {role: node.artifact for role, node in inputs.items() if node.artifact is not None}
-            wrong = corrected(found, made_from, components)
+            wrong = corrected(found, made_from, components) or doubt
             if not wrong:
                 return Node(earlier, self.artifact(earlier)), ""
         artifact = self.artifact(of)
@@ -128,6 +131,7 @@ class Workbench:
         inputs: Mapping[str, Node],
         *,
         unless: str = "",
+        doubt: str = "",
         **extra: Any,
     ) -> Node:
         """Plan one build step, or find that its artifact is there already or is planned for another resource.
@@ -138,6 +142,7 @@ class Workbench:
             components: What its output depends on, with KNOWN_AFTER_APPLY for what an input still to be made decides.
             inputs: The artifacts it waits for, by role; while one is missing, the fingerprint is unknown.
             unless: In words, what would spare the step while its fingerprint is unknown.
+            doubt: Why an artifact of an earlier version of the builder is not taken over; empty where it may be.
             extra: The step's own fields.
         """
         if any(node.blocked for node in inputs.values()):
@@ -146,7 +151,7 @@ class Workbench:
         of = fingerprint(action, components) if all(node.artifact for node in inputs.values()) else None
         wrong = ""
         if of is not None:
-            made, wrong = self.find(of, action, components, inputs)
+            made, wrong = self.find(of, action, components, inputs, doubt)
             if made is not None:
                 return made
             if not self.heals and (kept := self._remembered(of, action, components)):

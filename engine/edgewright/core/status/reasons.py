@@ -70,6 +70,7 @@ _WARNING = {
     "NoDeviceAnswered": "no device of a wave has answered",
     "NoDevices": "a wave has no devices",
     "NoEvidence": "no device of a wave is verified; the rollout is paused",
+    "NotJudged": "an earlier version made a model's evidence, which lacks a judgement of today's",
     "NotificationFailed": "a receiver of notifications cannot be told",
     "NotificationsLeftOut": "notifications were left out because of a receiver's limit",
     "OrderNotDeclared": "only names in an imported model's file can tell the order of its outputs and inputs",
