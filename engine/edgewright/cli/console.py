@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Iterable
 from typing import Any
 
 from rich.console import Console
@@ -44,6 +45,12 @@ def stderr() -> Console:
 def print_json(value: Any) -> None:
     """Write JSON to stdout."""
     sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def print_json_list(values: Iterable[Any]) -> None:
+    """Write a list as ``print_json`` would; of its values only one is in memory, and nothing is written before all are."""
+    lines = [json.dumps(value, indent=2, ensure_ascii=False).replace("\n", "\n  ") for value in values]
+    sys.stdout.write("[\n  " + ",\n  ".join(lines) + "\n]\n" if lines else "[]\n")
 
 
 def print_warning(message: str) -> None:

@@ -2,7 +2,8 @@
 ``status --devices``.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 
 from edgewright.core.address import Address
 from edgewright.core.fleet.conflicts import CONFLICT, find_conflicts
@@ -18,12 +19,17 @@ from edgewright.errors import EdgewrightError
 from edgewright.ports import Identity
 from edgewright.services.environment import DeviceEnvironment
 from edgewright_schemas.fleet import Fleet
+from edgewright_wire.messages import Report
 
 Labels = Mapping[str, str]
+Member = tuple[str, str | None, Labels]
+"""A device, the fleet it is listed with and its labels there."""
+PAGE = 500
+"""Devices whose assignments and reports are in memory together; more would be read with those of all devices."""
 _RETIRED = "Retired: its keys are retired; docs/how-to/enroll-devices.md says how to admit it again"
 
 
-def list_devices(environment: DeviceEnvironment, fleet: str | None = None) -> Sequence[DeviceStatus]:
+def list_devices(environment: DeviceEnvironment, fleet: str | None = None) -> Iterator[DeviceStatus]:
     """List the devices of all fleets, or of one, in order of fleet and device.
 
     A device of several fleets is listed with each. Devices that report and are in no fleet come last: most likely
@@ -35,11 +41,12 @@ def list_devices(environment: DeviceEnvironment, fleet: str | None = None) -> Se
     """
     desired = environment.source.snapshot()
     known = _known(environment, desired)
+    fresh = _fresh_reports(environment, desired)
     fleets = _fleets(desired, environment.state.enrolled())
     if fleet is not None and fleet not in fleets:
         raise EdgewrightError(f"there is no fleet/{fleet}", hint=suggestion(fleet, fleets))
-    found = [
-        known.status(device, name, labels)
+    listed: list[Member] = [
+        (device, name, labels)
         for name, devices in fleets.items()
         if fleet in {None, name}
         for device, labels in devices.items()
@@ -47,11 +54,12 @@ def list_devices(environment: DeviceEnvironment, fleet: str | None = None) -> Se
     if fleet is None:
         enrolled = environment.state.enrolled()
         counted = {device for devices in fleets.values() for device in devices}
-        found += [known.status(d, None, enrolled.get(d, {})) for d in sorted(known.reports.keys() - counted)]
-    return found
+        others = {*environment.state.report_sequences(), *fresh} - counted
+        listed += [(device, None, enrolled.get(device, {})) for device in sorted(others)]
+    return _statuses(environment, known, fresh, listed)
 
 
-def devices_in_rollouts(environment: DeviceEnvironment) -> Sequence[DeviceStatus]:
+def devices_in_rollouts(environment: DeviceEnvironment) -> Iterator[DeviceStatus]:
     """List each device that a fleet reaches once, in order of rollout, wave, update system and device.
 
     Raises:
@@ -60,27 +68,38 @@ def devices_in_rollouts(environment: DeviceEnvironment) -> Sequence[DeviceStatus
     desired = environment.source.snapshot()
     environment.delivery(desired).published()
     known = _known(environment, desired)
-    found = [known.status(device, route.fleet, route.device.labels) for device, route in known.routes.items()]
-    return sorted(found, key=_order)
+    order = sorted((*known.place(device), route.delivery.type, device) for device, route in known.routes.items())
+    routes = [known.routes[device] for *_, device in order]
+    listed: list[Member] = [(route.device.id, route.fleet, route.device.labels) for route in routes]
+    return _statuses(environment, known, _fresh_reports(environment, desired), listed)
 
 
-def _order(status: DeviceStatus) -> tuple[str, int, str, str]:
-    first = status.rollouts[0] if status.rollouts else None
-    return (first.rollout if first else "", first.progress.wave if first else 0, status.system or "", status.device)
+def _statuses(
+    environment: DeviceEnvironment, known: KnownDevices, fresh: Mapping[str, Report], listed: Iterable[Member]
+) -> Iterator[DeviceStatus]:
+    """Determine the status of devices, a page at a time: messages of ten thousand take much memory."""
+    remaining = iter(listed)
+    while page := list(islice(remaining, PAGE)):
+        devices = [device for device, _, _ in page]
+        assignments, reports = environment.state.assignments(devices), environment.state.reports(devices)
+        for device, fleet, labels in page:
+            entry = assignments.get(device)
+            report = fresh.get(device) or reports.get(device)
+            yield known.status(device, fleet, labels, entry.assignment if entry else None, report)
+
+
+def _fresh_reports(environment: DeviceEnvironment, desired: Snapshot) -> Mapping[str, Report]:
+    """Return the reports that arrived and are not in the store yet."""
+    known = environment.state.report_sequences()
+    return {report.device: report for report in environment.delivery(desired).observe(known)}
 
 
 def _known(environment: DeviceEnvironment, desired: Snapshot) -> KnownDevices:
-    store = environment.state
-    reports = dict(store.reports())
-    for report in environment.delivery(desired).observe({id_: each.sequence for id_, each in reports.items()}):
-        reports[report.device] = report
-    enrolled = store.enrolled()
+    enrolled = environment.state.enrolled()
     conflicts = find_conflicts(desired, enrolled).items()
     return KnownDevices(
         routes=find_routes(desired, enrolled),
         rollouts=_rollouts(environment, desired),
-        assignments={device: entry.assignment for device, entry in store.assignments().items()},
-        reports=reports,
         problems={
             **find_problems(environment.twins.twins(), environment.identities.identities()),
             **{device: f"{CONFLICT}: {conflict.message}" for device, conflict in conflicts},

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from edgewright.cli.console import print_error, print_json, stdout
+from edgewright.cli.console import print_error, print_json, print_json_list, stdout
 from edgewright.cli.options import (
     HERE,
     DriftOption,
@@ -83,7 +83,7 @@ def _show_devices(workspace: "DeviceEnvironment", output: Output) -> None:
     if output is Output.JSON:
         from edgewright.render.device_json import device_json
 
-        print_json([device_json(device) for device in found])
+        print_json_list(map(device_json, found))
         return
     from edgewright.cli.render.devices import print_rollout_devices
 

@@ -1,6 +1,6 @@
 """Tables of devices, whatever update system reaches them. Called by ``devices list`` and ``status --devices``."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 
 from rich.console import Console
@@ -23,9 +23,10 @@ _COLOURS = {
 Row = tuple[str | Text, ...]
 
 
-def print_devices(console: Console, devices: Sequence[DeviceStatus]) -> None:
+def print_devices(console: Console, devices: Iterable[DeviceStatus]) -> None:
     """Print a line for each model of each device."""
-    if not devices:
+    rows = [row for device in devices for row in _model_rows(device)]
+    if not rows:
         console.print("no devices")
         return
     headings = (
@@ -41,7 +42,6 @@ def print_devices(console: Console, devices: Sequence[DeviceStatus]) -> None:
         "VERIFIED",
         "PHASE",
     )
-    rows = [row for device in devices for row in _model_rows(device)]
     print_table(console, headings, rows, whole={"DEVICE", "FLEET", "MODEL"})
 
 
@@ -62,21 +62,22 @@ def _model_cells(model: DeviceModel) -> Row:
     return (model.model, *(short(digest) if digest else "-" for digest in digests), phase)
 
 
-def print_rollout_devices(console: Console, devices: Sequence[DeviceStatus], now: datetime) -> None:
+def print_rollout_devices(console: Console, devices: Iterable[DeviceStatus], now: datetime) -> None:
     """Print a line for each device of each rollout, in order of rollout, wave, update system and device."""
-    if not devices:
+    found = [
+        (_order(device, rollout), _rollout_row(device, rollout, now))
+        for device in devices
+        for rollout in (device.rollouts or (None,))
+    ]
+    if not found:
         console.print("no devices")
         return
-    pairs: list[tuple[DeviceStatus, DeviceRollout | None]] = [
-        (device, rollout) for device in devices for rollout in (device.rollouts or (None,))
-    ]
+    rows = [row for _, row in sorted(found, key=lambda pair: pair[0])]
     headings = ("ROLLOUT", "WAVE", "DEVICE", "SYSTEM", "PROOF", "STATE", "ACTIVE", "SHOWN", "SEEN", "WHY")
-    rows = [_rollout_row(device, rollout, now) for device, rollout in sorted(pairs, key=_order)]
     print_table(console, headings, rows, whole={*headings} - {"WHY"})
 
 
-def _order(pair: tuple[DeviceStatus, DeviceRollout | None]) -> tuple[str, int, str, str]:
-    device, its = pair
+def _order(device: DeviceStatus, its: DeviceRollout | None) -> tuple[str, int, str, str]:
     return (its.rollout if its else "", its.progress.wave if its else 0, device.system or "", device.device)
 
 

@@ -31,8 +31,8 @@ def print_table(
         whole: Headings of the columns that stay on one line, like ids; the others fold on a narrow terminal.
     """
     if not console.is_terminal:
-        lines = [[str(cell) for cell in row] for row in rows]
-        if not any("\n" in cell or "\t" in cell for line in lines for cell in line):
+        lines = [tuple(map(str, row)) for row in rows]
+        if not any("\n" in text or "\t" in text for text in map("".join, lines)):
             _print_whole(console, headings, lines)
             return
         rows = lines
@@ -51,15 +51,20 @@ def print_table(
 
 def _print_whole(console: Console, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Print every row on one line, as the table would, in a tenth of the time: there may be ten thousand rows."""
-    lines = [[plain(cell) for cell in row] for row in (headings, *rows)]
+    lines = [row if "".join(row).isprintable() else tuple(map(plain, row)) for row in (tuple(headings), *rows)]
     widths = [max(map(_width, column)) for column in zip(*lines, strict=True)]
     gap = " " * _GAP
-    padded = (
-        gap.join([cell + " " * (width - _width(cell)) for cell, width in zip(line, widths, strict=True)])
-        for line in lines
-    )
-    for some in _batched(padded, _AT_ONCE):
-        console.out("\n".join(line.rstrip() for line in some), highlight=False)
+    for some in _batched((gap.join(_padded(line, widths)).rstrip() for line in lines), _AT_ONCE):
+        # Not by the console, which would divide the lines, which hold no markup, into words to put them together again.
+        console.file.write("\n".join(some) + "\n")
+    console.file.flush()
+
+
+def _padded(line: Sequence[str], widths: Sequence[int]) -> Iterable[str]:
+    """Fill cells up to the width of their column."""
+    if "".join(line).isascii():
+        return map(str.ljust, line, widths)
+    return (cell + " " * (width - cell_len(cell)) for cell, width in zip(line, widths, strict=True))
 
 
 def _width(cell: str) -> int:

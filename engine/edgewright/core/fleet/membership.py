@@ -26,7 +26,8 @@ def members(desired: Snapshot, fleet: Fleet, enrolled: Mapping[str, Labels]) -> 
     """
     found: dict[str, Labels] = dict(enrolled) if fleet.spec.selector else {}
     for device in declared(desired, fleet):
-        found[device.id] = {**enrolled.get(device.id, {}), **device.labels}
+        own = enrolled.get(device.id)
+        found[device.id] = {**own, **device.labels} if own else device.labels
     selector = fleet.spec.selector
     if selector:
         found = {id_: labels for id_, labels in found.items() if selector.matches(dict(labels))}

@@ -67,10 +67,11 @@ def find_routes(desired: Snapshot, enrolled: Mapping[str, Labels]) -> dict[str, 
         for id_, labels in members(desired, fleet, enrolled).items():
             if id_ not in found or home.get(id_) == fleet.metadata.name:
                 device = listed.get(id_)
-                known = device.model_copy(update={"labels": dict(labels)}) if device else None
-                found[id_] = Route(
-                    fleet.metadata.name, delivery_of(fleet, labels), known or Device(id=id_, labels=dict(labels))
-                )
+                if device is None:
+                    device = Device(id=id_, labels=dict(labels))
+                elif device.labels != labels:
+                    device = device.model_copy(update={"labels": dict(labels)})
+                found[id_] = Route(fleet.metadata.name, delivery_of(fleet, labels), device)
     return found
 
 

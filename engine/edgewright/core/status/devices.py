@@ -103,13 +103,11 @@ class TokenStatus:
 
 @dataclass(frozen=True, slots=True)
 class KnownDevices:
-    """Known state of all devices, by device id."""
+    """Known state of all devices, by device id, except what each is assigned and reports."""
 
     routes: Mapping[str, Route]
     rollouts: Mapping[str, tuple[str, RolloutState]]
     """Model and state of each rollout, by name."""
-    assignments: Mapping[str, Assignment]
-    reports: Mapping[str, Report]
     problems: Mapping[str, str]
     """Why devices cannot be worked with, in words."""
     _taking_part: dict[str, list[str]] = field(init=False, repr=False, compare=False, default_factory=dict)
@@ -120,10 +118,21 @@ class KnownDevices:
             for device in state.devices:
                 self._taking_part.setdefault(device, []).append(name)
 
-    def status(self, device: str, fleet: str | None, labels: Mapping[str, str]) -> DeviceStatus:
+    def place(self, device: str) -> tuple[str, int]:
+        """Return the first rollout by name that a device takes part in, and its wave there; empty and 0 without one."""
+        name = next(iter(self._taking_part.get(device, ())), None)
+        return (name, self.rollouts[name][1].devices[device].wave) if name is not None else ("", 0)
+
+    def status(
+        self,
+        device: str,
+        fleet: str | None,
+        labels: Mapping[str, str],
+        assignment: Assignment | None,
+        report: Report | None,
+    ) -> DeviceStatus:
         """Return the status of a device, as a member of a fleet."""
-        route, report, assignment = self.routes.get(device), self.reports.get(device), self.assignments.get(device)
-        problem = self.problems.get(device, "")
+        route, problem = self.routes.get(device), self.problems.get(device, "")
         return DeviceStatus(
             device=device,
             fleet=fleet,

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from edgewright.cli.console import print_json, stdout
+from edgewright.cli.console import print_json_list, stdout
 from edgewright.cli.options import HERE, EnvOption, Output, OutputOption, RefOption, RepoOption, StateOption
 from edgewright.cli.workspaces import open_workspace
 
@@ -34,7 +34,7 @@ def list_devices(
     if output is Output.JSON:
         from edgewright.render.device_json import device_json
 
-        print_json([device_json(device) for device in found])
+        print_json_list(map(device_json, found))
         return
     from edgewright.cli.render.devices import print_devices
 
