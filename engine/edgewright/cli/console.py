@@ -48,7 +48,7 @@ def print_json(value: Any) -> None:
 
 
 def print_json_list(values: Iterable[Any]) -> None:
-    """Write a list as ``print_json`` would; of its values only one is in memory, and nothing is written before all are."""
+    """Write a list as ``print_json`` would, with one value in memory at a time; nothing before all are there."""
     lines = [json.dumps(value, indent=2, ensure_ascii=False).replace("\n", "\n  ") for value in values]
     sys.stdout.write("[\n  " + ",\n  ".join(lines) + "\n]\n" if lines else "[]\n")
 

@@ -2,7 +2,7 @@
 ``status --devices``.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 
 from edgewright.core.address import Address
