@@ -38,7 +38,7 @@ def make_card(
     """
     found = evidence["variants"][variant]
     quantization = exported.quantization
-    metrics = list(found["overall"])
+    metrics = [name for name in found["overall"] if _is_known(name, found)]
     classes = evidence.get("classes")
     text = render_model_card(
         {
@@ -74,6 +74,12 @@ def make_card(
         }
     )
     return text.encode("utf-8")
+
+
+def _is_known(metric: str, found: Mapping[str, Any]) -> bool:
+    """Return whether a metric has a value anywhere: of three classes there is no fifth to be among."""
+    every = (found["overall"], *found["slices"].values())
+    return any(figures.get(metric) is not None for figures in every)
 
 
 def _slices(slices: Mapping[str, Mapping[str, Any]], metrics: Sequence[str]) -> list[dict[str, Any]]:
