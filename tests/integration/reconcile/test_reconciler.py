@@ -122,14 +122,13 @@ def test_a_new_revision_cancels_training_nobody_needs_any_more(tmp_path: Path) -
     fingerprints: list[str] = []
 
     def commit(progress: Progress) -> None:
-        if progress.action is Action.TRAIN and not fingerprints:
-            fingerprints.append(world.builder.tasks[-1].fingerprint)
-            world.source.commit(model("reader", epochs=5))
-            threading.Thread(target=let_go).start()
-
-    def let_go() -> None:
-        world.builder.started.wait()
-        world.builder.held.clear()
+        if progress.action is not Action.TRAIN:
+            return
+        if fingerprints:  # the next training has begun, and is not held up
+            world.builder.held.clear()
+            return
+        fingerprints.append(world.builder.tasks[-1].fingerprint)
+        world.source.commit(model("reader", epochs=5))
 
     world.log.on_progress = commit
     outcome = world.run(follow=True)
