@@ -25,16 +25,13 @@ _TOLERANCE = 1e-3
 
 @dataclass(frozen=True, slots=True)
 class Decoding:
-    """How the outputs of a model are read.
-
-    Args are those of ``spec.interface.outputs``; None takes the decoder's own.
-    """
+    """Meaning of a model's outputs; None takes the decoder's own."""
 
     decoder: str
     classes: int
     """How many classes the model tells apart."""
     activation: Activation = "none"
-    """What turns the model's scores into probabilities."""
+    """Function that turns the model's scores into probabilities."""
     box_format: BoxFormat | None = None
     box_unit: BoxUnit | None = None
     """``share``: of the input's width and height."""
@@ -62,7 +59,7 @@ def decode(outputs: Mapping[str, Array], how: Decoding, size: tuple[int, int]) -
     """Decode the outputs of one frame.
 
     Args:
-        outputs: By role, as ``ROLES`` lists them; each with a first axis of 1.
+        outputs: By role, as ``DECODERS`` lists them; each with a first axis of 1.
         how: Their meaning.
         size: Height and width of the input.
 
@@ -91,7 +88,7 @@ def _class_scores(outputs: Mapping[str, Array], how: Decoding, size: tuple[int, 
 
 def _probabilities(outputs: Mapping[str, Array], how: Decoding, size: tuple[int, int]) -> Scores:
     row = _row("scores", outputs["scores"], how.classes)
-    return _as_probabilities("scores", row, how.activation)
+    return _as_probabilities("scores", row, how.activation, whole_frame=True)
 
 
 # ── boxes ─────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -228,13 +225,22 @@ def _softmax(values: Array) -> NDArray[np.float64]:
     return shares
 
 
-def _as_probabilities(role: str, values: Array, activation: Activation) -> Scores:
+def _as_probabilities(role: str, values: Array, activation: Activation, *, whole_frame: bool = False) -> Scores:
     """Return scores of 0 to 1.
+
+    Args:
+        role: Name of the output, for messages.
+        values: (classes,) of a whole frame; (N, classes) or (N,) of boxes.
+        activation: Function that makes probabilities of them.
+        whole_frame: Whether they are of a whole frame.
 
     Raises:
         DecodeError: They are outside, by more than rounding.
+        InterfaceError: A softmax of numbers that are not of classes.
     """
     if activation == "softmax":
+        if role != "scores" or values.ndim != (1 if whole_frame else 2):
+            raise InterfaceError(f"softmax is over classes, and {role} are one number for each box: declare sigmoid")
         return _softmax(values).astype(np.float32)
     exact = values.astype(np.float64)
     if activation == "sigmoid":
@@ -298,12 +304,11 @@ class Decoder:
     run: Callable[[Mapping[str, Array], Decoding, tuple[int, int]], Decoded]
     roles: Sequence[str]
     optional: Sequence[str] = ()
-    finds_objects: bool = True
 
 
 DECODERS: Mapping[str, Decoder] = {
-    "class-scores": Decoder(_class_scores, ("scores",), finds_objects=False),
-    "probabilities": Decoder(_probabilities, ("scores",), finds_objects=False),
+    "class-scores": Decoder(_class_scores, ("scores",)),
+    "probabilities": Decoder(_probabilities, ("scores",)),
     "yolo-v5": Decoder(_yolo_v5, ("boxes",)),
     "yolo-v8": Decoder(_yolo_v8, ("boxes",)),
     "small-detector": Decoder(_small_detector, ("boxes",)),

@@ -14,6 +14,7 @@ from edgewright.errors import StepFailed
 from edgewright.pipeline.evaluation.decoding import decode, found_objects
 from edgewright.pipeline.evaluation.detection_evaluator import DetectionEvaluator
 from edgewright.pipeline.imported.adapting import adapt
+from edgewright_inference import decoders as inference
 from edgewright_schemas.model import Interface, Nms
 
 HEIGHT, WIDTH, CLASSES, POSITIONS = 20, 40, 3, 7
@@ -229,3 +230,35 @@ def test_scores_that_are_logits_are_refused(tmp_path: Path) -> None:
     with pytest.raises(StepFailed, match=r"scores of the fp32 model go from -3 to -3") as caught:
         DetectionEvaluator(CLASSES, (WIDTH, HEIGHT), Nms()).predictions(found, "fp32")
     assert "activation: sigmoid" in caught.value.hint
+
+
+def written(decoder: str) -> dict[str, npt.NDArray[Any]]:
+    """Outputs as a decoder's exporters write them, of random objects."""
+    rng = np.random.default_rng(11)
+    pixels = rng.uniform(2, 18, (1, POSITIONS, 4)).astype(np.float32)
+    scores = rng.uniform(size=(1, POSITIONS, CLASSES)).astype(np.float32)
+    if decoder == "yolo-v5":
+        return {"boxes": np.concatenate([pixels, scores[..., :1], scores], axis=2)}
+    if decoder == "yolo-v8":
+        return {"boxes": np.concatenate([pixels, scores], axis=2).transpose(0, 2, 1)}
+    if decoder == "detr":
+        logits = rng.normal(size=(1, POSITIONS, CLASSES + 1)).astype(np.float32)
+        return {"logits": logits, "boxes": rng.uniform(size=(1, POSITIONS, 4)).astype(np.float32)}
+    ssd = decoder == "ssd"
+    corners = np.concatenate([pixels[..., :2], pixels[..., :2] + pixels[..., 2:]], axis=2) / (40 if ssd else 1)
+    numbers = rng.integers(0, CLASSES, (1, POSITIONS)) + int(ssd)
+    return {"boxes": corners, "scores": scores[..., 0], "classes": numbers.astype(np.float32)}
+
+
+@pytest.mark.parametrize("decoder", ["yolo-v5", "yolo-v8", "detr", "ssd", "boxes-scores-classes"])
+def test_nodes_of_a_graph_find_what_the_numpy_decoder_finds(tmp_path: Path, decoder: str) -> None:
+    outputs = written(decoder)
+    ours = adapted(tmp_path, giving(outputs), decoder=decoder, classes=CLASSES)
+    by_graph = inference.decode({"boxes": ours}, inference.Decoding("small-detector", CLASSES), (HEIGHT, WIDTH))
+    in_numpy = inference.decode(outputs, inference.Decoding(decoder, CLASSES), (HEIGHT, WIDTH))
+
+    assert isinstance(by_graph, inference.Candidates)
+    assert isinstance(in_numpy, inference.Candidates)
+    np.testing.assert_allclose(by_graph.boxes, in_numpy.boxes, atol=1e-4)
+    np.testing.assert_allclose(by_graph.scores, in_numpy.scores, atol=1e-6)
+    np.testing.assert_array_equal(by_graph.classes, in_numpy.classes)

@@ -132,6 +132,22 @@ def test_probabilities_of_forests_pass_and_logits_do_not() -> None:
         decode({"scores": np.zeros((1, 2))}, Decoding("probabilities", 3), SIZE)
 
 
+@pytest.mark.parametrize("decoder", ["yolo-v5", "boxes-scores-classes"])
+def test_a_softmax_over_boxes_is_refused(decoder: str) -> None:
+    boxes = {"yolo-v5": np.zeros((1, 4, 8)), "boxes-scores-classes": np.zeros((1, 4, 4))}[decoder]
+    outputs = {"boxes": boxes, "scores": np.zeros((1, 4)), "classes": np.zeros((1, 4))}
+    with pytest.raises(InterfaceError, match=r"softmax is over classes, and .* are one number for each box"):
+        found(outputs, decoder, activation="softmax")
+
+
+def test_a_softmax_over_classes_is_taken() -> None:
+    said = decode({"scores": np.array([[0.0, math.log(3)]])}, Decoding("probabilities", 2, "softmax"), SIZE)
+    assert isinstance(said, np.ndarray)
+    assert said.tolist() == pytest.approx([0.25, 0.75])
+    columns = np.zeros((1, 7, 2), np.float32)
+    assert found({"boxes": columns}, "yolo-v8", activation="softmax")[0][1] == pytest.approx(1 / 3)
+
+
 @pytest.mark.parametrize("decoder", sorted(DECODERS))
 def test_numbers_that_are_not_finite_and_missing_outputs_are_told(decoder: str) -> None:
     outputs = dict.fromkeys(DECODERS[decoder].roles, np.full((1, 3, 8), np.nan, np.float32))
