@@ -25,7 +25,7 @@ Labels = Mapping[str, str]
 Member = tuple[str, str | None, Labels]
 """A device, the fleet it is listed with and its labels there."""
 PAGE = 500
-"""Devices whose assignments and reports are in memory together; more would be read with those of all devices."""
+"""Devices whose assignments and reports are in memory together."""
 _RETIRED = "Retired: its keys are retired; docs/how-to/enroll-devices.md says how to admit it again"
 
 
@@ -41,7 +41,8 @@ def list_devices(environment: DeviceEnvironment, fleet: str | None = None) -> It
     """
     desired = environment.source.snapshot()
     known = _known(environment, desired)
-    fresh = _fresh_reports(environment, desired)
+    sequences = environment.state.report_sequences()
+    fresh = _fresh_reports(environment, desired, sequences)
     fleets = _fleets(desired, environment.state.enrolled())
     if fleet is not None and fleet not in fleets:
         raise EdgewrightError(f"there is no fleet/{fleet}", hint=suggestion(fleet, fleets))
@@ -54,7 +55,7 @@ def list_devices(environment: DeviceEnvironment, fleet: str | None = None) -> It
     if fleet is None:
         enrolled = environment.state.enrolled()
         counted = {device for devices in fleets.values() for device in devices}
-        others = {*environment.state.report_sequences(), *fresh} - counted
+        others = {*sequences, *fresh} - counted
         listed += [(device, None, enrolled.get(device, {})) for device in sorted(others)]
     return _statuses(environment, known, fresh, listed)
 
@@ -71,7 +72,8 @@ def devices_in_rollouts(environment: DeviceEnvironment) -> Iterator[DeviceStatus
     order = sorted((*known.place(device), route.delivery.type, device) for device, route in known.routes.items())
     routes = [known.routes[device] for *_, device in order]
     listed: list[Member] = [(route.device.id, route.fleet, route.device.labels) for route in routes]
-    return _statuses(environment, known, _fresh_reports(environment, desired), listed)
+    fresh = _fresh_reports(environment, desired, environment.state.report_sequences())
+    return _statuses(environment, known, fresh, listed)
 
 
 def _statuses(
@@ -88,10 +90,11 @@ def _statuses(
             yield known.status(device, fleet, labels, entry.assignment if entry else None, report)
 
 
-def _fresh_reports(environment: DeviceEnvironment, desired: Snapshot) -> Mapping[str, Report]:
-    """Return the reports that arrived and are not in the store yet."""
-    known = environment.state.report_sequences()
-    return {report.device: report for report in environment.delivery(desired).observe(known)}
+def _fresh_reports(
+    environment: DeviceEnvironment, desired: Snapshot, sequences: Mapping[str, int]
+) -> Mapping[str, Report]:
+    """Return the reports that arrived and are not in the store yet, whose newest have these sequences."""
+    return {report.device: report for report in environment.delivery(desired).observe(sequences)}
 
 
 def _known(environment: DeviceEnvironment, desired: Snapshot) -> KnownDevices:

@@ -13,6 +13,7 @@ from devices.http_agents import Key, csr, new_key
 from edgewright.delivery.identity.credentials import create_credentials, load_devices_ca
 from edgewright.delivery.identity.enrollment import Enrollment, EnrollmentOutcome
 from edgewright.ports import Identity, IdentityStatus
+from edgewright.services.device_status import PAGE
 from edgewright.state.twins import SqlIdentities, SqlInbox
 from edgewright.wiring.workspace import Workspace
 from edgewright_wire.enrollment import EnrollmentRequest, IssuedCertificate
@@ -336,3 +337,20 @@ def test_certificates_hold_as_long_as_is_asked(shop: Shop) -> None:
     issued = shop.ask(key, "lane-7").said
     assert isinstance(issued, IssuedCertificate)
     assert timedelta(days=6) < issued.not_after - datetime.now(UTC) < timedelta(days=8)
+
+
+def test_a_list_of_several_pages_has_every_device_once_with_its_report(tmp_path: Path) -> None:
+    names = [f"lane-{number:04}" for number in range(2 * PAGE + 1)]
+    fleet = HEAD + "kind: Fleet\nmetadata: {name: lanes}\nspec: {inventory: fleets/lanes.csv}\n"
+    root = repository(tmp_path, {"specs/fleet.yaml": fleet, "fleets/lanes.csv": "\n".join(["id", *names, ""])})
+    told = [names[0], names[PAGE], names[-1]]
+    now = datetime.now(UTC)
+    reports = [Report(device=name, sequence=1, sent_at=now, agent_version="1") for name in (*told, "stranger")]
+    Workspace(root).state.record_reports(reports, now)
+
+    rows = edgewright(root, "devices", "list", "-o", "json").expect(0).json()
+
+    assert [row["device"] for row in rows] == [*names, "stranger"]
+    assert [row["device"] for row in rows if row["lastSeen"]] == [*told, "stranger"]
+    assert edgewright(root, "devices", "list", "--fleet", "lanes").expect(0).stdout.count("\n") == len(names) + 1
+    assert edgewright(root, "status", "--devices", "-o", "json").expect(0).json()[-1]["device"] == names[-1]
