@@ -1,30 +1,14 @@
 """Identities: the keys that devices ask with, and what operators decide; every store passes."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 
 from edgewright.ports import Identity, IdentityStatus
 from edgewright.state.twins import SqlIdentities
-from servers.postgresql import PostgresqlServer
 from worlds.twin_stores import NOW, Store, asking, race
-
-
-@pytest.fixture(params=["sqlite", "by-url", pytest.param("postgresql", marks=pytest.mark.xdist_group("postgresql"))])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
-    where: str | Path = tmp_path / "state.db"
-    if request.param == "by-url":
-        where = f"sqlite+pysqlite:///{tmp_path}/state.db"
-    if request.param == "postgresql":
-        server: PostgresqlServer = request.getfixturevalue("postgresql")
-        where = server.fresh()
-    made = Store(where, [])
-    yield made
-    for state in made.opened:
-        state.close()
 
 
 def statuses(kept: SqlIdentities, device: str) -> dict[str, str]:

@@ -1,9 +1,8 @@
 """Devices without our agent, who devices are, and reports that came in by HTTP, as every store keeps them."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from datetime import timedelta, timezone
-from pathlib import Path
 
 import pytest
 
@@ -11,22 +10,7 @@ from edgewright.core.fleet import twins
 from edgewright.core.fleet.presence import ReceivedReport
 from edgewright.core.fleet.twins import Twin
 from edgewright_wire.messages import Assignment, Blob, ModelAssignment, Report
-from servers.postgresql import PostgresqlServer
 from worlds.twin_stores import NOW, Store, asking, race
-
-
-@pytest.fixture(params=["sqlite", "by-url", pytest.param("postgresql", marks=pytest.mark.xdist_group("postgresql"))])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
-    where: str | Path = tmp_path / "state.db"
-    if request.param == "by-url":
-        where = f"sqlite+pysqlite:///{tmp_path}/state.db"
-    if request.param == "postgresql":
-        server: PostgresqlServer = request.getfixturevalue("postgresql")
-        where = server.fresh()
-    made = Store(where, [])
-    yield made
-    for state in made.opened:
-        state.close()
 
 
 def seen(device: str, minutes: int = 0) -> Callable[[Twin], Twin]:

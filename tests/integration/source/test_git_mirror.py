@@ -14,9 +14,9 @@ from edgewright.source.git.credentials import Credentials
 from edgewright.source.git.transports import Limits
 from edgewright.source.mirrors import Mirror
 from edgewright_schemas.environment import Follow
-from samples.repositories import DATASET, commit, make_repository, run_git, write
+from samples.repositories import DATASET, commit, run_git, write
 from servers.git_server import GitServer, Trouble
-from worlds.git_remotes import MAIN, change, push
+from worlds.git_remotes import MAIN, change, opening_mirrors, push, served_work
 
 SOON = Limits(listing=5, transfer=5, stalled=2, waiting=10)
 
@@ -29,23 +29,13 @@ def server(tmp_path: Path) -> Iterator[GitServer]:
 
 @pytest.fixture
 def work(tmp_path: Path, server: GitServer) -> Path:
-    work = make_repository(tmp_path / "work")
-    server.add(work)
-    return work
+    return served_work(tmp_path, server)
 
 
 @pytest.fixture
 def follow(tmp_path: Path, server: GitServer) -> Iterator[Callable[..., Mirror]]:
-    opened: list[Mirror] = []
-
-    def open_(credentials: Credentials | None = None, limits: Limits | None = None, url: str = "") -> Mirror:
-        wanted = credentials or Credentials()
-        opened.append(Mirror(url or server.url(), tmp_path / "mirror", wanted, cache=None, limits=limits))
-        return opened[-1]
-
-    yield open_
-    for mirror in opened:
-        mirror.close()
+    with opening_mirrors(tmp_path, server) as open_:
+        yield open_
 
 
 def objects(mirror: Path, *arguments: str) -> list[str]:
