@@ -25,7 +25,7 @@ _PNG, _CSV = "pictures", "table.csv"
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """How much is built."""
+    """Amount of data and epochs to build with."""
 
     pictures: int = 20_000
     rows: int = 1_000_000
@@ -39,7 +39,7 @@ QUICK = Scale(pictures=120, rows=400, epochs=2, times=1)
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What was measured."""
+    """Measurements of one run."""
 
     scale: Scale
     earlier: str

@@ -11,7 +11,7 @@ from edgewright_inference.geometry import Boxes
 
 @dataclass(frozen=True, slots=True)
 class Suppression:
-    """Which detections of a frame stay.
+    """Bounds of the detections that stay.
 
     Raises:
         InterfaceError: A value out of its bounds.

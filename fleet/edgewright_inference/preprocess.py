@@ -84,7 +84,7 @@ class Preprocessing:
         ], placement
 
     def _ordered(self, picture: Picture) -> Picture:
-        """Bring channels to those of the model; (height, width, channels)."""
+        """Convert to the model's channels; (height, width, channels)."""
         if self.channels == "L":
             if picture.shape[2] == 1:
                 return picture

@@ -29,7 +29,7 @@ class EarlyStopping(SpecModel):
 
 
 class Schedule(SpecModel):
-    """How the learning rate goes from step to step; ``learningRate`` is the highest."""
+    """Learning rate from step to step; ``learningRate`` is the highest."""
 
     kind: Literal["constant", "cosine", "step", "one-cycle"]
     """constant; cosine: falls to ``last``; step: times ``factor`` after ``every`` epochs; one-cycle: rises from a 25th
@@ -91,7 +91,7 @@ class Training(SpecModel):
     """Batches whose gradients are averaged before a step."""
     averaging: Averaging | None = Field(default=None, exclude_if=_absent)
     class_weights: Literal["balanced"] | dict[str, float] | None = Field(default=None, exclude_if=_absent)
-    """What a row of each class counts in the loss; balanced: as much less as there are more of it."""
+    """Weight of a row of each class in the loss; balanced: as much less as there are more of it."""
     sampling: Literal["balanced"] | None = Field(default=None, exclude_if=_absent)
     """balanced: rows are drawn with replacement, each class as often as any other."""
     label_smoothing: float | None = Field(default=None, gt=0, lt=1, exclude_if=_absent)
@@ -232,7 +232,7 @@ class PackageSpec(SpecModel):
 
 
 class Nms(SpecModel):
-    """Which of a detector's overlapping boxes are objects (non-maximum suppression)."""
+    """Non-maximum suppression: which of a detector's overlapping boxes are objects."""
 
     score: float = Field(default=0.5, gt=0, lt=1)
     """Least score of an object that is counted. Precision is measured over lower scores too, from 0.01 on."""

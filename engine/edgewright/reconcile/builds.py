@@ -198,7 +198,7 @@ def _checkout(desired: Snapshot, step: BuildStep, document: Dataset | Model) -> 
 
 
 def _then(desired: Snapshot, document: Dataset | Model) -> tuple[Action, ...]:
-    """Tell that training comes after a dataset, where a model is trained on it; what comes after others is fixed."""
+    """Return training for a dataset on which a model is trained; what comes after other steps is fixed."""
     if not isinstance(document, Dataset):
         return ()
     models = (resource.document for resource in desired.resources.values())

@@ -127,7 +127,7 @@ class Preparation:
         return tuple(f"{name}={value}" for name, value in of)
 
     def _settled(self, row: Row) -> dict[str, Any] | None:
-        """Bring the objects of a row within their picture; None where one cannot be."""
+        """Clip the objects of a row to their picture; None where one cannot be."""
         values, name, image = dict(row.values), self.columns.objects, self.columns.image
         held = values.get(image) if image else None
         if name is None or not isinstance(held, np.ndarray) or held.ndim not in (2, 3):

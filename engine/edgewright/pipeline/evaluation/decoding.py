@@ -1,4 +1,4 @@
-"""Objects from a detector's outputs, by the code that devices run: ``edgewright_inference``.
+"""Objects from a detector's outputs, by ``edgewright_inference``, which devices have, too.
 
 Called by ``detection_evaluator`` and by the figures after each epoch. An output is (N, positions, 4 + classes): x, y,
 width and height as shares of the picture, then a score from 0 to 1 for each class.
@@ -49,7 +49,7 @@ def decode(outputs: Table, frame: tuple[int, int], nms: Nms) -> npt.NDArray[np.f
 
 
 def _decode_one(output: Table, frame: tuple[int, int], nms: Nms) -> npt.NDArray[np.float64] | None:
-    """Decode one picture's output as devices do, but for lower scores."""
+    """Decode one picture's output, down to lower scores than devices report."""
     if not np.isfinite(output).all():
         return None
     try:

@@ -14,12 +14,12 @@ _SCIPY_SIGNAL = "scipy.signal"
 
 @contextmanager
 def _without_scipy_signal() -> Iterator[None]:
-    """Let ``import scipy.signal`` find an empty module, inside the block only."""
+    """Replace scipy.signal by an empty module, inside the block only."""
     if _SCIPY_SIGNAL in sys.modules:
         yield
         return
     stand_in = ModuleType(_SCIPY_SIGNAL)
-    stand_in.hamming = None  # type: ignore[attr-defined]
+    stand_in.hamming = None  # type: ignore[attr-defined]  # torchmetrics looks for this name
     sys.modules[_SCIPY_SIGNAL] = stand_in
     try:
         yield

@@ -248,7 +248,7 @@ def _scales(declared: InputInterface) -> bool:
 
 
 def _scale(nodes: Nodes, name: str, element: int, declared: InputInterface) -> str:
-    """Bring pixels from 0…1 into the declared range."""
+    """Scale pixels from 0…1 to the declared range."""
     low, high = declared.range or ((0.0, 255.0) if element in _WHOLE else (0.0, 1.0))
     if high - low != 1:
         name = nodes.add("Mul", name, nodes.constant(np.array(high - low, np.float32)))

@@ -179,7 +179,7 @@ def _numbered(
     classes: int,
     origin: str,
 ) -> tuple[str, str]:
-    """Bring boxes by two corners with a score and the number of a class into the one form."""
+    """Convert boxes by two corners with a score and the number of a class to the one form."""
     if declared.decoder == "yolo-v8":
         rows = names["boxes"]
         corners, score, number = nodes.part(rows, 0, 4), nodes.part(rows, 4, 5), nodes.part(rows, 5, 6)

@@ -34,7 +34,7 @@ def outside_tensors(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
 
 
 def bytes_needed(model: onnx.ModelProto) -> dict[str, int]:
-    """Tell for each file that a model names how many bytes of it are weights."""
+    """Count the bytes of weights in each file that a model names."""
     needed: dict[str, int] = {}
     for tensor in outside_tensors(model):
         entries = {entry.key: entry.value for entry in tensor.external_data}

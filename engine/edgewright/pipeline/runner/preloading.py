@@ -1,4 +1,4 @@
-"""What the fork server imports for a build step, before it forks its worker and while it has nothing else to do.
+"""Modules that the fork server imports for a build step: before it forks a worker, and while it has nothing else to do.
 
 Named by the parent in each request; the server itself knows no step. Not here: onnxruntime 1.32, whose import starts a
 thread which a forked process waits for in vain.
@@ -31,7 +31,7 @@ MODULES: Mapping[Action, tuple[str, ...]] = {
     Action.PACKAGE: (_ARRAYS, "edgewright.pipeline.packaging.card"),
 }
 _EXPORT_UNTRAINED = (_ARRAYS, "onnx")
-"""What is not torch's module needs no exporter."""
+"""Of models that are no torch modules: they need no exporter."""
 _FOLLOWING: Mapping[Action, tuple[Action, ...]] = {
     Action.TRAIN: (Action.EXPORT, Action.EVALUATE, Action.PACKAGE),
     Action.IMPORT: (Action.EXPORT, Action.EVALUATE, Action.PACKAGE),

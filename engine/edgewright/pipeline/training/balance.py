@@ -1,4 +1,4 @@
-"""What each class counts in the loss, and how often its rows are drawn. Called by ``training.step``."""
+"""Weights of classes in the loss, and how often their rows are drawn. Called by ``training.step``."""
 
 from collections.abc import Sequence
 

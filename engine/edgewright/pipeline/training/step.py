@@ -257,7 +257,7 @@ class _Run:
         return total / len(train)
 
     def _step(self, step: int, per_epoch: int) -> None:
-        """Let the optimizer take a step, counted from 0 over all epochs."""
+        """Step the optimizer; steps count from 0 over all epochs."""
         training = self._training
         if training.clip_gradients is not None:
             torch.nn.utils.clip_grad_norm_(self._module.parameters(), training.clip_gradients)
