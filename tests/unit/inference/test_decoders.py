@@ -67,7 +67,9 @@ def test_yolo_v8_raw_and_logits() -> None:
 def test_yolo_v8_end_to_end() -> None:
     rows = np.array([[[1, 2, 11, 22, 0.9, 2], [0, 0, 5, 5, 0.4, 0]]], np.float32)
     same(found({"boxes": rows}, "yolo-v8", classes=80), [((1, 2, 11, 22), 0.9, 2), ((0, 0, 5, 5), 0.4, 0)])
-    assert decode({"boxes": rows}, Decoding("yolo-v8", 80), SIZE).final  # type: ignore[union-attr]
+    said = decode({"boxes": rows}, Decoding("yolo-v8", 80), SIZE)
+    assert isinstance(said, Candidates)
+    assert said.final
     with pytest.raises(DecodeError, match="may be raw or end-to-end"):
         found({"boxes": np.zeros((1, 6, 6), np.float32)}, "yolo-v8", classes=2)
     with pytest.raises(DecodeError, match=r"gives \(1, 7, N\)"):

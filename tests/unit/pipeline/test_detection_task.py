@@ -174,7 +174,7 @@ def grid(classes: int = 2) -> torch.Tensor:
 def pulled(labels: pa.Array) -> Any:
     """Return in which positions the score of each class would rise."""
     output = grid()
-    detection_loss(output, torch.from_numpy(object_table(labels)), (64, 64)).backward()  # type: ignore[no-untyped-call]
+    detection_loss(output, torch.from_numpy(object_table(labels)), (64, 64)).backward()  # type: ignore[no-untyped-call]  # torch has no type for it
     assert output.grad is not None
     return np.argwhere(output.grad[0, :, 4:].numpy() < 0).tolist()
 
@@ -195,7 +195,7 @@ def test_of_two_objects_at_one_place_the_smaller_is_learned() -> None:
 
 def test_within_a_crowd_no_score_of_its_class_is_taught_to_fall() -> None:
     output = grid()
-    detection_loss(output, torch.from_numpy(object_table(rows([(1, 0, 0, 32, 64, 1)]))), (64, 64)).backward()  # type: ignore[no-untyped-call]
+    detection_loss(output, torch.from_numpy(object_table(rows([(1, 0, 0, 32, 64, 1)]))), (64, 64)).backward()  # type: ignore[no-untyped-call]  # torch has no type for it
     assert output.grad is not None
     falling = (output.grad[0, :, 4:] > 0).reshape(8, 8, 2).numpy()
     assert falling[:, :, 0].all()
@@ -227,7 +227,7 @@ def test_pictures_of_odd_sizes_have_a_grid(size: tuple[int, int], stride: int, t
     from dataclasses import replace
 
     spec = SPEC.model_copy(
-        update={"architecture": SPEC.architecture.model_copy(update={"with_": {"width": 2, "stride": stride}})}  # type: ignore[union-attr]
+        update={"architecture": SPEC.architecture.model_copy(update={"with_": {"width": 2, "stride": stride}})}  # type: ignore[union-attr]  # it is trained
     )
     shape = shape_of(spec, replace(facts, input_shape=(3, *size)))
     output = make_module(spec, tmp_path, shape)(torch.zeros((2, 3, *size)))
